@@ -1,0 +1,95 @@
+"""KV cache: keys and values of past tokens, kept so that a new token costs one step and not the whole sequence again.
+
+    k[0..p], v[0..p] do not depend on later tokens (the mask is causal), so they are computed once and looked up.
+
+Storage is allocated once, at its final length; slot p holds position p. Rows may stand at different lengths: a query at
+position p attends to the slots 0 to p of its row, and what lies beyond is overwritten before it is ever seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clearformer.blocks.masks import position_mask
+
+KeysValues = tuple[Float[Tensor, "B G S E"], Float[Tensor, "B G S E"]]
+
+
+class KVCache:
+    """The cache of a whole model: one `LayerCache` a layer, and the number of tokens each row holds."""
+
+    def __init__(
+        self, *, num_layers: int, batch_size: int, num_heads: int, max_length: int, head_width: int, like: Tensor
+    ) -> None:
+        """`like` gives the dtype and the device."""
+        shape = (batch_size, num_heads, max_length, head_width)
+        self.layers = [LayerCache(self, like.new_zeros(shape), like.new_zeros(shape)) for _ in range(num_layers)]
+        self.max_length = max_length
+        self.lengths = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
+        self.longest = 0
+        self.even = True
+
+    def set_lengths(self, lengths: list[int]) -> None:
+        """Say how many tokens of each row count; what was written beyond them is forgotten."""
+        self.lengths = torch.tensor(lengths, device=self.lengths.device)
+        self.longest = max(lengths)
+        self.even = min(lengths) == self.longest
+
+    def positions(self, T: int) -> Int[Tensor, "B T"]:  # noqa: N803
+        """Where the next T tokens of each row stand."""
+        return self.lengths[:, None] + torch.arange(T, device=self.lengths.device)
+
+    def mask(self, T: int) -> Bool[Tensor, "B 1 T S"] | None:  # noqa: N803
+        """What the next T tokens may see, where rows differ in length; None where causal attention says it all."""
+        return None if self.even else position_mask(self.positions(T), self.longest + T)
+
+    def advance(self, T: int) -> None:  # noqa: N803
+        """Count T more tokens in every row, after all layers have written them."""
+        self.lengths = self.lengths + T
+        self.longest += T
+
+
+@dataclass
+class LayerCache:
+    """One layer's storage, and the keys and values of the encoder's output where the layer attends to one."""
+
+    owner: KVCache
+    keys: Float[Tensor, "B G S E"]
+    values: Float[Tensor, "B G S E"]
+    memory: KeysValues | None = field(default=None)
+
+    def write(self, keys: Float[Tensor, "B G T E"], values: Float[Tensor, "B G T E"]) -> KeysValues:
+        """Store what T new tokens brought and return all keys and values so far, as views of the storage."""
+        T, start = keys.shape[2], self.owner.longest  # noqa: N806
+        end = start + T
+        assert end <= self.owner.max_length, f"{end} tokens do not fit into a cache of {self.owner.max_length}"
+        if self.owner.even:
+            self.keys[:, :, start:end] = keys
+            self.values[:, :, start:end] = values
+        else:
+            positions = self.owner.positions(T)
+            rows = torch.arange(len(positions), device=positions.device)[:, None]
+            self.keys[rows, :, positions] = keys.transpose(1, 2)
+            self.values[rows, :, positions] = values.transpose(1, 2)
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def remember(self, project: Callable[[Tensor], KeysValues], memory: Float[Tensor, "B S D"]) -> KeysValues:
+        """The keys and values of the encoder's output: projected at the first call, looked up from then on."""
+        if self.memory is None:
+            self.memory = project(memory)
+        return self.memory
+
+
+if __name__ == "__main__":
+    cache = KVCache(num_layers=1, batch_size=2, num_heads=1, max_length=8, head_width=4, like=torch.zeros(0))
+    keys, _ = cache.layers[0].write(torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4))
+    cache.set_lengths([3, 2])  # the second row's prompt was one token shorter
+    print(
+        "after a prompt of 3 tokens the layer attends to", tuple(keys.shape), "; rows stand at", cache.lengths.tolist()
+    )
+    mask = cache.mask(1)
+    assert mask is not None, "the rows are not even"
+    print("the next token of each row may see:", mask[:, 0, 0].int().tolist())

@@ -1,0 +1,86 @@
+"""Decoder: a stack of layers that look at what was written so far, then at the source, then think.
+
+y -> Residual(masked MultiHeadAttention) -> Residual(CrossAttention) -> Residual(FeedForward)
+                                                                Vaswani et al. 2017, arXiv:1706.03762, section 3.1
+"""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearformer.blocks.attention import Mask
+from clearformer.blocks.cache import KVCache, LayerCache
+from clearformer.blocks.feedforward import FeedForward
+from clearformer.blocks.multihead import CrossAttention, MultiHeadAttention
+from clearformer.blocks.norm import LayerNorm
+from clearformer.blocks.residual import PostNormResidual, Residual
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, cross-attention to the encoder's output (`memory`), feed-forward."""
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        attention_residual: Residual,
+        cross_attention: CrossAttention,
+        cross_attention_residual: Residual,
+        feed_forward: FeedForward,
+        feed_forward_residual: Residual,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_residual = attention_residual
+        self.cross_attention = cross_attention
+        self.cross_attention_residual = cross_attention_residual
+        self.feed_forward = feed_forward
+        self.feed_forward_residual = feed_forward_residual
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"],
+        mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask, cache))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class Decoder(nn.Module):
+    """Layer after layer, then a last norm (`nn.Identity()` where the layers are post-norm)."""
+
+    def __init__(self, layers: Iterable[DecoderLayer], norm: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"],
+        mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        for index, layer in enumerate(self.layers):
+            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index])
+        return self.norm(x)
+
+
+if __name__ == "__main__":
+    layer = DecoderLayer(
+        MultiHeadAttention(8, num_heads=2, causal=True),
+        PostNormResidual(LayerNorm(8)),
+        CrossAttention(8, num_heads=2),
+        PostNormResidual(LayerNorm(8)),
+        FeedForward(8, 32, nn.ReLU()),
+        PostNormResidual(LayerNorm(8)),
+    )
+    written, memory = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    out = Decoder([layer], nn.Identity())(written, memory)
+    print("3 tokens written, 5 in the source:", tuple(written.shape), "on", tuple(memory.shape), "->", tuple(out.shape))

@@ -1,0 +1,70 @@
+"""Encoder: a stack of layers, each of self-attention and feed-forward.
+
+    x -> Residual(MultiHeadAttention) -> Residual(FeedForward)      Vaswani et al. 2017, arXiv:1706.03762, section 3.1
+
+With causal attention the same stack is a decoder-only model, the body of a GPT.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clearformer.blocks.attention import Mask
+from clearformer.blocks.cache import KVCache, LayerCache
+from clearformer.blocks.feedforward import FeedForward
+from clearformer.blocks.multihead import MultiHeadAttention
+from clearformer.blocks.norm import LayerNorm
+from clearformer.blocks.residual import PostNormResidual, Residual
+
+
+class EncoderLayer(nn.Module):
+    """Tokens look at each other, then each thinks for itself."""
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        attention_residual: Residual,
+        feed_forward: FeedForward,
+        feed_forward_residual: Residual,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_residual = attention_residual
+        self.feed_forward = feed_forward
+        self.feed_forward_residual = feed_forward_residual
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: LayerCache | None = None
+    ) -> Float[Tensor, "B T D"]:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class Encoder(nn.Module):
+    """Layer after layer, then a last norm (`nn.Identity()` where the layers are post-norm)."""
+
+    def __init__(self, layers: Iterable[EncoderLayer], norm: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "B T D"]:
+        for index, layer in enumerate(self.layers):
+            x = layer(x, mask, None if cache is None else cache.layers[index])
+        return self.norm(x)
+
+
+if __name__ == "__main__":
+    layer = EncoderLayer(
+        MultiHeadAttention(8, num_heads=2),
+        PostNormResidual(LayerNorm(8)),
+        FeedForward(8, 32, nn.ReLU()),
+        PostNormResidual(LayerNorm(8)),
+    )
+    x = torch.randn(1, 3, 8)
+    print("one layer:", tuple(x.shape), "->", tuple(Encoder([layer], nn.Identity())(x).shape))
+    print("parameters:", {name: tuple(value.shape) for name, value in layer.named_parameters()})

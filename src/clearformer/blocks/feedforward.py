@@ -1,0 +1,50 @@
+"""Feed-forward: the same small network for every token, where attention has brought together what it needs.
+
+FFN(x) = f(x W_1 + b_1) W_2 + b_2        f = ReLU            Vaswani et al. 2017, arXiv:1706.03762, equation 2
+GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimpel 2016, arXiv:1606.08415
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def relu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
+    """max(0, x)."""
+    return x.clamp(min=0.0)
+
+
+def gelu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
+    """x times the probability that a standard normal variable is below x (the exact form, not the tanh)."""
+    return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def feed_forward(
+    x: Float[Tensor, "B T D"], first: nn.Linear, f: nn.Module, second: nn.Linear
+) -> Float[Tensor, "B T D"]:
+    """The formula; torch keeps W transposed."""
+    hidden = x @ first.weight.T + (0.0 if first.bias is None else first.bias)
+    return f(hidden) @ second.weight.T + (0.0 if second.bias is None else second.bias)
+
+
+class FeedForward(nn.Module):
+    """Widen, apply the activation, narrow again; no token sees another."""
+
+    def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(d_model, d_ff, bias)
+        self.activation = activation
+        self.linear2 = nn.Linear(d_ff, d_model, bias)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        return self.linear2(self.activation(self.linear1(x)))
+
+
+if __name__ == "__main__":
+    x = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0])
+    print("x   ", x.tolist())
+    print("ReLU", relu(x).tolist())
+    print("GELU", [round(value, 3) for value in gelu(x).tolist()])
+    print("FFN ", tuple(FeedForward(8, 32, nn.ReLU())(torch.randn(1, 3, 8)).shape))

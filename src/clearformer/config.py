@@ -1,0 +1,270 @@
+"""Everything a run is determined by, as frozen dataclasses: data, tokenizer, model, training.
+
+A configuration checks itself when it is made, and reads and writes JSON (and reads TOML). A key it does not know is an
+error, never ignored. A preset is a function in `recipes.py`; a variant is `dataclasses.replace`.
+"""
+
+import dataclasses
+import json
+import math
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from clearformer.errors import ConfigError
+
+FORMAT = 1
+"""Version of the configuration's file format; a reader refuses newer ones."""
+
+
+def _require(condition: bool, owner: object, name: str, expected: str) -> None:
+    if not condition:
+        raise ConfigError(
+            f"{type(owner).__name__}.{name} must be {expected}, found {getattr(owner, name)!r}; change that value"
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the families have in common. Every size counts elements; dropout is a probability."""
+
+    kind: ClassVar[str]
+
+    vocab_size: int
+    """V: at most so many different tokens; a run lowers it to what its tokenizer has"""
+    context: int
+    """longest sequence, in tokens"""
+    d_model: int
+    """D: width of the vector that stands for a token"""
+    num_heads: int
+    """H: attention heads; they share d_model equally"""
+    num_layers: int
+    """L: layers (of each stack, where there are two)"""
+    d_ff: int
+    """F: width of the feed-forward layer's middle"""
+    dropout: float
+    norm: Literal["layer", "rms"]
+    norm_order: Literal["pre", "post"]
+    """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
+    activation: Literal["relu", "gelu"]
+    positions: Literal["sinusoidal", "learned"]
+    bias: bool
+    """whether the linear layers add a bias"""
+    scale_embeddings: bool
+    """whether token embeddings are multiplied by sqrt(d_model), as the paper does"""
+    tie_embeddings: bool
+    """whether the output projection is the token embedding's matrix"""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
+        if self.positions == "sinusoidal":
+            _require(self.d_model % 2 == 0, self, "d_model", "even, as sinusoidal positions need")
+        _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
+
+    @property
+    def head_width(self) -> int:
+        """E: elements of one head's query, key or value."""
+        return self.d_model // self.num_heads
+
+
+@dataclass(frozen=True)
+class TransformerConfig(ModelConfig):
+    """The encoder-decoder; the defaults are the base model of Vaswani et al. 2017, arXiv:1706.03762, table 3."""
+
+    kind: ClassVar[str] = "transformer"
+
+    vocab_size: int = 37_000
+    context: int = 512
+    d_model: int = 512
+    num_heads: int = 8
+    num_layers: int = 6
+    d_ff: int = 2048
+    dropout: float = 0.1
+    norm: Literal["layer", "rms"] = "layer"
+    norm_order: Literal["pre", "post"] = "post"
+    activation: Literal["relu", "gelu"] = "relu"
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    bias: bool = True
+    scale_embeddings: bool = True
+    tie_embeddings: bool = True
+
+
+@dataclass(frozen=True)
+class GPTConfig(ModelConfig):
+    """The decoder-only language model; the defaults are GPT-2 small (Radford et al. 2019)."""
+
+    kind: ClassVar[str] = "gpt"
+
+    vocab_size: int = 50_257
+    context: int = 1024
+    d_model: int = 768
+    num_heads: int = 12
+    num_layers: int = 12
+    d_ff: int = 3072
+    dropout: float = 0.1
+    norm: Literal["layer", "rms"] = "layer"
+    norm_order: Literal["pre", "post"] = "pre"
+    activation: Literal["relu", "gelu"] = "gelu"
+    positions: Literal["sinusoidal", "learned"] = "learned"
+    bias: bool = True
+    scale_embeddings: bool = False
+    tie_embeddings: bool = True
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """Linear warm-up to `peak`, then half a cosine down to `final` at the last step."""
+
+    kind: ClassVar[str] = "cosine"
+
+    peak: float = 1e-3
+    final: float = 1e-4
+    warmup_steps: int = 100
+
+    def __post_init__(self) -> None:
+        _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
+        _require(0 <= self.final <= self.peak, self, "final", f"between 0 and peak ({self.peak})")
+        _require(self.warmup_steps >= 0, self, "warmup_steps", "at least 0")
+
+
+@dataclass(frozen=True)
+class PaperSchedule:
+    """The paper's section 5.3: `factor` · d_model^-0.5 · min(step^-0.5, step · warmup_steps^-1.5)."""
+
+    kind: ClassVar[str] = "paper"
+
+    factor: float = 1.0
+    warmup_steps: int = 4000
+
+    def __post_init__(self) -> None:
+        _require(self.factor > 0 and math.isfinite(self.factor), self, "factor", "above 0")
+        _require(self.warmup_steps >= 1, self, "warmup_steps", "at least 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Tokens, steps and probabilities; no wall-clock time decides anything."""
+
+    steps: int = 1000
+    batch_tokens: int = 4096
+    """tokens in one batch: windows times their length, or padded source and target together"""
+    accumulation: int = 1
+    """batches whose gradients are added up, weighted by tokens, before one update"""
+    schedule: CosineSchedule | PaperSchedule = field(default_factory=CosineSchedule)
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+    weight_decay: float = 0.1
+    """on matrices only; biases and norms are not decayed"""
+    clip: float = 1.0
+    """largest gradient norm; 0 leaves gradients as they are"""
+    label_smoothing: float = 0.0
+    seed: int = 1
+    log_every: int = 10
+    validate_every: int = 250
+    validation_tokens: int = 20_000
+    """about how many tokens of the validation split are looked at while training"""
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    """how many of the newest checkpoints stay"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
+        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        for name in ("beta1", "beta2", "label_smoothing"):
+            _require(0.0 <= getattr(self, name) < 1.0, self, name, "at least 0 and below 1")
+        for name in ("weight_decay", "clip", "seed"):
+            _require(0.0 <= getattr(self, name) < math.inf, self, name, "at least 0 and finite")
+        _require(self.epsilon > 0, self, "epsilon", "above 0")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: what is read, how it is cut into tokens, what learns from it, and how."""
+
+    dataset: str
+    """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
+    model: TransformerConfig | GPTConfig
+    tokenizer: Literal["character", "bpe", "word"] = "character"
+    data: tuple[str, ...] = ()
+    """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, or source and target"""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_json(self) -> str:
+        """The configuration as a JSON object, with `format` and, where there is a choice of classes, `kind`."""
+        return json.dumps({"format": FORMAT} | _to_dict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The configuration in a decoded JSON or TOML table. Raises ConfigError for a key or value that cannot be."""
+        values = dict(values)
+        found = values.pop("format", FORMAT)
+        if not isinstance(found, int) or found > FORMAT:
+            raise ConfigError(
+                f"a configuration of format {FORMAT} or older was expected, found format {found!r}; "
+                "upgrade clearformer to read it"
+            )
+        return typing.cast(Self, _from_dict(cls, values, "configuration"))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a .json or .toml file."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"a configuration in JSON or TOML was expected in {path}, but: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"an object of keys and values was expected in {path}, found {type(values).__name__}")
+        return cls.from_dict(values)
+
+
+def _to_dict(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return kind | {item.name: _to_dict(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ConfigError(f"{where} has the unknown key {unknown[0]!r}; it may have {', '.join(known)}")
+    required = [name for name, item in known.items() if item.default is item.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in values]:
+        raise ConfigError(f"{where} lacks the key {missing[0]!r}; add it")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value`, checked against the type a field declares."""
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:  # of dataclasses, told apart by `kind`
+        by_kind = {choice.kind: choice for choice in choices}
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if kind not in by_kind:
+            raise ConfigError(f"{where}.kind must be one of {', '.join(by_kind)}, found {kind!r}")
+        return _from_dict(by_kind[kind], {key: item for key, item in value.items() if key != "kind"}, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _from_dict(typing.cast(type, hint), value, where)
+    if origin is Literal:
+        fits, expected = value in choices, f"one of {', '.join(map(str, choices))}"
+    elif origin is tuple:
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        value, expected = tuple(value) if fits else value, "a list of strings"
+    elif hint is float:
+        fits, expected = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+        value = float(value) if fits else value
+    else:
+        fits, expected = type(value) is hint, f"of type {hint.__name__}"
+    if not fits:
+        raise ConfigError(f"{where} must be {expected}, found {value!r}")
+    return value

@@ -1,0 +1,189 @@
+"""Batches: tokens in rectangles, drawn by a sampler that is a function of (seed, epoch, index) and keeps no state.
+
+So step 1,000 of a resumed run sees the batch that step 1,000 of an uninterrupted run sees.
+Text comes in random windows of one split; pairs come sorted into buckets of like length, padded on the right.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+
+from clearformer.data.tokenizers import BOS, EOS, PAD
+from clearformer.errors import DataError
+
+IGNORE = -100
+"""target of a position that is not predicted: the padding (the number PyTorch's cross-entropy leaves out)"""
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Windows of running text; the targets are the tokens one place further on."""
+
+    tokens: Int[NDArray[np.int64], "B T"]
+    targets: Int[NDArray[np.int64], "B T"]
+
+    @property
+    def inputs(self) -> tuple[NDArray[np.int64]]:
+        """What the model is called with."""
+        return (self.tokens,)
+
+    @property
+    def size(self) -> int:
+        """Tokens the model reads."""
+        return self.tokens.size
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Sources and targets. `target` begins with BOS; `targets`, what is predicted, ends with EOS."""
+
+    source: Int[NDArray[np.int64], "B S"]
+    target: Int[NDArray[np.int64], "B T"]
+    source_real: Bool[NDArray[np.bool_], "B S"]
+    target_real: Bool[NDArray[np.bool_], "B T"]
+    targets: Int[NDArray[np.int64], "B T"]
+
+    @property
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """What the model is called with."""
+        return (self.source, self.target, self.source_real, self.target_real)
+
+    @property
+    def size(self) -> int:
+        """Tokens the model reads, padding included."""
+        return self.source.size + self.target.size
+
+
+Batch = TextBatch | PairBatch
+
+
+class Batches(Protocol):
+    """A split of a corpus, ready to be trained on or measured."""
+
+    def batch(self, step: int) -> Batch:
+        """Training batch number `step`, from 0 on, without end."""
+        ...
+
+    def in_order(self, most_tokens: int | None = None) -> Iterator[Batch]:
+        """Every token once, for measuring; at most about `most_tokens`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextWindows:
+    """Windows of `context` tokens at random places, `batch_tokens` in a batch; no window leaves the split."""
+
+    tokens: Int[NDArray[np.int64], " N"]
+    context: int
+    batch_tokens: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) <= self.context:
+            raise DataError(
+                f"a text of more than {self.context} tokens was expected, one more than the model's context, "
+                f"found {len(self.tokens)}; give more text or lower --model.context"
+            )
+
+    @property
+    def rows(self) -> int:
+        return max(1, self.batch_tokens // self.context)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """So many batches hold as many tokens as the split has."""
+        return max(1, len(self.tokens) // (self.rows * self.context))
+
+    def batch(self, step: int) -> TextBatch:
+        epoch, index = divmod(step, self.batches_per_epoch)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        starts = rng.integers(0, len(self.tokens) - self.context, self.rows)
+        return self._windows(starts, self.context)
+
+    def in_order(self, most_tokens: int | None = None) -> Iterator[TextBatch]:
+        """Blocks of `context` tokens that do not overlap; the last may be shorter. The first token has no past."""
+        count = len(self.tokens) - 1 if most_tokens is None else min(most_tokens, len(self.tokens) - 1)
+        starts = np.arange(0, count // self.context * self.context, self.context)
+        rows = max(self.rows, 4096 // self.context)
+        for first in range(0, len(starts), rows):
+            yield self._windows(starts[first : first + rows], self.context)
+        if most_tokens is None and count % self.context:
+            yield self._windows(np.array([count - count % self.context]), count % self.context)
+
+    def _windows(self, starts: NDArray[np.int64], length: int) -> TextBatch:
+        places = starts[:, None] + np.arange(length)
+        return TextBatch(self.tokens[places], self.tokens[places + 1])
+
+
+class PairBuckets:
+    """Pairs of like length side by side, as many as fit into `batch_tokens` with their padding.
+
+    From epoch to epoch pairs of equal lengths change places, and so do the batches. The lengths in sorted order are the
+    same every time, so every epoch has the same number of batches.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[list[int], list[int]]], batch_tokens: int, seed: int) -> None:
+        self.pairs = pairs
+        self.batch_tokens = batch_tokens
+        self.seed = seed
+        # the source ends with EOS; the target begins with BOS: one token more each
+        self._lengths = np.array([(len(source) + 1, len(target) + 1) for source, target in pairs])
+        self._bounds = self._cut(self._lengths[self._sorted(np.zeros(len(pairs)))])
+        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self._bounds)
+
+    def batch(self, step: int) -> PairBatch:
+        epoch, index = divmod(step, self.batches_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:  # remembered, since a sort a batch would be slow
+            rng = np.random.default_rng([self.seed, epoch])
+            self._epoch = epoch, self._sorted(rng.random(len(self.pairs))), rng.permutation(len(self._bounds))
+        _, order, batches = self._epoch
+        first, last = self._bounds[batches[index]]
+        return collate([self.pairs[place] for place in order[first:last]])
+
+    def in_order(self, most_tokens: int | None = None) -> Iterator[PairBatch]:
+        """From the shortest pairs to the longest; with `most_tokens`, batches evenly spread over the lengths."""
+        order, count = self._sorted(np.zeros(len(self.pairs))), len(self._bounds)
+        wanted = count if most_tokens is None else min(count, max(1, most_tokens // self.batch_tokens))
+        for index in range(wanted):
+            first, last = self._bounds[(2 * index + 1) * count // (2 * wanted)]
+            yield collate([self.pairs[place] for place in order[first:last]])
+
+    def _sorted(self, tie_breaks: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The pairs' places, from the shortest to the longest."""
+        source, target = self._lengths.T
+        return np.lexsort((tie_breaks, target, source, np.maximum(source, target)))
+
+    def _cut(self, lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Where each batch begins and ends in the sorted order."""
+        bounds, first, longest = [], 0, lengths[0]
+        for place, length in enumerate(lengths):
+            longest = np.maximum(longest, length)
+            if place > first and (place - first + 1) * longest.sum() > self.batch_tokens:
+                bounds.append((first, place))
+                first, longest = place, length
+        return [*bounds, (first, len(lengths))]
+
+
+def collate(pairs: Sequence[tuple[list[int], list[int]]]) -> PairBatch:
+    """Put pairs of token numbers into rectangles."""
+    source = pad([[*source, EOS] for source, _ in pairs], PAD)
+    target = pad([[BOS, *target] for _, target in pairs], PAD)
+    targets = pad([[*target, EOS] for _, target in pairs], IGNORE)
+    real = np.arange(source.shape[1]) < np.array([[len(source) + 1] for source, _ in pairs])
+    return PairBatch(source, target, real, targets != IGNORE, targets)
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Int[NDArray[np.int64], "B T"]:
+    """Rows of unequal lengths as a rectangle, filled up on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded

@@ -1,0 +1,130 @@
+"""The user's own data: UTF-8 text, a TSV of pairs or two parallel files, plain or .gz, and how it is cut into splits.
+
+Only "\\n" ends a line here (and "\\r\\n", which is read as one).
+"""
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+from clearformer.data.corpora import Pair, PairCorpus, Split, TextCorpus
+from clearformer.errors import DataError
+
+MIN_CHARACTERS = 100
+"""a text of fewer leaves next to nothing to validate on"""
+MIN_SOURCES = 200
+"""from so many distinct sources on, the chance that one of the splits is empty is below 1 in 10,000 (2 · 0.95²⁰⁰)"""
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, plain or .gz, without a byte order mark and with "\\n" for "\\r\\n".
+
+    Raises DataError where the file is missing, a folder, a broken gzip, not UTF-8, or holds nothing but white space.
+    """
+    data = _read_bytes(path)
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} must be UTF-8 text, but the byte 0x{data[error.start]:02x} in line {line}, at byte offset "
+            f"{error.start}, is not; save the file as UTF-8"
+        ) from error
+    if not text.strip():
+        raise DataError(f"text was expected in {path}, but the file is empty; name a file that holds some")
+    return text
+
+
+def read_tsv(path: Path) -> list[Pair]:
+    """The pairs in a file of lines `source TAB target`; empty lines may end the file.
+
+    Raises DataError as `read_text` does, and for a line that is not two sides, both with text, around one tab.
+    """
+    pairs = []
+    for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), start=1):
+        sides = line.split("\t")
+        if len(sides) != 2 or not all(side.strip() for side in sides):
+            raise DataError(
+                f"line {number} of {path} must be a source, one tab and a target, but {_fault(sides)}; "
+                "mend or delete that line"
+            )
+        pairs.append((sides[0], sides[1]))
+    return pairs
+
+
+def read_parallel(source: Path, target: Path) -> list[Pair]:
+    """The pairs in two files, of which line n of one goes with line n of the other.
+
+    Raises DataError as `read_text` does, where the files differ in lines, and for a line without text.
+    """
+    sources, targets = (read_text(path).removesuffix("\n").split("\n") for path in (source, target))
+    if len(sources) != len(targets):
+        raise DataError(
+            f"two files of equally many lines were expected, found {len(sources):,} in {source} and "
+            f"{len(targets):,} in {target}; give each line its partner"
+        )
+    for path, lines in ((source, sources), (target, targets)):
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                raise DataError(
+                    f"text was expected in line {number} of {path}, but the line is empty; "
+                    f"fill it, or delete line {number} in both {source} and {target}"
+                )
+    return list(zip(sources, targets, strict=True))
+
+
+def split_text(name: str, text: str) -> TextCorpus:
+    """The first 90 % of the characters to train on, the last 10 % to validate with. Raises DataError for too few."""
+    if len(text) < MIN_CHARACTERS:
+        raise DataError(
+            f"{name} must have at least {MIN_CHARACTERS} characters to be split, found {len(text)}; bring more text"
+        )
+    end = int(0.9 * len(text))
+    return TextCorpus(name, train=text[:end], validation=text[end:])
+
+
+def split_pairs(name: str, pairs: list[Pair]) -> PairCorpus:
+    """About 90, 5 and 5 % of the pairs to train, validate and test with, in the order they came in.
+
+    A hash of the source decides, so pairs of one source stay together and a new pair moves none of the others.
+    Raises DataError where that leaves a split empty.
+    """
+    splits: dict[Split, list[Pair]] = {"train": [], "validation": [], "test": []}
+    for pair in pairs:
+        splits[_split_of(pair[0])].append(pair)
+    if empty := [split for split, members in splits.items() if not members]:
+        distinct = len({source for source, _ in pairs})
+        raise DataError(
+            f"{name} has {len(pairs):,} pairs of {distinct:,} distinct sources, and none fell to {', '.join(empty)}; "
+            f"at least {MIN_SOURCES} distinct sources are needed to count on some in every split, so bring more pairs"
+        )
+    return PairCorpus(name, **splits)
+
+
+def _split_of(source: str) -> Split:
+    bucket = int.from_bytes(hashlib.sha256(source.encode()).digest()) % 20  # Python's hash() differs from run to run
+    return "validation" if bucket == 0 else "test" if bucket == 1 else "train"
+
+
+def _fault(sides: list[str]) -> str:
+    """What is wrong with a line of a TSV that was cut at its tabs."""
+    if sides == [""]:
+        return "the line is empty"
+    if len(sides) != 2:
+        return f"it has {'no tab' if len(sides) == 1 else f'{len(sides) - 1} tabs'}"
+    return f"its {'target' if sides[0].strip() else 'source'} is empty"
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise DataError(f"a file was expected at {path}, found a folder; name a file in it")
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except FileNotFoundError as error:
+        raise DataError(f"a file was expected at {path}, but there is none; check the path") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} must be a whole gzip file, but: {error}; copy or pack it again") from error
+    except OSError as error:
+        raise DataError(f"{path} must be a file that can be read, but: {error}; check its permissions") from error

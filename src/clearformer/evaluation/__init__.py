@@ -1,0 +1,1 @@
+"""How good a model is: loss, perplexity, exact match, BLEU; always beside the untrained model."""

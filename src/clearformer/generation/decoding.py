@@ -1,0 +1,155 @@
+"""Decoding: read the prompt in one piece ("prefill"), then one token a step, each fed back through the cache.
+
+    logits_t = model(x_1 … x_t)         with the cache: model(x_t; keys and values of x_1 … x_{t-1})
+
+Prompts of unequal lengths go together: each row has its own place, and all take the same steps.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clearformer.blocks.cache import KVCache
+from clearformer.data.batches import pad
+from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
+from clearformer.errors import PromptError
+from clearformer.generation.sampling import GREEDY, Sampler, Sampling
+from clearformer.models.build import Model
+from clearformer.models.gpt import GPT
+from clearformer.models.transformer import Transformer
+from clearformer.training.device import autocast, compute_dtype, move
+
+Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]]
+"""a model's vectors for tokens that come after those in the cache; without one, for whole sequences"""
+
+
+class Decoder:
+    """Logits of the next token of several growing sequences, with or without a cache."""
+
+    def __init__(self, model: Model, features: Features, prompts: Sequence[Sequence[int]], *, cached: bool) -> None:
+        self.model = model
+        self.features = features
+        self.rows = [list(prompt) for prompt in prompts]
+        self.device = next(model.parameters()).device
+        self.cached = cached
+        self.cache: KVCache | None = None
+
+    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+        """Logits of the token that follows each row."""
+        with torch.inference_mode(), autocast(self.device):
+            if self.cached and self.cache is not None:
+                last = torch.tensor([row[-1:] for row in self.rows], device=self.device)
+                features = self.features(last, self.cache)[:, -1]
+            else:
+                features = self._read_whole_rows()
+            return self.model.output_projection(features).float().cpu().numpy()
+
+    def append(self, tokens: Sequence[int]) -> None:
+        for row, token in zip(self.rows, tokens, strict=True):
+            row.append(token)
+
+    def slide(self) -> None:
+        """Forget the earlier half of the rows that are full; the next step reads all anew, from position 0."""
+        context = self.model.config.context
+        self.rows = [row[-max(1, context // 2) :] if len(row) > context else row for row in self.rows]
+        self.cache = None
+
+    def _read_whole_rows(self) -> Float[Tensor, "B D"]:
+        config, lengths = self.model.config, [len(row) for row in self.rows]
+        if self.cached:
+            self.cache = KVCache(
+                num_layers=config.num_layers,
+                batch_size=len(self.rows),
+                num_heads=config.num_heads,
+                max_length=config.context,
+                head_width=config.head_width,
+                like=torch.empty(0, dtype=compute_dtype(self.device), device=self.device),
+            )
+        features = self.features(move(pad(self.rows, PAD), self.device), self.cache)
+        if self.cache is not None:
+            self.cache.set_lengths(lengths)  # what was written for the padding is forgotten
+        return features[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
+
+
+def generate(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    sampling: Sampling,
+    *,
+    slide: bool = False,
+    cached: bool = True,
+) -> Iterator[list[int]]:
+    """Continue each prompt, yielding one token a row a step.
+
+    A context that is full ends it with PromptError; with `slide`, the later half of the context is read again from
+    position 0, which suits a model that was trained on windows from anywhere in a text.
+    """
+    context = model.config.context
+    for prompt in prompts:
+        if not prompt:
+            raise PromptError("a prompt of at least one token was expected, found an empty one; type a character")
+        if len(prompt) > context and not slide:
+            raise PromptError(
+                f"a prompt of at most {context} tokens was expected, the model's context, found {len(prompt)}; "
+                "shorten it, or add --slide to keep only its end"
+            )
+    decoder = Decoder(model, model.features, prompts, cached=cached)
+    sampler = Sampler(sampling, len(prompts), never=[PAD, BOS, EOS, UNK])
+    for made in range(max_new_tokens):
+        if max(map(len, decoder.rows)) > context:
+            if not slide:
+                raise PromptError(
+                    f"the context of {context} tokens is full after {made} of {max_new_tokens} new tokens; "
+                    "ask for fewer, or add --slide to go on from the last half"
+                )
+            decoder.slide()
+        tokens = sampler(decoder.next_logits()).tolist()
+        decoder.append(tokens)
+        yield tokens
+
+
+def translate(
+    model: Transformer, sources: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, cached: bool = True
+) -> list[list[int]]:
+    """The target of each source (numbers without begin and end), up to its EOS or the end of the context.
+
+    Raises PromptError for a source longer than the context.
+    """
+    context = model.config.context
+    for source in sources:
+        if len(source) >= context:
+            raise PromptError(
+                f"a source of fewer than {context} tokens was expected, the model's context, found {len(source)}; "
+                "split it into sentences"
+            )
+    device = next(model.parameters()).device
+    padded = pad([[*source, EOS] for source in sources], PAD)
+    real = torch.arange(padded.shape[1], device=device) < torch.tensor(
+        [[len(source) + 1] for source in sources], device=device
+    )
+    with torch.inference_mode(), autocast(device):
+        memory = model.encode(move(padded, device), real)
+    decoder = Decoder(
+        model,
+        lambda target, cache: model.decode(target, memory, real, cache=cache),
+        [[BOS]] * len(sources),
+        cached=cached,
+    )
+    sampler = Sampler(sampling, len(sources), never=[PAD, BOS, UNK])
+    ended = np.zeros(len(sources), dtype=bool)
+    for _ in range(context):
+        tokens = sampler(decoder.next_logits())
+        decoder.append(tokens.tolist())
+        ended |= tokens == EOS
+        if ended.all():
+            break
+    return [_until_end(row[1:]) for row in decoder.rows]
+
+
+def _until_end(tokens: list[int]) -> list[int]:
+    return tokens[: tokens.index(EOS)] if EOS in tokens else tokens

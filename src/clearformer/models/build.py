@@ -1,0 +1,42 @@
+"""From a configuration to a model: built, and filled with its initial weights."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from clearformer.config import GPTConfig, TransformerConfig
+from clearformer.models.gpt import GPT
+from clearformer.models.initial import initial_weights
+from clearformer.models.transformer import Transformer
+
+Model = Transformer | GPT
+
+FAMILIES: dict[type[TransformerConfig | GPTConfig], type[Transformer] | type[GPT]] = {
+    TransformerConfig: Transformer,
+    GPTConfig: GPT,
+}
+
+
+def build(config: TransformerConfig | GPTConfig, seed: int) -> Model:
+    """A model in training mode, on the CPU, with the initial weights of (config, seed)."""
+    model = FAMILIES[type(config)](config)  # type: ignore[arg-type]  # the table pairs each class with its own
+    load_weights(model, initial_weights(config, seed))
+    return model
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() == weights.keys(), f"names differ: {sorted(parameters.keys() ^ weights.keys())}"
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            assert tuple(parameter.shape) == weights[name].shape, f"{name}: {parameter.shape}, {weights[name].shape}"
+            parameter.copy_(torch.from_numpy(weights[name]))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that training may change; a tied matrix counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())

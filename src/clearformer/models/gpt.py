@@ -1,0 +1,50 @@
+"""GPT: a stack of causal layers that predicts the next token.      Radford et al. 2018; 2019 (GPT-2)
+
+tokens -> embedding + positions -> L x (masked self-attention, feed-forward) -> norm -> logits of the next token
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from clearformer.blocks.cache import KVCache
+from clearformer.blocks.encoder import Encoder
+from clearformer.config import GPTConfig
+from clearformer.models import parts
+
+
+class GPT(nn.Module):
+    """A decoder-only language model. Its layer is the encoder's, with attention that cannot look ahead."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = parts.embedding(config)
+        self.positions = parts.positions(config)
+        self.dropout = nn.Dropout(config.dropout)
+        attentions = (
+            parts.self_attention(config, causal=True, dropout=config.dropout) for _ in range(config.num_layers)
+        )
+        self.decoder = Encoder(
+            (parts.encoder_layer(config, attention) for attention in attentions), parts.final_norm(config)
+        )
+        self.output_projection = parts.output_projection(config, self.embedding)
+
+    def features(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
+        """The last layer's vectors. With a cache, `tokens` come after those it holds, and are added to it."""
+        index = parts.position_index(tokens, self.config.context, cache)
+        x = self.dropout(self.embedding(tokens) + self.positions(index))
+        out: Tensor = self.decoder(x, None if cache is None else cache.mask(tokens.shape[1]), cache)
+        if cache is not None:
+            cache.advance(tokens.shape[1])
+        return out
+
+    def forward(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T V"]:
+        """Logits of the token that follows each of `tokens`."""
+        return self.output_projection(self.features(tokens, cache))
+
+
+if __name__ == "__main__":
+    model = GPT(GPTConfig(vocab_size=50, context=16, d_model=32, num_heads=4, num_layers=2, d_ff=128))
+    print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
+    print("7 tokens -> logits", tuple(model(torch.arange(7)[None]).shape))

@@ -1,0 +1,172 @@
+"""Checkpoints that survive: a folder that is either whole or not there, in a format that cannot run code.
+
+    step-000500/model.safetensors  optimizer.safetensors  state.json (format, step, SHA-256 of the two)
+
+Written to a temporary folder, synced, hashed, renamed. Read with suspicion: every name, shape, dtype and value is
+checked before it is used, and a damaged checkpoint is passed over for the one before it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from clearformer.errors import CheckpointError
+
+FORMAT = 1
+MOST_HEADER_BYTES = 10_000_000
+"""a header describes one tensor in about 100 bytes; the safetensors library would read far larger ones, slowly"""
+
+Tensors = Mapping[str, NDArray[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What training goes on from: the updates made, and the tensors of each file ("model", "optimizer") by name."""
+
+    step: int
+    tensors: Mapping[str, Tensors]
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{6,}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write one checkpoint, then delete all but the newest `keep`. Raises CheckpointError if the disk is full, say."""
+    final = folder / f"step-{checkpoint.step:06d}"
+    temporary = folder / f".writing-{final.name}"
+    files = {
+        f"{name}.safetensors": safetensors.numpy.save(dict(tensors)) for name, tensors in checkpoint.tensors.items()
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    state = {"format": FORMAT, "step": checkpoint.step, "sha256": hashes}
+    files["state.json"] = (json.dumps(state, indent=2) + "\n").encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".writing-*"):
+            shutil.rmtree(leftover)
+        temporary.mkdir()
+        for name, content in files.items():
+            _write_synced(temporary / name, content)
+        _sync_folder(temporary)
+        if final.exists():  # only a damaged one, passed over on the way here, can have this name
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        kept = [path.name for path in checkpoint_folders(folder)]
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.step} ({sum(map(len, files.values())) / 1e6:.1f} MB) could not be "
+            f"written to {folder}: {error.strerror or error}; make room and resume, "
+            f"{'from ' + kept[-1] if kept else 'from the beginning'}, which is unharmed"
+        ) from error
+    for path in checkpoint_folders(folder)[:-keep]:
+        shutil.rmtree(path)
+    return final
+
+
+def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
+    """Read the files named in `shapes`, whose tensors must have these names and shapes.
+
+    Raises CheckpointError, saying what is wrong.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"a state in JSON was expected in {path / 'state.json'}, but: {error}") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(found, int) or found > FORMAT:
+        raise CheckpointError(
+            f"a checkpoint of format {FORMAT} or older was expected in {path}, found format {found!r}; "
+            "upgrade clearformer to read it"
+        )
+    hashes = state.get("sha256", {})
+    tensors = {name: _read_tensors(path / f"{name}.safetensors", shapes[name], hashes) for name in shapes}
+    return Checkpoint(int(path.name.removeprefix("step-")), tensors)
+
+
+def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None if there never was one. `notify` hears of each one passed over."""
+    damage: CheckpointError | None = None
+    for path in reversed(checkpoint_folders(folder)):
+        try:
+            checkpoint = load_checkpoint(path, shapes)
+        except CheckpointError as error:
+            damage = damage or error
+            notify(f"{path.name} is passed over for an older checkpoint: {error}")
+        else:
+            return checkpoint
+    if damage is not None:
+        raise CheckpointError(f"no checkpoint in {folder} can be read; of the newest: {damage}") from damage
+    return None
+
+
+def _read_tensors(path: Path, shapes: Shapes, hashes: Mapping[str, str]) -> Tensors:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"tensors were expected in {path}, but: {error.strerror}") from error
+    if int.from_bytes(content[:8], "little") > MOST_HEADER_BYTES:
+        raise CheckpointError(f"a header of at most {MOST_HEADER_BYTES:,} bytes was expected in {path}; it is not ours")
+    try:
+        tensors = safetensors.numpy.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"whole tensors were expected in {path}, but it is truncated or damaged: {error}"
+        ) from error
+    _require_tensors(path, tensors, shapes)
+    if hashlib.sha256(content).hexdigest() != hashes.get(path.name):
+        raise CheckpointError(f"{path} is not what was saved: its SHA-256 differs from the one in state.json")
+    return dict(tensors)
+
+
+def _require_tensors(path: Path, tensors: Tensors, shapes: Shapes) -> None:
+    """Raise CheckpointError unless these are exactly the tensors that the model has, finite and float32."""
+    if missing := [name for name in shapes if name not in tensors]:
+        raise CheckpointError(f"{path} lacks {_some(missing)}, which the model has")
+    if extra := sorted(tensors.keys() - shapes.keys()):
+        raise CheckpointError(f"{path} has {_some(extra)}, which the model has not")
+    for name, tensor in tensors.items():
+        if tensor.shape != shapes[name]:
+            raise CheckpointError(f"{path}: {name} should have the shape {shapes[name]}, found {tensor.shape}")
+        if tensor.dtype != np.float32:
+            raise CheckpointError(f"{path}: {name} should be float32, found {tensor.dtype}")
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} should be finite, found NaN or infinity")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Windows can neither open a folder nor needs to."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""metrics.jsonl: one JSON object a line for each logged step, with at least `step` and `loss` (nats a token).
+
+It holds nothing that depends on the clock, so a run that was interrupted and resumed has the same file, to the byte, as
+one that was not.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from clearformer.errors import CheckpointError
+
+ALWAYS = 10
+"""the first steps are logged whatever `log_every` says: what goes wrong early shows there"""
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Add a line. Raises CheckpointError where it cannot be written, the disk being full, say."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} must be a file that can be written to, but: {error.strerror}; make room and resume the run"
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Make what was written durable; a checkpoint does this first, so it never is ahead of its metrics."""
+    with path.open("a") as file:
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; what a crash left of a last one is not a line."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
+
+
+def cut(path: Path, step: int) -> None:
+    """Forget everything after `step`: training goes on from there and will write it again."""
+    kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)

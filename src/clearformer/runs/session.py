@@ -1,0 +1,100 @@
+"""A session trains a run: from the beginning, or from its newest checkpoint, to its last step.
+
+It is the training loop's generator with memory: it writes metrics and checkpoints and passes every record on. Close it
+(`.close()`, or leave the `for` loop) and the step just finished is saved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clearformer.errors import CheckpointError
+from clearformer.models.build import Model, build, load_weights
+from clearformer.models.initial import parameter_shapes
+from clearformer.runs import metrics
+from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
+from clearformer.runs.folder import Run
+from clearformer.training.device import choose_device
+from clearformer.training.loop import Record, train
+from clearformer.training.loss import mean_loss
+from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_shapes, optimizer_tensors
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One update, and the loss on the validation split where it was just measured."""
+
+    record: Record
+    validation_loss: float | None
+
+
+def load_model(run: Run) -> tuple[Model, int]:
+    """The run's model at its newest whole checkpoint, on its device, ready to be used; and the step it stands at."""
+    shapes = {"model": parameter_shapes(run.config.model)}
+    checkpoint = load_newest(run.checkpoints, shapes, run.notify)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
+        )
+    model = build(run.config.model, run.config.train.seed)
+    load_weights(model, checkpoint.tensors["model"])
+    return model.to(choose_device(run.config.train.device)).eval(), checkpoint.step
+
+
+def untrained_model(run: Run) -> Model:
+    """The same model as it was before its first step: the baseline of every evaluation."""
+    return build(run.config.model, run.config.train.seed).to(choose_device(run.config.train.device)).eval()
+
+
+def train_run(run: Run) -> Iterator[Progress]:
+    """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise."""
+    config = run.config.train
+    device = choose_device(config.device)
+    shapes = parameter_shapes(run.config.model)
+    checkpoint = load_newest(run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes)}, run.notify)
+    batches, validation = run.batches("train"), run.batches("validation")
+    model = build(run.config.model, config.seed).to(device)
+    optimizer = make_optimizer(model, config)
+    start = 0
+    if checkpoint is not None:
+        start = checkpoint.step
+        load_weights(model, checkpoint.tensors["model"])
+        load_optimizer(model, optimizer, checkpoint.tensors["optimizer"])
+    metrics.cut(run.metrics, start)
+    saved = step = start
+
+    def save() -> None:
+        nonlocal saved
+        metrics.sync(run.metrics)
+        tensors = {
+            "model": {name: value.detach().cpu().numpy() for name, value in model.named_parameters()},
+            "optimizer": optimizer_tensors(model, optimizer),
+        }
+        save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints)
+        saved = step
+
+    try:
+        for record in train(model, optimizer, batches, config, start):
+            step = record.step
+            last = step == config.steps
+            validate = last or step % config.validate_every == 0
+            measured = mean_loss(model, validation.in_order(config.validation_tokens), device) if validate else None
+            if validate or step <= metrics.ALWAYS or step % config.log_every == 0:
+                metrics.append(run.metrics, _line(record, measured))
+            if last or step % config.checkpoint_every == 0:
+                save()
+            yield Progress(record, measured)
+    except GeneratorExit:
+        if saved < step:
+            save()
+        raise
+
+
+def _line(record: Record, validation_loss: float | None) -> dict[str, float]:
+    line = {
+        "step": record.step,
+        "loss": record.loss,
+        "gradient_norm": record.gradient_norm,
+        "learning_rate": record.learning_rate,
+        "tokens": record.tokens,
+    }
+    return line if validation_loss is None else line | {"validation_loss": validation_loss}

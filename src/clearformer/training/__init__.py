@@ -1,0 +1,1 @@
+"""From batches to a trained model: loss, optimizer, schedule, and the loop, which is a generator."""

@@ -1,0 +1,36 @@
+"""Where the work is done: CUDA if there is one, else Apple's MPS, else the CPU."""
+
+from typing import Any, Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clearformer.errors import ConfigError
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
+    """The device of that name, or the fastest there is. Raises ConfigError if it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, usable in there.items() if usable))
+    if not there[wanted]:
+        usable = ", ".join(name for name, usable in there.items() if usable)
+        raise ConfigError(f"the device {wanted!r} was asked for, but this machine has only {usable}; use one of those")
+    return torch.device(wanted)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What matrix products are done in: bfloat16 on CUDA, float32 everywhere else."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which matrix products are done in `compute_dtype`; weights stay float32."""
+    dtype = compute_dtype(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def move(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A NumPy array as a tensor on the device."""
+    return torch.from_numpy(array).to(device, non_blocking=True)

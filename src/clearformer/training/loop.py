@@ -1,0 +1,118 @@
+"""The training loop: a generator that makes one update and yields what happened.
+
+    for record in train(model, optimizer, batches, config): ...
+
+Printing, saving, plotting and stopping belong to the caller. All randomness of step n is a function of (seed, n), so a
+loop that starts at n goes on exactly as one that came there.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clearformer.config import TrainConfig
+from clearformer.data.batches import IGNORE, Batch, Batches
+from clearformer.errors import TrainingError
+from clearformer.models.build import Model
+from clearformer.training.device import autocast, move
+from clearformer.training.loss import summed_loss
+from clearformer.training.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one update did."""
+
+    step: int
+    """updates made so far; the first record says 1"""
+    loss: float
+    """nats a predicted token before the update, label smoothing included"""
+    gradient_norm: float
+    """before clipping"""
+    learning_rate: float
+    tokens: int
+    """tokens read in this step, padding included"""
+    tokens_per_second: float
+
+
+def train(
+    model: Model, optimizer: torch.optim.Optimizer, batches: Batches, config: TrainConfig, start: int = 0
+) -> Iterator[Record]:
+    """Update number `start` + 1 and so on, up to `config.steps`.
+
+    Raises TrainingError before an update whose loss or gradient is not finite.
+    """
+    device = next(model.parameters()).device
+    model.train()
+    for step in range(start + 1, config.steps + 1):
+        began = time.perf_counter()
+        first = (step - 1) * config.accumulation
+        micro_batches = [batches.batch(first + offset) for offset in range(config.accumulation)]
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0]))
+        rate = learning_rate(config.schedule, step, config.steps, model.config.d_model)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = accumulate_gradients(model, micro_batches, config.label_smoothing, device)
+        norm = clip_gradients(model, config.clip)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(_what_went_wrong(model, micro_batches, step, first, device))
+        optimizer.step()
+        tokens = sum(batch.size for batch in micro_batches)
+        yield Record(step, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))
+
+
+def accumulate_gradients(model: Model, micro_batches: list[Batch], smoothing: float, device: torch.device) -> float:
+    """Add the gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
+    count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
+    total = 0.0
+    for batch in micro_batches:
+        with autocast(device):
+            logits: Tensor = model(*(move(array, device) for array in batch.inputs))
+        loss = summed_loss(logits, move(batch.targets, device), smoothing) / count
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def clip_gradients(model: nn.Module, largest: float) -> float:
+    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before."""
+    limit = largest if largest > 0 else math.inf
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item()
+
+
+def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first: int, device: torch.device) -> str:
+    """One sentence that names the step, the batch and the first layer whose output or gradient is not finite."""
+    advice = "lower the learning rate or the clip, and resume from the last checkpoint"
+    broken: list[str] = []
+
+    def look(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and not output.isfinite().all():
+            broken.append(name)
+
+    modules = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: look(name, output))
+        for name, module in modules
+    ]
+    try:
+        for offset, batch in enumerate(micro_batches):
+            with torch.no_grad(), autocast(device):
+                model(*(move(array, device) for array in batch.inputs))
+            if broken:
+                where = f"the output of {broken[0]} on batch {first + offset}"
+                return f"a finite loss was expected at step {step}, but {where} is not finite; {advice}"
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # a backward pass runs from the last layer to the first, so the last parameter went wrong first
+    names = [name for name, weight in model.named_parameters() if weight.grad is not None]
+    bad = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
+    where = f"the gradient of {bad[-1]}" if bad else "the loss"
+    last = first + len(micro_batches) - 1
+    return f"a finite gradient was expected at step {step}, but {where} on batches {first} to {last} is not; {advice}"

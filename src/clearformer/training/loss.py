@@ -1,0 +1,57 @@
+"""Cross-entropy: how surprised the model is by the token that really came.
+
+    loss = -Σ_v q_v · log softmax(logits)_v        q = (1 - ε) · [v = target] + ε / V
+
+ε > 0 is label smoothing (Szegedy et al. 2015, arXiv:1512.00567; the Transformer's section 5.4). A mean is taken over
+predicted tokens, never over batches: padding is not predicted and counts nowhere.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clearformer.data.batches import IGNORE, Batch
+from clearformer.models.build import Model
+from clearformer.training.device import autocast, move
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*tokens V"], targets: Int[Tensor, "*tokens"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """The formula, summed over the tokens whose target is not IGNORE. `summed_loss` runs the kernel."""
+    predicted = targets != IGNORE
+    log_p = logits[predicted].log_softmax(-1)
+    of_target = log_p.gather(-1, targets[predicted][:, None])[:, 0]
+    return -((1 - smoothing) * of_target + smoothing * log_p.mean(-1)).sum()
+
+
+def summed_loss(
+    logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy in nats, summed over the predicted tokens, in float32 or wider."""
+    return F.cross_entropy(
+        logits.flatten(0, -2).float() if logits.dtype in (torch.bfloat16, torch.float16) else logits.flatten(0, -2),
+        targets.flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+
+
+@torch.no_grad()
+def mean_loss(model: Model, batches: Iterable[Batch], device: torch.device) -> float:
+    """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""
+    training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    for batch in batches:
+        targets = move(batch.targets, device)
+        with autocast(device):
+            logits = model(*(move(array, device) for array in batch.inputs))
+        total += summed_loss(logits, targets).item()
+        count += int((targets != IGNORE).sum())
+    model.train(training)
+    return total / count
