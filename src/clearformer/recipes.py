@@ -1,10 +1,12 @@
 """What can be trained: named functions that return a whole configuration. A variant is `dataclasses.replace`."""
 
-from clearformer.config import Config, CosineSchedule, TrainConfig, TransformerConfig
+from collections.abc import Callable
+
+from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
 
 
 def dates() -> Config:
-    """The paper's encoder-decoder, small, reads dates as people write them and writes ISO 8601."""
+    """Read a date as people write it, write ISO 8601: the paper's encoder-decoder, small."""
     return Config(
         dataset="dates",
         tokenizer="character",
@@ -12,11 +14,100 @@ def dates() -> Config:
             vocab_size=200, context=64, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
         ),
         train=TrainConfig(
-            steps=1000,
+            steps=1200,
             batch_tokens=4096,
             schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=100),
             weight_decay=0.01,
-            validate_every=100,
-            checkpoint_every=250,
+            validate_every=200,
+            checkpoint_every=400,
         ),
     )
+
+
+def reverse() -> Config:
+    """Write a string of letters backwards: the paper's encoder-decoder, small."""
+    return Config(
+        dataset="reverse",
+        tokenizer="character",
+        model=TransformerConfig(
+            vocab_size=200, context=32, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
+        ),
+        train=TrainConfig(
+            steps=800,
+            batch_tokens=4096,
+            schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=100),
+            weight_decay=0.01,
+            validate_every=200,
+            checkpoint_every=400,
+        ),
+    )
+
+
+def copy() -> Config:
+    """Write a string of letters once more: the paper's encoder-decoder, small."""
+    base = reverse()
+    return Config(dataset="copy", tokenizer=base.tokenizer, model=base.model, train=base.train)
+
+
+def pydocs() -> Config:
+    """Write like the documentation of the Python that runs it: a small GPT over byte-pairs."""
+    return Config(
+        dataset="pydocs",
+        tokenizer="bpe",
+        model=GPTConfig(
+            vocab_size=2048, context=128, d_model=128, num_heads=4, num_layers=4, d_ff=512, dropout=0.0, bias=False
+        ),
+        train=TrainConfig(
+            steps=1500,
+            batch_tokens=2048,
+            schedule=CosineSchedule(peak=2e-3, final=2e-4, warmup_steps=100),
+            beta2=0.99,
+            epsilon=1e-8,
+        ),
+    )
+
+
+def tinyshakespeare() -> Config:
+    """Write like Shakespeare, letter by letter: nanoGPT's setting for a CPU."""
+    return Config(
+        dataset="tinyshakespeare",
+        tokenizer="character",
+        model=GPTConfig(
+            vocab_size=256, context=64, d_model=128, num_heads=4, num_layers=4, d_ff=512, dropout=0.0, bias=False
+        ),
+        train=TrainConfig(
+            steps=2000,
+            batch_tokens=12 * 64,
+            schedule=CosineSchedule(peak=1e-3, final=1e-4, warmup_steps=100),
+            beta2=0.99,
+            epsilon=1e-8,
+        ),
+    )
+
+
+def multi30k() -> Config:
+    """Translate image captions from German to English: the paper's encoder-decoder, small, over byte-pairs."""
+    return Config(
+        dataset="multi30k",
+        tokenizer="bpe",
+        model=TransformerConfig(
+            vocab_size=8000, context=128, d_model=256, num_heads=4, num_layers=3, d_ff=1024, dropout=0.1
+        ),
+        train=TrainConfig(
+            steps=3000,
+            batch_tokens=4096,
+            schedule=CosineSchedule(peak=1e-3, final=0.0, warmup_steps=300),
+            label_smoothing=0.1,
+            weight_decay=0.01,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Config]] = {
+    "dates": dates,
+    "reverse": reverse,
+    "copy": copy,
+    "pydocs": pydocs,
+    "tinyshakespeare": tinyshakespeare,
+    "multi30k": multi30k,
+}

@@ -1,0 +1,1 @@
+"""The command `clearformer`: it parses, calls and prints; what it does stands elsewhere."""

@@ -10,12 +10,13 @@ from clearformer.data.downloads import DOWNLOADS, Progress, fetch
 from clearformer.data.files import read_parallel, read_text, read_tsv, split_pairs, split_text
 from clearformer.errors import DataError
 
-BUILT_IN: dict[str, Callable[[], TextCorpus | PairCorpus]] = {
-    "dates": dates,
-    "reverse": tasks.reverse,
-    "copy": tasks.copy,
-    "pydocs": pydocs.pydocs,
+BUILT_IN: dict[str, tuple[str, Callable[[], TextCorpus | PairCorpus]]] = {
+    "dates": ("a date as people write it, in 32 forms, to ISO 8601", dates),
+    "reverse": ("a string of letters to the same string backwards", tasks.reverse),
+    "copy": ("a string of letters to itself", tasks.copy),
+    "pydocs": ("the documentation of the Python that runs this, 2 MB of text", pydocs.pydocs),
 }
+"""name -> what it holds, and the function that makes it"""
 
 
 def _tinyshakespeare(folder: Path) -> TextCorpus:
@@ -46,7 +47,7 @@ def load_corpus(name: str, paths: tuple[str, ...] = (), progress: Progress | Non
     """
     if not paths:
         if name in BUILT_IN:
-            return BUILT_IN[name]()
+            return BUILT_IN[name][1]()
         if name in DOWNLOADED:
             return DOWNLOADED[name](fetch(DOWNLOADS[name], progress=progress))
         raise DataError(f"a corpus named {', '.join([*BUILT_IN, *DOWNLOADED])} was expected, found {name!r}")

@@ -8,16 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from clearformer.data.corpora import Pair, Split
-from clearformer.data.tokenizers import Tokenizer
 from clearformer.evaluation.scores import bleu, exact_match
-from clearformer.generation.decoding import translate
+from clearformer.generation.translation import translate_texts
 from clearformer.models.build import Model
 from clearformer.models.transformer import Transformer
 from clearformer.runs.folder import Run
 from clearformer.runs.session import load_model, untrained_model
 from clearformer.training.loss import mean_loss
-
-SENTENCES_AT_ONCE = 100
 
 Advance = Callable[[str, int, int], None]
 """is told what is being measured, how much is done, and how much there is"""
@@ -39,26 +36,8 @@ def measure(
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
     if isinstance(model, Transformer):
         pairs: list[Pair] = getattr(run.corpus, split)
-        outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs], advance)
+        outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs], advance=advance)
         references = [target for _, target in pairs]
         scores["exact_match"] = exact_match(outputs, references)
         scores["bleu"], scores["bleu_signature"] = bleu(outputs, references)
     return scores
-
-
-def translate_texts(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    sources: list[str],
-    advance: Callable[[int, int], None] = lambda *_: None,
-) -> list[str]:
-    """Greedy translations, in the order of the sources; those of like length are done together."""
-    ids = list(tokenizer.encode_many(sources))
-    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    outputs = [""] * len(ids)
-    for first in range(0, len(order), SENTENCES_AT_ONCE):
-        places = order[first : first + SENTENCES_AT_ONCE]
-        for place, output in zip(places, translate(model, [ids[place] for place in places]), strict=True):
-            outputs[place] = tokenizer.decode(output)
-        advance(first + len(places), len(order))
-    return outputs

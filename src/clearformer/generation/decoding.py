@@ -17,10 +17,9 @@ from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
 from clearformer.errors import PromptError
-from clearformer.generation.sampling import GREEDY, Sampler, Sampling
+from clearformer.generation.sampling import Sampler, Sampling
 from clearformer.models.build import Model
 from clearformer.models.gpt import GPT
-from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
 
 Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]]
@@ -111,45 +110,3 @@ def generate(
         tokens = sampler(decoder.next_logits()).tolist()
         decoder.append(tokens)
         yield tokens
-
-
-def translate(
-    model: Transformer, sources: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, cached: bool = True
-) -> list[list[int]]:
-    """The target of each source (numbers without begin and end), up to its EOS or the end of the context.
-
-    Raises PromptError for a source longer than the context.
-    """
-    context = model.config.context
-    for source in sources:
-        if len(source) >= context:
-            raise PromptError(
-                f"a source of fewer than {context} tokens was expected, the model's context, found {len(source)}; "
-                "split it into sentences"
-            )
-    device = next(model.parameters()).device
-    padded = pad([[*source, EOS] for source in sources], PAD)
-    real = torch.arange(padded.shape[1], device=device) < torch.tensor(
-        [[len(source) + 1] for source in sources], device=device
-    )
-    with torch.inference_mode(), autocast(device):
-        memory = model.encode(move(padded, device), real)
-    decoder = Decoder(
-        model,
-        lambda target, cache: model.decode(target, memory, real, cache=cache),
-        [[BOS]] * len(sources),
-        cached=cached,
-    )
-    sampler = Sampler(sampling, len(sources), never=[PAD, BOS, UNK])
-    ended = np.zeros(len(sources), dtype=bool)
-    for _ in range(context):
-        tokens = sampler(decoder.next_logits())
-        decoder.append(tokens.tolist())
-        ended |= tokens == EOS
-        if ended.all():
-            break
-    return [_until_end(row[1:]) for row in decoder.rows]
-
-
-def _until_end(tokens: list[int]) -> list[int]:
-    return tokens[: tokens.index(EOS)] if EOS in tokens else tokens

@@ -1,0 +1,1 @@
+"""Look inside a model from outside: hooks on its blocks, and pictures of what they saw. Models know nothing of it."""

@@ -35,8 +35,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -
         for name, parameter in parameters.items():
             assert tuple(parameter.shape) == weights[name].shape, f"{name}: {parameter.shape}, {weights[name].shape}"
             parameter.copy_(torch.from_numpy(weights[name]))
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Numbers that training may change; a tied matrix counts once."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -45,6 +45,11 @@ def parameter_shapes(config: TransformerConfig | GPTConfig) -> Shapes:
     return shapes
 
 
+def count_parameters(config: TransformerConfig | GPTConfig) -> int:
+    """Numbers that training may change; a tied matrix counts once."""
+    return sum(math.prod(shape) for shape in parameter_shapes(config).values())
+
+
 def initial_weights(config: TransformerConfig | GPTConfig, seed: int) -> dict[str, NDArray[np.float32]]:
     """The value of every parameter before training, float32."""
     return {

@@ -4,7 +4,7 @@ It is the training loop's generator with memory: it writes metrics and checkpoin
 (`.close()`, or leave the `for` loop) and the step just finished is saved.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from clearformer.errors import CheckpointError
@@ -45,7 +45,7 @@ def untrained_model(run: Run) -> Model:
     return build(run.config.model, run.config.train.seed).to(choose_device(run.config.train.device)).eval()
 
 
-def train_run(run: Run) -> Iterator[Progress]:
+def train_run(run: Run) -> Generator[Progress, None, None]:
     """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise."""
     config = run.config.train
     device = choose_device(config.device)

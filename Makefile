@@ -1,0 +1,11 @@
+# Everything is done by tools/run.py; this only gives it the names that make users expect.
+# make test ARGS="-k masks" passes arguments on; make demo PYTHON=python3.12 chooses the Python.
+
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint bench docs clean
+
+help install demo test check lint bench docs clean:
+	@$(PYTHON) tools/run.py $@ $(ARGS)

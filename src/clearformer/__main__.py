@@ -1,0 +1,7 @@
+"""`python -m clearformer` is the command `clearformer`."""
+
+import sys
+
+from clearformer.cli.main import main
+
+sys.exit(main())

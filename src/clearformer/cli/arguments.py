@@ -1,0 +1,55 @@
+"""The command line of each command, made by tyro from the dataclasses and functions it sets."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from clearformer.errors import ClearformerError, DataError
+
+T = TypeVar("T")
+
+MARKERS = (tyro.conf.AvoidSubcommands,)
+
+
+def parse(what: Callable[..., T], arguments: Sequence[str], command: str, default: Any = None) -> T:
+    """Call `what`, a function or a dataclass, with what `arguments` say; `--help` prints and leaves.
+
+    Raises ClearformerError, in one sentence, for a flag or a value that cannot be.
+    """
+    prog = f"clearformer {command}"
+    complaint = io.StringIO()
+    settings = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(what, args=list(arguments), prog=prog, config=MARKERS, **settings)
+    except SystemExit as leaving:
+        if leaving.code == 0:
+            raise
+        raise ClearformerError(f"{_sentence(complaint.getvalue())}; see {prog} --help") from leaving
+
+
+def _sentence(box: str) -> str:
+    """The words in the frame that tyro draws around an error: the complaint, and the flag that was perhaps meant."""
+    lines = [line.strip("│╭╮╰╯─ ").strip() for line in box.splitlines() if line.startswith("│")]
+    paragraphs = " ".join(line or "\n" for line in lines).split("\n")
+    words = " ".join(paragraphs[0].split()).rstrip(".")
+    flags = [word for line in lines[1:] for word in line.split() if word.startswith("--")]
+    return f"{words} (did you mean {flags[0]}?)" if "Perhaps" in box and flags else words
+
+
+def say(message: str) -> None:
+    """A line for the person, not for the program that reads our output."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def input_lines() -> Iterator[str]:
+    """Lines of standard input, without their ends. Raises DataError where it is not UTF-8."""
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise DataError(f"UTF-8 text was expected, but line {number} of standard input is not: {error}") from error

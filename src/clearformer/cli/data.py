@@ -1,0 +1,43 @@
+"""`clearformer data`"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tyro.conf import Positional
+
+from clearformer.cli.arguments import parse
+from clearformer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Data:
+    """List the corpora there are, or download one so that it is here when there is no network."""
+
+    action: Positional[Literal["list", "get"]] = "list"
+    name: Positional[str | None] = None
+    """what to get"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Data, arguments, "data")
+    from clearformer.cli.display import Downloading
+    from clearformer.data.downloads import DOWNLOADS, cache_folder, fetch
+    from clearformer.data.load import BUILT_IN
+
+    if options.action == "list":
+        for name, (description, _) in BUILT_IN.items():
+            print(f"{name:<16} built in    {description}")
+        for name, download in DOWNLOADS.items():
+            size = sum(file.size for file in download.files) / 1e6
+            here = "here" if (cache_folder() / name).is_dir() else f"{size:.1f} MB"
+            print(f"{name:<16} {here:<11} {download.description}; licence: {download.licence}")
+        return 0
+    if options.name not in DOWNLOADS:
+        raise DataError(f"one of {', '.join(DOWNLOADS)} was expected behind `data get`, found {options.name!r}")
+    downloading = Downloading()
+    try:
+        print(fetch(DOWNLOADS[options.name], progress=downloading))
+    finally:
+        downloading.close()
+    return 0

@@ -1,0 +1,39 @@
+"""`clearformer demo`"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearformer.cli.arguments import parse, say
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole story: train on dates and on Python's documentation, prove four things, write report.html."""
+
+    out: Path = Path("runs/demo")
+    """folder for the two runs and report.html; what a finished demo left there is replaced"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Demo, arguments, "demo")
+    from clearformer.cli.training import train_to_end
+    from clearformer.demo import story
+
+    began = time.monotonic()
+    runs = story.prepare(options.out, say)
+    for each in runs:
+        code = train_to_end(each)
+        if code:
+            return code
+    verdicts = []
+    print()
+    for number, verdict in enumerate(story.prove(*runs), 1):
+        verdicts.append(verdict)
+        print(f"{number} {'holds' if verdict.holds else 'FAILS'}: {verdict.claim}\n    {verdict.measured}", flush=True)
+    report = options.out / "report.html"
+    story.write_report(report, verdicts, runs)
+    held = sum(verdict.holds for verdict in verdicts)
+    print(f"\n{held} of {len(verdicts)} proofs hold, after {time.monotonic() - began:.0f} s; open {report}")
+    return 0 if held == len(verdicts) else 1

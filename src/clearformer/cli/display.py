@@ -1,0 +1,85 @@
+"""Progress for people, on standard error: a live bar on a terminal, a line now and then elsewhere."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from clearformer.runs.session import Progress as Update
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Display:
+    """How far a long work is: `with Display(label, total) as display: display.show(done, details)`."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label = label
+        self.total = total
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
+        left = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
+        self.bar = Progress(*columns, *left, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task(label, total=total, completed=done, details="")
+        self.began = self.last_line = time.monotonic()
+        self.first = done
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def show(self, done: int, details: str = "", total: int | None = None) -> None:
+        """Say that `done` of the total is done."""
+        self.total = total or self.total
+        self.bar.update(self.task, completed=done, total=self.total, details=details)
+        now = time.monotonic()
+        finished = done >= self.total
+        if not self.console.is_terminal and (finished or now - self.last_line > SECONDS_BETWEEN_LINES):
+            self.last_line = now
+            left = (now - self.began) / max(1, done - self.first) * (self.total - done)
+            self.console.print(
+                f"{self.label} {done:,}/{self.total:,} {details} {left:.0f} s left", highlight=False, soft_wrap=True
+            )
+
+
+class TrainingDetails:
+    """The numbers beside the bar: smoothed loss and speed, and the validation loss last measured."""
+
+    def __init__(self) -> None:
+        self.loss = self.speed = 0.0
+        self.validation = ""
+        self.updates = 0
+
+    def __call__(self, update: "Update") -> str:
+        self.updates += 1
+        share = max(0.05, 1 / self.updates)  # a mean at first, then a moving one over about twenty steps
+        self.loss += share * (update.record.loss - self.loss)
+        self.speed += share * (update.record.tokens_per_second - self.speed)
+        if update.validation_loss is not None:
+            self.validation = f"  validation {update.validation_loss:.3f}"
+        return f"loss {self.loss:.3f}{self.validation}  {self.speed:,.0f} tokens/s"
+
+
+class Downloading:
+    """Progress of a download, one bar a file."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.display: Display | None = None
+
+    def __call__(self, name: str, done: int, size: int) -> None:
+        if name != self.name:
+            self.close()
+            self.name, self.display = name, Display(f"downloading {name}", size).__enter__()
+        assert self.display is not None
+        self.display.show(done)
+
+    def close(self) -> None:
+        if self.display is not None:
+            self.display.__exit__(None, None, None)

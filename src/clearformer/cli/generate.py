@@ -1,0 +1,91 @@
+"""`clearformer generate`"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.errors import PromptError, RunError
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue a prompt with a language model, a token at a time."""
+
+    run: Positional[Path]
+    """the run's folder"""
+    prompt: tuple[str, ...] = ()
+    """what to continue, one or more; without it, each line of standard input"""
+    max_new_tokens: int = 200
+    """how many tokens to add"""
+    temperature: float = 0.8
+    """0 takes the likeliest token; 1 draws from the model's own distribution"""
+    top_k: int = 0
+    """draw from so many of the likeliest tokens; 0 is all"""
+    top_p: float = 1.0
+    """draw from the fewest tokens that together have this probability"""
+    seed: int = 1
+    """the same seed, the same text"""
+    slide: bool = True
+    """go on when the context is full, from its last half; --no-slide says so and ends"""
+    cache: bool = True
+    """--no-cache computes everything anew at each step: the same text, slower"""
+    json: Annotated[bool, arg(name="json")] = False
+    """print one JSON object with `prompt`, `text` and `tokens` of each"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Generate, arguments, "generate")
+    from clearformer.data.tokenizers import UNK
+    from clearformer.generation import decoding
+    from clearformer.generation.sampling import Sampling
+    from clearformer.models.gpt import GPT
+    from clearformer.runs.folder import open_run
+    from clearformer.runs.session import load_model
+
+    sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
+    if options.max_new_tokens < 1:
+        raise PromptError(f"--max-new-tokens must be 1 or more, found {options.max_new_tokens}; raise it")
+    run = open_run(options.run, say)
+    model, _ = load_model(run)
+    if not isinstance(model, GPT):
+        raise RunError(f"a language model was expected, but {options.run} translates; use: clearformer translate")
+    prompts = list(options.prompt) or list(input_lines())
+    if not prompts:
+        raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
+    ids = [run.tokenizer.encode(prompt) for prompt in prompts]
+    for prompt, tokens in zip(prompts, ids, strict=True):
+        if UNK in tokens:
+            unknown = next(piece for piece in prompt if UNK in run.tokenizer.encode(piece))
+            raise PromptError(f"text in the run's vocabulary was expected, but it has no {unknown!r}; leave it out")
+    steps = decoding.generate(model, ids, options.max_new_tokens, sampling, slide=options.slide, cached=options.cache)
+    if options.json:
+        rows = [list(row) for row in zip(*steps, strict=True)]
+        texts = [run.tokenizer.decode(row) for row in rows]
+        results = zip(prompts, texts, rows, strict=True)
+        print(json.dumps([{"prompt": prompt, "text": text, "tokens": row} for prompt, text, row in results]))
+        return 0
+    if len(prompts) == 1:
+        _stream(prompts[0], run.tokenizer.decode, (tokens[0] for tokens in steps))
+        return 0
+    for prompt, row in zip(prompts, zip(*steps, strict=True), strict=True):
+        print(f"{prompt}{run.tokenizer.decode(row)}\n")
+    return 0
+
+
+def _stream(prompt: str, decode: Callable[[list[int]], str], tokens: Iterator[int]) -> None:
+    """Print text as it comes. A character may take several tokens, so what ends in half a one waits."""
+    print(prompt, end="", flush=True)
+    made: list[int] = []
+    shown = ""
+    for token in tokens:
+        made.append(token)
+        text = decode(made)
+        if not text.endswith("\ufffd"):
+            print(text[len(shown) :], end="", flush=True)
+            shown = text
+    print(decode(made)[len(shown) :])

@@ -1,0 +1,67 @@
+"""Choose the command, and turn what goes wrong into one sentence and an exit code.
+
+0 done; 1 the machine or a file failed; 2 something typed was wrong; 128 + n stopped by signal n.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from clearformer import __version__
+from clearformer.errors import ClearformerError
+
+COMMANDS = {
+    "demo": "the whole story in under three minutes, and a report.html",
+    "recipes": "what can be trained, with sizes and data",
+    "train": "train a recipe into a run's folder",
+    "resume": "go on with a run, exactly where it stopped",
+    "evaluate": "loss, perplexity and scores of a run, beside the untrained model",
+    "generate": "continue a prompt with a language model",
+    "translate": "translate lines of standard input",
+    "data": "list corpora, or download one",
+}
+"""each is a module of that name beside this one"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except ClearformerError as error:
+        print(f"clearformer: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"clearformer {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}" if near else "see clearformer --help"
+        raise ClearformerError(f"a command was expected ({', '.join(COMMANDS)}), found {name!r}; {hint}")
+    return int(importlib.import_module(f"clearformer.cli.{name}").run(rest))
+
+
+def usage() -> str:
+    """What `clearformer --help` prints."""
+    lines = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+    return f"""usage: clearformer COMMAND [options]
+
+A transformer you can see through: train it, measure it, use it, look inside.
+
+{lines}
+
+`clearformer COMMAND --help` explains each."""

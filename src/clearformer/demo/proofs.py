@@ -1,0 +1,135 @@
+"""Four proofs that a transformer is right, each a claim with the number that was measured.
+
+1 a tiny set can be learned by heart      2 training beats not training
+3 saved, loaded and generated token by token it is the same model      4 no token sees the future
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from clearformer.config import CosineSchedule
+from clearformer.data.batches import PairBuckets, TextBatch
+from clearformer.data.corpora import PairCorpus
+from clearformer.data.tokenizers import EOS
+from clearformer.evaluation.evaluate import measure
+from clearformer.generation.decoding import generate
+from clearformer.generation.sampling import GREEDY
+from clearformer.generation.translation import translate
+from clearformer.models.build import build
+from clearformer.models.gpt import GPT
+from clearformer.models.transformer import Transformer
+from clearformer.runs.folder import Run
+from clearformer.runs.session import load_model, untrained_model
+from clearformer.training.device import choose_device, move
+from clearformer.training.loop import train
+from clearformer.training.loss import mean_loss
+from clearformer.training.optimizer import make_optimizer
+
+TINY_PAIRS = 8
+TINY_LOSS = 0.01
+TINY_STEPS = 400
+UNSEEN_RIGHT = 0.99
+"""share of unseen dates that must be exactly right"""
+LEAK = 1e-5
+"""a sum in another order may differ by 1e-6 in float32; a leaked token moves logits by 0.01 and more"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim held, and what was measured."""
+
+    claim: str
+    holds: bool
+    measured: str
+
+
+def learns_a_tiny_set(run: Run) -> Verdict:
+    """Eight pairs of the training split, from the initial weights, to a loss near zero."""
+    full = run.batches("train")
+    assert isinstance(full, PairBuckets)
+    device = choose_device(run.config.train.device)
+    tiny = PairBuckets(full.pairs[:TINY_PAIRS], batch_tokens=10**6, seed=1)
+    model = build(run.config.model, seed=1).to(device)
+    config = dataclasses.replace(run.config.train, steps=TINY_STEPS, schedule=CosineSchedule(peak=2e-3))
+    for record in train(model, make_optimizer(model, config), tiny, config):
+        if record.step % 20 == 0 and (loss := mean_loss(model, tiny.in_order(), device)) < TINY_LOSS:
+            break
+    measured = f"loss {loss:.4f} on {TINY_PAIRS} dates after {record.step} steps (under {TINY_LOSS} wanted)"
+    return Verdict("a tiny set is learned by heart", loss < TINY_LOSS, measured)
+
+
+def training_helped(dates: Run, pydocs: Run) -> Verdict:
+    """Unseen dates exactly right, and the loss on unseen text, against the models as they were before training."""
+    (after, before), (text_after, text_before) = (
+        [measure(run, model, "test") for model in (load_model(run)[0], untrained_model(run))] for run in (dates, pydocs)
+    )
+    right = after["exact_match"]
+    measured = (
+        f"{right:.1%} of {len(dates.corpus.test):,} unseen dates exactly right, untrained {before['exact_match']:.1%}; "
+        f"loss on unseen documentation {text_after['loss']:.2f}, untrained {text_before['loss']:.2f}"
+    )
+    better = right > before["exact_match"] and text_after["loss"] < text_before["loss"]
+    return Verdict("the trained models beat the untrained ones", better and right >= UNSEEN_RIGHT, measured)
+
+
+def reloaded_is_the_same(dates: Run, pydocs: Run) -> Verdict:
+    """The command in a new process, from the saved files and with the cache, against full forward passes here."""
+    assert isinstance(dates.corpus, PairCorpus)
+    new_tokens, sources = 60, [source for source, _ in dates.corpus.test[:20]]
+    prompts = [str(pydocs.corpus.test)[start : start + length] for start, length in ((0, 12), (500, 30), (900, 55))]
+    written, _ = load_model(pydocs)
+    read, _ = load_model(dates)
+    assert isinstance(written, GPT)
+    assert isinstance(read, Transformer)
+    ids = [pydocs.tokenizer.encode(prompt) for prompt in prompts]
+    here = [list(row) for row in zip(*generate(written, ids, new_tokens, GREEDY, cached=False), strict=True)]
+    flags = ("--temperature", "0", "--max-new-tokens", str(new_tokens), "--json", "--prompt", *prompts)
+    there = [item["tokens"] for item in json.loads(_command("generate", str(pydocs.folder), *flags))]
+    lines = [
+        dates.tokenizer.decode(ids) for ids in translate(read, list(dates.tokenizer.encode_many(sources)), cached=False)
+    ]
+    piped = _command("translate", str(dates.folder), text="\n".join(sources)).splitlines()
+    same = sum(a == b for a, b in zip([*here, *lines], [*there, *piped], strict=True))
+    count = len(here) + len(lines)
+    measured = f"{same} of {count} outputs the same: {len(here)} texts of {new_tokens} tokens, {len(lines)} dates"
+    return Verdict("saved, reloaded and cached it writes the same as full passes", same == count, measured)
+
+
+def no_token_sees_the_future(dates: Run, pydocs: Run) -> Verdict:
+    """Change the last tokens, from each position on, and look at the logits before that position."""
+    leaks, effects = zip(*(_perturb(run) for run in (dates, pydocs)), strict=True)
+    measured = f"past logits moved by at most {max(leaks):.1e}, later ones by at least {min(effects):.2f}"
+    return Verdict("no future token moves a past logit", max(leaks) <= LEAK < min(effects), measured)
+
+
+@torch.inference_mode()
+def _perturb(run: Run) -> tuple[float, float]:
+    """The largest change of a logit before the changed tokens, and the smallest at or behind them."""
+    model, _ = load_model(run)
+    device = next(model.parameters()).device
+    batch = next(iter(run.batches("test").in_order(1)))
+    inputs = [move(array[:4], device) for array in batch.inputs]
+    place = 0 if isinstance(batch, TextBatch) else 1  # the decoder's tokens among the inputs
+    tokens = inputs[place]
+    usual = model(*inputs)
+    leak, effect = 0.0, float("inf")
+    for position in range(1, tokens.shape[1]):
+        inputs[place] = tokens.clone()
+        inputs[place][:, position:] = (tokens[:, position:] + 7) % (run.tokenizer.vocab_size - EOS) + EOS
+        moved = (model(*inputs) - usual).abs()
+        leak = max(leak, moved[:, :position].max().item())
+        effect = min(effect, moved[:, position:].max().item())
+    return leak, effect
+
+
+def _command(*arguments: str, text: str | None = None) -> str:
+    """What a clearformer command prints, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "clearformer", *arguments], input=text, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout

@@ -1,0 +1,83 @@
+"""A run's report: its loss curve, samples of what it writes and, for pairs, what it looks at while it writes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from clearformer.data.batches import collate
+from clearformer.data.corpora import Pair, PairCorpus
+from clearformer.data.tokenizers import Tokenizer
+from clearformer.generation.decoding import generate
+from clearformer.generation.sampling import Sampling
+from clearformer.generation.translation import translate_texts
+from clearformer.inspection.figures import attention_map, loss_curve
+from clearformer.inspection.page import Section, figure, page, table, text
+from clearformer.inspection.record import record
+from clearformer.models.gpt import GPT
+from clearformer.models.transformer import Transformer
+from clearformer.runs import metrics
+from clearformer.runs.folder import Run
+from clearformer.runs.session import load_model
+from clearformer.training.device import move
+
+SAMPLES = 8
+NEW_TOKENS = 200
+
+
+def write_run_report(run: Run) -> None:
+    """Write report.html into the run's folder."""
+    (run.folder / "report.html").write_text(page(f"clearformer: {run.folder.name}", sections(run)), encoding="utf-8")
+
+
+def sections(run: Run) -> list[Section]:
+    """The report of a run that has a checkpoint."""
+    model, step = load_model(run)
+    name = run.config.dataset
+    caption = f"{name}, {step:,} steps. Validation is on a part of the data that the model never learned from."
+    learning = Section(f"{name}: learning", figure(loss_curve(metrics.read(run.metrics)), caption))
+    if isinstance(model, GPT):
+        return [learning, Section(f"{name}: written by the model", text(sample(run, model)))]
+    assert isinstance(run.corpus, PairCorpus)
+    pairs = run.corpus.validation[:SAMPLES]
+    return [learning, samples_section(run, model, pairs), alignment_section(model, run.tokenizer, *pairs[0])]
+
+
+def sample(run: Run, model: GPT) -> str:
+    """A prompt from the validation split, and what the model makes of it."""
+    prompt = str(run.corpus.validation)[:40]
+    sampling = Sampling(temperature=0.8, seed=run.config.train.seed)
+    steps = generate(model, [run.tokenizer.encode(prompt)], NEW_TOKENS, sampling, slide=True)
+    return f"{prompt}▸{run.tokenizer.decode(tokens[0] for tokens in steps)}"
+
+
+def samples_section(run: Run, model: Transformer, pairs: Sequence[Pair]) -> Section:
+    """Sources, what the model makes of them, and the references."""
+    outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs])
+    rows = [(source, output, target) for (source, target), output in zip(pairs, outputs, strict=True)]
+    return Section(f"{run.config.dataset}: written by the model", table(("source", "model", "reference"), rows))
+
+
+def alignment_section(model: Transformer, tokenizer: Tokenizer, source: str, target: str) -> Section:
+    """The picture of `cross_attention`."""
+    caption = (
+        "A row is a token as it is written, a column a token of the source; dark is where the model looked. "
+        f"Last decoder layer, mean over its {model.config.num_heads} heads."
+    )
+    svg = attention_map(*cross_attention(model, tokenizer, source, target))
+    return Section(f"What it looks at: {source} → {target}", figure(svg, caption))
+
+
+def cross_attention(
+    model: Transformer, tokenizer: Tokenizer, source: str, target: str
+) -> tuple[Float[NDArray[np.float32], "T S"], list[str], list[str]]:
+    """Weights of the last layer, mean over heads; the tokens of their rows (as they are predicted) and columns."""
+    batch = collate([(tokenizer.encode(source), tokenizer.encode(target))])
+    device = next(model.parameters()).device
+    with torch.inference_mode(), record(model.eval()) as trace:
+        model(*(move(array, device) for array in batch.inputs))
+    weights = trace.attention[f"decoder.layers.{model.config.num_layers - 1}.cross_attention.core"][0].mean(0)
+    rows, columns = ([tokenizer.label(int(index)) for index in row] for row in (batch.targets[0], batch.source[0]))
+    return weights.float().cpu().numpy(), rows, columns

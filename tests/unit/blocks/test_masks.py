@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from clearformer.blocks.masks import causal_mask, draw, join_masks, padding_mask, position_mask
+
+
+@pytest.mark.parametrize(
+    ("T", "S", "expected"),
+    [
+        (1, 1, "#"),
+        (2, 2, "#.\n##"),
+        (3, 3, "#..\n##.\n###"),
+        (1, 4, "####"),  # one new token sees the whole past and itself
+        (2, 4, "###.\n####"),
+    ],
+)
+def test_a_causal_mask_lets_each_query_see_itself_and_what_came_before(T: int, S: int, expected: str):  # noqa: N803
+    assert draw(causal_mask(T, S)) == expected
+
+
+def test_a_padding_mask_hides_the_padding_from_all_heads_and_queries():
+    mask = padding_mask(torch.tensor([[True, True, False], [True, False, False]]))
+    assert mask.shape == (2, 1, 1, 3)
+    assert mask.expand(2, 4, 5, 3)[:, 3, 4].tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_a_query_at_position_p_sees_the_keys_0_to_p():
+    mask = position_mask(torch.tensor([[0, 1], [2, 3]]), 5)
+    assert draw(mask[:1]) == "#....\n##..."
+    assert draw(mask[1:]) == "###..\n####."
+
+
+def test_position_and_causal_masks_agree_where_the_rows_stand_at_the_end():
+    assert torch.equal(position_mask(torch.tensor([[3, 4, 5]]), 6), causal_mask(3, 6))
+
+
+def test_joined_masks_allow_what_all_of_them_allow_and_none_allows_everything():
+    real = padding_mask(torch.tensor([[True, False, True]]))
+    joined = join_masks(None, causal_mask(3, 3), real, None)
+    assert draw(joined) == "#..\n#..\n#.#"
+    assert join_masks(None, real) is real
+    assert join_masks(None, None) is None
