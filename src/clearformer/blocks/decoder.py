@@ -7,7 +7,7 @@ y -> Residual(masked MultiHeadAttention) -> Residual(CrossAttention) -> Residual
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clearformer.blocks.attention import Mask
@@ -16,6 +16,9 @@ from clearformer.blocks.feedforward import FeedForward
 from clearformer.blocks.multihead import CrossAttention, MultiHeadAttention
 from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.residual import PostNormResidual, Residual
+
+SelfMask = Bool[Tensor, "#B #H #T _"]
+"""over the target's own keys; S counts those of the source"""
 
 
 class DecoderLayer(nn.Module):
@@ -42,7 +45,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Tensor, "B T D"],
         memory: Float[Tensor, "B S D"],
-        mask: Mask | None = None,
+        mask: SelfMask | None = None,
         memory_mask: Mask | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -63,7 +66,7 @@ class Decoder(nn.Module):
         self,
         x: Float[Tensor, "B T D"],
         memory: Float[Tensor, "B S D"],
-        mask: Mask | None = None,
+        mask: SelfMask | None = None,
         memory_mask: Mask | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:

@@ -6,7 +6,7 @@ Text comes in random windows of one split; pairs come sorted into buckets of lik
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -61,6 +61,7 @@ class PairBatch:
 Batch = TextBatch | PairBatch
 
 
+@runtime_checkable
 class Batches(Protocol):
     """A split of a corpus, ready to be trained on or measured."""
 
@@ -105,8 +106,13 @@ class TextWindows:
         return self._windows(starts, self.context)
 
     def in_order(self, most_tokens: int | None = None) -> Iterator[TextBatch]:
-        """Blocks of `context` tokens that do not overlap; the last may be shorter. The first token has no past."""
-        count = len(self.tokens) - 1 if most_tokens is None else min(most_tokens, len(self.tokens) - 1)
+        """Blocks of `context` tokens that do not overlap; the last may be shorter. The first token has no past.
+
+        With `most_tokens`, whole blocks alone, and at least one.
+        """
+        count = len(self.tokens) - 1
+        if most_tokens is not None:
+            count = max(self.context, min(most_tokens, count))
         starts = np.arange(0, count // self.context * self.context, self.context)
         rows = max(self.rows, 4096 // self.context)
         for first in range(0, len(starts), rows):

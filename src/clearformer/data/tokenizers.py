@@ -109,9 +109,10 @@ def train_tokenizer(kind: Literal["character", "bpe", "word"], texts: Iterable[s
         backend.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
         backend.decoder = decoders.Fuse()
         trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
-    backend.train_from_iterator((line for text in texts for line in _lines(text)), trainer)
-    if backend.get_vocab_size() < least:
+    lines = [line for text in texts for line in _lines(text)]
+    if not lines:
         raise DataError("text to learn a vocabulary from was expected, found none; give a file that is not empty")
+    backend.train_from_iterator(lines, trainer)
     return Tokenizer(backend)
 
 

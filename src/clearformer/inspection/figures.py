@@ -10,6 +10,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from clearformer.data.tokenizers import EOS, SPECIAL
+
 STYLE: Any = {
     "svg.hashsalt": "clearformer",  # the same figure is the same file, to the byte
     "svg.fonttype": "none",  # text stays text
@@ -28,18 +30,20 @@ def loss_curve(lines: Sequence[dict[str, Any]]) -> str:
         measured = [line for line in lines if "validation_loss" in line]
         steps, losses = [line["step"] for line in measured], [line["validation_loss"] for line in measured]
         axes.plot(steps, losses, "o-", label="validation", color="#d1495b", markersize=4)
-        axes.set(xlabel="step", ylabel="loss, nats a token", yscale="log")
+        seen = [line["loss"] for line in lines] + losses
+        axes.set(xlabel="step", ylabel="loss, nats a token", yscale="log" if max(seen) > 10 * min(seen) else "linear")
         axes.legend(frameon=False)
         return _svg(figure)
 
 
 def attention_map(weights: Float[NDArray[np.floating], "T S"], target: Sequence[str], source: Sequence[str]) -> str:
-    """How much each target token (a row) attended to each source token (a column); darker is more, from 0 to 1."""
+    """How much each target token (a row) attended to each source token (a column), from 0 to 1; ■ is the end."""
     with rc_context(STYLE):
         figure = Figure(figsize=(1.2 + 0.27 * len(source), 1.0 + 0.27 * len(target)), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0)
-        axes.set_xticks(range(len(source)), [_visible(token) for token in source])
+        upright = max(map(len, source)) > 5  # words would run into each other
+        axes.set_xticks(range(len(source)), [_visible(token) for token in source], rotation=90 if upright else 0)
         axes.set_yticks(range(len(target)), [_visible(token) for token in target])
         axes.set(xlabel="source token (S)", ylabel="target token written (T)")
         axes.tick_params(length=0)
@@ -49,8 +53,8 @@ def attention_map(weights: Float[NDArray[np.floating], "T S"], target: Sequence[
 
 
 def _visible(token: str) -> str:
-    """White space as signs that can be seen."""
-    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
+    """White space and the end as signs that can be seen."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace(SPECIAL[EOS], "■")
 
 
 def _svg(figure: Figure) -> str:

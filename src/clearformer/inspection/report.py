@@ -41,8 +41,9 @@ def sections(run: Run) -> list[Section]:
     if isinstance(model, GPT):
         return [learning, Section(f"{name}: written by the model", text(sample(run, model)))]
     assert isinstance(run.corpus, PairCorpus)
-    pairs = run.corpus.validation[:SAMPLES]
-    return [learning, samples_section(run, model, pairs), alignment_section(model, run.tokenizer, *pairs[0])]
+    pairs = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
+    longest = max(pairs, key=lambda pair: len(pair[0]))
+    return [learning, samples_section(run, model, pairs), alignment_section(model, run.tokenizer, *longest)]
 
 
 def sample(run: Run, model: GPT) -> str:

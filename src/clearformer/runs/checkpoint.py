@@ -42,11 +42,15 @@ class Checkpoint:
 def checkpoint_folders(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first."""
     found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{6,}", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=_step_of)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write one checkpoint, then delete all but the newest `keep`. Raises CheckpointError if the disk is full, say."""
+    """Write one checkpoint, then delete those before it, except for the newest `keep` - 1.
+
+    Those of later steps are damaged, or this one would not be written: they count for nothing and are left to their
+    turn. Raises CheckpointError if the disk is full, say.
+    """
     final = folder / f"step-{checkpoint.step:06d}"
     temporary = folder / f".writing-{final.name}"
     files = {
@@ -67,16 +71,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_folder(folder)
+        for path in [path for path in checkpoint_folders(folder) if _step_of(path) <= checkpoint.step][:-keep]:
+            shutil.rmtree(path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         kept = [path.name for path in checkpoint_folders(folder)]
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.step} ({sum(map(len, files.values())) / 1e6:.1f} MB) could not be "
-            f"written to {folder}: {error.strerror or error}; make room and resume, "
-            f"{'from ' + kept[-1] if kept else 'from the beginning'}, which is unharmed"
+            f"written to {folder}: {error.strerror or error}; make room and resume "
+            f"{f'from {kept[-1]}, which is unharmed' if kept else 'from the beginning'}"
         ) from error
-    for path in checkpoint_folders(folder)[:-keep]:
-        shutil.rmtree(path)
     return final
 
 
@@ -95,9 +99,14 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
             f"a checkpoint of format {FORMAT} or older was expected in {path}, found format {found!r}; "
             "upgrade clearformer to read it"
         )
-    hashes = state.get("sha256", {})
+    step, hashes = state.get("step"), state.get("sha256")
+    if step != _step_of(path) or not isinstance(hashes, dict):
+        raise CheckpointError(
+            f"the step {_step_of(path)} and the files' SHA-256 were expected in {path / 'state.json'}, found the step "
+            f"{step!r}{'' if isinstance(hashes, dict) else ' and no SHA-256'}; was the folder renamed?"
+        )
     tensors = {name: _read_tensors(path / f"{name}.safetensors", shapes[name], hashes) for name in shapes}
-    return Checkpoint(int(path.name.removeprefix("step-")), tensors)
+    return Checkpoint(step, tensors)
 
 
 def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]) -> Checkpoint | None:
@@ -114,6 +123,10 @@ def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[st
     if damage is not None:
         raise CheckpointError(f"no checkpoint in {folder} can be read; of the newest: {damage}") from damage
     return None
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _read_tensors(path: Path, shapes: Shapes, hashes: Mapping[str, str]) -> Tensors:

@@ -49,7 +49,12 @@ class Run:
     def corpus(self) -> TextCorpus | PairCorpus:
         """The data the run was made with. Raises RunError if it has changed since."""
         corpus = load_corpus(self.config.dataset, self.config.data)
-        expected = json.loads((self.folder / "data.json").read_text(encoding="utf-8"))["sha256"]
+        try:
+            expected = json.loads((self.folder / "data.json").read_text(encoding="utf-8"))["sha256"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"the data's SHA-256 was expected in {self.folder / 'data.json'}, but: {error}; train anew"
+            ) from error
         if fingerprint(corpus) != expected:
             raise RunError(
                 f"the data that {self.folder} was made with (SHA-256 {expected[:12]}…) was expected, but "

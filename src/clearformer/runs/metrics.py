@@ -6,6 +6,8 @@ one that was not.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,42 @@ ALWAYS = 10
 
 def append(path: Path, line: dict[str, Any]) -> None:
     """Add a line. Raises CheckpointError where it cannot be written, the disk being full, say."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} must be a file that can be written to, but: {error.strerror}; make room and resume the run"
-        ) from error
+    with _writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def sync(path: Path) -> None:
     """Make what was written durable; a checkpoint does this first, so it never is ahead of its metrics."""
-    with path.open("a") as file:
+    with _writing(path), path.open("a") as file:
         os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; what a crash left of a last one is not a line."""
+    """All whole lines; what a crash left of a last one is not a line. Raises CheckpointError for any other damage."""
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    try:
+        *lines, _ = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"a JSON object in every line of {path} was expected, but: {error}; mend it") from error
 
 
 def cut(path: Path, step: int) -> None:
     """Forget everything after `step`: training goes on from there and will write it again."""
     kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    with _writing(path):
+        temporary.write_text("".join(kept), encoding="utf-8")
+        sync(temporary)  # renamed before it is on the disk, a power cut could leave nothing
+        temporary.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} must be a file that can be written to, but: {error.strerror}; make room and resume the run"
+        ) from error

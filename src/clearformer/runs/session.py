@@ -89,8 +89,8 @@ def train_run(run: Run) -> Generator[Progress, None, None]:
         raise
 
 
-def _line(record: Record, validation_loss: float | None) -> dict[str, float]:
-    line = {
+def _line(record: Record, validation_loss: float | None) -> dict[str, int | float]:
+    line: dict[str, int | float] = {
         "step": record.step,
         "loss": record.loss,
         "gradient_norm": record.gradient_norm,

@@ -81,9 +81,15 @@ def accumulate_gradients(model: Model, micro_batches: list[Batch], smoothing: fl
 
 
 def clip_gradients(model: nn.Module, largest: float) -> float:
-    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before."""
-    limit = largest if largest > 0 else math.inf
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item()
+    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before.
+
+    If that is not finite they are left as they are: scaled by it all would be NaN, and none could be named.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if largest > 0 and norm.isfinite():
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm.item()
 
 
 def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first: int, device: torch.device) -> str:
@@ -113,6 +119,6 @@ def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first:
     # a backward pass runs from the last layer to the first, so the last parameter went wrong first
     names = [name for name, weight in model.named_parameters() if weight.grad is not None]
     bad = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
-    where = f"the gradient of {bad[-1]}" if bad else "the loss"
+    where = f"the gradient of {bad[-1]}" if bad else "the loss, or the norm of all gradients,"
     last = first + len(micro_batches) - 1
     return f"a finite gradient was expected at step {step}, but {where} on batches {first} to {last} is not; {advice}"
