@@ -182,7 +182,7 @@ class TrainConfig:
             _require(0.0 <= getattr(self, name) < 1.0, self, name, "at least 0 and below 1")
         for name in ("weight_decay", "clip", "seed"):
             _require(0.0 <= getattr(self, name) < math.inf, self, name, "at least 0 and finite")
-        _require(self.epsilon > 0, self, "epsilon", "above 0")
+        _require(0.0 < self.epsilon < math.inf, self, "epsilon", "above 0 and finite")
 
 
 @dataclass(frozen=True)

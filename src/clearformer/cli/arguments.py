@@ -33,12 +33,13 @@ def parse(what: Callable[..., T], arguments: Sequence[str], command: str, defaul
 
 
 def _sentence(box: str) -> str:
-    """The words in the frame that tyro draws around an error: the complaint, and the flag that was perhaps meant."""
-    lines = [line.strip("│╭╮╰╯─ ").strip() for line in box.splitlines() if line.startswith("│")]
-    paragraphs = " ".join(line or "\n" for line in lines).split("\n")
-    words = " ".join(paragraphs[0].split()).rstrip(".")
-    flags = [word for line in lines[1:] for word in line.split() if word.startswith("--")]
-    return f"{words} (did you mean {flags[0]}?)" if "Perhaps" in box and flags else words
+    """The complaint in the frame that tyro draws, and the flag that was perhaps meant. It draws without UTF-8 too."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]  # the first is a title
+    marked = "\n".join("" if set(line) <= {"─", "-"} else line for line in lines)
+    paragraphs = [" ".join(paragraph.split()) for paragraph in marked.split("\n\n") if paragraph.strip()]
+    hints = [word for line in paragraphs[1:] for word in line.split() if word.startswith("--")]
+    meant = f" (did you mean {hints[0]}?)" if "Perhaps you meant" in box and hints else ""
+    return paragraphs[0].rstrip(".") + meant
 
 
 def say(message: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import parse, say
+from clearformer.data.corpora import Split
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Evaluate:
 
     run: Positional[Path]
     """the run's folder"""
-    split: Literal["train", "validation", "test"] | None = None
-    """which part of the data; by default test, or validation where there is no test"""
+    split: Literal["auto", "train", "validation", "test"] = "auto"
+    """which part of the data; auto is test, or validation where there is no test"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object"""
 
@@ -30,7 +31,8 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.runs.folder import open_run
 
     run = open_run(options.run, say)
-    split = options.split or ("test" if run.corpus.test else "validation")
+    default: Split = "test" if run.corpus.test else "validation"
+    split = default if options.split == "auto" else options.split
     with Display("measuring", 1) as display:
         scores = evaluation.evaluate(run, split, lambda what, done, count: display.show(done, what, count))
     if options.json:

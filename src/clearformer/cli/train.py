@@ -22,12 +22,12 @@ class Train:
 
 
 def run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0].startswith("-"):
-        if arguments and arguments[0] in ("-h", "--help"):
-            print("usage: clearformer train RECIPE [--data PATH ...] [--out RUN] [--train.steps N] [...]\n")
-            print(f"RECIPE is one of {', '.join(RECIPES)}, or a configuration file (.toml or .json).")
-            print("clearformer train RECIPE --help shows all that can be changed.")
-            return 0
+    if arguments and arguments[0] in ("-h", "--help"):
+        print("usage: clearformer train RECIPE [--data PATH ...] [--out RUN] [--train.steps N] [...]\n")
+        print(f"RECIPE is one of {', '.join(RECIPES)}, or a configuration file (.toml or .json).")
+        print("clearformer train RECIPE --help shows all that can be changed.")
+        raise SystemExit(0)
+    if not arguments:
         raise ConfigError(f"a recipe was expected ({', '.join(RECIPES)}), found none; name one behind `train`")
     name, *rest = arguments
     default = Train(_recipe(name))

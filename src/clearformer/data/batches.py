@@ -19,6 +19,10 @@ IGNORE = -100
 """target of a position that is not predicted: the padding (the number PyTorch's cross-entropy leaves out)"""
 
 
+TokenPair = tuple[list[int], list[int]]
+"""source and target as numbers, without begin and end"""
+
+
 @dataclass(frozen=True)
 class TextBatch:
     """Windows of running text; the targets are the tokens one place further on."""
@@ -132,7 +136,7 @@ class PairBuckets:
     same every time, so every epoch has the same number of batches.
     """
 
-    def __init__(self, pairs: Sequence[tuple[list[int], list[int]]], batch_tokens: int, seed: int) -> None:
+    def __init__(self, pairs: Sequence[TokenPair], batch_tokens: int, seed: int) -> None:
         self.pairs = pairs
         self.batch_tokens = batch_tokens
         self.seed = seed
@@ -178,7 +182,7 @@ class PairBuckets:
         return [*bounds, (first, len(lengths))]
 
 
-def collate(pairs: Sequence[tuple[list[int], list[int]]]) -> PairBatch:
+def collate(pairs: Sequence[TokenPair]) -> PairBatch:
     """Put pairs of token numbers into rectangles."""
     source = pad([[*source, EOS] for source, _ in pairs], PAD)
     target = pad([[BOS, *target] for _, target in pairs], PAD)

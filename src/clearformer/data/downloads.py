@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -233,8 +233,9 @@ def _failure(file: RemoteFile, reason: str) -> DownloadError:
 class _SafeRedirects(HTTPRedirectHandler):
     """Follows a redirect only to where the first request might have gone as well."""
 
+    # `fp` is Any: urllib declares IO[bytes] and hands over an HTTPResponse, which beartype finds to be none
     def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: Request, fp: Any, code: int, msg: str, headers: Message, newurl: str
     ) -> Request | None:
         _require_safe(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -65,9 +66,8 @@ def learns_a_tiny_set(run: Run) -> Verdict:
 
 def training_helped(dates: Run, pydocs: Run) -> Verdict:
     """Unseen dates exactly right, and the loss on unseen text, against the models as they were before training."""
-    (after, before), (text_after, text_before) = (
-        [measure(run, model, "test") for model in (load_model(run)[0], untrained_model(run))] for run in (dates, pydocs)
-    )
+    after, before = _scores(dates)
+    text_after, text_before = _scores(pydocs)
     right = after["exact_match"]
     measured = (
         f"{right:.1%} of {len(dates.corpus.test):,} unseen dates exactly right, untrained {before['exact_match']:.1%}; "
@@ -75,6 +75,12 @@ def training_helped(dates: Run, pydocs: Run) -> Verdict:
     )
     better = right > before["exact_match"] and text_after["loss"] < text_before["loss"]
     return Verdict("the trained models beat the untrained ones", better and right >= UNSEEN_RIGHT, measured)
+
+
+def _scores(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the trained and the untrained model reach on the test split."""
+    batches = run.batches("test")
+    return measure(run, load_model(run)[0], "test", batches), measure(run, untrained_model(run), "test", batches)
 
 
 def reloaded_is_the_same(dates: Run, pydocs: Run) -> Verdict:

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from clearformer.data.corpora import Pair, Split
+from clearformer.data.batches import Batches
+from clearformer.data.corpora import Split
 from clearformer.evaluation.scores import bleu, exact_match
 from clearformer.generation.translation import translate_texts
 from clearformer.models.build import Model
@@ -21,21 +22,25 @@ Advance = Callable[[str, int, int], None]
 
 
 def evaluate(run: Run, split: Split, advance: Advance = lambda *_: None) -> dict[str, Any]:
-    """`loss`, `perplexity` and, for pairs, `exact_match` (0 to 1) and `bleu` (0 to 100); the same under `untrained`."""
+    """`loss`, `perplexity` and, for pairs, `exact_match` (0 to 1) and `bleu` (0 to 100); the same under `untrained`.
+
+    Pairs that are longer than the model's context are not measured; `run.batches` says how many there are.
+    """
     model, step = load_model(run)
-    measured = measure(run, model, split, lambda done, count: advance("trained", done, count))
-    untrained = measure(run, untrained_model(run), split, lambda done, count: advance("untrained", done, count))
+    batches = run.batches(split)
+    measured = measure(run, model, split, batches, lambda *count: advance("trained", *count))
+    untrained = measure(run, untrained_model(run), split, batches, lambda *count: advance("untrained", *count))
     return {"run": str(run.folder), "split": split, "step": step} | measured | {"untrained": untrained}
 
 
 def measure(
-    run: Run, model: Model, split: Split, advance: Callable[[int, int], None] = lambda *_: None
+    run: Run, model: Model, split: Split, batches: Batches, advance: Callable[[int, int], None] = lambda *_: None
 ) -> dict[str, Any]:
-    """The scores of one model."""
-    loss = mean_loss(model, run.batches(split).in_order(), next(model.parameters()).device)
+    """The scores of one model on the batches of a split."""
+    loss = mean_loss(model, batches.in_order(), next(model.parameters()).device)
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
     if isinstance(model, Transformer):
-        pairs: list[Pair] = getattr(run.corpus, split)
+        pairs = [pair for pair, _ in run.pairs(split)]
         outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs], advance=advance)
         references = [target for _, target in pairs]
         scores["exact_match"] = exact_match(outputs, references)

@@ -46,7 +46,7 @@ def probabilities(logits: Float[NDArray[np.floating], "B V"], sampling: Sampling
     scores = logits.astype(np.float64)
     if sampling.temperature == 0.0:
         return np.eye(scores.shape[1])[scores.argmax(-1)]
-    p = _softmax(scores / sampling.temperature)
+    p = _softmax(scores, sampling.temperature)
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
     keep = np.ones_like(ranked, dtype=bool)
@@ -78,8 +78,10 @@ class Sampler:
         return (cumulative <= draws[:, None]).sum(-1)
 
 
-def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+def _softmax(scores: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    below = scores - scores.max(-1, keepdims=True)
+    with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest are infinitely far below it
+        exponentials = np.exp(below / temperature)
     return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
 
 

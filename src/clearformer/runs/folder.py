@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from clearformer.config import Config
-from clearformer.data.batches import Batches, PairBuckets, TextWindows
-from clearformer.data.corpora import PairCorpus, Split, TextCorpus, fingerprint
+from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
+from clearformer.data.corpora import Pair, PairCorpus, Split, TextCorpus, fingerprint
 from clearformer.data.downloads import Progress
 from clearformer.data.load import load_corpus
 from clearformer.data.tokenizers import UNK, Tokenizer, train_tokenizer
@@ -73,26 +73,23 @@ class Run:
             tokens = np.array(self.tokenizer.encode_lines(examples))
             self._announce_unknown(split, int((tokens == UNK).sum()), len(tokens))
             return TextWindows(tokens, context, batch_tokens, seed)
-        sources = self.tokenizer.encode_many(source for source, _ in examples)
-        targets = self.tokenizer.encode_many(target for _, target in examples)
-        pairs = list(zip(sources, targets, strict=True))
+        pairs = [tokens for _, tokens in self.pairs(split)]
         flat = [index for pair in pairs for ids in pair for index in ids]
         self._announce_unknown(split, flat.count(UNK), len(flat))
-        return PairBuckets(self._fitting(split, pairs), batch_tokens, seed)
+        if left_out := len(examples) - len(pairs):
+            self.notify(f"{left_out:,} of {len(examples):,} {split} pairs are too long for the context: left out")
+        if not pairs:
+            raise DataError(f"pairs of fewer than {context} tokens were expected, the context; raise --model.context")
+        return PairBuckets(pairs, batch_tokens, seed)
 
-    def _fitting(self, split: Split, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
-        """The pairs that the model can read; longer ones are left out in training, said so, and refused elsewhere."""
-        context = self.config.model.context
-        fitting = [pair for pair in pairs if max(map(len, pair)) < context]
-        count = len(pairs) - len(fitting)
-        if count and (split != "train" or not fitting):
-            raise DataError(
-                f"{split} pairs of fewer than {context} tokens were expected, the model's context, but {count} of "
-                f"{len(pairs)} are longer; raise --model.context or shorten them"
-            )
-        if count:
-            self.notify(f"{count} of {len(pairs)} training pairs are longer than the context of {context}: left out")
-        return fitting
+    def pairs(self, split: Split) -> list[tuple[Pair, TokenPair]]:
+        """The pairs of a split that the model's context has room for, as text and as tokens."""
+        examples: list[Pair] = getattr(self.corpus, split)
+        sources = self.tokenizer.encode_many(source for source, _ in examples)
+        targets = self.tokenizer.encode_many(target for _, target in examples)
+        tokens = zip(sources, targets, strict=True)
+        context = self.config.model.context  # begin and end need room too
+        return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
 
     def _announce_unknown(self, split: Split, unknown: int, count: int) -> None:
         if unknown:

@@ -9,8 +9,10 @@ from torch.func import functional_call
 from clearformer.blocks.attention import ScaledDotProductAttention, SingleHeadAttention, attention, attention_weights
 from clearformer.blocks.masks import causal_mask
 
-# float32 sums in another order, over up to 9 keys and heads of width 8
-KERNEL_TOLERANCE = 1e-4
+# float32 sums in another order, over up to 9 keys and heads of width 8: 8.9e-7 seen over 3,000 draws
+KERNEL_TOLERANCE = 1e-5
+# float64 through a projection of width six as well, which makes large scores: as in test_multihead.py
+PROJECTED_TOLERANCE = 1e-11
 
 
 def row(*values: float) -> torch.Tensor:
@@ -51,7 +53,9 @@ def test_scores_are_divided_by_the_root_of_the_head_width():
     causal=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_the_kernel_and_its_gradients_equal_the_formula(with_gradients, heads, length, past, width, masked, causal, seed):
+def test_the_kernel_and_its_gradients_equal_the_formula(
+    with_gradients, heads, length, past, width, masked, causal, seed
+):
     torch.manual_seed(seed)
     q = torch.randn(2, heads, length, width)
     k, v = torch.randn(2, 2, heads, length + past, width)
@@ -119,7 +123,7 @@ def test_dropout_doubles_or_drops_each_weight_in_training_and_is_off_in_evaluati
 @given(seed=st.integers(0, 2**31))
 def test_a_single_head_is_the_formula_on_projected_tokens(with_gradients, seed: int):
     torch.manual_seed(seed)
-    x, memory, projections = torch.randn(2, 3, 6), torch.randn(2, 4, 6), torch.randn(3, 2, 6)
+    x, memory, projections = (torch.randn(shape).double() for shape in ((2, 3, 6), (2, 4, 6), (3, 2, 6)))
     head = SingleHeadAttention(6, 2)
     names = [f"{name}_projection.weight" for name in ("query", "key", "value")]
 
@@ -131,7 +135,7 @@ def test_a_single_head_is_the_formula_on_projected_tokens(with_gradients, seed: 
         return functional_call(head, dict(zip(names, projections, strict=True)), (x, memory))
 
     found, expected = (with_gradients(function, x, memory, projections) for function in (block, formula))
-    torch.testing.assert_close(found, expected, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
+    torch.testing.assert_close(found, expected, atol=PROJECTED_TOLERANCE, rtol=PROJECTED_TOLERANCE)
 
 
 def test_a_causal_single_head_sees_no_later_token():

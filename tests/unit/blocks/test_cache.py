@@ -6,9 +6,7 @@ from clearformer.blocks.masks import draw
 
 
 def make_cache(batch_size: int = 2) -> KVCache:
-    return KVCache(
-        num_layers=2, batch_size=batch_size, num_heads=1, max_length=6, head_width=1, like=torch.zeros(0)
-    )
+    return KVCache(num_layers=2, batch_size=batch_size, num_heads=1, max_length=6, head_width=1, like=torch.zeros(0))
 
 
 def tokens(*rows: list[float]) -> torch.Tensor:
@@ -55,7 +53,7 @@ def test_storage_is_allocated_once_and_what_comes_back_are_views_of_it():
     layer = cache.layers[0]
     addresses = layer.keys.data_ptr(), layer.values.data_ptr()
     for step in range(6):
-        keys, values = layer.write(torch.full((2, 1, 1, 1), step), torch.full((2, 1, 1, 1), step))
+        keys, values = layer.write(torch.full((2, 1, 1, 1), float(step)), torch.full((2, 1, 1, 1), float(step)))
         cache.advance(1)
         assert (keys.data_ptr(), values.data_ptr()) == (layer.keys.data_ptr(), layer.values.data_ptr()) == addresses
         assert layer.keys.shape == layer.values.shape == (2, 1, 6, 1)

@@ -8,8 +8,8 @@ from torch import nn
 
 from clearformer.blocks.feedforward import FeedForward, feed_forward, gelu, relu
 
-# float32 sums of up to 32 terms in another order
-KERNEL_TOLERANCE = 1e-4
+# float32 sums of up to 32 terms: no difference seen over 3,000 draws, but another BLAS may add in another order
+KERNEL_TOLERANCE = 1e-5
 
 
 def test_feed_forward_worked_by_hand():

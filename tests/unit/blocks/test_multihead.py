@@ -12,8 +12,8 @@ from clearformer.blocks.multihead import (
     split_heads,
 )
 
-# float32 sums in another order, through two projections
-KERNEL_TOLERANCE = 2e-4
+# float64 sums in another order, through two projections: 4.2e-13 seen over 3,000 draws
+KERNEL_TOLERANCE = 1e-11
 
 
 @given(
@@ -28,7 +28,8 @@ def test_the_fused_projection_computes_what_the_formula_does_head_by_head(
 ):
     torch.manual_seed(seed)
     D = heads * width  # noqa: N806
-    x, projections, output = torch.randn(2, length, D), torch.randn(3, heads, width, D), torch.randn(D, D)
+    shapes = (2, length, D), (3, heads, width, D), (D, D)
+    x, projections, output = (torch.randn(shape).double() for shape in shapes)
     block = MultiHeadAttention(D, heads, causal=causal, bias=False)
     mask = causal_mask(length, length) if causal else None
 
@@ -45,8 +46,7 @@ def test_the_fused_projection_computes_what_the_formula_does_head_by_head(
 def test_cross_attention_equals_the_formula_and_so_do_its_gradients(with_gradients, heads, width, source, seed):
     torch.manual_seed(seed)
     D = heads * width  # noqa: N806
-    x, memory = torch.randn(2, 3, D), torch.randn(2, source, D)
-    projections, output = torch.randn(3, heads, width, D), torch.randn(D, D)
+    inputs = [torch.randn(shape).double() for shape in ((2, 3, D), (2, source, D), (3, heads, width, D), (D, D))]
     mask = torch.rand(2, 1, 1, source) < 0.7
     block = CrossAttention(D, heads, bias=False)
 
@@ -58,7 +58,6 @@ def test_cross_attention_equals_the_formula_and_so_do_its_gradients(with_gradien
         }
         return functional_call(block, weights, (x, memory, mask))
 
-    inputs = (x, memory, projections, output)
     found = with_gradients(fused, *inputs)
     expected = with_gradients(lambda *leaves: multi_head_attention(*leaves, mask), *inputs)
     torch.testing.assert_close(found, expected, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)

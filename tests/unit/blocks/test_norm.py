@@ -6,8 +6,9 @@ from torch.func import functional_call
 
 from clearformer.blocks.norm import EPS, LayerNorm, RMSNorm, layer_norm, rms_norm
 
-# float32 sums of up to 64 terms in another order
-KERNEL_TOLERANCE = 1e-4
+# float64 sums of up to 64 terms in another order: 2.0e-13 seen over 3,000 draws. In float32 the draws where two values
+# are nearly equal would need 1e-3, since there a gradient is large
+KERNEL_TOLERANCE = 1e-12
 
 
 def test_layer_norm_of_two_values_worked_by_hand():
@@ -36,7 +37,7 @@ def test_eps_is_added_to_the_variance_and_not_to_its_root():
 @given(d_model=st.integers(2, 64), tokens=st.integers(1, 5), seed=st.integers(0, 2**31))
 def test_kernels_and_their_gradients_equal_the_formulas(with_gradients, d_model: int, tokens: int, seed: int):
     torch.manual_seed(seed)
-    x, weight, bias = torch.randn(2, tokens, d_model), torch.randn(d_model), torch.randn(d_model)
+    x, weight, bias = (torch.randn(*shape, d_model).double() for shape in ((2, tokens), (), ()))
     layer, plain, rms = LayerNorm(d_model), LayerNorm(d_model, bias=False), RMSNorm(d_model)
     comparisons = [
         (lambda x, w, b: functional_call(layer, {"weight": w, "bias": b}, x), layer_norm, (x, weight, bias)),

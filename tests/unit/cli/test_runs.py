@@ -1,0 +1,132 @@
+"""The commands on real, tiny runs: what they print, leave behind and return."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from clearformer.cli.main import main
+
+
+class Input(io.TextIOWrapper):
+    """Standard input that holds `text`."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(io.BytesIO(text), encoding="utf-8")
+
+
+def test_training_leaves_a_whole_run(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    names = {path.name for path in text_run.iterdir()}
+    assert names == {"config.json", "tokenizer.json", "data.json", "metrics.jsonl", "checkpoints", "report.html"}
+    steps = [json.loads(line)["step"] for line in (text_run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(1, 11), 12]  # the first ten always, then the last
+    assert main(["resume", str(text_run)]) == 0
+    assert "all 12 steps are done already" in capsys.readouterr().err
+
+
+def test_a_run_in_use_is_not_overwritten(text_run: Path, text_file: Path, capsys: pytest.CaptureFixture[str]):
+    before = (text_run / "config.json").read_bytes()
+    assert main(["train", "pydocs", "--data", str(text_file), "--out", str(text_run)]) == 2
+    assert f"go on with: clearformer resume {text_run}" in capsys.readouterr().err
+    assert (text_run / "config.json").read_bytes() == before
+
+
+def test_a_text_is_no_pairs_and_pairs_are_no_text(
+    text_file: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["train", "dates", "--data", str(text_file), "--out", str(tmp_path / "a")]) == 2
+    assert "a transformer learns from pairs, but text.txt holds text" in capsys.readouterr().err
+    assert main(["train", "pydocs", "--data", str(pairs_file), "--out", str(tmp_path / "b")]) == 2
+    assert "a gpt learns from text, but pairs.tsv holds pairs" in capsys.readouterr().err
+
+
+def test_evaluate_prints_one_json_object_with_the_untrained_model_beside(
+    text_run: Path, pairs_run: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["evaluate", str(text_run), "--json"]) == 0
+    text = json.loads(capsys.readouterr().out)
+    assert text["split"] == "validation"  # a text of one's own has no test split
+    assert main(["evaluate", str(pairs_run), "--json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)
+    assert pairs["split"] == "test"
+    for scores in (text, text["untrained"], pairs, pairs["untrained"]):
+        assert scores["perplexity"] == pytest.approx(math.exp(scores["loss"]))
+    assert text["loss"] < text["untrained"]["loss"]
+    assert {"exact_match", "bleu"} <= pairs.keys() & pairs["untrained"].keys()
+
+
+def test_evaluate_refuses_a_split_that_is_not_there(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", str(text_run), "--split", "test"]) == 2
+    assert "text.txt has no test split; evaluate with --split validation" in capsys.readouterr().err
+
+
+def test_generate_is_the_same_with_and_without_the_cache(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    prompts = ["--prompt", "the", "the quick brown fox jumps over the", "dog", "--max-new-tokens", "40", "--json"]
+    assert main(["generate", str(text_run), *prompts]) == 0
+    cached = json.loads(capsys.readouterr().out)
+    assert main(["generate", str(text_run), *prompts, "--no-cache"]) == 0
+    assert json.loads(capsys.readouterr().out) == cached
+    assert [len(item["tokens"]) for item in cached] == [40, 40, 40]  # beyond the context of 16
+
+
+def test_a_streamed_text_is_the_text(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["generate", str(text_run), "--prompt", "the fox", "--max-new-tokens", "30"]
+    assert main(arguments) == 0
+    streamed = capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    assert streamed == "the fox" + json.loads(capsys.readouterr().out)[0]["text"] + "\n"
+
+
+def test_generate_reads_a_prompt_a_line_from_standard_input(
+    text_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stdin", Input(b"the\r\nfox\n"))
+    assert main(["generate", str(text_run), "--max-new-tokens", "5", "--json"]) == 0
+    assert [item["prompt"] for item in json.loads(capsys.readouterr().out)] == ["the", "fox"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prompt", "the ☃"], "text in the run's vocabulary was expected, but it has no '☃'"),
+        (["--prompt", ""], "a prompt of at least one token was expected, found an empty one"),
+        (["--prompt", "the", "--no-slide"], "the context of 16 tokens is full after 14 of 200 new tokens"),
+        (["--prompt", "the quick brown fox", "--no-slide"], "a prompt of at most 16 tokens was expected"),
+    ],
+)
+def test_a_prompt_that_cannot_be_followed_is_refused(
+    text_run: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["generate", str(text_run), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_translate_keeps_lines_in_step(
+    pairs_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stdin", Input("n 1003\n\nn 1☃04\nn 1007".encode()))
+    assert main(["translate", str(pairs_run)]) == 0
+    said = capsys.readouterr()
+    lines = said.out.split("\n")
+    assert len(lines) == 5  # four lines, and the end of the last
+    assert lines[1] == ""
+    assert "1 tokens of the input were not in the vocabulary" in said.err
+
+
+@pytest.mark.parametrize("text", [b"n 1003\nn \xff\n", b"n 1003\n" + b"9" * 50 + b"\n"])
+def test_translate_refuses_lines_it_cannot_read(
+    pairs_run: Path, text: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.stdin", Input(text))
+    assert main(["translate", str(pairs_run)]) == 2
+    said = capsys.readouterr().err
+    assert "line 2 of standard input is not" in said or "a source of fewer than 16 tokens was expected" in said
+
+
+def test_each_family_has_its_own_command(text_run: Path, pairs_run: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["translate", str(text_run)]) == 2
+    assert f"{text_run} writes text; use: clearformer generate" in capsys.readouterr().err
+    assert main(["generate", str(pairs_run), "--prompt", "n 1"]) == 2
+    assert f"{pairs_run} translates; use: clearformer translate" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What is typed wrong gets one sentence on standard error and exit code 2, never a traceback."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clearformer.cli.main import COMMANDS, main
+from clearformer.recipes import RECIPES
+
+
+def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pytest.CaptureFixture[str]):
+    assert main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"\n  {name} " in usage
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert f"usage: clearformer {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, data), "
+                    "found 'trian'; did you mean 'train'"),
+        (["train"], "a recipe was expected (dates, reverse, copy, pydocs, tinyshakespeare, multi30k), found none"),
+        (["train", "dats"], "found 'dats'; did you mean 'dates'"),
+        (["train", "nowhere.toml"], "a configuration in JSON or TOML was expected in nowhere.toml, but"),
+        (["train", "dates", "--train.stpes", "3"], "--train.stpes, 3 (did you mean --train.steps?); "
+                                                   "see clearformer train dates --help"),
+        (["train", "dates", "--train.steps", "many"], "--train.steps: invalid literal for int() with base 10: 'many'"),
+        (["train", "dates", "--train.steps", "0"], "TrainConfig.steps must be at least 1, found 0"),
+        (["train", "dates", "--model.num-heads", "5"], "num_heads must be a divisor of d_model (64), found 5"),
+        (["train", "dates", "--model.norm", "batch"], "Expected one of ('layer', 'rms')"),
+        (["train", "dates", "--data", "nowhere.tsv"], "a file was expected at nowhere.tsv, but there is none"),
+        (["train", "dates", "--data", "a", "b", "c"], "--data takes one file, or a source and a target, found 3 paths"),
+        (["train", "dates", "--train.device", "tpu"], "Expected one of ('auto', 'cpu', 'cuda', 'mps')"),
+        (["resume"], "Missing"),
+        (["resume", "nowhere"], "a run was expected in nowhere, but there is no config.json"),
+        (["evaluate", "nowhere", "--split", "dev"], "Expected one of ('auto', 'train', 'validation', 'test')"),
+        (["generate", "nowhere", "--temperature", "-1"], "--temperature must be 0 (greedy) or more, found -1.0"),
+        (["generate", "nowhere", "--top-p", "0"], "--top-p must be above 0 and at most 1, found 0.0"),
+        (["generate", "nowhere", "--max-new-tokens", "0"], "--max-new-tokens must be 1 or more, found 0"),
+        (["data", "get", "imagenet"], "one of tinyshakespeare, multi30k, polarity, ag_news was expected"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_one_sentence_and_exit_code_2(
+    typed: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(typed) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("clearformer: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []  # nothing is left of what never began
+
+
+def test_help_and_mistakes_load_no_torch():
+    code = (
+        "import sys; from clearformer.cli.main import main; main(['recipes']); main(['train', 'dats'])\n"
+        "try: main(['train', 'dates', '--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_every_recipe_is_listed_and_its_configuration_can_be_read_back(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert main(["recipes", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert list(whole) == list(RECIPES)
+    for name, make in RECIPES.items():
+        assert f"\n{name} " in listed
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(whole[name]))
+        assert type(make()).load(path) == make()
+
+
+def test_data_list_names_every_corpus_and_where_it_comes_from(capsys: pytest.CaptureFixture[str]):
+    assert main(["data"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("dates", "reverse", "copy", "pydocs", "tinyshakespeare", "multi30k", "polarity", "ag_news"):
+        assert f"{name} " in listed

@@ -1,0 +1,185 @@
+"""Text becomes numbers and text again, whatever the text is; a vocabulary is what it was said to be."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import tokenizers
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer, train_tokenizer
+from clearformer.errors import DataError
+
+Kind = Literal["character", "bpe", "word"]
+
+TEXT = "the cat sat on the mat, the cat!\n  twice\t(or so)\r\n\nGrüße <pad> <bos>\u2028end of it\x85\n"
+KINDS: list[Kind] = ["character", "bpe", "word"]
+TOKENIZERS = {kind: train_tokenizer(kind, [TEXT], 300) for kind in KINDS}
+
+any_text = st.text(st.characters(codec="utf-8"))
+"""all of Unicode but the surrogates, which are no text"""
+spaces = st.text(" \t\n\r\x0b\x0c\x85\u2028\xa0\u3000aé!_1😀")
+"""what cutting into pieces and lines could get wrong"""
+
+
+@given(any_text | spaces)
+@example("<pad><bos><eos><unk>")
+@example("\x00 \ufffd\U0010ffff")
+def test_bpe_gives_any_text_back(text: str):
+    tokenizer = TOKENIZERS["bpe"]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert UNK not in ids
+
+
+@given(st.text(sorted(set(TEXT))))
+def test_characters_give_any_text_of_known_characters_back(text: str):
+    tokenizer = TOKENIZERS["character"]
+    ids = tokenizer.encode(text)
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == text
+
+
+@given(st.lists(st.sampled_from([" cat", " the", "\n", " twice", " sat"])).map("".join))
+def test_words_give_any_text_of_known_pieces_back(text: str):
+    tokenizer = TOKENIZERS["word"]
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_it_learned_from_comes_back(kind: Kind):
+    assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=any_text | spaces)
+def test_line_by_line_is_the_same_as_at_once(kind: Kind, text: str):
+    assert TOKENIZERS[kind].encode_lines(text) == TOKENIZERS[kind].encode(text)
+
+
+def test_words_are_cut_before_their_space():
+    # by hand: a space goes with the word after it; of several spaces the last does; a tab stands alone
+    tokenizer = train_tokenizer("word", ["a cat,  a\tcat\n"], 50)
+    assert [tokenizer.label(index) for index in tokenizer.encode("a cat,  a\tcat\n")] == [
+        "a", " cat", ",", " ", " a", "\t", "cat", "\n",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_have_the_same_numbers_everywhere(kind: Kind):
+    assert (PAD, BOS, EOS, UNK) == (0, 1, 2, 3)
+    assert [TOKENIZERS[kind].label(index) for index in range(4)] == ["<pad>", "<bos>", "<eos>", "<unk>"]
+
+
+@pytest.mark.parametrize("kind", ["character", "bpe"])
+def test_pad_typed_by_a_user_is_five_characters_and_not_padding(kind: Kind):
+    tokenizer = train_tokenizer(kind, ["dap <> sob"], 300)
+    ids = tokenizer.encode("<pad>")
+    assert len(ids) == 5
+    assert not {PAD, BOS, EOS, UNK} & set(ids)
+    assert tokenizer.decode(ids) == "<pad>"
+
+
+def test_pad_typed_by_a_user_is_pieces_and_not_padding():
+    assert [TOKENIZERS["word"].label(index) for index in TOKENIZERS["word"].encode("a <pad>")][1:] == [" <", "pad", ">"]
+
+
+def test_padding_begin_and_end_leave_no_trace():
+    tokenizer = TOKENIZERS["character"]
+    assert tokenizer.decode([BOS, *tokenizer.encode("cat"), EOS, PAD, PAD]) == "cat"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"), [("character", "cäz", "c<unk><unk>"), ("word", "the dog", "the<unk>")]
+)
+def test_what_the_vocabulary_lacks_becomes_unk_and_shows(kind: Kind, text: str, shown: str):
+    tokenizer = TOKENIZERS[kind]
+    assert UNK in tokenizer.encode(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == shown
+
+
+def test_part_of_a_character_shows_as_the_replacement_mark():
+    first_byte, *_ = TOKENIZERS["bpe"].encode("😀")
+    assert TOKENIZERS["bpe"].label(first_byte) == "\ufffd"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_tokenizer_is_the_saved_one(kind: Kind, tmp_path: Path):
+    TOKENIZERS[kind].save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert loaded.vocab_size == TOKENIZERS[kind].vocab_size
+    assert loaded.encode(TEXT + "<pad>") == TOKENIZERS[kind].encode(TEXT + "<pad>")
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tokenizers_package_opens_the_file_and_agrees(kind: Kind, tmp_path: Path):
+    TOKENIZERS[kind].save(tmp_path / "tokenizer.json")
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = "the cat sat\n on it!"
+    assert theirs.encode(text).ids == TOKENIZERS[kind].encode(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learning_twice_gives_the_same_file(kind: Kind, tmp_path: Path):
+    for name in ("one.json", "two.json"):
+        train_tokenizer(kind, [TEXT, "another text"], 290).save(tmp_path / name)
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "size"), [("character", 9), ("bpe", 262), ("word", 9)])
+def test_a_vocabulary_is_no_larger_than_asked_for(kind: Kind, size: int):
+    tokenizer = train_tokenizer(kind, [TEXT], size)
+    assert tokenizer.vocab_size == size
+    assert max(tokenizer.encode(TEXT)) < size
+
+
+def test_a_small_vocabulary_keeps_the_commonest_pieces():
+    tokenizer = train_tokenizer("character", ["aaaabbbccd"], 4 + 2)
+    assert tokenizer.encode("abcd") == [4, 5, UNK, UNK]
+
+
+def test_bpe_merges_the_commonest_pair_first():
+    # by hand: "ab" stands three times, every other pair at most twice; 4 special tokens, 256 bytes, one merge
+    tokenizer = train_tokenizer("bpe", ["ab\nab\nab\ncd\ncd\n"], 261)
+    assert [tokenizer.label(index) for index in tokenizer.encode("abcd")] == ["ab", "c", "d"]
+
+
+@pytest.mark.parametrize(("kind", "size", "least"), [("character", 4, 5), ("word", 4, 5), ("bpe", 259, 260)])
+def test_a_vocabulary_without_room_is_refused(kind: Kind, size: int, least: int):
+    with pytest.raises(DataError, match=rf"a {kind} vocabulary of at least {least} .* found {size}; raise --model\.vo"):
+        train_tokenizer(kind, [TEXT], size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_to_learn_from_is_refused(kind: Kind):
+    with pytest.raises(DataError, match=r"text to learn a vocabulary from was expected, found none"):
+        train_tokenizer(kind, ["", ""], 300)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"version": "1.0", "model"'])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a tokenizer in Hugging Face's format was expected in .*tokenizer\.json, but"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"expected in .*tokenizer\.json, but: .*No such file"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_of_other_people_is_refused(tmp_path: Path):
+    theirs = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(DataError, match=r"begins with <pad>, <bos>, <eos>, <unk> was expected, found \['\[PAD\]', "):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_the_file_holds_no_text_but_the_vocabulary(tmp_path: Path):
+    TOKENIZERS["character"].save(tmp_path / "tokenizer.json")
+    saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert set(saved["model"]["vocab"]) == {"<pad>", "<bos>", "<eos>", "<unk>", *TEXT}

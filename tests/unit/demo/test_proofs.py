@@ -1,0 +1,68 @@
+"""The demo's proofs hold for models that are right and fail for models that are not."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from clearformer import recipes
+from clearformer.blocks.attention import ScaledDotProductAttention
+from clearformer.config import PaperSchedule
+from clearformer.demo import proofs
+from clearformer.runs.folder import Run, create_run
+from clearformer.runs.session import train_run
+
+pytestmark = pytest.mark.slow  # two runs have to be made first
+
+
+def _trained(folder: Path, name: str, steps: int) -> Run:
+    whole = recipes.RECIPES[name]()
+    train = dataclasses.replace(whole.train, steps=steps, batch_tokens=512, device="cpu")
+    model = dataclasses.replace(whole.model, num_layers=1)
+    run = create_run(folder / name, dataclasses.replace(whole, train=train, model=model), lambda _: None)
+    for _ in train_run(run):
+        continue
+    return run
+
+
+@pytest.fixture(scope="module")
+def dates(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(tmp_path_factory.mktemp("demo"), "dates", steps=2)
+
+
+@pytest.fixture(scope="module")
+def pydocs(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(tmp_path_factory.mktemp("demo"), "pydocs", steps=2)
+
+
+def test_a_model_that_was_hardly_trained_does_not_pass_as_trained(dates: Run, pydocs: Run):
+    verdict = proofs.training_helped(dates, pydocs)
+    assert not verdict.holds
+    assert "0.0% of 1,000 unseen dates exactly right" in verdict.measured
+
+
+def test_a_right_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
+    dates: Run, monkeypatch: pytest.MonkeyPatch
+):
+    assert proofs.learns_a_tiny_set(dates).holds
+    monkeypatch.setattr(proofs, "TINY_STEPS", 20)
+    monkeypatch.setattr(proofs, "CosineSchedule", lambda peak: PaperSchedule(factor=1e-9 * peak))
+    assert not proofs.learns_a_tiny_set(dates).holds
+
+
+def test_reloading_is_proven_even_for_a_model_that_learned_little(dates: Run, pydocs: Run):
+    verdict = proofs.reloaded_is_the_same(dates, pydocs)
+    assert verdict.holds
+    assert verdict.measured.startswith("23 of 23 outputs the same")
+
+
+def test_a_leak_of_the_future_is_found(dates: Run, pydocs: Run, monkeypatch: pytest.MonkeyPatch):
+    assert proofs.no_token_sees_the_future(dates, pydocs).holds
+
+    def sees_all(self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None):
+        del self, mask
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    monkeypatch.setattr(ScaledDotProductAttention, "forward", sees_all)
+    assert not proofs.no_token_sees_the_future(dates, pydocs).holds

@@ -1,0 +1,130 @@
+"""For the tests beside it: train a run in child processes that die as by `kill -9`.
+
+python killed.py steps RUN 3 5      die when update 3 is done; go on from there, and die when update 5 is done
+python killed.py calls RUN COPIES   die at the first call that changes a file, in the copy COPIES/1 of RUN; at the
+                                    second in COPIES/2; and so on to a copy that is trained to its end
+"""
+
+import builtins
+import io
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # which the first optimizer would, in every child anew
+
+from clearformer.runs.folder import open_run
+from clearformer.runs.session import train_run
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's threads would not survive a fork
+torch.set_num_threads(1)
+
+CHANGES = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
+"""functions of `os` behind `Path` and `shutil`"""
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(folder: Path, stop: int | None = None) -> None:
+    for progress in train_run(open_run(folder, print)):
+        if progress.record.step == stop:
+            die()
+
+
+def was_killed(function: Callable[[], None]) -> bool:
+    """Run `function` in a child process; whether it was killed. Any other failure of it is one here too."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    if not killed and status != 0:
+        sys.exit(f"the child ended with status {status}")
+    return killed
+
+
+class HalfWritten:
+    """A file of which a write may be cut off in the middle."""
+
+    def __init__(self, file: Any, tick: Callable[[], None]) -> None:
+        self.file = file
+        self.tick = tick
+
+    def __enter__(self) -> "HalfWritten":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, content: Any) -> None:
+        self.file.write(content[: len(content) // 2])
+        self.file.flush()
+        self.tick()
+        self.file.write(content[len(content) // 2 :])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def die_at_call(number: int) -> None:
+    """From here on, the `number`-th call that changes a file is the last."""
+    calls = 0
+
+    def tick() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            die()
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            tick()
+            return function(*arguments, **named)
+
+        return call
+
+    def opened(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        if "w" not in mode and "a" not in mode:
+            return real_open(path, mode, *arguments, **named)
+        tick()
+        return HalfWritten(real_open(path, mode, *arguments, **named), tick)
+
+    real_open = io.open
+    io.open = builtins.open = opened
+    for name in CHANGES:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def train_until_call(folder: Path, number: int) -> None:
+    die_at_call(number)
+    train(folder)
+
+
+def main() -> None:
+    command, run, *rest = sys.argv[1:]
+    if command == "steps":
+        for step in map(int, rest):
+            assert was_killed(lambda step=step: train(Path(run), step))
+        return
+    number, killed = 0, True
+    while killed:
+        number += 1
+        copy = Path(rest[0]) / f"{number}"
+        shutil.copytree(run, copy)
+        killed = was_killed(lambda copy=copy, number=number: train_until_call(copy, number))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""A checkpoint comes back to the bit or is refused in one sentence, and a full disk harms nothing."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from clearformer.errors import CheckpointError
+from clearformer.runs.checkpoint import (
+    Checkpoint,
+    checkpoint_folders,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
+
+Tensors = dict[str, NDArray[np.float32]]
+
+SHAPES = {"model": {"w": (2, 3), "b": (3,)}, "optimizer": {"w.step": (), "w.exp_avg": (2, 3)}}
+
+
+def tensors(seed: int) -> dict[str, Tensors]:
+    rng = np.random.default_rng(seed)
+    return {
+        file: {name: np.asarray(rng.normal(size=shape), dtype=np.float32) for name, shape in shapes.items()}
+        for file, shapes in SHAPES.items()
+    }
+
+
+def save(folder: Path, step: int, keep: int = 9) -> Path:
+    return save_checkpoint(folder, Checkpoint(step, tensors(step)), keep)
+
+
+def assert_is(checkpoint: Checkpoint | None, step: int) -> None:
+    assert checkpoint is not None
+    assert checkpoint.step == step
+    for file, expected in tensors(step).items():
+        assert checkpoint.tensors[file].keys() == expected.keys()
+        assert all(np.array_equal(checkpoint.tensors[file][name], expected[name]) for name in expected)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_saved_comes_back(tmp_path: Path):
+    path = save(tmp_path, 7)
+    assert path == tmp_path / "step-000007"
+    assert names(path) == ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert_is(load_checkpoint(path, SHAPES), 7)
+    alone = load_checkpoint(path, {"model": SHAPES["model"]})
+    assert alone.tensors.keys() == {"model"}
+
+
+def test_the_newest_is_by_number_and_not_by_name(tmp_path: Path):
+    for step in (999_999, 1_000_000, 20):
+        save(tmp_path, step)
+    (tmp_path / "step-999999999x").mkdir()
+    (tmp_path / "step-5").mkdir()
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-000020", "step-999999", "step-1000000"]
+    assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 1_000_000)
+
+
+def test_none_was_ever_saved(tmp_path: Path):
+    assert load_newest(tmp_path / "none", SHAPES, pytest.fail) is None
+
+
+def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step, keep=2)
+    assert names(tmp_path) == ["step-000003", "step-000004"]
+
+
+def test_a_damaged_later_one_never_costs_a_good_earlier_one(tmp_path: Path):
+    for step in (2, 8):
+        (save(tmp_path, step) / "state.json").unlink()
+    save(tmp_path, 5, keep=1)
+    assert names(tmp_path) == ["step-000005", "step-000008"]
+    said: list[str] = []
+    assert_is(load_newest(tmp_path, SHAPES, said.append), 5)
+    save(tmp_path, 8, keep=1)  # its turn has come
+    assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 8)
+    assert names(tmp_path) == ["step-000008"]
+
+
+def rewrite(path: Path, change: Callable[[Tensors], object]) -> None:
+    """Change tensors of the model behind the back of state.json."""
+    held = safetensors.numpy.load_file(path / "model.safetensors")
+    change(held)
+    safetensors.numpy.save_file(held, path / "model.safetensors")
+
+
+def edit(path: Path, **changes: object) -> None:
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(state | changes))
+
+
+def flip(path: Path, place: int, bit: int = 0) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[place] ^= 1 << bit
+    (path / "model.safetensors").write_bytes(content)
+
+
+def huge_header(path: Path) -> None:
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", 80_000_000) + b" " * 100)
+
+
+def truncate(path: Path) -> None:
+    content = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(content[:-1])
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing file": (
+        lambda path: (path / "model.safetensors").unlink(),
+        r"^tensors were expected in .*model\.safetensors, but: No such file or directory$",
+    ),
+    "missing other file": (
+        lambda path: (path / "optimizer.safetensors").unlink(),
+        r"^tensors were expected in .*optimizer\.safetensors, but: No such file",
+    ),
+    "truncated": (truncate, r"whole tensors were expected in .*model\.safetensors, but it is truncated or damaged: "),
+    "empty": (
+        lambda path: (path / "model.safetensors").write_bytes(b""),
+        r"whole tensors were expected in .*model\.safetensors, but it is truncated or damaged: ",
+    ),
+    "missing tensor": (lambda path: rewrite(path, lambda t: t.pop("b")), r"model\.safetensors lacks b, which the mod"),
+    "extra tensor": (
+        lambda path: rewrite(path, lambda t: t.update({f"x{n}": t["b"].copy() for n in range(5)})),
+        r"model\.safetensors has x0, x1, x2 and 2 more, which the model has not$",
+    ),
+    "reshaped": (
+        lambda path: rewrite(path, lambda t: t.update(w=t["w"].reshape(3, 2).copy())),
+        r"model\.safetensors: w should have the shape \(2, 3\), found \(3, 2\)$",
+    ),
+    "wrong type": (
+        lambda path: rewrite(path, lambda t: t.update(w=t["w"].astype(np.float64))),
+        r"model\.safetensors: w should be float32, found float64$",
+    ),
+    "not a number": (
+        lambda path: rewrite(path, lambda t: t["b"].__setitem__(1, np.nan)),
+        r"model\.safetensors: b should be finite, found NaN or infinity$",
+    ),
+    "infinite": (
+        lambda path: rewrite(path, lambda t: t["b"].__setitem__(1, -np.inf)),
+        r"model\.safetensors: b should be finite, found NaN or infinity$",
+    ),
+    "flipped bit": (lambda path: flip(path, -1, 7), r"model\.safetensors is not what was saved: its SHA-256 differs"),
+    "huge header": (huge_header, r"a header of at most 10,000,000 bytes was expected in .*model\.safetensors; it is n"),
+    "newer format": (
+        lambda path: edit(path, format=2),
+        r"^a checkpoint of format 1 or older was expected in .*step-000020, found format 2; upgrade clearformer",
+    ),
+    "no format": (lambda path: edit(path, format=None), r"format 1 or older was expected in .*, found format None; "),
+    "renamed": (lambda path: edit(path, step=30), r"the step 20 .* expected in .*state\.json, found the step 30; was"),
+    "no hashes": (
+        lambda path: edit(path, sha256=[]),
+        r"SHA-256 were expected in .*state\.json, found .* and no SHA-256",
+    ),
+    "other hashes": (lambda path: edit(path, sha256={}), r"model\.safetensors is not what was saved: its SHA-256 diff"),
+    "broken state": (
+        lambda path: (path / "state.json").write_text('{"format": 1'),
+        r"^a state in JSON was expected in .*step-000020/state\.json, but: ",
+    ),
+    "a state of something else": (lambda path: (path / "state.json").write_text("[]"), r"found format None; upgrade"),
+    "no state": (
+        lambda path: (path / "state.json").unlink(),
+        r"a state in JSON was expected in .*, but: .*No such fil",
+    ),
+    "no folder": (
+        lambda path: (shutil.rmtree(path), path.write_text("")),
+        r"a state in JSON was expected in .*step-000020/state\.json, but: .*Not a directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_every_damage_has_its_sentence_and_the_one_before_is_taken(tmp_path: Path, name: str):
+    save(tmp_path, 10)
+    path = save(tmp_path, 20)
+    damage, words = CORRUPTIONS[name]
+    damage(path)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(path, SHAPES)
+    said: list[str] = []
+    assert_is(load_newest(tmp_path, SHAPES, said.append), 10)
+    assert said == [f"step-000020 is passed over for an older checkpoint: {caught.value}"]
+
+
+def test_where_all_are_damaged_the_newest_one_is_told_of_and_nothing_is_started_anew(tmp_path: Path):
+    for step, content in ((10, "[]"), (20, "{")):
+        (save(tmp_path, step) / "state.json").write_text(content)
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was"):
+        load_newest(tmp_path, SHAPES, said.append)
+    assert [sentence.split()[0] for sentence in said] == ["step-000020", "step-000010"]
+
+
+@given(place=st.integers(0, 2**16), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed_and_none_is_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+):
+    path = save(tmp_path_factory.mktemp("checkpoint"), 1)
+    flip(path, place % (path / "model.safetensors").stat().st_size, bit)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path, SHAPES)
+
+
+@pytest.mark.parametrize("most_bytes", [0, 100, 160, 210])
+def test_a_full_disk_is_said_and_the_older_checkpoint_is_unharmed(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]], most_bytes: int
+):
+    save(tmp_path, 10)
+    sizes = sorted(path.stat().st_size for path in (tmp_path / "step-000010").iterdir())
+    assert 100 < sizes[0] < 160 < sizes[1] < 210 < sizes[2]  # so that the limits cut off one file, two, or all
+    with (
+        full_disk(most_bytes),
+        pytest.raises(
+            CheckpointError,
+            match=r"^the checkpoint of step 20 \(0\.0 MB\) could not be written to .*: File too large; make room and "
+            r"resume from step-000010, which is unharmed$",
+        ),
+    ):
+        save(tmp_path, 20, keep=1)
+    assert names(tmp_path) == ["step-000010"]
+    assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 10)
+    save(tmp_path, 20, keep=1)
+    assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 20)
+
+
+def test_a_full_disk_before_the_first_checkpoint_sends_to_the_beginning(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+):
+    with full_disk(100), pytest.raises(CheckpointError, match=r"File too large; make room and resume from the beginn"):
+        save(tmp_path, 20)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"could not be written to .*file: .*; make room"):
+        save(tmp_path / "file", 20)
+
+
+def test_what_a_crash_left_is_cleared_by_the_next_save(tmp_path: Path):
+    (tmp_path / ".writing-step-000005").mkdir()
+    (tmp_path / ".writing-step-000005" / "model.safetensors").write_bytes(b"half")
+    assert load_newest(tmp_path, SHAPES, pytest.fail) is None
+    save(tmp_path, 5)
+    assert names(tmp_path) == ["step-000005"]

@@ -1,0 +1,208 @@
+"""A run is made once, opened as it was made, and never goes on with other data."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clearformer.config import Config
+from clearformer.data.batches import PairBuckets, TextWindows
+from clearformer.data.corpora import Split
+from clearformer.errors import ClearformerError, ConfigError, DataError, RunError
+from clearformer.runs.folder import Run, create_run, open_run
+
+Make = Callable[..., Run]
+MakeConfig = Callable[..., Config]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("family", ["gpt", "transformer"])
+def test_a_run_opens_as_it_was_made(make_run: Make, family: str):
+    made = make_run(family)
+    opened = open_run(made.folder, pytest.fail)
+    assert sorted(contents(made.folder)) == ["config.json", "data.json", "tokenizer.json"]
+    assert opened.config == made.config
+    assert opened.corpus == made.corpus
+    assert vars(opened.batches("train").batch(3)).keys() == vars(made.batches("train").batch(3)).keys()
+    for one, other in zip(opened.batches("train").batch(3).inputs, made.batches("train").batch(3).inputs, strict=True):
+        assert (one == other).all()
+
+
+def test_the_vocabulary_is_as_large_as_the_text_needs(make_run: Make):
+    # by hand: the text has the characters "no. ", ten digits and the line end; and there are four special tokens
+    assert make_run("gpt").config.model.vocab_size == 4 + 10 + 1 + 4
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path: Path, config: MakeConfig, monkeypatch: pytest.MonkeyPatch):
+    given = config("gpt")
+    monkeypatch.chdir(tmp_path)
+    create_run(tmp_path / "run", dataclasses.replace(given, data=("numbers.txt",)), pytest.fail)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = open_run(tmp_path / "run", pytest.fail)
+    assert run.config.data == given.data
+    assert run.corpus.name == "numbers.txt"
+
+
+def test_data_json_says_what_the_data_was(make_run: Make):
+    run = make_run("transformer")
+    data = json.loads((run.folder / "data.json").read_text())
+    assert (data["name"], data["kind"]) == ("numbers.tsv", "pairs")
+    assert sum(data["sizes"].values()) == 300
+    assert len(data["sha256"]) == 64
+
+
+@pytest.mark.parametrize(("family", "kind"), [("gpt", TextWindows), ("transformer", PairBuckets)])
+def test_each_family_gets_its_batches(make_run: Make, family: str, kind: type):
+    assert isinstance(make_run(family).batches("validation"), kind)
+
+
+def test_a_folder_with_a_run_is_refused_and_told_how_to_go_on(make_run: Make, config: MakeConfig):
+    run = make_run("gpt")
+    before = contents(run.folder)
+    words = r"a new or empty folder was expected, but .*run is in use; go on with: clearformer resume .*run, or choose"
+    with pytest.raises(RunError, match=words):
+        create_run(run.folder, config("gpt"), pytest.fail)
+    assert contents(run.folder) == before
+
+
+def test_a_folder_of_something_else_and_a_file_are_refused(tmp_path: Path, config: MakeConfig):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("folder", "file"):
+        with pytest.raises(RunError, match=rf"but .*{name} is in use; choose another --out$"):
+            create_run(tmp_path / name, config("gpt"), pytest.fail)
+    assert contents(tmp_path / "folder") == {"thesis.txt": b"mine"}
+
+
+@pytest.mark.parametrize("left", [[], ["tokenizer.json"], ["tokenizer.json", "data.json", "config.tmp"]])
+def test_a_folder_whose_making_was_interrupted_is_made_anew(
+    tmp_path: Path, make_run: Make, config: MakeConfig, left: list[str]
+):
+    expected = contents(make_run("gpt").folder)
+    (tmp_path / "half").mkdir()
+    for name in left:
+        (tmp_path / "half" / name).write_text("half")
+    create_run(tmp_path / "half", config("gpt"), pytest.fail)
+    assert contents(tmp_path / "half") == expected
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, config: MakeConfig):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"must be a folder that can be written to, but: .*; choose another --out"):
+        create_run(tmp_path / "file" / "run", config("gpt"), pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("family", "other", "words"),
+    [
+        ("gpt", "transformer", r"a gpt learns from text, but numbers\.tsv holds pairs; choose a recipe for pairs"),
+        ("transformer", "gpt", r"a transformer learns from pairs, but numbers\.txt holds text; choose a recipe for t"),
+    ],
+)
+def test_data_that_does_not_suit_the_family_is_refused(
+    tmp_path: Path, config: MakeConfig, family: str, other: str, words: str
+):
+    unsuited = dataclasses.replace(config(family), data=config(other).data)
+    with pytest.raises(ConfigError, match=words):
+        create_run(tmp_path / "run", unsuited, pytest.fail)
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_data_is_refused(make_run: Make):
+    run = make_run("gpt")
+    data = Path(run.config.data[0])
+    data.write_text(data.read_text().replace("no. 4\n", "no. 5\n"))
+    words = r"the data that .*run was made with \(SHA-256 [0-9a-f]{12}…\) was expected, but .*numbers\.txt now holds so"
+    with pytest.raises(RunError, match=words):
+        open_run(run.folder, pytest.fail).batches("train")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_run_that_lost_its_fingerprint_is_refused(make_run: Make, content: str | None):
+    run = make_run("gpt")
+    (run.folder / "data.json").unlink()
+    if content is not None:
+        (run.folder / "data.json").write_text(content)
+    with pytest.raises(RunError, match=r"the data's SHA-256 was expected in .*data\.json, but: .*; train anew"):
+        open_run(run.folder, pytest.fail).batches("train")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path):
+    with pytest.raises(
+        RunError, match=r"a run was expected in .*, but there is no config\.json; make one with: clearf"
+    ):
+        open_run(tmp_path, pytest.fail)
+
+
+def test_the_tokenizer_of_another_run_is_refused(make_run: Make):
+    gpt, transformer = make_run("gpt", "one"), make_run("transformer", "two")
+    transformer.tokenizer.save(gpt.folder / "tokenizer.json")
+    sizes = rf"a vocabulary of 19 was expected in .*tokenizer\.json, found {transformer.tokenizer.vocab_size}; put back"
+    with pytest.raises(RunError, match=sizes):
+        open_run(gpt.folder, pytest.fail)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_damaged_file_of_a_run_is_named(make_run: Make, name: str):
+    run = make_run("gpt")
+    (run.folder / name).write_text("{")
+    with pytest.raises(ClearformerError, match=rf"was expected in .*{name}, but: "):
+        open_run(run.folder, pytest.fail)
+
+
+def test_text_has_no_test_split(make_run: Make):
+    with pytest.raises(DataError, match=r"numbers\.txt has no test split; evaluate with --split validation"):
+        make_run("gpt").batches("test")
+
+
+def long_pairs(run: Run, context: int, said: list[str]) -> Run:
+    """The same run with a model of that context: its targets have 5 to 9 characters."""
+    model = dataclasses.replace(run.config.model, context=context)
+    return Run(run.folder, dataclasses.replace(run.config, model=model), run.tokenizer, said.append)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_pairs_beyond_the_context_are_left_out_and_said_so(make_run: Make, split: Split):
+    said: list[str] = []
+    run = long_pairs(make_run("transformer"), 9, said)
+    batches = run.batches(split)
+    # with begin or end, a pair of 8 characters fills a context of 9; from 100² on there are 9 of them
+    examples = getattr(run.corpus, split)
+    fitting = sum(len(source) <= 8 for source, _ in examples)
+    total = len(examples)
+    assert 0 < fitting < total
+    assert said == [f"{total - fitting} of {total} {split} pairs are too long for the context: left out"]
+    rows = sum(len(batch.source) for batch in batches.in_order())
+    assert rows == fitting
+    assert max(batch.source.shape[1] for batch in batches.in_order()) == 9
+
+
+def test_where_no_pair_fits_the_context_there_is_nothing_to_learn(make_run: Make):
+    with pytest.raises(DataError, match=r"pairs of fewer than 2 tokens were expected, .* raise --model\.context"):
+        long_pairs(make_run("transformer"), 2, []).batches("train")
+
+
+def test_a_pair_that_just_fits_the_context_is_kept(make_run: Make):
+    run = long_pairs(make_run("transformer"), 10, [])
+    assert max(batch.source.shape[1] for batch in run.batches("train").in_order()) == 10
+
+
+@pytest.mark.parametrize("family", ["gpt", "transformer"])
+def test_tokens_outside_the_vocabulary_are_announced(tmp_path: Path, config: MakeConfig, family: str):
+    known = config(family)
+    small = dataclasses.replace(known, model=dataclasses.replace(known.model, vocab_size=8))
+    said: list[str] = []
+    run = create_run(tmp_path / "run", small, said.append)
+    assert said == []
+    batches = run.batches("train")
+    targets = [index for batch in batches.in_order() for index in batch.targets.ravel().tolist() if index != -100]
+    unknown, rest = said[0].split(" of ", 1)
+    assert rest.endswith(" tokens of the train split are not in the vocabulary: <unk>")
+    assert int(unknown.replace(",", "")) == targets.count(3) * (2 if family == "transformer" else 1)

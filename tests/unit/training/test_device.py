@@ -1,0 +1,50 @@
+"""The device asked for is used, or the error says which there are."""
+
+import numpy as np
+import pytest
+import torch
+
+from clearformer.errors import ConfigError
+from clearformer.training.device import autocast, choose_device, compute_dtype, move
+
+
+def has(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str):
+    has(monkeypatch, cuda=cuda, mps=mps)
+    assert choose_device("auto") == torch.device(expected)
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch):
+    has(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(ConfigError, match=r"the device 'cuda' was asked for, but this machine has only cpu; use one"):
+        choose_device("cuda")
+    has(monkeypatch, cuda=False, mps=True)
+    with pytest.raises(ConfigError, match=r"'cuda' was asked for, but this machine has only mps, cpu"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("cpu", torch.float32), ("mps", torch.float32), ("cuda", torch.bfloat16)])
+def test_products_are_in_bfloat16_on_cuda_alone(name: str, dtype: torch.dtype):
+    assert compute_dtype(torch.device(name)) == dtype
+
+
+def test_autocast_leaves_the_cpu_alone():
+    x = torch.ones(2, 2)
+    with autocast(torch.device("cpu")):
+        assert (x @ x).dtype == torch.float32
+
+
+def test_moving_keeps_values_and_types():
+    tokens, real = np.array([[1, -100]]), np.array([[True, False]])
+    assert move(tokens, torch.device("cpu")).tolist() == [[1, -100]]
+    assert move(tokens, torch.device("cpu")).dtype == torch.int64
+    assert move(real, torch.device("cpu")).dtype == torch.bool
