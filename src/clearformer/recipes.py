@@ -94,9 +94,9 @@ def multi30k() -> Config:
             vocab_size=8000, context=128, d_model=256, num_heads=4, num_layers=3, d_ff=1024, dropout=0.1
         ),
         train=TrainConfig(
-            steps=3000,
+            steps=1500,
             batch_tokens=4096,
-            schedule=CosineSchedule(peak=1e-3, final=0.0, warmup_steps=300),
+            schedule=CosineSchedule(peak=1e-3, final=0.0, warmup_steps=200),
             label_smoothing=0.1,
             weight_decay=0.01,
         ),

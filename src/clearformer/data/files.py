@@ -13,8 +13,6 @@ from clearformer.errors import DataError
 
 MIN_CHARACTERS = 100
 """a text of fewer leaves next to nothing to validate on"""
-MIN_SOURCES = 200
-"""from so many distinct sources on, the chance that one of the splits is empty is below 1 in 10,000 (2 · 0.95²⁰⁰)"""
 
 
 def read_text(path: Path) -> str:
@@ -87,24 +85,26 @@ def split_text(name: str, text: str) -> TextCorpus:
 def split_pairs(name: str, pairs: list[Pair]) -> PairCorpus:
     """About 90, 5 and 5 % of the pairs to train, validate and test with, in the order they came in.
 
-    A hash of the source decides, so pairs of one source stay together and a new pair moves none of the others.
-    Raises DataError where that leaves a split empty.
+    A hash of the source decides, so pairs of one source stay together, and a new pair moves none of the others. Where
+    there are so few that a split stays empty, one source each is validated and tested with. Raises DataError for fewer
+    than three distinct sources.
     """
+    hashes = {source: int.from_bytes(hashlib.sha256(source.encode()).digest()) for source, _ in pairs}
+    if len(hashes) < 3:
+        raise DataError(
+            f"{name} must have at least 3 distinct sources, one for each split, found {len(hashes)} in "
+            f"{len(pairs):,} pairs; bring more pairs"
+        )
+    in_twenty: dict[int, Split] = {0: "validation", 1: "test"}
+    split_of: dict[str, Split] = {source: in_twenty.get(number % 20, "train") for source, number in hashes.items()}
+    if len(set(split_of.values())) < 3:
+        first, second, *_ = sorted(hashes, key=hashes.__getitem__)
+        split_of.update(dict.fromkeys(hashes, "train"))
+        split_of |= {first: "validation", second: "test"}
     splits: dict[Split, list[Pair]] = {"train": [], "validation": [], "test": []}
     for pair in pairs:
-        splits[_split_of(pair[0])].append(pair)
-    if empty := [split for split, members in splits.items() if not members]:
-        distinct = len({source for source, _ in pairs})
-        raise DataError(
-            f"{name} has {len(pairs):,} pairs of {distinct:,} distinct sources, and none fell to {', '.join(empty)}; "
-            f"at least {MIN_SOURCES} distinct sources are needed to count on some in every split, so bring more pairs"
-        )
+        splits[split_of[pair[0]]].append(pair)
     return PairCorpus(name, **splits)
-
-
-def _split_of(source: str) -> Split:
-    bucket = int.from_bytes(hashlib.sha256(source.encode()).digest()) % 20  # Python's hash() differs from run to run
-    return "validation" if bucket == 0 else "test" if bucket == 1 else "train"
 
 
 def _fault(sides: list[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from clearformer.errors import PromptError
+from clearformer.errors import PromptError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def probabilities(logits: Float[NDArray[np.floating], "B V"], sampling: Sampling
     """The distribution that is drawn from; greedy, all of it is on the likeliest token (the first of equals)."""
     scores = logits.astype(np.float64)
     if sampling.temperature == 0.0:
-        return np.eye(scores.shape[1])[scores.argmax(-1)]
+        p = np.zeros_like(scores)
+        p[np.arange(len(p)), scores.argmax(-1)] = 1.0
+        return p
     p = _softmax(scores, sampling.temperature)
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
@@ -71,6 +73,8 @@ class Sampler:
         self.streams = [np.random.default_rng([sampling.seed, row]) for row in range(rows)]
 
     def __call__(self, logits: Float[NDArray[np.floating], "B V"]) -> Int[NDArray[np.int64], " B"]:
+        if np.isnan(logits).any():
+            raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
         allowed = logits.copy()
         allowed[:, self.never] = -np.inf
         cumulative = probabilities(allowed, self.sampling).cumsum(-1)

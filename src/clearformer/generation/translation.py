@@ -14,13 +14,16 @@ from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, move
 
 SENTENCES_AT_ONCE = 100
+EXTRA_TOKENS = 50
+"""a target may be longer than its source by so many tokens; Vaswani et al. 2017, arXiv:1706.03762, section 6.1"""
 
 
 def translate(
     model: Transformer, sources: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, cached: bool = True
 ) -> list[list[int]]:
-    """The target of each source (numbers without begin and end), up to its EOS or the end of the context.
+    """The target of each source (numbers without begin and end), up to its EOS.
 
+    A target that does not end is cut at the length of its source + EXTRA_TOKENS, or at the context.
     Raises PromptError for a source longer than the context.
     """
     context = model.config.context
@@ -44,14 +47,15 @@ def translate(
         cached=cached,
     )
     sampler = Sampler(sampling, len(sources), never=[PAD, BOS, UNK])
+    longest = np.array([min(context, len(source) + EXTRA_TOKENS) for source in sources])
     ended = np.zeros(len(sources), dtype=bool)
-    for _ in range(context):
+    made = 0
+    while not ended.all():
         tokens = sampler(decoder.next_logits())
         decoder.append(tokens.tolist())
-        ended |= tokens == EOS
-        if ended.all():
-            break
-    return [_until_end(row[1:]) for row in decoder.rows]
+        made += 1
+        ended |= (tokens == EOS) | (made >= longest)
+    return [_until_end(row[1 : 1 + most]) for row, most in zip(decoder.rows, longest, strict=True)]
 
 
 def _until_end(tokens: list[int]) -> list[int]:

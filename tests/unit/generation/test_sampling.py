@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearformer.errors import PromptError
+from clearformer.errors import PromptError, TrainingError
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling, probabilities
 
 P = [0.4, 0.1, 0.3, 0.2]
@@ -146,3 +146,8 @@ def test_the_callers_logits_are_left_as_they_are():
 def test_a_setting_that_cannot_be_followed_is_refused_by_its_flag(changes: dict, sentence: str):
     with pytest.raises(PromptError, match=sentence):
         Sampling(**changes)
+
+
+def test_a_model_that_diverged_is_told_of_and_not_taken_for_padding():
+    with pytest.raises(TrainingError, match="found NaN: the model diverged; train it anew"):
+        Sampler(GREEDY, rows=1)(np.array([[0.0, np.nan, 1.0]]))

@@ -1,0 +1,59 @@
+"""What README shows can be typed, and does what it says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_every_command_of_readme_runs_in_its_order(tmp_path: Path):
+    lines = [line for block in _blocks("sh") for line in block.splitlines()]
+    assert len(lines) >= 10
+    shutil.copy(ROOT / "README.md", tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, words in (("clearformer", "-m clearformer"), ("python", "")):  # of the Python that runs this test
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (programs / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    printed = {}
+    for line in lines:
+        done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout or "train" in line or "resume" in line, f"{line} printed nothing"
+        printed[line] = done.stdout
+    written = [text for line, text in printed.items() if line.startswith("clearformer generate")]
+    assert all(text.startswith("This function returns") for text in written)
+    assert printed['echo "transformer" | clearformer translate runs/reverse'] == "remrofsnart\n"
+
+
+def test_the_python_of_readme_runs(capsys: pytest.CaptureFixture[str]):
+    for block in _blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "torch.Size([1, 4, 5, 5])\n"
+
+
+def test_every_file_that_readme_names_is_there():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_examples_of_docstrings_hold():
+    done = subprocess.run(
+        [sys.executable, "-m", "doctest", str(ROOT / "src" / "clearformer" / "__init__.py")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
