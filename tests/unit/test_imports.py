@@ -75,13 +75,14 @@ def test_every_folder_stands_on_the_way_or_at_the_edge():
     assert set(WAY) <= folders <= {*WAY, *EDGES}
 
 
-def test_data_configuration_and_initial_weights_take_no_torch():
+def test_what_other_engines_share_takes_no_torch():
     free = [
         "clearformer",
         *(f"clearformer.{name}" for name in EVERYWHERE),
         "clearformer.recipes",
         *(name_of(path) for path in sorted((SOURCE / "data").glob("*.py"))),
         "clearformer.models.initial",
+        *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
         "clearformer.generation.sampling",
     ]
     code = f"""

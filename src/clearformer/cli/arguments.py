@@ -49,6 +49,8 @@ def say(message: str) -> None:
 
 def input_lines() -> Iterator[str]:
     """Lines of standard input, without their ends. Raises DataError where it is not UTF-8."""
+    if sys.stdin.isatty():
+        say("type a line and press return; end with Ctrl-D")
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
             yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")

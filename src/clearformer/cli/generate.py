@@ -40,7 +40,6 @@ class Generate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Generate, arguments, "generate")
-    from clearformer.data.tokenizers import UNK
     from clearformer.generation import decoding
     from clearformer.generation.sampling import Sampling
     from clearformer.models.gpt import GPT
@@ -57,11 +56,9 @@ def run(arguments: Sequence[str]) -> int:
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
+    if unknown := [piece for prompt in prompts for piece in run.tokenizer.unknown(prompt)]:
+        raise PromptError(f"text in the run's vocabulary was expected, but it has no {unknown[0]!r}; leave it out")
     ids = [run.tokenizer.encode(prompt) for prompt in prompts]
-    for prompt, tokens in zip(prompts, ids, strict=True):
-        if UNK in tokens:
-            unknown = next(piece for piece in prompt if UNK in run.tokenizer.encode(piece))
-            raise PromptError(f"text in the run's vocabulary was expected, but it has no {unknown!r}; leave it out")
     steps = decoding.generate(model, ids, options.max_new_tokens, sampling, slide=options.slide, cached=options.cache)
     if options.json:
         rows = [list(row) for row in zip(*steps, strict=True)]

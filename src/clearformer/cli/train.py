@@ -35,7 +35,9 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.cli.display import Downloading
     from clearformer.cli.training import train_and_report
     from clearformer.runs.folder import create_run
+    from clearformer.training.device import choose_device
 
+    choose_device(options.config.train.device)  # before anything is read or written for a device that is not there
     folder = options.out or _free_folder(Path("runs") / Path(name).stem)
     downloading = Downloading()
     try:

@@ -23,7 +23,6 @@ class Translate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Translate, arguments, "translate")
-    from clearformer.data.tokenizers import UNK
     from clearformer.generation.translation import SENTENCES_AT_ONCE, translate_texts
     from clearformer.models.transformer import Transformer
     from clearformer.runs.folder import open_run
@@ -33,12 +32,10 @@ def run(arguments: Sequence[str]) -> int:
     model, _ = load_model(run)
     if not isinstance(model, Transformer):
         raise RunError(f"a run that translates was expected, but {options.run} writes text; use: clearformer generate")
-    if sys.stdin.isatty():
-        say("type a line and press return; end with Ctrl-D")
     unknown = 0
     for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else SENTENCES_AT_ONCE):
         full = [line for line in lines if line.strip()]
-        unknown += sum(ids.count(UNK) for ids in run.tokenizer.encode_many(full))
+        unknown += sum(len(run.tokenizer.unknown(line)) for line in full)
         outputs = iter(translate_texts(model, run.tokenizer, full, cached=options.cache))
         for line in lines:
             print(next(outputs) if line.strip() else "", flush=True)

@@ -60,6 +60,11 @@ class Tokenizer:
         """The same as `encode`, line by line: for texts of megabytes, of which the library would keep every offset."""
         return [index for ids in self.encode_many(_lines(text)) for index in ids]
 
+    def unknown(self, text: str) -> list[str]:
+        """The pieces of `text` that the vocabulary lacks, in order."""
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        return [text[a:b] for index, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if index == UNK]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text that the numbers stand for; padding, begin and end leave no trace, an unknown shows as <unk>."""
         visible = [index for index in ids if index not in (PAD, BOS, EOS)]

@@ -42,6 +42,18 @@ def test_a_text_is_no_pairs_and_pairs_are_no_text(
     assert "a gpt learns from text, but pairs.tsv holds pairs" in capsys.readouterr().err
 
 
+def test_what_cannot_be_trained_leaves_no_run_behind(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    train = ["train", "tinyshakespeare", "--data", str(text_file), "--out", str(tmp_path / "run")]
+    assert main([*train, "--model.context", "1000"]) == 2
+    assert "a text of more than 1000 tokens was expected" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([*train, "--train.device", "cuda"]) == 2
+    assert "the device 'cuda' was asked for, but this machine has only" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluate_prints_one_json_object_with_the_untrained_model_beside(
     text_run: Path, pairs_run: Path, capsys: pytest.CaptureFixture[str]
 ):

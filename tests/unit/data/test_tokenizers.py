@@ -183,3 +183,10 @@ def test_the_file_holds_no_text_but_the_vocabulary(tmp_path: Path):
     TOKENIZERS["character"].save(tmp_path / "tokenizer.json")
     saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert set(saved["model"]["vocab"]) == {"<pad>", "<bos>", "<eos>", "<unk>", *TEXT}
+
+
+def test_what_the_vocabulary_lacks_is_named_piece_by_piece():
+    words = train_tokenizer("word", ["a rose is a rose"], 20)
+    assert words.unknown("a rose is a daisy, is it") == [" daisy", ",", " it"]
+    assert train_tokenizer("character", ["a rose"], 20).unknown("a röse☃") == ["ö", "☃"]
+    assert train_tokenizer("bpe", ["a rose"], 300).unknown("a röse☃") == []
