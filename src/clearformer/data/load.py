@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clearformer.data import pydocs, tasks
+from clearformer.data.catalogue import DOWNLOADS
 from clearformer.data.corpora import PairCorpus, TextCorpus
 from clearformer.data.dates import dates
-from clearformer.data.downloads import DOWNLOADS, Progress, fetch
+from clearformer.data.downloads import Progress, fetch
 from clearformer.data.files import read_parallel, read_text, read_tsv, split_pairs, split_text
 from clearformer.errors import DataError
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from clearformer.data import downloads
-from clearformer.data.downloads import DOWNLOADS, Download, RemoteFile, cache_folder, fetch
+from clearformer.data.catalogue import DOWNLOADS, Download, RemoteFile
+from clearformer.data.downloads import cache_folder, fetch
 from clearformer.errors import DownloadError
 
 BODY = bytes(range(256)) * 1000  # 256,000 bytes: more than one chunk
