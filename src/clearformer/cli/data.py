@@ -31,7 +31,8 @@ def run(arguments: Sequence[str]) -> int:
             print(f"{name:<16} built in    {description}")
         for name, download in DOWNLOADS.items():
             size = sum(file.size for file in download.files) / 1e6
-            here = "here" if (cache_folder() / name).is_dir() else f"{size:.1f} MB"
+            whole = all((cache_folder() / name / file.name).is_file() for file in download.files)
+            here = "here" if whole else f"{size:.1f} MB"
             print(f"{name:<16} {here:<11} {download.description}; licence: {download.licence}")
         return 0
     if options.name not in DOWNLOADS:

@@ -16,16 +16,16 @@ SECONDS_BETWEEN_LINES = 10.0
 class Display:
     """How far a long work is: `with Display(label, total) as display: display.show(done, details)`."""
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
+    def __init__(self, label: str, total: int) -> None:
         self.label = label
         self.total = total
         self.console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
         left = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
         self.bar = Progress(*columns, *left, console=self.console, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task(label, total=total, completed=done, details="")
+        self.task = self.bar.add_task(label, total=total, details="")
         self.began = self.last_line = time.monotonic()
-        self.first = done
+        self.first: int | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -39,6 +39,8 @@ class Display:
         self.total = total or self.total
         self.bar.update(self.task, completed=done, total=self.total, details=details)
         now = time.monotonic()
+        if self.first is None:  # a run that is resumed does not begin at 0
+            self.first, self.began = done, now
         finished = done >= self.total
         if not self.console.is_terminal and (finished or now - self.last_line > SECONDS_BETWEEN_LINES):
             self.last_line = now

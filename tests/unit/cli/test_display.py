@@ -1,0 +1,35 @@
+"""Where there is no terminal, progress comes in lines; what it says of the time left is true for resumed runs too."""
+
+import pytest
+
+from clearformer.cli import display
+from clearformer.cli.display import Display, TrainingDetails
+from clearformer.runs.session import Progress
+from clearformer.training.loop import Record
+
+
+def test_time_left_counts_from_where_a_resumed_run_began(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    now = 0.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    with Display("run", 100) as bar:
+        bar.show(50)
+        now = 11.0
+        bar.show(60, "loss 1.000")  # 10 steps took 11 seconds, so 40 take 44
+        now = 12.0
+        bar.show(61)  # too soon for another line
+        now = 50.0
+        bar.show(100)
+    assert capsys.readouterr().err.splitlines() == ["run 60/100 loss 1.000 44 s left", "run 100/100  0 s left"]
+
+
+def test_details_are_a_mean_of_the_first_steps_and_keep_the_last_validation_loss():
+    details = TrainingDetails()
+
+    def update(loss: float, validation: float | None = None) -> str:
+        return details(Progress(Record(1, loss, 1.0, 1e-3, 10, 1000.0), validation))
+
+    assert update(4.0) == "loss 4.000  1,000 tokens/s"
+    assert update(2.0, 2.5) == "loss 3.000  validation 2.500  1,000 tokens/s"
+    assert update(3.0) == "loss 3.000  validation 2.500  1,000 tokens/s"
