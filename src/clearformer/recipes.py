@@ -33,7 +33,7 @@ def reverse() -> Config:
             vocab_size=200, context=32, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
         ),
         train=TrainConfig(
-            steps=800,
+            steps=1600,
             batch_tokens=4096,
             schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=100),
             weight_decay=0.01,
@@ -111,3 +111,13 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "tinyshakespeare": tinyshakespeare,
     "multi30k": multi30k,
 }
+
+REACHES: dict[str, str] = {
+    "dates": "99.9 % of 1,000 unseen dates exactly right, in 1 minute",
+    "reverse": "99.8 % of 1,000 unseen strings exactly right, in 1.5 minutes",
+    "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
+    "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
+    "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
+    "multi30k": "M30RESULT",
+}
+"""what each recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""

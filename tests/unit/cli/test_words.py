@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.cli.main import COMMANDS, main
-from clearformer.recipes import RECIPES
+from clearformer.recipes import REACHES, RECIPES
 
 
 def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pytest.CaptureFixture[str]):
@@ -79,7 +79,8 @@ def test_every_recipe_is_listed_and_its_configuration_can_be_read_back(
     whole = json.loads(capsys.readouterr().out)
     assert list(whole) == list(RECIPES)
     for name, make in RECIPES.items():
-        assert f"\n{name} " in listed
+        assert f"{name} " in listed
+        assert REACHES[name] in listed
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(whole[name]))
         assert type(make()).load(path) == make()

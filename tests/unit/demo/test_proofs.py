@@ -1,39 +1,14 @@
 """The demo's proofs hold for models that are right and fail for models that are not."""
 
-import dataclasses
-from pathlib import Path
-
 import pytest
 import torch
 
-from clearformer import recipes
 from clearformer.blocks.attention import ScaledDotProductAttention
 from clearformer.config import PaperSchedule
 from clearformer.demo import proofs
-from clearformer.runs.folder import Run, create_run
-from clearformer.runs.session import train_run
+from clearformer.runs.folder import Run
 
 pytestmark = pytest.mark.slow  # two runs have to be made first
-
-
-def _trained(folder: Path, name: str, steps: int) -> Run:
-    whole = recipes.RECIPES[name]()
-    train = dataclasses.replace(whole.train, steps=steps, batch_tokens=512, device="cpu")
-    model = dataclasses.replace(whole.model, num_layers=1)
-    run = create_run(folder / name, dataclasses.replace(whole, train=train, model=model), lambda _: None)
-    for _ in train_run(run):
-        continue
-    return run
-
-
-@pytest.fixture(scope="module")
-def dates(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return _trained(tmp_path_factory.mktemp("demo"), "dates", steps=2)
-
-
-@pytest.fixture(scope="module")
-def pydocs(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return _trained(tmp_path_factory.mktemp("demo"), "pydocs", steps=2)
 
 
 def test_a_model_that_was_hardly_trained_does_not_pass_as_trained(dates: Run, pydocs: Run):

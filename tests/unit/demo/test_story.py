@@ -1,0 +1,45 @@
+"""The demo takes up what it left unfinished, begins anew what it finished, and its report hides no failure."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from clearformer import recipes
+from clearformer.demo import story
+from clearformer.demo.proofs import Verdict
+from clearformer.runs.folder import Run
+from clearformer.runs.session import train_run
+
+pytestmark = pytest.mark.slow  # two runs have to be made first
+
+
+def test_an_unfinished_run_is_taken_up_and_a_finished_one_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = recipes.dates()
+    short = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=3, batch_tokens=256, device="cpu"))
+    monkeypatch.setattr(recipes, "dates", lambda: short)
+    dates, _ = story.prepare(tmp_path, lambda _: None)
+    session = train_run(dates)
+    next(session)
+    session.close()
+    assert [path.name for path in dates.checkpoints.iterdir()] == ["step-000001"]
+    again, _ = story.prepare(tmp_path, lambda _: None)
+    assert [update.record.step for update in train_run(again)] == [2, 3]
+    anew, _ = story.prepare(tmp_path, lambda _: None)
+    assert not anew.checkpoints.exists()
+
+
+def test_the_report_shows_verdicts_curves_samples_and_attention(dates: Run, pydocs: Run, tmp_path: Path):
+    verdicts = [Verdict("water is wet", True, "wetness 1 < 2"), Verdict("the moon is cheese", False, "0 % cheese")]
+    story.write_report(tmp_path / "report.html", verdicts, (dates, pydocs))
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<strong>holds</strong>: water is wet<br><small>wetness 1 &lt; 2</small>" in content
+    assert "<strong>FAILS</strong>: the moon is cheese" in content
+    for heading in (
+        "dates: learning",
+        "dates: written by the model",
+        "What it looks at:",
+        "pydocs: written by the model",
+    ):
+        assert heading in content
+    assert content.count("<svg") == 3
