@@ -7,33 +7,29 @@ from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, T
 
 def dates() -> Config:
     """Read a date as people write it, write ISO 8601: the paper's encoder-decoder, small."""
-    return Config(
-        dataset="dates",
-        tokenizer="character",
-        model=TransformerConfig(
-            vocab_size=200, context=64, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
-        ),
-        train=TrainConfig(
-            steps=1200,
-            batch_tokens=4096,
-            schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=100),
-            weight_decay=0.01,
-            validate_every=200,
-            checkpoint_every=400,
-        ),
-    )
+    return _characters("dates", context=64, steps=1200)
 
 
 def reverse() -> Config:
     """Write a string of letters backwards: the paper's encoder-decoder, small."""
+    return _characters("reverse", context=32, steps=1600)
+
+
+def copy() -> Config:
+    """Write a string of letters once more: the paper's encoder-decoder, small."""
+    return _characters("copy", context=32, steps=1600)
+
+
+def _characters(dataset: str, context: int, steps: int) -> Config:
+    """What the generated tasks share: two layers of width 64 over characters."""
     return Config(
-        dataset="reverse",
+        dataset=dataset,
         tokenizer="character",
         model=TransformerConfig(
-            vocab_size=200, context=32, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
+            vocab_size=200, context=context, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0
         ),
         train=TrainConfig(
-            steps=1600,
+            steps=steps,
             batch_tokens=4096,
             schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=100),
             weight_decay=0.01,
@@ -41,12 +37,6 @@ def reverse() -> Config:
             checkpoint_every=400,
         ),
     )
-
-
-def copy() -> Config:
-    """Write a string of letters once more: the paper's encoder-decoder, small."""
-    base = reverse()
-    return Config(dataset="copy", tokenizer=base.tokenizer, model=base.model, train=base.train)
 
 
 def pydocs() -> Config:

@@ -21,8 +21,9 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What matrix products are done in: bfloat16 on CUDA, float32 everywhere else."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """What matrix products are done in: bfloat16 on CUDA that has it, float32 everywhere else."""
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:

@@ -32,8 +32,19 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: 
         choose_device("cuda")
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("cpu", torch.float32), ("mps", torch.float32), ("cuda", torch.bfloat16)])
-def test_products_are_in_bfloat16_on_cuda_alone(name: str, dtype: torch.dtype):
+@pytest.mark.parametrize(
+    ("name", "has_bf16", "dtype"),
+    [
+        ("cpu", True, torch.float32),
+        ("mps", True, torch.float32),
+        ("cuda", True, torch.bfloat16),
+        ("cuda", False, torch.float32),
+    ],
+)
+def test_products_are_in_bfloat16_on_cuda_that_has_it_alone(
+    name: str, has_bf16: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
     assert compute_dtype(torch.device(name)) == dtype
 
 
