@@ -121,9 +121,10 @@ def create_run(folder: Path, config: Config, notify: Notify, progress: Progress 
         model=dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size),
         data=tuple(str(Path(path).resolve()) for path in config.data),
     )
-    run = Run(folder, config, tokenizer, notify)
-    run.__dict__["corpus"] = corpus  # the property would read it again
-    run.batches("validation")  # what is too short or too long is told before anything is written
+    run, silent = Run(folder, config, tokenizer, notify), Run(folder, config, tokenizer, lambda _: None)
+    for each in (run, silent):
+        each.__dict__["corpus"] = corpus  # the property would read it again
+    silent.batches("validation")  # what is too short for the model is told before anything is written
     sizes = {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")}
     data = {"name": corpus.name, "kind": corpus.kind, "sha256": fingerprint(corpus), "sizes": sizes}
     try:
@@ -133,7 +134,9 @@ def create_run(folder: Path, config: Config, notify: Notify, progress: Progress 
         (folder / "config.tmp").write_text(config.to_json(), encoding="utf-8")
         (folder / "config.tmp").replace(folder / "config.json")
     except OSError as error:
-        raise RunError(f"{folder} must be a folder that can be written to, but: {error}; choose another") from error
+        raise RunError(
+            f"{folder} must be a folder that can be written to, but: {error}; choose another --out"
+        ) from error
     return run
 
 

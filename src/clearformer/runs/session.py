@@ -13,6 +13,7 @@ from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
 from clearformer.runs.folder import Run
+from clearformer.runs.lock import alone
 from clearformer.training.device import choose_device
 from clearformer.training.loop import Record, train
 from clearformer.training.loss import mean_loss
@@ -46,7 +47,15 @@ def untrained_model(run: Run) -> Model:
 
 
 def train_run(run: Run) -> Generator[Progress, None, None]:
-    """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise."""
+    """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise.
+
+    Raises RunError if another process is training the run.
+    """
+    with alone(run.folder):
+        yield from _train(run)
+
+
+def _train(run: Run) -> Generator[Progress, None, None]:
     config = run.config.train
     device = choose_device(config.device)
     shapes = parameter_shapes(run.config.model)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import clearformer
-from clearformer.errors import CheckpointError
+from clearformer.errors import CheckpointError, RunError
 from clearformer.models.initial import initial_weights
 from clearformer.runs.folder import Run
 from clearformer.runs.session import load_model, train_run, untrained_model
@@ -180,3 +180,13 @@ def test_a_run_without_a_checkpoint_cannot_be_used_yet(make_run: Make):
         CheckpointError, match=r"a checkpoint was expected in .*run, but none was saved yet; resume the"
     ):
         load_model(make_run("gpt"))
+
+
+def test_a_run_is_trained_by_one_session_at_a_time(make_run: Make):
+    run = make_run("gpt")
+    first = train_run(run)
+    next(first)
+    with pytest.raises(RunError, match="is being trained by another process; wait for it, or stop it first"):
+        next(train_run(run))
+    first.close()
+    assert next(train_run(run)).record.step == 2
