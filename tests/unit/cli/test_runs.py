@@ -42,6 +42,17 @@ def test_a_text_is_no_pairs_and_pairs_are_no_text(
     assert "a gpt learns from text, but pairs.tsv holds pairs" in capsys.readouterr().err
 
 
+def test_a_configuration_file_is_a_recipe_and_folders_in_use_are_passed_over(
+    text_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/config", "runs/config-2"):
+        assert main(["train", str(text_run / "config.json"), "--train.steps", "1"]) == 0
+        assert (tmp_path / folder / "checkpoints" / "step-000001").is_dir()
+    whole, short = (json.loads((folder / "config.json").read_text()) for folder in (text_run, tmp_path / folder))
+    assert short == whole | {"train": whole["train"] | {"steps": 1}}
+
+
 def test_what_cannot_be_trained_leaves_no_run_behind(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
