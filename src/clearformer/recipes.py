@@ -108,6 +108,6 @@ REACHES: dict[str, str] = {
     "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
     "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
-    "multi30k": "M30RESULT",
+    "multi30k": "34.6 sacreBLEU on the 2016 test set, greedy; in 21 minutes",
 }
 """what each recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""
