@@ -284,7 +284,9 @@ def test_interrupted_command_may_finish_its_work_before_the_tool_exits_130(tmp_p
         "signal.signal(signal.SIGINT, save); print('ready', flush=True); time.sleep(30)\n"
     )
     driver = (
-        f"import runpy, sys\ntool = runpy.run_path({str(TOOL)!r})\n"
+        f"import runpy, signal, sys\ntool = runpy.run_path({str(TOOL)!r})\n"
+        # a shell starts what it runs in the background with SIGINT ignored, and that is inherited
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"tool['TARGETS']['clean'] = lambda _: tool['run']([sys.executable, '-c', {child!r}], cwd=None)\n"
         "sys.exit(tool['main'](['clean']))\n"
     )
