@@ -188,7 +188,10 @@ def do_bench(args: list[str]) -> int:
 
 def do_docs(_: list[str]) -> int:
     """the API reference out of the docstrings, into build/docs"""
-    return run([str(install()), "-m", "pdoc", "clearformer", "-o", str(ROOT / "build" / "docs")])
+    # the parts by name: the package itself loads its names lazily, where pdoc does not see them
+    parts = sorted(path.stem for path in (ROOT / "src" / "clearformer").glob("[!_]*") if path.suffix != ".typed")
+    modules = [f"clearformer.{part}" for part in parts]
+    return run([str(install()), "-m", "pdoc", *modules, "-o", str(ROOT / "build" / "docs")])
 
 
 def do_clean(_: list[str]) -> int:
