@@ -27,6 +27,10 @@ def _require(condition: bool, owner: object, name: str, expected: str) -> None:
         )
 
 
+Activation = Literal["relu", "gelu", "squared_relu", "swiglu"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What the families have in common. Every size counts elements; dropout is a probability."""
@@ -49,14 +53,28 @@ class ModelConfig:
     norm: Literal["layer", "rms"]
     norm_order: Literal["pre", "post"]
     """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
-    activation: Literal["relu", "gelu"]
-    positions: Literal["sinusoidal", "learned"]
+    activation: Activation
+    """of the feed-forward layer; swiglu gates it"""
+    positions: Positions
+    """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores"""
     bias: bool
     """whether the linear layers add a bias"""
     scale_embeddings: bool
     """whether token embeddings are multiplied by sqrt(d_model), as the paper does"""
     tie_embeddings: bool
     """whether the output projection is the token embedding's matrix"""
+    num_kv_heads: int = 0
+    """G: heads of keys and values, each shared by num_heads / G queries' heads; 0: num_heads; 1: multi-query"""
+    window: int = 0
+    """in self-attention a token sees those fewer than so many places away; 0: all"""
+    qk_norm: bool = False
+    """whether each head's queries and keys are normalised"""
+    ngram_buckets: int = 0
+    """rows of the hashed embeddings of a token's last two and last three tokens; 0: none"""
+    logit_cap: float = 0.0
+    """logits are kept within plus and minus so much by a tanh; 0: free"""
+    zero_outputs: bool = False
+    """whether what writes into the residual stream, and the logits, begin as zero"""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
@@ -64,7 +82,18 @@ class ModelConfig:
         _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
         if self.positions == "sinusoidal":
             _require(self.d_model % 2 == 0, self, "d_model", "even, as sinusoidal positions need")
+        if self.positions == "rotary":
+            _require(self.head_width % 2 == 0, self, "d_model", "an even multiple of num_heads, as rotary needs")
+        for name in ("num_kv_heads", "window", "ngram_buckets"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+        _require(self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of {self.num_heads}, num_heads")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
+        _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
+
+    @property
+    def kv_heads(self) -> int:
+        """G: heads of keys and values."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def head_width(self) -> int:
@@ -87,8 +116,8 @@ class TransformerConfig(ModelConfig):
     dropout: float = 0.1
     norm: Literal["layer", "rms"] = "layer"
     norm_order: Literal["pre", "post"] = "post"
-    activation: Literal["relu", "gelu"] = "relu"
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    activation: Activation = "relu"
+    positions: Positions = "sinusoidal"
     bias: bool = True
     scale_embeddings: bool = True
     tie_embeddings: bool = True
@@ -109,11 +138,85 @@ class GPTConfig(ModelConfig):
     dropout: float = 0.1
     norm: Literal["layer", "rms"] = "layer"
     norm_order: Literal["pre", "post"] = "pre"
-    activation: Literal["relu", "gelu"] = "gelu"
-    positions: Literal["sinusoidal", "learned"] = "learned"
+    activation: Activation = "gelu"
+    positions: Positions = "learned"
     bias: bool = True
     scale_embeddings: bool = False
     tie_embeddings: bool = True
+
+
+@dataclass(frozen=True)
+class BERTConfig(ModelConfig):
+    """The bidirectional encoder that fills in masked tokens; the defaults are BERT base (Devlin et al. 2018)."""
+
+    kind: ClassVar[str] = "bert"
+
+    vocab_size: int = 30_522
+    context: int = 512
+    d_model: int = 768
+    num_heads: int = 12
+    num_layers: int = 12
+    d_ff: int = 3072
+    dropout: float = 0.1
+    norm: Literal["layer", "rms"] = "layer"
+    norm_order: Literal["pre", "post"] = "post"
+    activation: Activation = "gelu"
+    positions: Positions = "learned"
+    bias: bool = True
+    scale_embeddings: bool = False
+    tie_embeddings: bool = True
+    segments: int = 2
+    """how many texts are told apart by an embedding of their own; 0: none are"""
+    mask_share: float = 0.15
+    """share of the tokens that the model must guess: 80 % of them masked, 10 % replaced, 10 % left as they are"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.segments >= 0, self, "segments", "at least 0")
+        _require(0.0 < self.mask_share < 1.0, self, "mask_share", "above 0 and below 1")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(ModelConfig):
+    """A text classifier on the body of a BERT or of a GPT."""
+
+    kind: ClassVar[str] = "classifier"
+
+    vocab_size: int = 30_522
+    context: int = 512
+    d_model: int = 768
+    num_heads: int = 12
+    num_layers: int = 12
+    d_ff: int = 3072
+    dropout: float = 0.1
+    norm: Literal["layer", "rms"] = "layer"
+    norm_order: Literal["pre", "post"] = "post"
+    activation: Activation = "gelu"
+    positions: Positions = "learned"
+    bias: bool = True
+    scale_embeddings: bool = False
+    tie_embeddings: bool = True
+    body: Literal["bert", "gpt"] = "bert"
+    """bert: every token sees all others; gpt: only those before it"""
+    pooling: Literal["first", "last", "mean"] = "first"
+    """the vector that is classified: of the first token (BERT's [CLS]), of the last, or the mean of all"""
+    segments: int = 0
+    """how many texts are told apart by an embedding of their own; 0: none are"""
+    num_classes: int = 2
+    """C: a run sets it to what its data has"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.segments >= 0, self, "segments", "at least 0")
+        _require(self.num_classes >= 2, self, "num_classes", "at least 2")
+        if self.body == "gpt":
+            _require(
+                self.pooling != "first", self, "pooling", "last or mean, since a GPT's first token sees only itself"
+            )
+            _require(self.segments == 0, self, "segments", "0, since a GPT has no segments")
+
+
+AnyModelConfig = TransformerConfig | GPTConfig | BERTConfig | ClassifierConfig
 
 
 @dataclass(frozen=True)
@@ -133,6 +236,25 @@ class CosineSchedule:
 
 
 @dataclass(frozen=True)
+class LinearSchedule:
+    """Linear warm-up to `peak`, which is held, then a line down to `final` at the last step."""
+
+    kind: ClassVar[str] = "linear"
+
+    peak: float = 1e-3
+    final: float = 0.0
+    warmup_steps: int = 100
+    cooldown: float = 1.0
+    """share of all steps in which the rate falls; 1: from the warm-up's end on"""
+
+    def __post_init__(self) -> None:
+        _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
+        _require(0 <= self.final <= self.peak, self, "final", f"between 0 and peak ({self.peak})")
+        _require(self.warmup_steps >= 0, self, "warmup_steps", "at least 0")
+        _require(0.0 < self.cooldown <= 1.0, self, "cooldown", "above 0 and at most 1")
+
+
+@dataclass(frozen=True)
 class PaperSchedule:
     """The paper's section 5.3: `factor` · d_model^-0.5 · min(step^-0.5, step · warmup_steps^-1.5)."""
 
@@ -146,6 +268,9 @@ class PaperSchedule:
         _require(self.warmup_steps >= 1, self, "warmup_steps", "at least 1")
 
 
+Schedule = CosineSchedule | LinearSchedule | PaperSchedule
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained. Tokens, steps and probabilities; no wall-clock time decides anything."""
@@ -155,7 +280,9 @@ class TrainConfig:
     """tokens in one batch: windows times their length, or padded source and target together"""
     accumulation: int = 1
     """batches whose gradients are added up, weighted by tokens, before one update"""
-    schedule: CosineSchedule | PaperSchedule = field(default_factory=CosineSchedule)
+    schedule: Schedule = field(default_factory=CosineSchedule)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: for the matrices inside the layers; embeddings, output projection and vectors stay with AdamW"""
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-9
@@ -172,12 +299,18 @@ class TrainConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     """how many of the newest checkpoints stay"""
+    average_checkpoints: int = 1
+    """the trained model is the mean of so many of the newest checkpoints (the paper's section 6.1 takes 5)"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """of matrix products; auto: bfloat16 on CUDA that has it, else float32. Weights are always float32"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
-        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
+        for name in (*counts, "checkpoint_every", "keep_checkpoints", "average_checkpoints"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
+        most = f"at most keep_checkpoints ({self.keep_checkpoints})"
+        _require(self.average_checkpoints <= self.keep_checkpoints, self, "average_checkpoints", most)
         for name in ("beta1", "beta2", "label_smoothing"):
             _require(0.0 <= getattr(self, name) < 1.0, self, name, "at least 0 and below 1")
         for name in ("weight_decay", "clip", "seed"):
@@ -191,10 +324,13 @@ class Config:
 
     dataset: str
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
-    model: TransformerConfig | GPTConfig
+    model: AnyModelConfig
     tokenizer: Literal["character", "bpe", "word"] = "character"
     data: tuple[str, ...] = ()
-    """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, or source and target"""
+    """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, source and target, or a CSV
+    or TSV of texts with labels"""
+    start_from: str = ""
+    """a run whose tokenizer, and whose weights of the same names, this one begins with: a classifier with a BERT's"""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def to_json(self) -> str:

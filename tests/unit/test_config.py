@@ -83,10 +83,19 @@ def test_a_whole_number_stands_for_a_float_and_not_the_other_way_round():
         (minimal(model={"kind": "gpt", "heads": 1}), r"configuration\.model has the unknown key 'heads'"),
         ({"model": {"kind": "gpt"}}, r"configuration lacks the key 'dataset'; add it"),
         ({"dataset": "x"}, r"configuration lacks the key 'model'; add it"),
-        (minimal(model={"kind": "rnn"}), r"configuration\.model\.kind must be one of transformer, gpt, found 'rnn'"),
-        (minimal(model={}), r"configuration\.model\.kind must be one of transformer, gpt, found None"),
-        (minimal(model="gpt"), r"configuration\.model\.kind must be one of transformer, gpt, found None"),
-        (minimal(train={"schedule": {"kind": "step"}}), r"train\.schedule\.kind must be one of cosine, paper"),
+        (
+            minimal(model={"kind": "rnn"}),
+            r"configuration\.model\.kind must be one of transformer, gpt, bert, classifier, found 'rnn'",
+        ),
+        (
+            minimal(model={}),
+            r"configuration\.model\.kind must be one of transformer, gpt, bert, classifier, found None",
+        ),
+        (
+            minimal(model="gpt"),
+            r"configuration\.model\.kind must be one of transformer, gpt, bert, classifier, found None",
+        ),
+        (minimal(train={"schedule": {"kind": "step"}}), r"train\.schedule\.kind must be one of cosine, linear, paper"),
         (minimal(train=3), r"configuration\.train must be of type TrainConfig, found 3"),
         (minimal(dataset=3), r"configuration\.dataset must be of type str, found 3"),
         (minimal(train={"steps": True}), r"configuration\.train\.steps must be of type int, found True"),

@@ -24,10 +24,11 @@ class KVCache:
     def __init__(
         self, *, num_layers: int, batch_size: int, num_heads: int, max_length: int, head_width: int, like: Tensor
     ) -> None:
-        """`like` gives the dtype and the device."""
+        """`num_heads` are those of keys and values; `like` gives the dtype and the device."""
         shape = (batch_size, num_heads, max_length, head_width)
         self.layers = [LayerCache(self, like.new_zeros(shape), like.new_zeros(shape)) for _ in range(num_layers)]
         self.max_length = max_length
+        self.tokens = torch.zeros(batch_size, max_length, dtype=torch.int64, device=like.device)
         self.lengths = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
         self.longest = 0
         self.even = True
@@ -45,6 +46,13 @@ class KVCache:
     def mask(self, T: int) -> Bool[Tensor, "B 1 T S"] | None:  # noqa: N803
         """What the next T tokens may see, where rows differ in length; None where causal attention says it all."""
         return None if self.even else position_mask(self.positions(T), self.longest + T)
+
+    def with_past(self, tokens: Int[Tensor, "B T"], past: int) -> Int[Tensor, "B past_and_T"]:
+        """Store the next tokens, and return them behind the `past` ones before them (0 where there are fewer)."""
+        new = self.positions(tokens.shape[1])
+        self.tokens.scatter_(1, new, tokens)
+        places = torch.cat((new[:, :1] - torch.arange(past, 0, -1, device=new.device), new), dim=1)
+        return self.tokens.gather(1, places.clamp(min=0)).masked_fill(places < 0, 0)
 
     def advance(self, T: int) -> None:  # noqa: N803
         """Count T more tokens in every row, after all layers have written them."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.attention import Mask
 from clearformer.blocks.cache import KVCache, LayerCache
-from clearformer.blocks.feedforward import FeedForward
+from clearformer.blocks.feedforward import FeedForward, GatedFeedForward
 from clearformer.blocks.multihead import MultiHeadAttention
 from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.residual import PostNormResidual, Residual
@@ -26,7 +26,7 @@ class EncoderLayer(nn.Module):
         self,
         attention: MultiHeadAttention,
         attention_residual: Residual,
-        feed_forward: FeedForward,
+        feed_forward: FeedForward | GatedFeedForward,
         feed_forward_residual: Residual,
     ) -> None:
         super().__init__()

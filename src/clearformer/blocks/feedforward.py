@@ -2,11 +2,14 @@
 
 FFN(x) = f(x W_1 + b_1) W_2 + b_2        f = ReLU            Vaswani et al. 2017, arXiv:1706.03762, equation 2
 GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimpel 2016, arXiv:1606.08415
+ReLU²(x) = max(0, x)²                                        So et al. 2021, arXiv:2109.08668
+SwiGLU(x) = (SiLU(x W_1) * x W_2) W_3, SiLU(x) = x · σ(x)    Shazeer 2020, arXiv:2002.05202
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +22,14 @@ def relu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
 def gelu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
     """x times the probability that a standard normal variable is below x (the exact form, not the tanh)."""
     return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def swiglu(
+    x: Float[Tensor, "B T D"], gate: Float[Tensor, "F D"], up: Float[Tensor, "F D"], down: Float[Tensor, "D F"]
+) -> Float[Tensor, "B T D"]:
+    """The formula of the gated layer, without biases; `down` is W_3."""
+    gated = x @ gate.T
+    return (gated * torch.sigmoid(gated) * (x @ up.T)) @ down.T
 
 
 def feed_forward(
@@ -42,9 +53,30 @@ class FeedForward(nn.Module):
         return self.linear2(self.activation(self.linear1(x)))
 
 
+class GatedFeedForward(nn.Module):
+    """SwiGLU: half of what widens gates the other half. The rows of `linear1` are the gate's, then the gated ones."""
+
+    def __init__(self, d_model: int, d_ff: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(d_model, 2 * d_ff, bias)
+        self.linear2 = nn.Linear(d_ff, d_model, bias)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        gate, up = self.linear1(x).chunk(2, dim=-1)
+        return self.linear2(F.silu(gate) * up)
+
+
+class SquaredReLU(nn.Module):
+    """ReLU, squared."""
+
+    def forward(self, x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
+        return F.relu(x).square()
+
+
 if __name__ == "__main__":
     x = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0])
     print("x   ", x.tolist())
     print("ReLU", relu(x).tolist())
     print("GELU", [round(value, 3) for value in gelu(x).tolist()])
+    print("ReLU²", SquaredReLU()(x).tolist())
     print("FFN ", tuple(FeedForward(8, 32, nn.ReLU())(torch.randn(1, 3, 8)).shape))

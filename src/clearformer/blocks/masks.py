@@ -2,6 +2,7 @@
 
     causal[t, s]     = s <= t + (S - T)   the T queries are the last T of S positions   arXiv:1706.03762, section 3.2.3
     padding[b, ., s] = token s of row b is real
+    window[t, s]     = |t - s| < width         sliding window   Beltagy et al. 2020, arXiv:2004.05150, section 3.1
 
 Masks are joined by `&`. In training a causal mask hides the answers; in inference the future does not exist yet, so a
 single new token needs none, and a prompt read in one piece needs the same one as in training.
@@ -27,6 +28,12 @@ def position_mask(positions: Int[Tensor, "B T"], S: int) -> Bool[Tensor, "B 1 T 
     return (torch.arange(S, device=positions.device) <= positions[..., None])[:, None]
 
 
+def window_mask(positions: Int[Tensor, "*B T"], S: int, width: int) -> Bool[Tensor, "#B 1 T S"]:  # noqa: N803
+    """For queries at `positions`, the keys of the S positions that are fewer than `width` places away."""
+    near = (torch.arange(S, device=positions.device) - positions[..., None]).abs() < width
+    return near[None, None] if positions.dim() == 1 else near[:, None]
+
+
 def join_masks(*masks: Bool[Tensor, "..."] | None) -> Bool[Tensor, "..."] | None:
     """What all masks allow; None stands for a mask that allows everything."""
     given = [mask for mask in masks if mask is not None]
@@ -46,5 +53,6 @@ def draw(mask: Bool[Tensor, "1 1 T S"]) -> str:
 if __name__ == "__main__":
     print("causal, 4 queries of 4 positions:", draw(causal_mask(4, 4)), sep="\n")
     print("causal, the last 2 queries of 6, the past being cached:", draw(causal_mask(2, 6)), sep="\n")
+    print("a window of 2 in both directions:", draw(window_mask(torch.arange(4), 4, 2)), sep="\n")
     real = torch.tensor([[True, True, True, False]])
     print("causal and padded by one:", draw(causal_mask(4, 4) & padding_mask(real)), sep="\n")

@@ -4,8 +4,11 @@
     head_i = Attention(X W_Q_i, M W_K_i, M W_V_i)           Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
 
 In self-attention M is X, and one matrix product computes queries, keys and values of all heads ("fused"); its rows are
-queries, then keys, then values, each head by head. In cross-attention M is the encoder's output.
+queries, then keys, then values, each head by head. In cross-attention M is the encoder's output. Before they meet, each
+head's queries and keys may be normalised (QK-norm, Henry et al. 2020, arXiv:2010.04245) and turned by their positions.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.attention import Mask, ScaledDotProductAttention, attention
 from clearformer.blocks.cache import KeysValues, LayerCache
+from clearformer.blocks.rotary import RotaryPositions
 
 
 def multi_head_attention(
@@ -30,9 +34,9 @@ def multi_head_attention(
     return torch.cat(heads, dim=-1) @ output.T
 
 
-def split_heads(x: Float[Tensor, "B T width"], parts: int, num_heads: int) -> tuple[Float[Tensor, "B H T E"], ...]:
-    """Cut each token's vector into `parts` (of queries, keys, values) of `num_heads` heads."""
-    return x.unflatten(-1, (parts, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+def split_heads(x: Float[Tensor, "B T width"], *heads: int) -> tuple[Float[Tensor, "B _ T E"], ...]:
+    """Cut each token's vector into parts (queries, keys, values) of so many heads each."""
+    return x.unflatten(-1, (sum(heads), -1)).transpose(1, 2).split(heads, dim=1)
 
 
 def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
@@ -41,21 +45,41 @@ def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
 
 
 class MultiHeadAttention(nn.Module):
-    """Self-attention; masked self-attention, which sees no later token, with `causal`."""
+    """Self-attention; masked self-attention, which sees no later token, with `causal`.
+
+    `num_kv_heads` (G) must divide `num_heads`, and is `num_heads` unless given. `norms` are those of queries and keys.
+    """
 
     def __init__(
-        self, d_model: int, num_heads: int, *, causal: bool = False, dropout: float = 0.0, bias: bool = True
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        causal: bool = False,
+        dropout: float = 0.0,
+        bias: bool = True,
+        norms: tuple[nn.Module, nn.Module] | None = None,
+        positions: RotaryPositions | Literal["alibi"] | None = None,
     ) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.qkv_projection = nn.Linear(d_model, 3 * d_model, bias)
-        self.core = ScaledDotProductAttention(causal=causal, dropout=dropout)
+        self.heads = num_heads, num_kv_heads or num_heads, num_kv_heads or num_heads
+        self.qkv_projection = nn.Linear(d_model, sum(self.heads) * (d_model // num_heads), bias)
+        self.query_norm, self.key_norm = norms or (nn.Identity(), nn.Identity())
+        self.rotary = positions if isinstance(positions, RotaryPositions) else None
+        alibi_heads = num_heads if positions == "alibi" else 0
+        self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
         self.output_projection = nn.Linear(d_model, d_model, bias)
 
     def forward(
         self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: LayerCache | None = None
     ) -> Float[Tensor, "B T D"]:
-        q, k, v = split_heads(self.qkv_projection(x), 3, self.num_heads)
+        q, k, v = split_heads(self.qkv_projection(x), *self.heads)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.rotary is not None:
+            T = x.shape[1]  # noqa: N806
+            places = torch.arange(T, device=x.device) if cache is None else cache.owner.positions(T)
+            q, k = self.rotary(q, places), self.rotary(k, places)
         if cache is not None:
             k, v = cache.write(k, v)
         return self.output_projection(join_heads(self.core(q, k, v, mask)))
@@ -64,18 +88,28 @@ class MultiHeadAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Queries from the decoder, keys and values from the encoder's output (`memory`)."""
 
-    def __init__(self, d_model: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        norms: tuple[nn.Module, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.heads = num_heads, num_kv_heads or num_heads, num_kv_heads or num_heads
         self.query_projection = nn.Linear(d_model, d_model, bias)
-        self.kv_projection = nn.Linear(d_model, 2 * d_model, bias)
+        self.kv_projection = nn.Linear(d_model, sum(self.heads[1:]) * (d_model // num_heads), bias)
+        self.query_norm, self.key_norm = norms or (nn.Identity(), nn.Identity())
         self.core = ScaledDotProductAttention(dropout=dropout)
         self.output_projection = nn.Linear(d_model, d_model, bias)
 
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
         """Keys and values of the memory; they stay the same for a whole generated sequence."""
-        k, v = split_heads(self.kv_projection(memory), 2, self.num_heads)
-        return k, v
+        k, v = split_heads(self.kv_projection(memory), *self.heads[1:])
+        return self.key_norm(k), v
 
     def forward(
         self,
@@ -84,7 +118,7 @@ class CrossAttention(nn.Module):
         mask: Mask | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T D"]:
-        (q,) = split_heads(self.query_projection(x), 1, self.num_heads)
+        q = self.query_norm(*split_heads(self.query_projection(x), self.heads[0]))
         k, v = self.project(memory) if cache is None else cache.remember(self.project, memory)
         return self.output_projection(join_heads(self.core(q, k, v, mask)))
 

@@ -18,8 +18,8 @@ from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
 from clearformer.errors import PromptError
 from clearformer.generation.sampling import Sampler, Sampling
-from clearformer.models.build import Model
 from clearformer.models.gpt import GPT
+from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
 
 Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]]
@@ -29,7 +29,9 @@ Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]
 class Decoder:
     """Logits of the next token of several growing sequences, with or without a cache."""
 
-    def __init__(self, model: Model, features: Features, prompts: Sequence[Sequence[int]], *, cached: bool) -> None:
+    def __init__(
+        self, model: GPT | Transformer, features: Features, prompts: Sequence[Sequence[int]], *, cached: bool
+    ) -> None:
         self.model = model
         self.features = features
         self.rows = [list(prompt) for prompt in prompts]
@@ -63,7 +65,7 @@ class Decoder:
             self.cache = KVCache(
                 num_layers=config.num_layers,
                 batch_size=len(self.rows),
-                num_heads=config.num_heads,
+                num_heads=config.kv_heads,
                 max_length=config.context,
                 head_width=config.head_width,
                 like=torch.empty(0, dtype=compute_dtype(self.device), device=self.device),

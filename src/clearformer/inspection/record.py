@@ -32,7 +32,7 @@ def record(model: nn.Module) -> Iterator[Trace]:
 
     def hook(name: str, core: ScaledDotProductAttention, q: Tensor, k: Tensor, mask: Mask | None) -> None:
         seen = core.mask(q.shape[-2], k.shape[-2], mask, q.device)
-        trace.attention[name] = attention_weights(q, k, seen).detach()
+        trace.attention[name] = attention_weights(q, k, seen, core.bias(q.shape[-2], k.shape[-2])).detach()
 
     hooks = [
         core.register_forward_pre_hook(

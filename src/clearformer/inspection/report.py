@@ -40,6 +40,8 @@ def sections(run: Run) -> list[Section]:
     learning = Section(f"{name}: learning", figure(loss_curve(metrics.read(run.metrics)), caption))
     if isinstance(model, GPT):
         return [learning, Section(f"{name}: written by the model", text(sample(run, model)))]
+    if not isinstance(model, Transformer):
+        return [learning]
     assert isinstance(run.corpus, PairCorpus)
     pairs = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
     longest = max(pairs, key=lambda pair: len(pair[0]))

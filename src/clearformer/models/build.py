@@ -7,20 +7,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clearformer.config import GPTConfig, TransformerConfig
+from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
+from clearformer.models.bert import BERT
+from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
 from clearformer.models.initial import initial_weights
 from clearformer.models.transformer import Transformer
 
-Model = Transformer | GPT
+Model = Transformer | GPT | BERT | Classifier
 
-FAMILIES: dict[type[TransformerConfig | GPTConfig], type[Transformer] | type[GPT]] = {
+FAMILIES: dict[type[AnyModelConfig], type[Model]] = {
     TransformerConfig: Transformer,
     GPTConfig: GPT,
+    BERTConfig: BERT,
+    ClassifierConfig: Classifier,
 }
 
 
-def build(config: TransformerConfig | GPTConfig, seed: int) -> Model:
+def build(config: AnyModelConfig, seed: int) -> Model:
     """A model in training mode, on the CPU, with the initial weights of (config, seed)."""
     model = FAMILIES[type(config)](config)  # type: ignore[arg-type]  # the table pairs each class with its own
     load_weights(model, initial_weights(config, seed))

@@ -9,18 +9,15 @@ from torch import Tensor, nn
 
 from clearformer.blocks.cache import KVCache
 from clearformer.blocks.encoder import Encoder
-from clearformer.config import GPTConfig
+from clearformer.config import GPTConfig, ModelConfig
 from clearformer.models import parts
 
 
-class GPT(nn.Module):
-    """A decoder-only language model. Its layer is the encoder's, with attention that cannot look ahead."""
+class GPTBody(parts.Embedder):
+    """All but the output. Its layer is the encoder's, with attention that cannot look ahead."""
 
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = parts.embedding(config)
-        self.positions = parts.positions(config)
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
         self.dropout = nn.Dropout(config.dropout)
         attentions = (
             parts.self_attention(config, causal=True, dropout=config.dropout) for _ in range(config.num_layers)
@@ -28,16 +25,22 @@ class GPT(nn.Module):
         self.decoder = Encoder(
             (parts.encoder_layer(config, attention) for attention in attentions), parts.final_norm(config)
         )
-        self.output_projection = parts.output_projection(config, self.embedding)
 
     def features(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
         """The last layer's vectors. With a cache, `tokens` come after those it holds, and are added to it."""
-        index = parts.position_index(tokens, self.config.context, cache)
-        x = self.dropout(self.embedding(tokens) + self.positions(index))
-        out: Tensor = self.decoder(x, None if cache is None else cache.mask(tokens.shape[1]), cache)
+        out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.seen(tokens, cache), cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
         return out
+
+
+class GPT(GPTBody):
+    """A decoder-only language model."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        self.output_projection = parts.output_projection(config, self.embedding)
 
     def forward(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T V"]:
         """Logits of the token that follows each of `tokens`."""

@@ -2,9 +2,12 @@
 
     encoder-decoder: matrices U(-a, a), a = sqrt(6 / (fan_in + fan_out))                         Glorot & Bengio 2010
     GPT: matrices N(0, 0.02²); those that write into the residual stream N(0, 0.02² / 2L)     Radford et al. 2019, 2.3
-    both: embeddings N(0, 1/D) where they are scaled by sqrt(D), else N(0, 0.02²); biases 0; norms' weights 1
+    BERT: matrices N(0, 0.02²)                                                  Devlin et al. 2018, arXiv:1810.04805
+    all: embeddings N(0, 1/D) where they are scaled by sqrt(D), else N(0, 0.02²); of n-grams 0; biases 0; norms 1
 
-Each parameter has a random stream of its own, named after it, so that its value depends on no other and on no engine.
+With `zero_outputs`, what writes into the residual stream and the logits begins as zero, so that a layer is nothing at
+first (Zhang et al. 2019, arXiv:1901.09321). Each parameter has a random stream of its own, named after it, so that its
+value depends on no other and on no engine.
 """
 
 import math
@@ -12,12 +15,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from clearformer.config import GPTConfig, ModelConfig, TransformerConfig
+from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
 STD = 0.02
-"""standard deviation of GPT-2's initial matrices"""
+"""standard deviation of GPT-2's initial matrices, and of BERT's"""
 
 STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     "transformer": {
@@ -25,32 +28,35 @@ STACKS: dict[str, dict[str, tuple[str, ...]]] = {
         "decoder": ("attention", "cross_attention", "feed_forward"),
     },
     "gpt": {"decoder": ("attention", "feed_forward")},
+    "bert": {"encoder": ("attention", "feed_forward")},
 }
 """the stacks of each family and the sub-layers of their layers"""
 
+WRITES = (".output_projection.weight", ".linear2.weight")
+"""ends of the names of what writes into the residual stream"""
 
-def parameter_shapes(config: TransformerConfig | GPTConfig) -> Shapes:
+
+def parameter_shapes(config: AnyModelConfig) -> Shapes:
     """Names and shapes of all parameters. A tied output projection has no entry: it is the embedding's matrix."""
-    shapes: Shapes = {"embedding.weight": (config.vocab_size, config.d_model)}
-    if config.positions == "learned":
-        shapes["positions.weight"] = (config.context, config.d_model)
-    for stack, sublayers in STACKS[config.kind].items():
-        for index in range(config.num_layers):
-            for sublayer in sublayers:
-                shapes |= _sublayer(config, f"{stack}.layers.{index}", sublayer)
-        if config.norm_order == "pre":
-            shapes |= _norm(config, f"{stack}.norm")
+    V, D = config.vocab_size, config.d_model  # noqa: N806
+    if isinstance(config, ClassifierConfig):
+        body = {f"body.{name}": shape for name, shape in _body(config, config.body, config.segments).items()}
+        return body | _linear("class_projection", D, config.num_classes, bias=True)
+    shapes = _body(config, config.kind, config.segments if isinstance(config, BERTConfig) else 0)
+    if isinstance(config, BERTConfig):
+        shapes |= _linear("transform", D, D, bias=True) | _norm(config, "transform_norm", D)
+        shapes["output_projection.bias"] = (V,)
     if not config.tie_embeddings:
-        shapes["output_projection.weight"] = (config.vocab_size, config.d_model)
+        shapes["output_projection.weight"] = (V, D)
     return shapes
 
 
-def count_parameters(config: TransformerConfig | GPTConfig) -> int:
+def count_parameters(config: AnyModelConfig) -> int:
     """Numbers that training may change; a tied matrix counts once."""
     return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
-def initial_weights(config: TransformerConfig | GPTConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+def initial_weights(config: AnyModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
     """The value of every parameter before training, float32."""
     return {
         name: _draw(config, name, shape, np.random.default_rng([seed, *name.encode()])).astype(np.float32)
@@ -58,38 +64,78 @@ def initial_weights(config: TransformerConfig | GPTConfig, seed: int) -> dict[st
     }
 
 
+def _body(config: ModelConfig, kind: str, segments: int) -> Shapes:
+    """All but the output."""
+    D = config.d_model  # noqa: N806
+    shapes: Shapes = {"embedding.weight": (config.vocab_size, D)}
+    if config.positions == "learned":
+        shapes["positions.weight"] = (config.context, D)
+    if config.ngram_buckets:
+        shapes |= {f"ngrams.{name}": (config.ngram_buckets, D) for name in ("pairs", "triples")}
+    if segments:
+        shapes["segments.weight"] = (segments, D)
+    if kind == "bert":
+        shapes |= _norm(config, "embedding_norm", D)
+    for stack, sublayers in STACKS[kind].items():
+        for index in range(config.num_layers):
+            for sublayer in sublayers:
+                shapes |= _sublayer(config, f"{stack}.layers.{index}", sublayer)
+        if config.norm_order == "pre":
+            shapes |= _norm(config, f"{stack}.norm", D)
+    return shapes
+
+
 def _sublayer(config: ModelConfig, layer: str, sublayer: str) -> Shapes:
-    D, F = config.d_model, config.d_ff  # noqa: N806
+    D, F, E = config.d_model, config.d_ff, config.head_width  # noqa: N806
+    keys_values = 2 * config.kv_heads * E
     matrices = {
-        "attention": {"qkv_projection": (3 * D, D), "output_projection": (D, D)},
-        "cross_attention": {"query_projection": (D, D), "kv_projection": (2 * D, D), "output_projection": (D, D)},
-        "feed_forward": {"linear1": (F, D), "linear2": (D, F)},
+        "attention": {"qkv_projection": (D, D + keys_values), "output_projection": (D, D)},
+        "cross_attention": {
+            "query_projection": (D, D),
+            "kv_projection": (D, keys_values),
+            "output_projection": (D, D),
+        },
+        "feed_forward": {"linear1": (D, 2 * F if config.activation == "swiglu" else F), "linear2": (F, D)},
     }
     shapes: Shapes = {}
-    for name, shape in matrices[sublayer].items():
-        shapes[f"{layer}.{sublayer}.{name}.weight"] = shape
-        if config.bias:
-            shapes[f"{layer}.{sublayer}.{name}.bias"] = shape[:1]
-    return shapes | _norm(config, f"{layer}.{sublayer}_residual.norm")
+    for name, (fan_in, fan_out) in matrices[sublayer].items():
+        shapes |= _linear(f"{layer}.{sublayer}.{name}", fan_in, fan_out, bias=config.bias)
+    if config.qk_norm and sublayer != "feed_forward":
+        for name in ("query_norm", "key_norm"):
+            shapes |= _norm(config, f"{layer}.{sublayer}.{name}", E)
+    return shapes | _norm(config, f"{layer}.{sublayer}_residual.norm", D)
 
 
-def _norm(config: ModelConfig, prefix: str) -> Shapes:
+def _linear(prefix: str, fan_in: int, fan_out: int, *, bias: bool) -> Shapes:
+    return {f"{prefix}.weight": (fan_out, fan_in)} | ({f"{prefix}.bias": (fan_out,)} if bias else {})
+
+
+def _norm(config: ModelConfig, prefix: str, width: int) -> Shapes:
     names = ("weight", "bias") if config.norm == "layer" and config.bias else ("weight",)
-    return {f"{prefix}.{name}": (config.d_model,) for name in names}
+    return {f"{prefix}.{name}": (width,) for name in names}
 
 
-def _draw(config: ModelConfig, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    if name.endswith("bias"):
+def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    if name.endswith("bias") or "ngrams." in name:
         return np.zeros(shape)
     if name.endswith("norm.weight"):
         return np.ones(shape)
-    if name in ("embedding.weight", "output_projection.weight"):
-        return rng.normal(0.0, config.d_model**-0.5 if config.scale_embeddings else STD, shape)
-    if name == "positions.weight":
+    if config.zero_outputs and name.endswith((*WRITES, "class_projection.weight")):
+        return np.zeros(shape)
+    if name == "output_projection.weight":
+        return np.zeros(shape) if config.zero_outputs else rng.normal(0.0, _embedding_std(config), shape)
+    if name.endswith("embedding.weight"):
+        return rng.normal(0.0, _embedding_std(config), shape)
+    if name.endswith(("positions.weight", "segments.weight")):
         return rng.normal(0.0, STD, shape)
-    if config.kind == "gpt":
-        writes = name.endswith((".output_projection.weight", ".linear2.weight"))
-        return rng.normal(0.0, STD / math.sqrt(2 * config.num_layers) if writes else STD, shape)
-    # a fused projection is two or three square matrices, one above the other: each has its own fan
-    fans = sum(shape) if ".linear" in name else 2 * config.d_model
+    if config.kind != "transformer":
+        forwards = "decoder.layers." in name  # a GPT, or a classifier on one
+        shrunk = forwards and name.endswith(WRITES)
+        return rng.normal(0.0, STD / math.sqrt(2 * config.num_layers) if shrunk else STD, shape)
+    # a fused matrix is several, one above the other, and each has its own fan
+    fans = config.d_model + (config.d_ff if ".linear" in name else config.d_model)
     return rng.uniform(-math.sqrt(6 / fans), math.sqrt(6 / fans), shape)
+
+
+def _embedding_std(config: ModelConfig) -> float:
+    return config.d_model**-0.5 if config.scale_embeddings else STD

@@ -1,81 +1,135 @@
 """Choose a configuration's sub-blocks, the same way for every family. A choice is a row of a table."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clearformer.blocks.cache import KVCache
 from clearformer.blocks.embedding import TokenEmbedding
 from clearformer.blocks.encoder import EncoderLayer
-from clearformer.blocks.feedforward import FeedForward
+from clearformer.blocks.feedforward import FeedForward, GatedFeedForward, SquaredReLU
+from clearformer.blocks.masks import join_masks, window_mask
 from clearformer.blocks.multihead import CrossAttention, MultiHeadAttention
+from clearformer.blocks.ngrams import PAST, NGramEmbedding
 from clearformer.blocks.norm import LayerNorm, RMSNorm
+from clearformer.blocks.output import OutputProjection
 from clearformer.blocks.positions import LearnedPositions, SinusoidalPositions
 from clearformer.blocks.residual import PostNormResidual, PreNormResidual, Residual
+from clearformer.blocks.rotary import RotaryPositions
 from clearformer.config import ModelConfig
 from clearformer.errors import PromptError
 
-NORMS: dict[str, Callable[[ModelConfig], nn.Module]] = {
-    "layer": lambda config: LayerNorm(config.d_model, bias=config.bias),
-    "rms": lambda config: RMSNorm(config.d_model),
+NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
+    "layer": lambda width, bias: LayerNorm(width, bias=bias),
+    "rms": lambda width, _: RMSNorm(width),
 }
 RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNormResidual}
-POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
+ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "sinusoidal": SinusoidalPositions,
     "learned": LearnedPositions,
 }
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+ATTENTION_POSITIONS: dict[str, Callable[[ModelConfig], RotaryPositions | Literal["alibi"]]] = {
+    "rotary": lambda config: RotaryPositions(config.context, config.head_width),
+    "alibi": lambda _: "alibi",
+}
+FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]] = {
+    "relu": lambda config: FeedForward(config.d_model, config.d_ff, nn.ReLU(), bias=config.bias),
+    "gelu": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
+    "squared_relu": lambda config: FeedForward(config.d_model, config.d_ff, SquaredReLU(), bias=config.bias),
+    "swiglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, bias=config.bias),
+}
 
 
-def embedding(config: ModelConfig) -> TokenEmbedding:
-    return TokenEmbedding(config.vocab_size, config.d_model, None if config.scale_embeddings else 1.0)
+class Embedder(nn.Module):
+    """What every family begins with: tokens become vectors that know, where positions are added, where they stand."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(config.vocab_size, config.d_model, None if config.scale_embeddings else 1.0)
+        added = ADDED_POSITIONS.get(config.positions)
+        self.positions = added(config.context, config.d_model) if added else None
+        self.ngrams = NGramEmbedding(config.ngram_buckets, config.d_model) if config.ngram_buckets else None
+        self.context, self.window = config.context, config.window
+
+    def embed(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
+        """The vectors of tokens that come after those in the cache."""
+        x = self.embedding(tokens)
+        if self.positions is not None:
+            x = x + self.positions(self.places(tokens, cache))
+        if self.ngrams is not None:
+            none_before = nn.functional.pad(tokens, (PAST, 0))
+            x = x + self.ngrams(none_before if cache is None else cache.with_past(tokens, PAST))
+        return x
+
+    def places(self, tokens: Int[Tensor, "B T"], cache: KVCache | None) -> Int[Tensor, "*B T"]:
+        """Where the tokens stand: from 0 on, or after those in the cache. Raises PromptError beyond the context."""
+        length = tokens.shape[1]
+        past = 0 if cache is None else cache.longest
+        if past + length > self.context:
+            raise PromptError(
+                f"at most {self.context} tokens were expected, the model's context, found {past + length}; "
+                "shorten the sequence"
+            )
+        return torch.arange(length, device=tokens.device) if cache is None else cache.positions(length)
+
+    def seen(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Bool[Tensor, "#B 1 T S"] | None:
+        """What tokens that come after those in the cache may attend to, but for causality and padding."""
+        places, past = self.places(tokens, cache), 0 if cache is None else cache.longest
+        near = window_mask(places, past + tokens.shape[1], self.window) if self.window else None
+        return join_masks(near, None if cache is None else cache.mask(tokens.shape[1]))
 
 
-def positions(config: ModelConfig) -> SinusoidalPositions | LearnedPositions:
-    return POSITIONS[config.positions](config.context, config.d_model)
-
-
-def position_index(tokens: Int[Tensor, "B T"], context: int, cache: KVCache | None) -> Int[Tensor, "*B T"]:
-    """Where the tokens stand: from 0 on, or after those in the cache. Raises PromptError beyond the context."""
-    length = tokens.shape[1]
-    past = 0 if cache is None else cache.longest
-    if past + length > context:
-        raise PromptError(
-            f"at most {context} tokens were expected, the model's context, found {past + length}; shorten the sequence"
-        )
-    return torch.arange(length, device=tokens.device) if cache is None else cache.positions(length)
+def norm(config: ModelConfig) -> nn.Module:
+    return NORMS[config.norm](config.d_model, config.bias)
 
 
 def residual(config: ModelConfig) -> Residual:
-    return RESIDUALS[config.norm_order](NORMS[config.norm](config), config.dropout)
+    return RESIDUALS[config.norm_order](norm(config), config.dropout)
 
 
 def final_norm(config: ModelConfig) -> nn.Module:
     """A pre-norm stack never normalises its stream, so it ends in a norm; a post-norm stack has just done so."""
-    return NORMS[config.norm](config) if config.norm_order == "pre" else nn.Identity()
+    return norm(config) if config.norm_order == "pre" else nn.Identity()
+
+
+def head_norms(config: ModelConfig) -> tuple[nn.Module, nn.Module] | None:
+    """The norms of each head's queries and keys."""
+    make = NORMS[config.norm]
+    return (make(config.head_width, config.bias), make(config.head_width, config.bias)) if config.qk_norm else None
 
 
 def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -> MultiHeadAttention:
-    return MultiHeadAttention(config.d_model, config.num_heads, causal=causal, dropout=dropout, bias=config.bias)
+    of_attention = ATTENTION_POSITIONS.get(config.positions)
+    return MultiHeadAttention(
+        config.d_model,
+        config.num_heads,
+        num_kv_heads=config.kv_heads,
+        causal=causal,
+        dropout=dropout,
+        bias=config.bias,
+        norms=head_norms(config),
+        positions=of_attention(config) if of_attention else None,
+    )
 
 
 def cross_attention(config: ModelConfig) -> CrossAttention:
-    return CrossAttention(config.d_model, config.num_heads, bias=config.bias)
+    return CrossAttention(
+        config.d_model, config.num_heads, num_kv_heads=config.kv_heads, bias=config.bias, norms=head_norms(config)
+    )
 
 
-def feed_forward(config: ModelConfig) -> FeedForward:
-    return FeedForward(config.d_model, config.d_ff, ACTIVATIONS[config.activation](), bias=config.bias)
+def feed_forward(config: ModelConfig) -> FeedForward | GatedFeedForward:
+    return FEED_FORWARDS[config.activation](config)
 
 
 def encoder_layer(config: ModelConfig, attention: MultiHeadAttention) -> EncoderLayer:
     return EncoderLayer(attention, residual(config), feed_forward(config), residual(config))
 
 
-def output_projection(config: ModelConfig, embedding: TokenEmbedding) -> nn.Linear:
+def output_projection(config: ModelConfig, embedding: TokenEmbedding, *, bias: bool = False) -> OutputProjection:
     """From vectors to logits; tied, it is the embedding's matrix itself."""
-    projection = nn.Linear(config.d_model, config.vocab_size, bias=False)
-    if config.tie_embeddings:
-        projection.weight = embedding.weight
-    return projection
+    weight = embedding.weight if config.tie_embeddings else nn.Parameter(torch.zeros_like(embedding.weight))
+    return OutputProjection(weight, bias=bias, cap=config.logit_cap)

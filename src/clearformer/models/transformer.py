@@ -18,14 +18,12 @@ from clearformer.config import TransformerConfig
 from clearformer.models import parts
 
 
-class Transformer(nn.Module):
+class Transformer(parts.Embedder):
     """An encoder-decoder over one vocabulary. Where a mask of real tokens is None, all are real."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.embedding = parts.embedding(config)
-        self.positions = parts.positions(config)
         self.dropout = nn.Dropout(config.dropout)
         self.encoder = Encoder(
             (parts.encoder_layer(config, parts.self_attention(config, causal=False)) for _ in range(config.num_layers)),
@@ -36,9 +34,7 @@ class Transformer(nn.Module):
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """The memory: one vector for each source token."""
-        index = parts.position_index(source, self.config.context, None)
-        x = self.dropout(self.embedding(source) + self.positions(index))
-        return self.encoder(x, padding_mask(source_real))
+        return self.encoder(self.dropout(self.embed(source)), join_masks(padding_mask(source_real), self.seen(source)))
 
     def decode(
         self,
@@ -49,11 +45,11 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The decoder's vectors. With a cache, `target` comes after the tokens it holds, and is added to it."""
-        index = parts.position_index(target, self.config.context, cache)
-        x = self.dropout(self.embedding(target) + self.positions(index))
         padding = None if target_real is None else padding_mask(target_real)
-        mask = join_masks(padding, None if cache is None else cache.mask(target.shape[1]))
-        out: Tensor = self.decoder(x, memory, mask, padding_mask(source_real), cache)
+        mask = join_masks(padding, self.seen(target, cache))
+        out: Tensor = self.decoder(
+            self.dropout(self.embed(target, cache)), memory, mask, padding_mask(source_real), cache
+        )
         if cache is not None:
             cache.advance(target.shape[1])
         return out

@@ -59,7 +59,9 @@ def _train(run: Run) -> Generator[Progress, None, None]:
     config = run.config.train
     device = choose_device(config.device)
     shapes = parameter_shapes(run.config.model)
-    checkpoint = load_newest(run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes)}, run.notify)
+    checkpoint = load_newest(
+        run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
+    )
     batches, validation = run.batches("train"), run.batches("validation")
     model = build(run.config.model, config.seed).to(device)
     optimizer = make_optimizer(model, config)
@@ -67,7 +69,7 @@ def _train(run: Run) -> Generator[Progress, None, None]:
     if checkpoint is not None:
         start = checkpoint.step
         load_weights(model, checkpoint.tensors["model"])
-        load_optimizer(model, optimizer, checkpoint.tensors["optimizer"])
+        load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
     metrics.cut(run.metrics, start)
     saved = step = start
 

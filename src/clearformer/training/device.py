@@ -20,15 +20,20 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device
     return torch.device(wanted)
 
 
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """What matrix products are done in: bfloat16 on CUDA that has it, float32 everywhere else."""
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype:
+    """What matrix products are done in: unless said otherwise bfloat16 on CUDA that has it, float32 everywhere else."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
     """A context in which matrix products are done in `compute_dtype`; weights stay float32."""
-    dtype = compute_dtype(device)
+    dtype = compute_dtype(device, precision)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 

@@ -21,6 +21,7 @@ from clearformer.errors import TrainingError
 from clearformer.models.build import Model
 from clearformer.training.device import autocast, move
 from clearformer.training.loss import summed_loss
+from clearformer.training.optimizer import Optimizer
 from clearformer.training.schedule import learning_rate
 
 
@@ -41,7 +42,7 @@ class Record:
 
 
 def train(
-    model: Model, optimizer: torch.optim.Optimizer, batches: Batches, config: TrainConfig, start: int = 0
+    model: Model, optimizer: Optimizer, batches: Batches, config: TrainConfig, start: int = 0
 ) -> Iterator[Record]:
     """Update number `start` + 1 and so on, up to `config.steps`.
 
@@ -58,7 +59,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        loss = accumulate_gradients(model, micro_batches, config.label_smoothing, device)
+        loss = accumulate_gradients(model, micro_batches, config, device)
         norm = clip_gradients(model, config.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(_what_went_wrong(model, micro_batches, step, first, device))
@@ -67,14 +68,14 @@ def train(
         yield Record(step, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))
 
 
-def accumulate_gradients(model: Model, micro_batches: list[Batch], smoothing: float, device: torch.device) -> float:
+def accumulate_gradients(model: Model, micro_batches: list[Batch], config: TrainConfig, device: torch.device) -> float:
     """Add the gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
     count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
     total = 0.0
     for batch in micro_batches:
-        with autocast(device):
+        with autocast(device, config.precision):
             logits: Tensor = model(*(move(array, device) for array in batch.inputs))
-        loss = summed_loss(logits, move(batch.targets, device), smoothing) / count
+        loss = summed_loss(logits, move(batch.targets, device), config.label_smoothing) / count
         loss.backward()
         total += loss.item()
     return total

@@ -1,12 +1,18 @@
-"""AdamW: Adam with weight decay that does not pass through its averages.
+"""AdamW: Adam with weight decay that does not pass through its averages. Muon: a matrix moves alike in all directions.
 
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
 
-Only matrices are decayed: a bias or a norm's weight near zero is no simpler than one far from it.
+    Muon, for W of n by m:  M = μ M + g      M ≈ U S Vᵀ      W = W - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · W)
+                                                               Jordan et al. 2024; the factor, Liu et al. 2025,
+                                                               arXiv:2502.16982, brings its steps to AdamW's size
+
+Only matrices are decayed: a bias or a norm's weight near zero is no simpler than one far from it. Muon takes the
+matrices inside the layers; embeddings, output projection and vectors stay with AdamW.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,40 +21,89 @@ from torch import nn
 
 from clearformer.config import TrainConfig
 
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters, in one group with decay and one without. The rate is set at each step."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+MOMENTUM = 0.95
+MEMORY = {"adamw": {"step": False, "exp_avg": True, "exp_avg_sq": True}, "muon": {"momentum_buffer": True}}
+"""what each optimizer remembers of a parameter, and whether it has the parameter's shape"""
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float32]]:
-    """The optimizer's memory by name: `exp_avg`, `exp_avg_sq` and `step` of each parameter."""
+class Optimizer:
+    """One optimizer, or two that share a model's parameters; the learning rate is set from outside at each step."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        self._owner = {weight: part for part in parts for group in part.param_groups for weight in group["params"]}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The optimizer that moves this parameter."""
+        return self._owner[parameter]
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """What `config` asks for over all parameters, with decay on matrices alone."""
+    named = list(model.named_parameters())
+    adamw = [(name, weight) for name, weight in named if optimizer_of(name, weight.shape, config) == "adamw"]
+    groups = [
+        {"params": [weight for _, weight in adamw if weight.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [weight for _, weight in adamw if weight.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = config.beta1, config.beta2
+    parts: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
+    ]
+    if matrices := [weight for name, weight in named if optimizer_of(name, weight.shape, config) == "muon"]:
+        parts.append(
+            torch.optim.Muon(
+                matrices,
+                lr=0.0,
+                weight_decay=config.weight_decay,
+                momentum=MOMENTUM,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return Optimizer(*parts)
+
+
+def optimizer_of(name: str, shape: tuple[int, ...], config: TrainConfig) -> str:
+    """Which optimizer moves a parameter: "muon", if it was asked for, a matrix inside a layer, "adamw" all else."""
+    return "muon" if config.optimizer == "muon" and ".layers." in name and len(shape) == 2 else "adamw"
+
+
+def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
+    """The optimizer's memory by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
         f"{name}.{key}": value.detach().cpu().numpy()
         for name, parameter in model.named_parameters()
-        for key, value in optimizer.state[parameter].items()
+        for key, value in optimizer.part_of(parameter).state[parameter].items()
     }
 
 
-def optimizer_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def optimizer_shapes(shapes: Mapping[str, tuple[int, ...]], config: TrainConfig) -> dict[str, tuple[int, ...]]:
     """What `optimizer_tensors` has once a step was made, from the parameters' names and shapes."""
-    keys = {"step": False, "exp_avg": True, "exp_avg_sq": True}
     return {
         f"{name}.{key}": shape if like_parameter else ()
         for name, shape in shapes.items()
-        for key, like_parameter in keys.items()
+        for key, like_parameter in MEMORY[optimizer_of(name, shape, config)].items()
     }
 
 
 def load_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, NDArray[np.float32]]
+    model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], config: TrainConfig
 ) -> None:
     """Give the optimizer the memory that `optimizer_tensors` took."""
     for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {
+        optimizer.part_of(parameter).state[parameter] = {
             key: torch.from_numpy(tensors[f"{name}.{key}"].copy()).to(parameter.device)
-            for key in ("step", "exp_avg", "exp_avg_sq")
+            for key in MEMORY[optimizer_of(name, tuple(parameter.shape), config)]
         }

@@ -64,7 +64,7 @@ def test_cross_attention_equals_the_formula_and_so_do_its_gradients(with_gradien
 
 
 def test_splitting_puts_queries_before_keys_before_values_and_each_head_by_head():
-    q, k, v = split_heads(torch.arange(12).float()[None, None], 3, 2)  # one token, two heads of width 2
+    q, k, v = split_heads(torch.arange(12).float()[None, None], 2, 2, 2)  # one token, two heads of width 2
     assert q[0, :, 0].tolist() == [[0, 1], [2, 3]]
     assert k[0, :, 0].tolist() == [[4, 5], [6, 7]]
     assert v[0, :, 0].tolist() == [[8, 9], [10, 11]]
@@ -72,7 +72,7 @@ def test_splitting_puts_queries_before_keys_before_values_and_each_head_by_head(
 
 def test_joining_heads_undoes_splitting_them():
     x = torch.randn(2, 3, 8)
-    (heads,) = split_heads(x, 1, 4)
+    (heads,) = split_heads(x, 4)
     assert heads.shape == (2, 4, 3, 2)
     assert torch.equal(join_heads(heads), x)
 

@@ -21,7 +21,7 @@ from clearformer.training.optimizer import make_optimizer
 @pytest.fixture(autouse=True)
 def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (device, decoding):
-        monkeypatch.setattr(module, "compute_dtype", lambda _: torch.bfloat16)
+        monkeypatch.setattr(module, "compute_dtype", lambda *_: torch.bfloat16)
 
 
 def test_training_in_bfloat16_keeps_weights_in_float32_and_learns(tiny: Callable[..., nn.Module]):

@@ -16,7 +16,7 @@ from clearformer.errors import TrainingError
 from clearformer.models.build import build
 from clearformer.training.loop import Record, accumulate_gradients, clip_gradients, train
 from clearformer.training.loss import cross_entropy
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.training.optimizer import Optimizer, load_optimizer, make_optimizer, optimizer_tensors
 
 # float32 gradients of up to 60 tokens summed in another order: 3e-7 of the largest seen, allowed some thirty times that
 SUM_TOLERANCE = 1e-5
@@ -41,7 +41,7 @@ def batches(family: str) -> TextWindows | PairBuckets:
 class Trained:
     model: nn.Module
     records: list[Record]
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
 
     def weights(self) -> dict[str, Tensor]:
         return {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
@@ -55,7 +55,7 @@ def trained(family: str, config: TrainConfig = CONFIG, before: Trained | None = 
     if before is not None:
         start = len(before.records)
         model.load_state_dict(before.model.state_dict())
-        load_optimizer(model, optimizer, optimizer_tensors(before.model, before.optimizer))
+        load_optimizer(model, optimizer, optimizer_tensors(before.model, before.optimizer), config)
     loop = train(model, optimizer, batches(family), config, start)
     return Trained(model, [replace(r, tokens_per_second=0.0) for r in itertools.islice(loop, stop - start)], optimizer)
 
@@ -133,7 +133,7 @@ def unequal(sizes: list[tuple[int, int]]) -> list[TextBatch]:
 def test_unequal_micro_batches_give_the_gradient_of_the_full_batch(smoothing: float):
     model = build(replace(MODELS["gpt"], dropout=0.0), 5)
     micro_batches = unequal([(1, 3), (4, 8), (2, 5)])
-    loss = accumulate_gradients(model, micro_batches, smoothing, CPU)
+    loss = accumulate_gradients(model, micro_batches, TrainConfig(label_smoothing=smoothing), CPU)
     total = sum(
         (
             cross_entropy(model(torch.from_numpy(b.tokens)), torch.from_numpy(b.targets), smoothing)

@@ -8,7 +8,13 @@ from torch import nn
 from clearformer.config import GPTConfig, TrainConfig, TransformerConfig
 from clearformer.models.build import build
 from clearformer.models.initial import parameter_shapes
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_shapes, optimizer_tensors
+from clearformer.training.optimizer import (
+    Optimizer,
+    load_optimizer,
+    make_optimizer,
+    optimizer_shapes,
+    optimizer_tensors,
+)
 
 CONFIG = TrainConfig(beta1=0.5, beta2=0.75, epsilon=0.5, weight_decay=0.25)
 SIZES = {"vocab_size": 11, "context": 6, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 12}
@@ -23,7 +29,7 @@ class Scale(nn.Module):
         self.vector = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, gradient: float, rate: float) -> None:
+def step(model: nn.Module, optimizer: Optimizer, gradient: float, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
     for parameter in model.parameters():
@@ -62,11 +68,11 @@ def test_the_memory_has_the_names_and_shapes_announced_and_comes_back(config: GP
     optimizer, other = make_optimizer(model, CONFIG), make_optimizer(twin, CONFIG)
     step(model, optimizer, gradient=0.5, rate=0.1)
     tensors = {name: value.copy() for name, value in optimizer_tensors(model, optimizer).items()}
-    assert {name: value.shape for name, value in tensors.items()} == optimizer_shapes(parameter_shapes(config))
+    assert {name: value.shape for name, value in tensors.items()} == optimizer_shapes(parameter_shapes(config), CONFIG)
     assert all(value.dtype == np.float32 for value in tensors.values())
 
     twin.load_state_dict(model.state_dict())
-    load_optimizer(twin, other, tensors)
+    load_optimizer(twin, other, tensors, CONFIG)
     for gradient in (1.0, -0.25):
         step(model, optimizer, gradient, rate=0.1)
         step(twin, other, gradient, rate=0.1)
@@ -80,6 +86,6 @@ def test_loading_copies_the_memory():
     step(model, optimizer, gradient=0.5, rate=0.1)
     tensors = {name: value.copy() for name, value in optimizer_tensors(model, optimizer).items()}
     kept = {name: value.copy() for name, value in tensors.items()}
-    load_optimizer(model, optimizer, tensors)
+    load_optimizer(model, optimizer, tensors, CONFIG)
     step(model, optimizer, gradient=0.5, rate=0.1)
     assert all(np.array_equal(tensors[name], kept[name]) for name in kept)
