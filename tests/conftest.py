@@ -42,10 +42,11 @@ def scramble() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def tiny(scramble: Callable[..., None]) -> Callable[..., nn.Module]:
     """A small scrambled model, in evaluation mode: `tiny("gpt", norm_order="post", seed=2)`."""
-    from clearformer.config import GPTConfig, TransformerConfig
+    from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
     from clearformer.models.build import FAMILIES
 
-    configs = {"gpt": GPTConfig, "transformer": TransformerConfig}
+    families = (GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig)
+    configs = {config.kind: config for config in families}
 
     def make(kind: str, seed: int = 1, **changes: object) -> nn.Module:
         config = configs[kind](**(SIZES | changes))

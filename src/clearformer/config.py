@@ -74,7 +74,7 @@ class ModelConfig:
     logit_cap: float = 0.0
     """logits are kept within plus and minus so much by a tanh; 0: free"""
     zero_outputs: bool = False
-    """whether what writes into the residual stream, and the logits, begin as zero"""
+    """whether what writes into the residual stream begins as zero, and so do logits whose matrix is not tied"""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
@@ -302,7 +302,8 @@ class TrainConfig:
     average_checkpoints: int = 1
     """the trained model is the mean of so many of the newest checkpoints (the paper's section 6.1 takes 5)"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """of matrix products; auto: bfloat16 on CUDA that has it, else float32. Weights are always float32"""
+    """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32. Weights are always float32, and
+    what is measured or generated goes by auto, so that runs are compared alike"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:
@@ -329,9 +330,15 @@ class Config:
     data: tuple[str, ...] = ()
     """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, source and target, or a CSV
     or TSV of texts with labels"""
+    reverse_pairs: bool = False
+    """whether a translator learns to go from the second side of each pair to the first"""
     start_from: str = ""
     """a run whose tokenizer, and whose weights of the same names, this one begins with: a classifier with a BERT's"""
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.kind != "transformer":
+            _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
 
     def to_json(self) -> str:
         """The configuration as a JSON object, with `format` and, where there is a choice of classes, `kind`."""

@@ -1,8 +1,20 @@
 """What can be trained: named functions that return a whole configuration. A variant is `dataclasses.replace`."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
-from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
+from clearformer.config import (
+    BERTConfig,
+    ClassifierConfig,
+    Config,
+    CosineSchedule,
+    GPTConfig,
+    LinearSchedule,
+    PaperSchedule,
+    TrainConfig,
+    TransformerConfig,
+)
 
 
 def dates() -> Config:
@@ -57,6 +69,59 @@ def pydocs() -> Config:
     )
 
 
+def gpt2_style() -> Config:
+    """Write like the documentation of the Python that runs it: a GPT with GPT-2's choices, at a laptop's size.
+
+    Learned positions, LayerNorm before each sub-layer, GELU, biases everywhere, tied embeddings, dropout (Radford et
+    al. 2019). GPTConfig's defaults are GPT-2 small itself.
+    """
+    return _style(GPTConfig(vocab_size=2048, context=128, d_model=128, num_heads=4, num_layers=4, d_ff=512))
+
+
+def llama_style() -> Config:
+    """Write like the documentation of the Python that runs it: a GPT with Llama's choices, at a laptop's size.
+
+    Rotary positions, RMSNorm before each sub-layer, SwiGLU 8/3 as wide as the model, no biases, no dropout, untied
+    embeddings (Touvron et al. 2023, arXiv:2302.13971); two queries' heads share one of keys and values, as in its
+    second version (arXiv:2307.09288).
+    """
+    return _style(
+        GPTConfig(
+            vocab_size=2048,
+            context=128,
+            d_model=128,
+            num_heads=4,
+            num_kv_heads=2,
+            num_layers=4,
+            d_ff=344,  # 8/3 · 128 rounded up to a multiple of 8, so that it costs what 4 · 128 costs without a gate
+            dropout=0.0,
+            norm="rms",
+            activation="swiglu",
+            positions="rotary",
+            bias=False,
+            tie_embeddings=False,
+        )
+    )
+
+
+def _style(model: GPTConfig) -> Config:
+    """Both styles are trained alike, as large models of their kind are (Brown et al. 2020, arXiv:2005.14165, B)."""
+    return Config(
+        dataset="pydocs",
+        tokenizer="bpe",
+        model=model,
+        train=TrainConfig(
+            steps=1500,
+            batch_tokens=2048,
+            schedule=CosineSchedule(peak=2e-3, final=2e-4, warmup_steps=100),
+            beta2=0.95,
+            epsilon=1e-8,
+            weight_decay=0.1,
+            clip=1.0,
+        ),
+    )
+
+
 def tinyshakespeare() -> Config:
     """Write like Shakespeare, letter by letter: nanoGPT's setting for a CPU."""
     return Config(
@@ -71,6 +136,46 @@ def tinyshakespeare() -> Config:
             schedule=CosineSchedule(peak=1e-3, final=1e-4, warmup_steps=100),
             beta2=0.99,
             epsilon=1e-8,
+        ),
+    )
+
+
+def tinyshakespeare_minute() -> Config:
+    """Write like Shakespeare, letter by letter: as much as a minute on two CPU cores can teach.
+
+    What each ingredient is worth stands in benchmarks/quality/results/tinyshakespeare-ingredients.json.
+    """
+    return Config(
+        dataset="tinyshakespeare",
+        tokenizer="character",
+        model=GPTConfig(
+            vocab_size=256,
+            context=64,
+            d_model=128,
+            num_heads=4,
+            num_layers=2,
+            d_ff=512,
+            dropout=0.0,
+            activation="squared_relu",
+            positions="rotary",
+            bias=False,
+            scale_embeddings=True,
+            tie_embeddings=False,
+            qk_norm=True,
+            ngram_buckets=8192,
+            logit_cap=15.0,
+            zero_outputs=True,
+        ),
+        train=TrainConfig(
+            steps=1000,
+            batch_tokens=24 * 64,
+            schedule=LinearSchedule(peak=6e-3, warmup_steps=20, cooldown=0.7),
+            optimizer="muon",
+            beta2=0.95,
+            epsilon=1e-8,
+            weight_decay=0.0,
+            clip=0.0,
+            precision="bfloat16",
         ),
     )
 
@@ -93,13 +198,155 @@ def multi30k() -> Config:
     )
 
 
+def paper_base() -> Config:
+    """Translate as in "Attention Is All You Need": its base model and its training, for a large GPU or a cluster.
+
+    The paper's WMT 2014 is no corpus of ours: give any pairs with --data. Without it the captions of multi30k are read.
+    Beam search is its section 6.1's: beam 4, length penalty 0.6, at most 50 tokens more than the source.
+    """
+    return Config(
+        dataset="multi30k",
+        tokenizer="bpe",
+        model=TransformerConfig(),
+        train=TrainConfig(
+            steps=100_000,
+            # an update sees about 25,000 source and 25,000 target tokens, an eighth at a time as on the paper's 8 GPUs
+            batch_tokens=6_250,
+            accumulation=8,
+            schedule=PaperSchedule(warmup_steps=4000),
+            beta1=0.9,
+            beta2=0.98,
+            epsilon=1e-9,
+            weight_decay=0.0,
+            clip=0.0,
+            label_smoothing=0.1,
+            checkpoint_every=1500,  # 10 minutes at 0.4 seconds a step
+            keep_checkpoints=5,
+            average_checkpoints=5,
+        ),
+    )
+
+
+def bert() -> Config:
+    """Guess hidden tokens of the documentation of the Python that runs it: a small BERT over byte-pairs.
+
+    With later choices than BERT's own, since it learns from little: rotary positions, norms first, Muon.
+    """
+    return Config(
+        dataset="pydocs",
+        tokenizer="bpe",
+        model=BERTConfig(
+            vocab_size=2048,
+            context=128,
+            d_model=128,
+            num_heads=4,
+            num_layers=4,
+            d_ff=512,
+            dropout=0.0,
+            norm_order="pre",
+            activation="squared_relu",
+            positions="rotary",
+            bias=False,
+            scale_embeddings=True,
+            segments=0,
+            qk_norm=True,
+            zero_outputs=True,
+        ),
+        train=TrainConfig(
+            steps=1500,
+            batch_tokens=4096,
+            schedule=LinearSchedule(peak=4e-3, warmup_steps=50, cooldown=0.8),
+            optimizer="muon",
+            epsilon=1e-8,
+            weight_decay=0.01,
+            precision="bfloat16",
+        ),
+    )
+
+
+def polarity() -> Config:
+    """Tell praise from blame in sentences of film reviews: a small encoder over words."""
+    return _classifier("polarity", context=64, steps=600)
+
+
+def ag_news() -> Config:
+    """Tell world, sports, business and science news apart by their first lines: a small encoder over words."""
+    return _classifier("ag_news", context=128, steps=600)
+
+
+def _classifier(dataset: str, context: int, steps: int) -> Config:
+    """What the classifiers share: two layers of width 128, and the mean of what they say of each word."""
+    return Config(
+        dataset=dataset,
+        tokenizer="word",
+        model=ClassifierConfig(
+            vocab_size=8000,
+            context=context,
+            d_model=128,
+            num_heads=4,
+            num_layers=2,
+            d_ff=512,
+            dropout=0.3,
+            pooling="mean",
+        ),
+        train=TrainConfig(
+            steps=steps,
+            batch_tokens=2048,
+            schedule=CosineSchedule(peak=5e-4, final=0.0, warmup_steps=100),
+            epsilon=1e-8,
+            validate_every=100,
+            checkpoint_every=200,
+        ),
+    )
+
+
+CHARACTERS_A_TOKEN = {"character": 1, "bpe": 4, "word": 5}
+"""about, in European languages"""
+
+
+def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Config:
+    """For files of the user's: what suits their kind, and their `size` in characters.
+
+    A small model, trained for about twenty times the data, but for at least 200 steps and at most 2,000.
+    """
+    config = {"text": tinyshakespeare_minute, "pairs": multi30k, "labels": polarity}[kind]()
+    model, train = config.model, config.train
+    tokenizer = "bpe" if kind == "text" and size > 2_000_000 else config.tokenizer
+    steps = min(2000, max(200, 20 * size // (CHARACTERS_A_TOKEN[tokenizer] * train.batch_tokens)))
+    return dataclasses.replace(
+        config,
+        dataset=name,
+        tokenizer=tokenizer,
+        model=dataclasses.replace(
+            model,
+            # a run lowers it to what there is, but byte-pairs can always be merged further
+            vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 8000,
+            # a batch of pairs or labelled texts is only as long as the longest of them
+            context=model.context if kind == "text" else 256,
+        ),
+        train=dataclasses.replace(
+            train,
+            steps=steps,
+            schedule=dataclasses.replace(train.schedule, warmup_steps=min(train.schedule.warmup_steps, steps // 10)),
+            precision="auto",  # not every processor is faster in bfloat16
+        ),
+    )
+
+
 RECIPES: dict[str, Callable[[], Config]] = {
     "dates": dates,
     "reverse": reverse,
     "copy": copy,
     "pydocs": pydocs,
+    "gpt2-style": gpt2_style,
+    "llama-style": llama_style,
     "tinyshakespeare": tinyshakespeare,
+    "tinyshakespeare-minute": tinyshakespeare_minute,
     "multi30k": multi30k,
+    "paper-base": paper_base,
+    "bert": bert,
+    "polarity": polarity,
+    "ag_news": ag_news,
 }
 
 REACHES: dict[str, str] = {
@@ -107,7 +354,14 @@ REACHES: dict[str, str] = {
     "reverse": "99.8 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
+    "gpt2-style": "not measured yet",
+    "llama-style": "not measured yet",
     "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
+    "tinyshakespeare-minute": "not measured yet",
     "multi30k": "34.6 sacreBLEU on the 2016 test set, greedy; in 21 minutes",
+    "paper-base": "not measured yet",
+    "bert": "not measured yet",
+    "polarity": "not measured yet",
+    "ag_news": "not measured yet",
 }
 """what each recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""

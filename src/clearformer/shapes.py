@@ -15,4 +15,5 @@ ALPHABET = {
     "F": "feed-forward width (d_ff)",
     "V": "vocabulary",
     "L": "layers",
+    "C": "classes",
 }

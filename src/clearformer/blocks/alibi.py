@@ -3,6 +3,7 @@
     score(t, s) = q_t · k_s / sqrt(E) - m_h |t - s|    m_h = 2^(-8h/H), h = 1 … H    Press et al. 2021, arXiv:2108.12409
 
 Where H is no power of two, the slopes of the power below are taken first, then every other one of the power above.
+The sign of a distance is lost: unless attention is causal, a reversed text has the same vectors in reverse.
 """
 
 import math

@@ -2,8 +2,9 @@
 
     k[0..p], v[0..p] do not depend on later tokens (the mask is causal), so they are computed once and looked up.
 
-Storage is allocated once, at its final length; slot p holds position p. Rows may stand at different lengths: a query at
-position p attends to the slots 0 to p of its row, and what lies beyond is overwritten before it is ever seen.
+Storage is allocated at its final length, and anew only for more rows; slot p holds position p. Rows may stand at
+different lengths: a query at position p attends to the slots 0 to p of its row, and what lies beyond is overwritten
+before it is ever seen.
 """
 
 from collections.abc import Callable
@@ -59,6 +60,17 @@ class KVCache:
         self.lengths = self.lengths + T
         self.longest += T
 
+    def reorder(self, rows: Int[Tensor, " R"]) -> None:
+        """Let row i go on as the old row `rows[i]`: its keys, values, tokens and length; beam search needs it.
+
+        A row may go on as several, or as none. Rows that come from one row share what was remembered of the encoder's
+        output, so it is copied only if some row takes the place of one that came from another.
+        """
+        for layer in self.layers:
+            layer.reorder(rows)
+        self.tokens = self.tokens[rows]
+        self.set_lengths(self.lengths[rows].tolist())
+
 
 @dataclass
 class LayerCache:
@@ -68,11 +80,15 @@ class LayerCache:
     keys: Float[Tensor, "B G S E"]
     values: Float[Tensor, "B G S E"]
     memory: KeysValues | None = field(default=None)
+    sources: Int[Tensor, " B"] | None = field(default=None)
+    """which row of the encoder's output each row of `memory` is"""
 
     def write(self, keys: Float[Tensor, "B G T E"], values: Float[Tensor, "B G T E"]) -> KeysValues:
         """Store what T new tokens brought and return all keys and values so far, as views of the storage."""
         T, start = keys.shape[2], self.owner.longest  # noqa: N806
         end = start + T
+        # where products are in bfloat16, norms and rotary positions still give float32
+        keys, values = keys.to(self.keys.dtype), values.to(self.values.dtype)
         assert end <= self.owner.max_length, f"{end} tokens do not fit into a cache of {self.owner.max_length}"
         if self.owner.even:
             self.keys[:, :, start:end] = keys
@@ -88,7 +104,26 @@ class LayerCache:
         """The keys and values of the encoder's output: projected at the first call, looked up from then on."""
         if self.memory is None:
             self.memory = project(memory)
+            self.sources = torch.arange(len(memory), device=memory.device)
         return self.memory
+
+    def reorder(self, rows: Int[Tensor, " R"]) -> None:
+        """The part of one layer."""
+        self.keys, self.values = (_reordered(storage, rows, self.owner.longest) for storage in (self.keys, self.values))
+        if self.memory is None or self.sources is None:
+            return
+        sources = self.sources[rows]
+        if not torch.equal(sources, self.sources):
+            self.memory = self.memory[0][rows], self.memory[1][rows]
+        self.sources = sources
+
+
+def _reordered(storage: Float[Tensor, "B G S E"], rows: Int[Tensor, " R"], filled: int) -> Float[Tensor, "R G S E"]:
+    """In the same storage, unless there are more rows than it has; only the first `filled` positions are copied."""
+    more = len(rows) > len(storage)
+    new = storage.new_zeros(len(rows), *storage.shape[1:]) if more else storage[: len(rows)]
+    new[:, :, :filled] = storage[:, :, :filled].index_select(0, rows)  # a copy first, so no row is lost on the way
+    return new
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens D"]:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        # in float32 even where autocast gives bfloat16: the kernel does not mix the two
+        return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class OutputProjection(nn.Module):
 
     def forward(self, x: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens V"]:
         logits = F.linear(x, self.weight, self.bias)
-        return soft_cap(logits.float(), self.cap) if self.cap else logits
+        return soft_cap(logits.to(self.weight.dtype), self.cap) if self.cap else logits
 
 
 if __name__ == "__main__":

@@ -48,11 +48,12 @@ def say(message: str) -> None:
 
 
 def input_lines() -> Iterator[str]:
-    """Lines of standard input, without their ends. Raises DataError where it is not UTF-8."""
+    """Lines of standard input, without their ends and a byte order mark. Raises DataError where it is not UTF-8."""
     if sys.stdin.isatty():
         say("type a line and press return; end with Ctrl-D")
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise DataError(f"UTF-8 text was expected, but line {number} of standard input is not: {error}") from error
+        yield text.removeprefix("\ufeff") if number == 1 else text

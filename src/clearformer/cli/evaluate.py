@@ -14,12 +14,16 @@ from clearformer.data.corpora import Split
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Loss and perplexity over a whole split, exact match and BLEU where there are references; beside the untrained."""
+    """Loss over a whole split, and perplexity, BLEU, accuracy or macro-F1; beside the untrained model."""
 
     run: Positional[Path]
     """the run's folder"""
     split: Literal["auto", "train", "validation", "test"] = "auto"
     """which part of the data; auto is test, or validation where there is no test"""
+    beam: int = 1
+    """how many hypotheses to follow in translating; 1 is greedy"""
+    length_penalty: float = 0.6
+    """of a beam: 0 prefers the likeliest translation; a larger one lets longer translations win"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object"""
 
@@ -27,22 +31,24 @@ class Evaluate:
 def run(arguments: Sequence[str]) -> int:
     options = parse(Evaluate, arguments, "evaluate")
     from clearformer.cli.display import Display
+    from clearformer.cli.tables import print_scores
     from clearformer.evaluation import evaluate as evaluation
+    from clearformer.generation.beam import Beam
     from clearformer.runs.folder import open_run
 
+    beam = Beam(options.beam, options.length_penalty)
     run = open_run(options.run, say)
     default: Split = "test" if run.corpus.test else "validation"
     split = default if options.split == "auto" else options.split
     with Display("measuring", 1) as display:
-        scores = evaluation.evaluate(run, split, lambda what, done, count: display.show(done, what, count))
+        scores = evaluation.evaluate(run, split, lambda what, done, count: display.show(done, what, count), beam)
     if options.json:
         print(json.dumps(scores))
         return 0
     print(f"{run.folder} at step {scores['step']}, on the {split} split\n")
-    print(f"{'':<14}{'trained':>12}{'untrained':>12}")
-    for name in ("loss", "perplexity", "exact_match", "bleu"):
-        if name in scores:
-            print(f"{name:<14}{scores[name]:>12.4g}{scores['untrained'][name]:>12.4g}")
+    print_scores(scores)
     if "bleu_signature" in scores:
-        print(f"\nBLEU is sacreBLEU's: {scores['bleu_signature']}")
+        how = f"a beam of {beam.size}, length penalty {beam.length_penalty}" if beam.size > 1 else "greedy choice"
+        print(f"\nTranslated by {how}. BLEU is sacreBLEU's:")
+        print(f"  bleu            {scores['bleu_signature']}\n  bleu_lowercase  {scores['bleu_lowercase_signature']}")
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import input_lines, parse, say
-from clearformer.errors import PromptError, RunError
+from clearformer.errors import PromptError
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Generate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Generate, arguments, "generate")
+    from clearformer.cli.family import require_family
     from clearformer.generation import decoding
     from clearformer.generation.sampling import Sampling
     from clearformer.models.gpt import GPT
@@ -50,15 +51,21 @@ def run(arguments: Sequence[str]) -> int:
     if options.max_new_tokens < 1:
         raise PromptError(f"--max-new-tokens must be 1 or more, found {options.max_new_tokens}; raise it")
     run = open_run(options.run, say)
+    require_family(run, "gpt")
     model, _ = load_model(run)
-    if not isinstance(model, GPT):
-        raise RunError(f"a language model was expected, but {options.run} translates; use: clearformer translate")
+    assert isinstance(model, GPT)
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
     if unknown := [piece for prompt in prompts for piece in run.tokenizer.unknown(prompt)]:
         raise PromptError(f"text in the run's vocabulary was expected, but it has no {unknown[0]!r}; leave it out")
     ids = [run.tokenizer.encode(prompt) for prompt in prompts]
+    context = model.config.context
+    if options.slide and (longer := sum(len(row) > context for row in ids)):
+        say(
+            f"{longer:,} of {len(ids):,} prompts are too long for the context of {context} tokens: truncated to their "
+            "last half of it"
+        )
     steps = decoding.generate(model, ids, options.max_new_tokens, sampling, slide=options.slide, cached=options.cache)
     if options.json:
         rows = [list(row) for row in zip(*steps, strict=True)]

@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "loss, perplexity and scores of a run, beside the untrained model",
     "generate": "continue a prompt with a language model",
     "translate": "translate lines of standard input",
+    "fill": "put the likeliest tokens where a text has <mask>",
+    "classify": "tell the class of each line of standard input",
     "data": "list corpora, or download one",
 }
 """each is a module of that name beside this one"""

@@ -2,16 +2,18 @@
 
 So step 1,000 of a resumed run sees the batch that step 1,000 of an uninterrupted run sees.
 Text comes in random windows of one split; pairs come sorted into buckets of like length, padded on the right.
+`masked.py` and `labelled.py` have the batches of a masked language model and of a classifier.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 
+from clearformer.data.buckets import Buckets
 from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
 
@@ -62,12 +64,34 @@ class PairBatch:
         return self.source.size + self.target.size
 
 
-Batch = TextBatch | PairBatch
+@runtime_checkable
+class Batch(Protocol):
+    """What a model is trained on or measured by at once, of whatever kind."""
+
+    @property
+    def inputs(self) -> tuple[NDArray[Any], ...]:
+        """What the model is called with."""
+        ...
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """What it should say; IGNORE where it is not asked."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Tokens the model reads, padding included."""
+        ...
 
 
 @runtime_checkable
 class Batches(Protocol):
     """A split of a corpus, ready to be trained on or measured."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """So many batches hold as many tokens as the split has."""
+        ...
 
     def batch(self, step: int) -> Batch:
         """Training batch number `step`, from 0 on, without end."""
@@ -129,57 +153,14 @@ class TextWindows:
         return TextBatch(self.tokens[places], self.tokens[places + 1])
 
 
-class PairBuckets:
-    """Pairs of like length side by side, as many as fit into `batch_tokens` with their padding.
-
-    From epoch to epoch pairs of equal lengths change places, and so do the batches. The lengths in sorted order are the
-    same every time, so every epoch has the same number of batches.
-    """
+class PairBuckets(Buckets[TokenPair, PairBatch]):
+    """Pairs of like length side by side, as many as fit into `batch_tokens` with their padding."""
 
     def __init__(self, pairs: Sequence[TokenPair], batch_tokens: int, seed: int) -> None:
-        self.pairs = pairs
-        self.batch_tokens = batch_tokens
-        self.seed = seed
         # the source ends with EOS; the target begins with BOS: one token more each
-        self._lengths = np.array([(len(source) + 1, len(target) + 1) for source, target in pairs])
-        self._bounds = self._cut(self._lengths[self._sorted(np.zeros(len(pairs)))])
-        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return len(self._bounds)
-
-    def batch(self, step: int) -> PairBatch:
-        epoch, index = divmod(step, self.batches_per_epoch)
-        if self._epoch is None or self._epoch[0] != epoch:  # remembered, since a sort a batch would be slow
-            rng = np.random.default_rng([self.seed, epoch])
-            self._epoch = epoch, self._sorted(rng.random(len(self.pairs))), rng.permutation(len(self._bounds))
-        _, order, batches = self._epoch
-        first, last = self._bounds[batches[index]]
-        return collate([self.pairs[place] for place in order[first:last]])
-
-    def in_order(self, most_tokens: int | None = None) -> Iterator[PairBatch]:
-        """From the shortest pairs to the longest; with `most_tokens`, batches evenly spread over the lengths."""
-        order, count = self._sorted(np.zeros(len(self.pairs))), len(self._bounds)
-        wanted = count if most_tokens is None else min(count, max(1, most_tokens // self.batch_tokens))
-        for index in range(wanted):
-            first, last = self._bounds[(2 * index + 1) * count // (2 * wanted)]
-            yield collate([self.pairs[place] for place in order[first:last]])
-
-    def _sorted(self, tie_breaks: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The pairs' places, from the shortest to the longest."""
-        source, target = self._lengths.T
-        return np.lexsort((tie_breaks, target, source, np.maximum(source, target)))
-
-    def _cut(self, lengths: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Where each batch begins and ends in the sorted order."""
-        bounds, first, longest = [], 0, lengths[0]
-        for place, length in enumerate(lengths):
-            longest = np.maximum(longest, length)
-            if place > first and (place - first + 1) * longest.sum() > self.batch_tokens:
-                bounds.append((first, place))
-                first, longest = place, length
-        return [*bounds, (first, len(lengths))]
+        lengths = np.array([(len(source) + 1, len(target) + 1) for source, target in pairs])
+        super().__init__(pairs, lengths, collate, batch_tokens, seed)
+        self.pairs = pairs
 
 
 def collate(pairs: Sequence[TokenPair]) -> PairBatch:

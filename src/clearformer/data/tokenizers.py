@@ -19,14 +19,17 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from clearformer.errors import DataError
 
-PAD, BOS, EOS, UNK = range(4)
-"""numbers of the special tokens, the same in every vocabulary: padding, begin, end, unknown"""
-SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>"]
+PAD, BOS, EOS, UNK, MASK = range(5)
+"""numbers of the special tokens, the same in every vocabulary: padding, begin, end, unknown; MASK, to be guessed, is
+one only in the vocabulary of a masked language model"""
+SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
 
 # a word or punctuation with the space before it; a line's end; other white space but for the space before a word.
 # No piece goes on past a line's end, so lines can be encoded one by one.
 PIECE = r" ?\w+| ?[^\s\w]+|\n|[^\S\n]+(?!\S)|[^\S\n]"
 CHARACTER = r"[\s\S]"
+LONGEST_LINE = 10_000
+"""characters that byte pairs are learned from at once: merging within a word takes the square of its length"""
 
 
 class Tokenizer:
@@ -35,10 +38,10 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
         self.backend.encode_special_tokens = True  # "<pad>" typed by a user is five characters, not padding
-        found = [backend.id_to_token(index) for index in range(len(SPECIAL))]
-        if found != SPECIAL:
+        found = [backend.id_to_token(index) for index in range(MASK)]
+        if found != SPECIAL[:MASK]:
             raise DataError(
-                f"a vocabulary that begins with {', '.join(SPECIAL)} was expected, found {found}; "
+                f"a vocabulary that begins with {', '.join(SPECIAL[:MASK])} was expected, found {found}; "
                 "use the tokenizer.json that the run was made with"
             )
 
@@ -46,6 +49,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """V: how many different tokens there are, the special ones included."""
         return int(self.backend.get_vocab_size())
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether MASK is the mask, and not a token like any other."""
+        return bool(self.backend.id_to_token(MASK) == SPECIAL[MASK])
 
     def encode(self, text: str) -> list[int]:
         """Numbers of the tokens of `text`, without begin and end. What the vocabulary lacks becomes UNK."""
@@ -66,13 +74,13 @@ class Tokenizer:
         return [text[a:b] for index, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if index == UNK]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that the numbers stand for; padding, begin and end leave no trace, an unknown shows as <unk>."""
+        """The text that the numbers stand for. Padding, begin and end leave no trace; <unk> and <mask> show."""
         visible = [index for index in ids if index not in (PAD, BOS, EOS)]
         return str(self.backend.decode(visible, skip_special_tokens=False))
 
     def label(self, index: int) -> str:
         """One token as text, to stand on a plot. Part of a character shows as \ufffd."""
-        return SPECIAL[index] if index < len(SPECIAL) else self.decode([index])
+        return SPECIAL[index] if index < MASK else self.decode([index])
 
     def save(self, path: Path) -> None:
         path.write_text(self.backend.to_str(pretty=True), encoding="utf-8")
@@ -87,12 +95,17 @@ class Tokenizer:
         return cls(backend)
 
 
-def train_tokenizer(kind: Literal["character", "bpe", "word"], texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(
+    kind: Literal["character", "bpe", "word"], texts: Iterable[str], vocab_size: int, mask: bool = False
+) -> Tokenizer:
     """Learn a vocabulary of at most `vocab_size` tokens from `texts`; the commonest come first.
+
+    With `mask` it has <mask> as its fifth special token.
 
     Raises DataError if `vocab_size` leaves no room, or there is nothing to learn from.
     """
-    least = len(SPECIAL) + (256 if kind == "bpe" else 1)
+    special = SPECIAL if mask else SPECIAL[:MASK]
+    least = len(special) + (256 if kind == "bpe" else 1)
     if vocab_size < least:
         raise DataError(
             f"a {kind} vocabulary of at least {least} tokens was expected, found {vocab_size}; raise --model.vocab-size"
@@ -104,7 +117,7 @@ def train_tokenizer(kind: Literal["character", "bpe", "word"], texts: Iterable[s
         backend.decoder = decoders.ByteLevel()
         trainer: trainers.Trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
-            special_tokens=SPECIAL,
+            special_tokens=special,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -113,8 +126,10 @@ def train_tokenizer(kind: Literal["character", "bpe", "word"], texts: Iterable[s
         pattern = Regex(CHARACTER if kind == "character" else PIECE)
         backend.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
         backend.decoder = decoders.Fuse()
-        trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
+        trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
     lines = [line for text in texts for line in _lines(text)]
+    if kind == "bpe":
+        lines = [line[first : first + LONGEST_LINE] for line in lines for first in range(0, len(line), LONGEST_LINE)]
     if not lines:
         raise DataError("text to learn a vocabulary from was expected, found none; give a file that is not empty")
     backend.train_from_iterator(lines, trainer)

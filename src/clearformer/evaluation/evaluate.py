@@ -9,9 +9,13 @@ from typing import Any
 
 from clearformer.data.batches import Batches
 from clearformer.data.corpora import Split
+from clearformer.evaluation.guesses import frequency_scores, guess_scores
 from clearformer.evaluation.scores import bleu, exact_match
+from clearformer.generation.beam import GREEDY_BEAM, Beam
 from clearformer.generation.translation import translate_texts
+from clearformer.models.bert import BERT
 from clearformer.models.build import Model
+from clearformer.models.classifier import Classifier
 from clearformer.models.transformer import Transformer
 from clearformer.runs.folder import Run
 from clearformer.runs.session import load_model, untrained_model
@@ -19,30 +23,48 @@ from clearformer.training.loss import mean_loss
 
 Advance = Callable[[str, int, int], None]
 """is told what is being measured, how much is done, and how much there is"""
+FREQUENCY = {"bert": "unigram", "classifier": "majority"}
+"""what always guessing the commonest answer of the training split is called"""
 
 
-def evaluate(run: Run, split: Split, advance: Advance = lambda *_: None) -> dict[str, Any]:
+def evaluate(run: Run, split: Split, advance: Advance = lambda *_: None, beam: Beam = GREEDY_BEAM) -> dict[str, Any]:
     """`loss`, `perplexity` and, for pairs, `exact_match` (0 to 1) and `bleu` (0 to 100); the same under `untrained`.
 
+    Pairs are translated with `beam`, and `bleu_lowercase` is BLEU without regard to case.
+    Of hidden tokens and classes what `guess_scores` says; under `unigram` or `majority` also of the commonest answer.
     Pairs that are longer than the model's context are not measured; `run.batches` says how many there are.
     """
     model, step = load_model(run)
     batches = run.batches(split)
-    measured = measure(run, model, split, batches, lambda *count: advance("trained", *count))
-    untrained = measure(run, untrained_model(run), split, batches, lambda *count: advance("untrained", *count))
-    return {"run": str(run.folder), "split": split, "step": step} | measured | {"untrained": untrained}
+    measured = measure(run, model, split, batches, lambda *count: advance("trained", *count), beam)
+    untrained = measure(run, untrained_model(run), split, batches, lambda *count: advance("untrained", *count), beam)
+    result = {"run": str(run.folder), "split": split, "step": step} | measured | {"untrained": untrained}
+    if run.config.model.kind in FREQUENCY:
+        result[FREQUENCY[run.config.model.kind]] = frequency_scores(run, batches)
+    if run.config.model.kind == "classifier":
+        result["classes"] = run.classes
+    return result
 
 
 def measure(
-    run: Run, model: Model, split: Split, batches: Batches, advance: Callable[[int, int], None] = lambda *_: None
+    run: Run,
+    model: Model,
+    split: Split,
+    batches: Batches,
+    advance: Callable[[int, int], None] = lambda *_: None,
+    beam: Beam = GREEDY_BEAM,
 ) -> dict[str, Any]:
     """The scores of one model on the batches of a split."""
+    if isinstance(model, BERT | Classifier):
+        return guess_scores(run, model, batches)
     loss = mean_loss(model, batches.in_order(), next(model.parameters()).device)
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
     if isinstance(model, Transformer):
         pairs = [pair for pair, _ in run.pairs(split)]
-        outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs], advance=advance)
+        outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs], beam, advance=advance)
         references = [target for _, target in pairs]
         scores["exact_match"] = exact_match(outputs, references)
         scores["bleu"], scores["bleu_signature"] = bleu(outputs, references)
+        scores["bleu_lowercase"], scores["bleu_lowercase_signature"] = bleu(outputs, references, lowercase=True)
+        scores["beam"], scores["length_penalty"] = beam.size, beam.length_penalty
     return scores

@@ -30,28 +30,47 @@ class Decoder:
     """Logits of the next token of several growing sequences, with or without a cache."""
 
     def __init__(
-        self, model: GPT | Transformer, features: Features, prompts: Sequence[Sequence[int]], *, cached: bool
+        self,
+        model: GPT | Transformer,
+        features: Features,
+        prompts: Sequence[Sequence[int]],
+        *,
+        cached: bool,
+        most: int | None = None,
     ) -> None:
+        """`most` is how many tokens a row will hold; as many as the context unless given."""
         self.model = model
         self.features = features
         self.rows = [list(prompt) for prompt in prompts]
         self.device = next(model.parameters()).device
         self.cached = cached
+        self.most = most or model.config.context
         self.cache: KVCache | None = None
 
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
         """Logits of the token that follows each row."""
+        return self.logits().cpu().numpy()
+
+    def logits(self) -> Float[Tensor, "B V"]:
+        """The same where they were computed."""
         with torch.inference_mode(), autocast(self.device):
             if self.cached and self.cache is not None:
                 last = torch.tensor([row[-1:] for row in self.rows], device=self.device)
                 features = self.features(last, self.cache)[:, -1]
             else:
                 features = self._read_whole_rows()
-            return self.model.output_projection(features).float().cpu().numpy()
+            return self.model.output_projection(features).float()
 
     def append(self, tokens: Sequence[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
             row.append(token)
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Let row i go on as the old row `rows[i]`; a row may go on as several, or as none."""
+        self.rows = [list(self.rows[row]) for row in rows]
+        if self.cache is not None:
+            with torch.inference_mode():
+                self.cache.reorder(torch.tensor(rows, device=self.device))
 
     def slide(self) -> None:
         """Forget the earlier half of the rows that are full; the next step reads all anew, from position 0."""
@@ -66,7 +85,7 @@ class Decoder:
                 num_layers=config.num_layers,
                 batch_size=len(self.rows),
                 num_heads=config.kv_heads,
-                max_length=config.context,
+                max_length=self.most,
                 head_width=config.head_width,
                 like=torch.empty(0, dtype=compute_dtype(self.device), device=self.device),
             )

@@ -1,21 +1,19 @@
 """Translation: encode the source once, then write the target a token at a time until its end."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from clearformer.data.batches import pad
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
-from clearformer.errors import PromptError
+from clearformer.data.tokenizers import BOS, EOS, Tokenizer
+from clearformer.generation.beam import GREEDY_BEAM, Beam, beam_search
 from clearformer.generation.decoding import Decoder
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
+from clearformer.generation.sources import EXTRA_TOKENS as EXTRA_TOKENS
+from clearformer.generation.sources import NEVER_WRITTEN, encode_sources
 from clearformer.models.transformer import Transformer
-from clearformer.training.device import autocast, move
 
 SENTENCES_AT_ONCE = 100
-EXTRA_TOKENS = 50
-"""a target may be longer than its source by so many tokens; Vaswani et al. 2017, arXiv:1706.03762, section 6.1"""
 
 
 def translate(
@@ -26,58 +24,71 @@ def translate(
     A target that does not end is cut at the length of its source + EXTRA_TOKENS, or at the context.
     Raises PromptError for a source longer than the context.
     """
-    context = model.config.context
-    for source in sources:
-        if len(source) >= context:
-            raise PromptError(
-                f"a source of fewer than {context} tokens was expected, the model's context, found {len(source)}; "
-                "split it into sentences"
-            )
-    device = next(model.parameters()).device
-    padded = pad([[*source, EOS] for source in sources], PAD)
-    real = torch.arange(padded.shape[1], device=device) < torch.tensor(
-        [[len(source) + 1] for source in sources], device=device
-    )
-    with torch.inference_mode(), autocast(device):
-        memory = model.encode(move(padded, device), real)
+    memory = encode_sources(model, sources)
     decoder = Decoder(
         model,
-        lambda target, cache: model.decode(target, memory, real, cache=cache),
+        lambda target, cache: model.decode(target, memory.vectors, memory.real, cache=cache),
         [[BOS]] * len(sources),
         cached=cached,
     )
-    sampler = Sampler(sampling, len(sources), never=[PAD, BOS, UNK])
-    longest = np.array([min(context, len(source) + EXTRA_TOKENS) for source in sources])
+    sampler = Sampler(sampling, len(sources), never=NEVER_WRITTEN)
     ended = np.zeros(len(sources), dtype=bool)
     made = 0
     while not ended.all():
         tokens = sampler(decoder.next_logits())
         decoder.append(tokens.tolist())
         made += 1
-        ended |= (tokens == EOS) | (made >= longest)
-    return [_until_end(row[1 : 1 + most]) for row, most in zip(decoder.rows, longest, strict=True)]
+        ended |= (tokens == EOS) | (made >= memory.longest)
+    return [_until_end(row[1 : 1 + most]) for row, most in zip(decoder.rows, memory.longest, strict=True)]
 
 
 def _until_end(tokens: list[int]) -> list[int]:
     return tokens[: tokens.index(EOS)] if EOS in tokens else tokens
 
 
+@dataclass(frozen=True)
+class Translation:
+    """A text that was written, its log-probability (nats) and its score, by which the beam ranks."""
+
+    text: str
+    log_probability: float
+    score: float
+
+
 def translate_texts(
     model: Transformer,
     tokenizer: Tokenizer,
     sources: Sequence[str],
+    beam: Beam = GREEDY_BEAM,
     *,
     cached: bool = True,
     advance: Callable[[int, int], None] = lambda *_: None,
 ) -> list[str]:
-    """Greedy translations, in the order of the sources; those of like length are done together."""
+    """The best translation of each source, in their order; greedy unless a wider beam is given."""
+    found = n_best_texts(model, tokenizer, sources, beam, cached=cached, advance=advance)
+    return [best[0].text for best in found]
+
+
+def n_best_texts(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    sources: Sequence[str],
+    beam: Beam,
+    *,
+    cached: bool = True,
+    advance: Callable[[int, int], None] = lambda *_: None,
+) -> list[list[Translation]]:
+    """The `n_best` translations of each source, best first, in the order of the sources.
+
+    Sources of like length are done together.
+    """
     ids = list(tokenizer.encode_many(sources))
     order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    outputs = [""] * len(ids)
+    outputs: dict[int, list[Translation]] = {}
     for first in range(0, len(order), SENTENCES_AT_ONCE):
         places = order[first : first + SENTENCES_AT_ONCE]
-        translated = translate(model, [ids[place] for place in places], cached=cached)
-        for place, output in zip(places, translated, strict=True):
-            outputs[place] = tokenizer.decode(output)
+        found = beam_search(model, [ids[place] for place in places], beam, cached=cached)
+        for place, best in zip(places, found, strict=True):
+            outputs[place] = [Translation(tokenizer.decode(h.tokens), h.log_probability, h.score) for h in best]
         advance(first + len(places), len(order))
-    return outputs
+    return [outputs[place] for place in range(len(ids))]

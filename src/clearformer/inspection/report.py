@@ -1,4 +1,4 @@
-"""A run's report: its loss curve, samples of what it writes and, for pairs, what it looks at while it writes."""
+"""A run's report: its loss curve, samples of what it says and, for pairs, what it looks at while it writes."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,19 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from clearformer.data.batches import collate
-from clearformer.data.corpora import Pair, PairCorpus
+from clearformer.data.batches import IGNORE, collate
+from clearformer.data.corpora import LabelledCorpus, Pair, PairCorpus
 from clearformer.data.tokenizers import Tokenizer
+from clearformer.evaluation.guesses import guess, guess_scores
+from clearformer.generation.classification import classify
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import Sampling
 from clearformer.generation.translation import translate_texts
 from clearformer.inspection.figures import attention_map, loss_curve
 from clearformer.inspection.page import Section, figure, page, table, text
 from clearformer.inspection.record import record
+from clearformer.models.bert import BERT
+from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
@@ -40,8 +44,10 @@ def sections(run: Run) -> list[Section]:
     learning = Section(f"{name}: learning", figure(loss_curve(metrics.read(run.metrics)), caption))
     if isinstance(model, GPT):
         return [learning, Section(f"{name}: written by the model", text(sample(run, model)))]
-    if not isinstance(model, Transformer):
-        return [learning]
+    if isinstance(model, BERT):
+        return [learning, filled_section(run, model)]
+    if isinstance(model, Classifier):
+        return [learning, confusion_section(run, model), classified_section(run, model)]
     assert isinstance(run.corpus, PairCorpus)
     pairs = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
     longest = max(pairs, key=lambda pair: len(pair[0]))
@@ -61,6 +67,44 @@ def samples_section(run: Run, model: Transformer, pairs: Sequence[Pair]) -> Sect
     outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs])
     rows = [(source, output, target) for (source, target), output in zip(pairs, outputs, strict=True)]
     return Section(f"{run.config.dataset}: written by the model", table(("source", "model", "reference"), rows))
+
+
+def filled_section(run: Run, model: BERT) -> Section:
+    """Windows of the validation split as the model saw them, and each hidden token beside the guess."""
+    batch = next(iter(run.batches("validation").in_order(1)))
+    _, truth, guesses = guess(model, [batch])
+    rows, first = [], 0
+    for tokens, targets in zip(batch.inputs[0][:SAMPLES], batch.targets, strict=False):
+        places = np.flatnonzero(targets != IGNORE)
+        row = slice(first, first := first + len(places))
+        pairs = [
+            (run.tokenizer.label(int(index)) for index in both) for both in zip(truth[row], guesses[row], strict=True)
+        ]
+        told = ", ".join(f"{wanted!r}" if wanted == found else f"{wanted!r} ({found!r})" for wanted, found in pairs)
+        rows.append((run.tokenizer.decode(int(index) for index in tokens), told))
+    head = ("what the model read, some tokens hidden or replaced", "what stood there (and the guess, if another)")
+    return Section(f"{run.config.dataset}: guessed by the model", table(head, rows))
+
+
+def confusion_section(run: Run, model: Classifier) -> Section:
+    """How often each class of the validation split was taken for each."""
+    scores = guess_scores(run, model, run.batches("validation"))
+    rows = [(name, *map(str, counts)) for name, counts in zip(run.classes, scores["confusion"], strict=True)]
+    said = f"Accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.3f}. A row is a true class."
+    body = table(("true \\ guessed", *run.classes), rows) + text(said)
+    return Section(f"{run.config.dataset}: what is taken for what", body)
+
+
+def classified_section(run: Run, model: Classifier) -> Section:
+    """Some texts of the validation split, the likeliest class and the true one."""
+    assert isinstance(run.corpus, LabelledCorpus)
+    examples = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
+    found = classify(model, run.tokenizer, [texts for texts, _ in examples]).probabilities
+    rows = [
+        (" | ".join(texts), f"{run.classes[p.argmax()]} {p.max():.0%}", label)
+        for (texts, label), p in zip(examples, found, strict=True)
+    ]
+    return Section(f"{run.config.dataset}: classified by the model", table(("text", "model", "truth"), rows))
 
 
 def alignment_section(model: Transformer, tokenizer: Tokenizer, source: str, target: str) -> Section:

@@ -5,9 +5,9 @@
     BERT: matrices N(0, 0.02²)                                                  Devlin et al. 2018, arXiv:1810.04805
     all: embeddings N(0, 1/D) where they are scaled by sqrt(D), else N(0, 0.02²); of n-grams 0; biases 0; norms 1
 
-With `zero_outputs`, what writes into the residual stream and the logits begins as zero, so that a layer is nothing at
-first (Zhang et al. 2019, arXiv:1901.09321). Each parameter has a random stream of its own, named after it, so that its
-value depends on no other and on no engine.
+With `zero_outputs`, what writes into the residual stream begins as zero, so that a layer is nothing at first (Zhang et
+al. 2019, arXiv:1901.09321), and so do the logits, unless their matrix is that of the embedding. Each parameter has a
+random stream of its own, named after it, so that its value depends on no other and on no engine.
 """
 
 import math

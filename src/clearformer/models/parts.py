@@ -56,9 +56,9 @@ class Embedder(nn.Module):
 
     def embed(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
         """The vectors of tokens that come after those in the cache."""
-        x = self.embedding(tokens)
+        x, places = self.embedding(tokens), self.places(tokens, cache)
         if self.positions is not None:
-            x = x + self.positions(self.places(tokens, cache))
+            x = x + self.positions(places)
         if self.ngrams is not None:
             none_before = nn.functional.pad(tokens, (PAST, 0))
             x = x + self.ngrams(none_before if cache is None else cache.with_past(tokens, PAST))

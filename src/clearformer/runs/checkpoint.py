@@ -11,8 +11,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,12 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(found, key=_step_of)
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write one checkpoint, then delete those before it, except for the newest `keep` - 1.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int = 1) -> Path:
+    """Write one checkpoint, then delete those before it, except for the newest `keep` - 1 at multiples of `every`.
 
-    Those of later steps are damaged, or this one would not be written: they count for nothing and are left to their
-    turn. Raises CheckpointError if the disk is full, say.
+    One that stands elsewhere was written when the run was stopped: if it stayed, the mean of the newest few would
+    depend on where that was. Those of later steps are damaged, or this one would not be written: they count for nothing
+    and are left to their turn. Raises CheckpointError if the disk is full, say.
     """
     final = folder / f"step-{checkpoint.step:06d}"
     temporary = folder / f".writing-{final.name}"
@@ -71,7 +73,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_folder(folder)
-        for path in [path for path in checkpoint_folders(folder) if _step_of(path) <= checkpoint.step][:-keep]:
+        written = [path for path in checkpoint_folders(folder) if _step_of(path) <= checkpoint.step]
+        staying = [path for path in written if path == final or _step_of(path) % every == 0][-keep:]
+        for path in [path for path in written if path not in staying]:
             shutil.rmtree(path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -111,7 +115,39 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
 
 def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None if there never was one. `notify` hears of each one passed over."""
+    return next(_whole_checkpoints(folder, shapes, notify), None)
+
+
+def load_average(
+    folder: Path, shapes: Mapping[str, Shapes], count: int, notify: Callable[[str], None]
+) -> Checkpoint | None:
+    """The newest whole checkpoint, its tensors replaced by their means over the newest `count` whole ones.
+
+    None if there never was one. `notify` hears of each one passed over, and if there are fewer than `count`.
+    """
+    found = list(islice(_whole_checkpoints(folder, shapes, notify), count))
+    if not found:
+        return None
+    if len(found) < count:
+        notify(f"the mean of {count} checkpoints was expected, found {len(found)}; the model is the mean of those")
+    means = {
+        file: {name: _mean([checkpoint.tensors[file][name] for checkpoint in found]) for name in shapes[file]}
+        for file in shapes
+    }
+    return Checkpoint(found[0].step, means)
+
+
+def _mean(tensors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Summed in float64."""
+    return np.asarray(np.mean(tensors, axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _whole_checkpoints(
+    folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]
+) -> Iterator[Checkpoint]:
+    """From the newest to the oldest. Raises CheckpointError if there are some but none is whole."""
     damage: CheckpointError | None = None
+    found = False
     for path in reversed(checkpoint_folders(folder)):
         try:
             checkpoint = load_checkpoint(path, shapes)
@@ -119,10 +155,10 @@ def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[st
             damage = damage or error
             notify(f"{path.name} is passed over for an older checkpoint: {error}")
         else:
-            return checkpoint
-    if damage is not None:
+            found = True
+            yield checkpoint
+    if damage is not None and not found:
         raise CheckpointError(f"no checkpoint in {folder} can be read; of the newest: {damage}") from damage
-    return None
 
 
 def _step_of(path: Path) -> int:

@@ -1,30 +1,33 @@
 """A run is a folder that says everything about itself.
 
-    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  report.html
+    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  report.html  start/
 
-`data.json` holds the SHA-256 of the corpus, so that a run is never resumed or measured on other data unawares.
+`data.json` holds the SHA-256 of the corpus, so that a run is never resumed or measured on other data unawares. `start`
+holds the first weights of a run that goes on from another, which is never asked again.
 `config.json` is written last, at once: a folder without it never began.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from clearformer.config import Config
-from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
-from clearformer.data.corpora import Pair, PairCorpus, Split, TextCorpus, fingerprint
+from clearformer.config import BERTConfig, ClassifierConfig, Config
+from clearformer.data.batches import Batches, TokenPair
+from clearformer.data.corpora import Corpus, LabelledCorpus, Pair, PairCorpus, Split, TextCorpus, fingerprint
 from clearformer.data.downloads import Progress
-from clearformer.data.load import load_corpus
-from clearformer.data.tokenizers import UNK, Tokenizer, train_tokenizer
-from clearformer.errors import ConfigError, DataError, RunError
+from clearformer.data.load import Kind, load_corpus
+from clearformer.data.tokenizers import Tokenizer, train_tokenizer
+from clearformer.errors import ConfigError, RunError
+from clearformer.runs.checkpoint import save_checkpoint
+from clearformer.runs.splits import Notify, fitting_pairs, make_batches
+from clearformer.runs.start import first_checkpoint
 
-Notify = Callable[[str], None]
-KINDS = {"transformer": "pairs", "gpt": "text"}
+KINDS: dict[str, Kind] = {"transformer": "pairs", "gpt": "text", "bert": "text", "classifier": "labels"}
 """what each family learns from"""
 
 
@@ -36,6 +39,7 @@ class Run:
     config: Config
     tokenizer: Tokenizer
     notify: Notify
+    _batches: dict[Split, Batches] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def metrics(self) -> Path:
@@ -45,16 +49,16 @@ class Run:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    @property
+    def start(self) -> Path:
+        """Where the weights lie that a run with `start_from` begins with, as a checkpoint."""
+        return self.folder / "start"
+
     @cached_property
-    def corpus(self) -> TextCorpus | PairCorpus:
+    def corpus(self) -> Corpus:
         """The data the run was made with. Raises RunError if it has changed since."""
-        corpus = load_corpus(self.config.dataset, self.config.data)
-        try:
-            expected = json.loads((self.folder / "data.json").read_text(encoding="utf-8"))["sha256"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(
-                f"the data's SHA-256 was expected in {self.folder / 'data.json'}, but: {error}; train anew"
-            ) from error
+        expected = self._noted("sha256", "the data's SHA-256")
+        corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
             raise RunError(
                 f"the data that {self.folder} was made with (SHA-256 {expected[:12]}…) was expected, but "
@@ -63,74 +67,72 @@ class Run:
             )
         return corpus
 
+    @cached_property
+    def classes(self) -> list[str]:
+        """A classifier's classes by number, as `data.json` names them."""
+        return [str(name) for name in self._noted("classes", "the names of the classes")]
+
     def batches(self, split: Split) -> Batches:
-        """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model."""
-        examples = getattr(self.corpus, split)
-        if not examples:
-            raise DataError(f"{self.corpus.name} has no {split} split; evaluate with --split validation")
-        seed, batch_tokens, context = self.config.train.seed, self.config.train.batch_tokens, self.config.model.context
-        if isinstance(examples, str):
-            tokens = np.array(self.tokenizer.encode_lines(examples))
-            self._announce_unknown(split, int((tokens == UNK).sum()), len(tokens))
-            return TextWindows(tokens, context, batch_tokens, seed)
-        pairs = [tokens for _, tokens in self.pairs(split)]
-        flat = [index for pair in pairs for ids in pair for index in ids]
-        self._announce_unknown(split, flat.count(UNK), len(flat))
-        if left_out := len(examples) - len(pairs):
-            self.notify(f"{left_out:,} of {len(examples):,} {split} pairs are too long for the context: left out")
-        if not pairs:
-            raise DataError(f"pairs of fewer than {context} tokens were expected, the context; raise --model.context")
-        return PairBuckets(pairs, batch_tokens, seed)
+        """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model.
+
+        They are made once, so what there is to say of them is said once.
+        """
+        if split not in self._batches:
+            self._batches[split] = make_batches(self.config, self.tokenizer, self.corpus, split, self.notify)
+        return self._batches[split]
 
     def pairs(self, split: Split) -> list[tuple[Pair, TokenPair]]:
         """The pairs of a split that the model's context has room for, as text and as tokens."""
-        examples: list[Pair] = getattr(self.corpus, split)
-        sources = self.tokenizer.encode_many(source for source, _ in examples)
-        targets = self.tokenizer.encode_many(target for _, target in examples)
-        tokens = zip(sources, targets, strict=True)
-        context = self.config.model.context  # begin and end need room too
-        return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
+        return fitting_pairs(self.config, self.tokenizer, getattr(self.corpus, split))
 
-    def _announce_unknown(self, split: Split, unknown: int, count: int) -> None:
-        if unknown:
-            self.notify(f"{unknown:,} of {count:,} tokens of the {split} split are not in the vocabulary: <unk>")
+    def _noted(self, key: str, what: str) -> Any:
+        try:
+            return json.loads((self.folder / "data.json").read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{what} was expected in {self.folder / 'data.json'}, but: {error}; train anew") from error
 
 
 def create_run(folder: Path, config: Config, notify: Notify, progress: Progress | None = None) -> Run:
     """Read the data, train the tokenizer on the training split, and write the run's folder.
 
+    With `start_from`, the tokenizer and the first weights are those of that run, and are copied into the folder.
     Raises RunError if the folder holds anything but what an earlier `create_run` left unfinished.
     """
-    ours = {"tokenizer.json", "data.json", "config.tmp"}
+    ours = {"tokenizer.json", "data.json", "config.tmp", "start"}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
         begun = (folder / "config.json").exists()
         advice = (
             f"go on with: clearformer resume {folder}, or choose another --out" if begun else "choose another --out"
         )
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; {advice}")
-    corpus = load_corpus(config.dataset, config.data, progress)
+    corpus = _read_corpus(config, progress)
     if corpus.kind != KINDS[config.model.kind]:
         raise ConfigError(
             f"a {config.model.kind} learns from {KINDS[config.model.kind]}, but {corpus.name} holds {corpus.kind}; "
             f"choose a recipe for {corpus.kind}"
         )
-    texts = [corpus.train] if isinstance(corpus, TextCorpus) else [text for pair in corpus.train for text in pair]
-    tokenizer = train_tokenizer(config.tokenizer, texts, config.model.vocab_size)
-    config = dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size),
-        data=tuple(str(Path(path).resolve()) for path in config.data),
-    )
+    earlier = open_run(Path(config.start_from).resolve(), notify) if config.start_from else None
+    tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
+    config = _settle(config, tokenizer, corpus, earlier)
     run, silent = Run(folder, config, tokenizer, notify), Run(folder, config, tokenizer, lambda _: None)
     for each in (run, silent):
         each.__dict__["corpus"] = corpus  # the property would read it again
     silent.batches("validation")  # what is too short for the model is told before anything is written
+    start = first_checkpoint(config, earlier.config, earlier.folder, notify) if earlier else None
     sizes = {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")}
     data = {"name": corpus.name, "kind": corpus.kind, "sha256": fingerprint(corpus), "sizes": sizes}
+    if isinstance(corpus, LabelledCorpus):
+        data["classes"] = corpus.classes
+    if not isinstance(corpus, PairCorpus) and corpus.note:
+        notify(corpus.note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if run.start.exists():
+            shutil.rmtree(run.start)
         tokenizer.save(folder / "tokenizer.json")
         (folder / "data.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        if start is not None:
+            save_checkpoint(run.start, start, keep=1)
         (folder / "config.tmp").write_text(config.to_json(), encoding="utf-8")
         (folder / "config.tmp").replace(folder / "config.json")
     except OSError as error:
@@ -138,6 +140,35 @@ def create_run(folder: Path, config: Config, notify: Notify, progress: Progress 
             f"{folder} must be a folder that can be written to, but: {error}; choose another --out"
         ) from error
     return run
+
+
+def _read_corpus(config: Config, progress: Progress | None = None) -> Corpus:
+    corpus = load_corpus(config.dataset, config.data, progress, kind=KINDS[config.model.kind])
+    return corpus.reversed() if config.reverse_pairs and isinstance(corpus, PairCorpus) else corpus
+
+
+def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
+    examples: Iterable[Iterable[str]]
+    if isinstance(corpus, TextCorpus):
+        examples = [[corpus.train]]
+    else:
+        examples = corpus.train if isinstance(corpus, PairCorpus) else (texts for texts, _ in corpus.train)
+    texts = [text for example in examples for text in example]
+    return train_tokenizer(config.tokenizer, texts, config.model.vocab_size, mask=isinstance(config.model, BERTConfig))
+
+
+def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: Run | None) -> Config:
+    """The configuration with all that data, tokenizer and folders decide."""
+    model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    if isinstance(model, ClassifierConfig) and isinstance(corpus, LabelledCorpus):
+        model = dataclasses.replace(model, num_classes=len(corpus.classes))
+    return dataclasses.replace(
+        config,
+        model=model,
+        tokenizer=earlier.config.tokenizer if earlier else config.tokenizer,
+        data=tuple(str(Path(path).resolve()) for path in config.data),
+        start_from=str(earlier.folder) if earlier else "",
+    )
 
 
 def open_run(folder: Path, notify: Notify) -> Run:

@@ -11,7 +11,7 @@ from clearformer.errors import CheckpointError
 from clearformer.models.build import Model, build, load_weights
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
+from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
 from clearformer.runs.folder import Run
 from clearformer.runs.lock import alone
 from clearformer.training.device import choose_device
@@ -29,9 +29,12 @@ class Progress:
 
 
 def load_model(run: Run) -> tuple[Model, int]:
-    """The run's model at its newest whole checkpoint, on its device, ready to be used; and the step it stands at."""
+    """The run's model, on its device, ready to be used; and the step of its newest whole checkpoint.
+
+    Its weights are the mean of the newest `average_checkpoints`. Raises CheckpointError if none was saved yet.
+    """
     shapes = {"model": parameter_shapes(run.config.model)}
-    checkpoint = load_newest(run.checkpoints, shapes, run.notify)
+    checkpoint = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
     if checkpoint is None:
         raise CheckpointError(
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
@@ -42,8 +45,19 @@ def load_model(run: Run) -> tuple[Model, int]:
 
 
 def untrained_model(run: Run) -> Model:
-    """The same model as it was before its first step: the baseline of every evaluation."""
+    """The same model with the random weights of its seed: the baseline of every evaluation."""
     return build(run.config.model, run.config.train.seed).to(choose_device(run.config.train.device)).eval()
+
+
+def first_model(run: Run) -> Model:
+    """The model before its first step: with its initial weights, or with those of the run it starts from."""
+    model = build(run.config.model, run.config.train.seed)
+    if run.config.start_from:
+        start = load_newest(run.start, {"model": parameter_shapes(run.config.model)}, run.notify)
+        if start is None:
+            raise CheckpointError(f"the weights to begin with were expected in {run.start}, found none; train anew")
+        load_weights(model, start.tensors["model"])
+    return model
 
 
 def train_run(run: Run) -> Generator[Progress, None, None]:
@@ -63,7 +77,7 @@ def _train(run: Run) -> Generator[Progress, None, None]:
         run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
     )
     batches, validation = run.batches("train"), run.batches("validation")
-    model = build(run.config.model, config.seed).to(device)
+    model = (first_model(run) if checkpoint is None else build(run.config.model, config.seed)).to(device)
     optimizer = make_optimizer(model, config)
     start = 0
     if checkpoint is not None:
@@ -80,7 +94,7 @@ def _train(run: Run) -> Generator[Progress, None, None]:
             "model": {name: value.detach().cpu().numpy() for name, value in model.named_parameters()},
             "optimizer": optimizer_tensors(model, optimizer),
         }
-        save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints)
+        save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints, config.checkpoint_every)
         saved = step
 
     try:

@@ -19,7 +19,7 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.errors import TrainingError
 from clearformer.models.build import Model
-from clearformer.training.device import autocast, move
+from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
 from clearformer.training.optimizer import Optimizer
 from clearformer.training.schedule import learning_rate
@@ -62,7 +62,7 @@ def train(
         loss = accumulate_gradients(model, micro_batches, config, device)
         norm = clip_gradients(model, config.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(_what_went_wrong(model, micro_batches, step, first, device))
+            raise TrainingError(_what_went_wrong(model, micro_batches, step, first, config.precision))
         optimizer.step()
         tokens = sum(batch.size for batch in micro_batches)
         yield Record(step, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))
@@ -93,8 +93,9 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
     return norm.item()
 
 
-def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first: int, device: torch.device) -> str:
+def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first: int, precision: Precision) -> str:
     """One sentence that names the step, the batch and the first layer whose output or gradient is not finite."""
+    device = next(model.parameters()).device
     advice = "lower the learning rate or the clip, and resume from the last checkpoint"
     broken: list[str] = []
 
@@ -109,7 +110,7 @@ def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first:
     ]
     try:
         for offset, batch in enumerate(micro_batches):
-            with torch.no_grad(), autocast(device):
+            with torch.no_grad(), autocast(device, precision):
                 model(*(move(array, device) for array in batch.inputs))
             if broken:
                 where = f"the output of {broken[0]} on batch {first + offset}"

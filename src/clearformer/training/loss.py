@@ -29,7 +29,7 @@ def cross_entropy(
 
 
 def summed_loss(
-    logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"], smoothing: float = 0.0
+    logits: Float[Tensor, "*tokens V"], targets: Int[Tensor, "*tokens"], smoothing: float = 0.0
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats, summed over the predicted tokens, in float32 or wider."""
     return F.cross_entropy(

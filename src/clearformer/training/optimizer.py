@@ -3,9 +3,11 @@
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
 
-    Muon, for W of n by m:  M = μ M + g      M ≈ U S Vᵀ      W = W - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · W)
-                                                               Jordan et al. 2024; the factor, Liu et al. 2025,
-                                                               arXiv:2502.16982, brings its steps to AdamW's size
+    Muon, for W of n by m:   M = μ M + (1 - μ) g        U S Vᵀ = μ M + (1 - μ) g                Jordan et al. 2024
+    W = W - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · W)                      Liu et al. 2025, arXiv:2502.16982
+
+Liu's factor brings Muon's steps to AdamW's size, so that both take the same rate and decay. U Vᵀ is approached by
+five steps of an iteration made of products alone, which brings singular values above 0.01 (of M's norm) near to 1.
 
 Only matrices are decayed: a bias or a norm's weight near zero is no simpler than one far from it. Muon takes the
 matrices inside the layers; embeddings, output projection and vectors stay with AdamW.

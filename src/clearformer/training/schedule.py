@@ -17,7 +17,8 @@ def learning_rate(schedule: Schedule, step: int, steps: int, d_model: int) -> fl
     if step <= schedule.warmup_steps:
         return schedule.peak * step / schedule.warmup_steps
     if isinstance(schedule, LinearSchedule):
-        left = (steps - step) / (schedule.cooldown * steps)  # at the last step the rate is `final`
+        falling = min(schedule.cooldown * steps, steps - schedule.warmup_steps)
+        left = (steps - step) / falling  # 0 at the last step
         return schedule.final + (schedule.peak - schedule.final) * min(1.0, left)
     done = (step - schedule.warmup_steps) / max(1, steps - schedule.warmup_steps)
     return schedule.final + (schedule.peak - schedule.final) * (1 + math.cos(math.pi * min(1.0, done))) / 2

@@ -6,8 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from clearformer.blocks.attention import ScaledDotProductAttention, SingleHeadAttention, attention, attention_weights
-from clearformer.blocks.masks import causal_mask
+from clearformer.blocks.alibi import alibi, slopes
+from clearformer.blocks.attention import (
+    ScaledDotProductAttention,
+    SingleHeadAttention,
+    attention,
+    attention_weights,
+    share_heads,
+)
+from clearformer.blocks.masks import causal_mask, join_masks
 
 # float32 sums in another order, over up to 9 keys and heads of width 8: 8.9e-7 seen over 3,000 draws
 KERNEL_TOLERANCE = 1e-5
@@ -45,27 +52,29 @@ def test_scores_are_divided_by_the_root_of_the_head_width():
 
 @settings(max_examples=60)
 @given(
-    heads=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    sharing=st.integers(1, 3),
     length=st.integers(1, 6),
     past=st.integers(0, 3),
     width=st.integers(1, 8),
     masked=st.booleans(),
     causal=st.booleans(),
+    by_distance=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_the_kernel_and_its_gradients_equal_the_formula(
-    with_gradients, heads, length, past, width, masked, causal, seed
+    with_gradients, groups, sharing, length, past, width, masked, causal, by_distance, seed
 ):
     torch.manual_seed(seed)
-    q = torch.randn(2, heads, length, width)
-    k, v = torch.randn(2, 2, heads, length + past, width)
-    given_mask = torch.rand(2, 1, length, length + past) < 0.5 if masked else None  # some rows may see nothing
-    core = ScaledDotProductAttention(causal=causal)
-    allowed = torch.ones(1, 1, length, length + past, dtype=torch.bool) if given_mask is None else given_mask
-    if causal:
-        allowed = allowed & causal_mask(length, length + past)
-    found = with_gradients(lambda q, k, v: core(q, k, v, given_mask), q, k, v)
-    expected = with_gradients(lambda q, k, v: attention(q, k, v, allowed), q, k, v)
+    heads, T, S = groups * sharing, length, length + past  # noqa: N806
+    q = torch.randn(2, heads, T, width)
+    k, v = torch.randn(2, 2, groups, S, width)
+    mask = torch.rand(2, 1, T, S) < 0.5 if masked else None  # some rows may see nothing
+    core = ScaledDotProductAttention(causal=causal, alibi_heads=heads if by_distance else 0)
+    allowed = join_masks(mask, causal_mask(T, S) if causal else None)
+    bias = alibi(slopes(heads), T, S) if by_distance else None
+    found = with_gradients(lambda q, k, v: core(q, k, v, mask), q, k, v)
+    expected = with_gradients(lambda q, k, v: attention(q, k, v, allowed, bias), q, k, v)
     torch.testing.assert_close(found, expected, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
 
 
@@ -75,6 +84,69 @@ def test_weights_sum_to_one_or_to_zero_where_nothing_may_be_seen(length: int, se
     mask = torch.rand(2, 1, length, 5) < 0.3
     sums = attention_weights(torch.randn(2, 3, length, 4), torch.randn(2, 3, 5, 4), mask).sum(-1)
     torch.testing.assert_close(sums, mask.any(-1).float().expand(2, 3, length))
+
+
+def test_heads_in_a_row_share_one_of_keys_and_values():
+    x = torch.arange(2.0)[None, :, None, None]  # two heads of one key, 0 and 1
+    assert share_heads(x, 6).flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    assert share_heads(x, 2).flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_grouped_queries_equal_heads_whose_keys_and_values_are_repeated(groups: int):
+    q, (k, v) = torch.randn(2, 4, 5, 8), torch.randn(2, 2, groups, 5, 8)
+    share = [head * groups // 4 for head in range(4)]
+    for causal in (False, True):
+        core = ScaledDotProductAttention(causal=causal)
+        torch.testing.assert_close(
+            core(q, k, v), core(q, k[:, share], v[:, share]), atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE
+        )
+
+
+def test_a_bias_is_added_to_the_scores_worked_by_hand():
+    q, k, v = row(0.0), row(0.0, 0.0), row(0.0, 4.0)
+    bias = torch.tensor([0.0, math.log(3)])[None, None, None]
+    torch.testing.assert_close(attention(q, k, v, None, bias), row(3.0))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_alibi_weighs_equal_scores_by_distance_alone_worked_by_hand(causal: bool):
+    # four heads: slopes 1/4, 1/16, 1/64, 1/256. The last query of three: distances 2, 1, 0
+    core = ScaledDotProductAttention(causal=causal, alibi_heads=4)
+    q, k = torch.zeros(2, 1, 4, 3, 3)
+    weights = core(q, k, torch.eye(3).expand(1, 4, 3, 3))[0, :, -1]
+    powers = torch.tensor([[math.exp(-distance / 4**head) for distance in (2, 1, 0)] for head in (1, 2, 3, 4)])
+    torch.testing.assert_close(weights, powers / powers.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_rows_that_may_see_nothing_give_zeros_whatever_the_kernel(by_distance: bool, causal: bool, dropout: float):
+    core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=4 if by_distance else 0)
+    q, (k, v) = torch.randn(2, 4, 5, 8).requires_grad_(), torch.randn(2, 2, 2, 5, 8).requires_grad_().unbind()
+    mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    mask[0, :, 3], mask[1] = False, False  # one query of the first text, the whole second
+    out = core(q, k, v, mask)
+    out.square().sum().backward()
+    assert out.isfinite().all()
+    assert q.grad.isfinite().all()
+    assert out[0, :, 3].abs().max() == out[1].abs().max() == q.grad[1].abs().max() == 0.0
+    assert out[0, :, 4].abs().max() > 0.0
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_bfloat16_on_a_cpu_is_computed_in_float32_and_rounded_once(by_distance: bool, masked: bool):
+    core = ScaledDotProductAttention(causal=True, alibi_heads=4 if by_distance else 0)
+    q, k, v = (torch.randn(2, heads, 5, 8).bfloat16() for heads in (4, 2, 2))
+    mask = torch.rand(2, 1, 5, 5) < 0.8 if masked else None
+    expected = core(q.float(), k.float(), v.float(), mask).bfloat16()
+    assert torch.equal(core(q, k, v, mask), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(core(q, k, v, mask), expected)
+        # rotary positions and norms of heads give float32; what comes out is what the values are
+        assert torch.equal(core(q.float(), k.float(), v, mask), expected)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -48,6 +48,45 @@ def test_even_rows_need_no_mask_of_their_own():
     assert cache.positions(1).tolist() == [[2], [2]]
 
 
+def test_the_tokens_before_the_next_ones_come_back_with_them_and_where_there_is_none_a_0():
+    cache = make_cache()
+    assert cache.with_past(torch.tensor([[5, 6, 7], [8, 9, 10]]), 2).tolist() == [[0, 0, 5, 6, 7], [0, 0, 8, 9, 10]]
+    cache.advance(3)
+    assert cache.with_past(torch.tensor([[1], [2]]), 2).tolist() == [[6, 7, 1], [9, 10, 2]]
+    cache.advance(1)
+    assert cache.with_past(torch.tensor([[3, 4], [3, 4]]), 2).tolist() == [[7, 1, 3, 4], [10, 2, 3, 4]]
+
+
+def test_rows_of_unequal_lengths_have_each_their_own_past():
+    cache = make_cache(3)
+    cache.with_past(torch.tensor([[5, 6, 7], [8, 9, 99], [1, 99, 99]]), 2)  # 99 pads the shorter rows
+    cache.advance(3)
+    cache.set_lengths([3, 2, 1])
+    new = torch.tensor([[11], [12], [13]])
+    assert cache.with_past(new, 2).tolist() == [[6, 7, 11], [8, 9, 12], [0, 1, 13]]
+    cache.advance(1)
+    assert cache.with_past(new, 2).tolist() == [[7, 11, 11], [9, 12, 12], [1, 13, 13]]
+
+
+def test_going_back_forgets_the_tokens_beyond():
+    cache = make_cache()
+    cache.with_past(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]]), 2)
+    cache.advance(4)
+    cache.set_lengths([2, 2])
+    assert cache.with_past(torch.tensor([[9], [9]]), 2).tolist() == [[5, 6, 9], [1, 2, 9]]
+
+
+@pytest.mark.parametrize("lengths", [[2, 2], [2, 1]])
+def test_a_cache_of_bfloat16_takes_keys_of_float32(lengths: list[int]):
+    # rotary positions and norms of heads give float32 where products are in bfloat16
+    like = torch.zeros(0, dtype=torch.bfloat16)
+    cache = KVCache(num_layers=1, batch_size=2, num_heads=1, max_length=6, head_width=1, like=like)
+    cache.set_lengths(lengths)
+    keys, values = cache.layers[0].write(tokens([1.5], [2.5]), tokens([3.5], [4.5]).bfloat16())
+    assert keys.dtype == values.dtype == torch.bfloat16
+    assert [keys[row, 0, length, 0].item() for row, length in enumerate(lengths)] == [1.5, 2.5]
+
+
 def test_storage_is_allocated_once_and_what_comes_back_are_views_of_it():
     cache = make_cache()
     layer = cache.layers[0]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clearformer.blocks.masks import causal_mask, draw, join_masks, padding_mask, position_mask
+from clearformer.blocks.masks import causal_mask, draw, join_masks, padding_mask, position_mask, window_mask
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,30 @@ def test_a_query_at_position_p_sees_the_keys_0_to_p():
 
 def test_position_and_causal_masks_agree_where_the_rows_stand_at_the_end():
     assert torch.equal(position_mask(torch.tensor([[3, 4, 5]]), 6), causal_mask(3, 6))
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (1, "#...\n.#..\n..#.\n...#"),
+        (2, "##..\n###.\n.###\n..##"),
+        (3, "###.\n####\n####\n.###"),
+        (4, "####\n####\n####\n####"),
+    ],
+)
+def test_a_window_holds_the_keys_that_are_fewer_than_its_width_away(width: int, expected: str):
+    assert draw(window_mask(torch.arange(4), 4, width)) == expected
+
+
+def test_a_causal_window_of_two_is_a_token_and_the_one_before_it():
+    assert draw(window_mask(torch.arange(4), 4, 2) & causal_mask(4, 4)) == "#...\n##..\n.##.\n..##"
+
+
+def test_a_window_moves_with_each_rows_own_place():
+    mask = window_mask(torch.tensor([[3, 4], [1, 2]]), 5, 2)
+    assert mask.shape == (2, 1, 2, 5)
+    assert draw(mask[:1]) == "..###\n...##"
+    assert draw(mask[1:]) == "###..\n.###."
 
 
 def test_joined_masks_allow_what_all_of_them_allow_and_none_allows_everything():

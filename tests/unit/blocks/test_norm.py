@@ -75,6 +75,12 @@ def test_only_rms_norm_keeps_what_all_elements_share():
     assert (RMSNorm(8)(x + 5.0) - RMSNorm(8)(x)).abs().max() > 0.1
 
 
+def test_rms_norm_takes_bfloat16_and_answers_in_the_precision_of_its_weights():
+    # the kernel warns where they differ, and a warning fails a test
+    x = torch.randn(2, 3, 8).bfloat16()
+    assert torch.equal(RMSNorm(8)(x), RMSNorm(8)(x.float()))
+
+
 def test_without_bias_there_is_no_parameter_for_it():
     assert [name for name, _ in LayerNorm(8, bias=False).named_parameters()] == ["weight"]
     assert [name for name, _ in RMSNorm(8).named_parameters()] == ["weight"]

@@ -38,3 +38,23 @@ def pairs_run(pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     arguments = ["train", "dates", "--data", str(pairs_file), "--out", str(folder)]
     assert main([*arguments, "--model.context", "16", *SMALL, *SHORT]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def masked_run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "masked"
+    arguments = ["train", "bert", "--data", str(text_file), "--out", str(folder), "--tokenizer", "word"]
+    assert main([*arguments, "--model.context", "16", *SMALL, *SHORT]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("data") / "labelled.tsv"
+    words = {"praise": ("good", "nice"), "blame": ("poor", "sad")}
+    lines = [f"a {word} film number {n}\t{label}\n" for n in range(75) for label in words for word in words[label]]
+    data.write_text("".join(lines), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("runs") / "labelled"
+    arguments = ["train", "polarity", "--data", str(data), "--out", str(folder)]
+    assert main([*arguments, "--model.context", "12", *SMALL, *SHORT]) == 0
+    return folder

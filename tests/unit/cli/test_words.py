@@ -24,9 +24,18 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, data), "
+        (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, fill, "
+                    "classify, data), "
                     "found 'trian'; did you mean 'train'"),
-        (["train"], "a recipe was expected (dates, reverse, copy, pydocs, tinyshakespeare, multi30k), found none"),
+        (["train"], "a recipe (dates, reverse, copy, pydocs, "),
+        (["train"], ", ag_news) or --data FILE was expected, found neither; name one behind `train`"),
+        (["train", "--train.steps", "3"], " or --data FILE was expected, found neither"),
+        (["train", "--data", "--train.steps", "3"], " or --data FILE was expected, found neither"),
+        (["train", "."], ", ag_news) or a .toml or .json file was expected, found '.'; did you mean '--data .'"),
+        (["train", "--data", "nowhere.tsv"], "a file was expected at nowhere.tsv, but there is none"),
+        (["train", "--data=nowhere.txt"], "a file was expected at nowhere.txt, but there is none"),
+        (["train", "--data", "nowhere.de", "nowhere.en"], "a file was expected at nowhere.de, but there is none"),
+        (["train", "--data", "."], "a file was expected at ., found a folder; name a file in it"),
         (["train", "dats"], "found 'dats'; did you mean 'dates'"),
         (["train", "nowhere.toml"], "a configuration in JSON or TOML was expected in nowhere.toml, but"),
         (["train", "dates", "--train.stpes", "3"], "--train.stpes, 3 (did you mean --train.steps?); "

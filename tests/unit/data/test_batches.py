@@ -160,3 +160,11 @@ def test_a_limit_spreads_whole_batches_over_the_lengths():
     assert lengths == sorted(lengths)
     assert lengths[0] < 25 < lengths[-1]
     assert len(list(buckets.in_order(1))) == 1
+
+
+def test_pairs_are_sorted_by_their_longer_side_then_by_source_then_by_target():
+    lengths = [(1, 1), (4, 1), (1, 3), (2, 3), (3, 1), (3, 2), (3, 3), (1, 4)]  # worked by hand
+    ordered = [(1, 1), (1, 3), (2, 3), (3, 1), (3, 2), (3, 3), (1, 4), (4, 1)]
+    buckets = PairBuckets([([5] * source, [6] * target) for source, target in lengths], 1, seed=1)
+    batches = list(buckets.in_order())  # one pair each, with an end or a begin of its own
+    assert [(batch.source.shape[1] - 1, batch.target.shape[1] - 1) for batch in batches] == ordered

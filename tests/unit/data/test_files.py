@@ -205,3 +205,10 @@ def test_fewer_sources_than_splits_are_refused(pairs: list[Pair]):
     words = rf"same must have at least 3 distinct sources.*found {len(set(dict(pairs)))} in {len(pairs):,} pairs"
     with pytest.raises(DataError, match=words):
         split_pairs("same", pairs)
+
+
+def test_a_line_of_a_million_characters_is_a_line(tmp_path: Path):
+    long = "lorem ipsum " * 84_000
+    path = write(tmp_path / "long", f"{long}\nshort\n".encode())
+    assert read_parallel(path, path) == [(long, long), ("short", "short")]
+    assert read_tsv(write(tmp_path / "long.tsv", f"{long}\tshort\n".encode())) == [(long, "short")]

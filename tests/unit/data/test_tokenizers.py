@@ -9,7 +9,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer, train_tokenizer
+from clearformer.data.tokenizers import BOS, EOS, MASK, PAD, UNK, Tokenizer, train_tokenizer
 from clearformer.errors import DataError
 
 Kind = Literal["character", "bpe", "word"]
@@ -190,3 +190,48 @@ def test_what_the_vocabulary_lacks_is_named_piece_by_piece():
     assert words.unknown("a rose is a daisy, is it") == [" daisy", ",", " it"]
     assert train_tokenizer("character", ["a rose"], 20).unknown("a röse☃") == ["ö", "☃"]
     assert train_tokenizer("bpe", ["a rose"], 300).unknown("a röse☃") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_is_the_fifth_special_token_and_changes_no_other(kind: Kind, tmp_path: Path):
+    masked = train_tokenizer(kind, [TEXT], 301, mask=True)
+    masked.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert (masked.has_mask, loaded.has_mask, TOKENIZERS[kind].has_mask) == (True, True, False)
+    assert [loaded.label(index) for index in range(5)] == ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
+    # all others are one further on
+    assert loaded.vocab_size == TOKENIZERS[kind].vocab_size + 1
+    assert loaded.encode(TEXT) == [index + 1 if index > UNK else index for index in TOKENIZERS[kind].encode(TEXT)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_shows_and_is_never_typed(kind: Kind):
+    tokenizer = train_tokenizer(kind, ["a cat <mask>"], 300, mask=True)
+    assert tokenizer.decode([*tokenizer.encode("a"), MASK, *tokenizer.encode(" cat")]) == "a<mask> cat"
+    assert MASK not in tokenizer.encode("a <mask>")
+    assert tokenizer.decode(tokenizer.encode("a <mask>")) == "a <mask>"
+
+
+@pytest.mark.parametrize(("kind", "least"), [("character", 6), ("word", 6), ("bpe", 261)])
+def test_a_mask_needs_room_of_its_own(kind: Kind, least: int):
+    assert train_tokenizer(kind, [TEXT], least, mask=True).vocab_size == least
+    with pytest.raises(
+        DataError, match=rf"a {kind} vocabulary of at least {least} tokens was expected, found {least - 1}"
+    ):
+        train_tokenizer(kind, [TEXT], least - 1, mask=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"), [("bpe", "ab" * 500_000), ("word", "ab" * 500_000), ("bpe", "lorem ipsum " * 84_000)]
+)
+def test_a_line_of_a_million_characters_comes_back(kind: Kind, line: str):
+    # learned at one stroke, the first would take byte-pair encoding half an hour
+    tokenizer = train_tokenizer(kind, [line], 300)
+    assert tokenizer.decode(tokenizer.encode_lines(line)) == line
+
+
+def test_a_line_of_thousands_of_characters_is_learned_whole():
+    # a word cut in two would count as two others
+    line = " the cat sat"
+    one, many = train_tokenizer("bpe", [line * 800], 270), train_tokenizer("bpe", [line] * 800, 270)
+    assert one.backend.to_str() == many.backend.to_str()

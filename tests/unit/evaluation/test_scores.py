@@ -40,3 +40,11 @@ def test_bleu_is_of_the_corpus_as_sacrebleu_has_it():
     assert score == sacrebleu.corpus_bleu(outputs, [references]).score
     assert 0 < score < 100
     assert {"case:mixed", "tok:13a", "nrefs:1"} <= set(signature.split("|"))
+
+
+def test_lowercase_bleu_is_that_of_the_lowercased_texts():
+    outputs, references = ["The Cat sat on the MAT", "A dog barked at the old man"], ["the cat sat on the mat", "A DOG"]
+    score, signature = bleu(outputs, references, lowercase=True)
+    assert score == bleu([text.lower() for text in outputs], [text.lower() for text in references])[0]
+    assert score > bleu(outputs, references)[0]
+    assert {"case:lc", "tok:13a"} <= set(signature.split("|"))

@@ -6,33 +6,37 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from clearformer.config import GPTConfig, TransformerConfig
+from clearformer.blocks.decoder import DecoderLayer
+from clearformer.blocks.encoder import EncoderLayer
+from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
 from clearformer.models.build import build, load_weights
-from clearformer.models.initial import initial_weights
+from clearformer.models.initial import WRITES, initial_weights
 
 SIZES = {"vocab_size": 500, "context": 32, "d_model": 64, "num_heads": 4, "num_layers": 2, "d_ff": 128}
-VARIANTS = [
-    {"norm": norm, "norm_order": order, "positions": positions, "tie_embeddings": tied}
-    for norm, order, positions, tied in (
-        ("layer", "pre", "learned", True),
-        ("layer", "post", "sinusoidal", True),
-        ("rms", "pre", "sinusoidal", False),
-        ("rms", "post", "learned", False),
-    )
-]
+
+
+CONFIGS = {config.kind: config for config in (GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig)}
 
 
 def logits(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    if isinstance(model.config, GPTConfig):
+    """Where there are segments, the second begins in the middle."""
+    if model.config.kind == "gpt":
         return model(tokens)
     real = torch.ones_like(tokens, dtype=torch.bool)
-    return model(tokens.flip(1), tokens, real, real)
+    if model.config.kind == "transformer":
+        return model(tokens.flip(1), tokens, real, real)
+    return model(tokens, real, (torch.arange(tokens.shape[1]) >= tokens.shape[1] // 2).long().expand_as(tokens))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+def learn_a_step(model: torch.nn.Module, tokens: torch.Tensor) -> None:
+    model.zero_grad()
+    cross_entropy(logits(model, tokens).flatten(0, 1), tokens.flatten()).backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
 @pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
 def test_the_initial_loss_is_that_of_a_model_that_knows_nothing(family, variant):
-    model = build(family(**SIZES, **variant), 1).eval()
+    model = build(family(**SIZES | variant), 1).eval()
     tokens, targets = torch.randint(500, (2, 16, 32))
     loss = cross_entropy(logits(model, tokens).flatten(0, 1), targets.flatten()).item()
     # logits of variance s² add s²/2 to ln V: s² is D · 0.02² = 0.03 in a GPT, and 1 where rows have variance 1/D
@@ -40,20 +44,59 @@ def test_the_initial_loss_is_that_of_a_model_that_knows_nothing(family, variant)
     assert loss == pytest.approx(math.log(500) + variance / 2, abs=0.2)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
-def test_every_parameter_receives_a_gradient(family, variant):
+@pytest.mark.parametrize("kind", ["gpt", "transformer", "bert", "classifier", "classifier-gpt"])
+def test_every_parameter_receives_a_gradient(kind: str, variant):
     # GELU, since a ReLU may be silent on all of a few tokens; no dropout, since it may silence anything
-    model = build(family(**SIZES, **variant, activation="gelu", dropout=0.0), 1)
+    own = {"classifier": {"pooling": "mean", "segments": 2}, "classifier-gpt": {"body": "gpt", "pooling": "mean"}}
+    choices = SIZES | {"activation": "gelu", "dropout": 0.0} | variant | own.get(kind, {})
+    model = build(CONFIGS[kind.removesuffix("-gpt")](**choices), 1)
     tokens, targets = torch.randint(500, (2, 4, 32))
-    cross_entropy(logits(model, tokens).flatten(0, 1), targets.flatten()).backward()
+    out = logits(model, tokens)
+    wanted = targets if out.dim() == 3 else targets[:, 0] % 2  # a token for each place, or a class for each text
+    cross_entropy(out.flatten(0, -2), wanted.flatten()).backward()
     for name, parameter in model.named_parameters():
         # all rows: of a vocabulary, those in use; of a fused projection, those of every head (but a bias of keys has
         # none: it adds the same to all scores of a query)
         used = parameter.grad.flatten(1).abs().amax(1) > 0 if parameter.dim() == 2 else parameter.grad.abs() > 0
-        if name == "embedding.weight" and not variant["tie_embeddings"]:
+        if name.endswith("embedding.weight") and (kind.startswith("classifier") or not model.config.tie_embeddings):
             used = used[tokens.unique()]
-        assert used.any() if name.endswith("bias") else used.all(), name
+        silent = choices["activation"] == "squared_relu" and name.endswith("linear1.weight")
+        assert used.any() if silent or name.endswith("bias") else used.all(), name
+
+
+@pytest.mark.parametrize("kind", ["gpt", "transformer", "bert"])
+def test_with_zero_outputs_every_layer_is_nothing_at_first_and_so_are_untied_logits(kind: str, variant):
+    choices = SIZES | variant | {"norm_order": "pre", "zero_outputs": True, "tie_embeddings": False, "dropout": 0.0}
+    model = build(CONFIGS[kind](**choices), 1)
+    before_and_after: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for module in model.modules():
+        if isinstance(module, EncoderLayer | DecoderLayer):
+            module.register_forward_hook(lambda _, inputs, out: before_and_after.append((inputs[0], out)))
+    tokens = torch.randint(500, (2, 8))
+    assert logits(model, tokens).abs().max() == 0.0
+    assert len(before_and_after) == (4 if kind == "transformer" else 2)
+    for before, after in before_and_after:
+        assert torch.equal(before, after)
+        assert before.abs().min() < before.abs().max()
+    learn_a_step(model, tokens)
+    assert logits(model, tokens).abs().max() > 0.0
+
+
+@pytest.mark.parametrize("body", ["bert", "gpt"])
+def test_with_zero_outputs_a_classifier_begins_with_no_opinion(body: str):
+    model = build(ClassifierConfig(**SIZES, zero_outputs=True, body=body, pooling="mean"), 1)
+    assert logits(model, torch.randint(500, (3, 8))).abs().max() == 0.0
+
+
+def test_with_zero_outputs_the_logits_learn_first_then_what_writes_into_the_stream_then_the_rest():
+    model = build(GPTConfig(**SIZES, zero_outputs=True, tie_embeddings=False, bias=False, dropout=0.0), 1)
+    learning = []
+    for _ in range(3):
+        learn_a_step(model, torch.randint(500, (4, 32)))
+        learning.append({name for name, parameter in model.named_parameters() if parameter.grad.any()})
+    assert learning[0] == {"output_projection.weight"}
+    assert all(name.endswith(WRITES) or "layers" not in name for name in learning[1])
+    assert learning[2] == {name for name, _ in model.named_parameters()}
 
 
 @pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])

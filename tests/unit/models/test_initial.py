@@ -1,5 +1,6 @@
 """Initial weights are a function of (configuration, seed); names and shapes are those of the torch model."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clearformer.config import GPTConfig, TransformerConfig
+from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
 from clearformer.models.build import FAMILIES, build
 from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
 
@@ -18,7 +19,7 @@ CHOICES = list(
 )
 
 
-def count(config: GPTConfig | TransformerConfig) -> int:
+def count(config: AnyModelConfig) -> int:
     """Parameters of the torch model, made without memory; a tied matrix counts once."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in FAMILIES[type(config)](config).parameters())
@@ -35,6 +36,44 @@ def test_names_and_shapes_are_those_of_the_model(family, norm, norm_order, posit
     assert ("output_projection.weight" in found) != tie_embeddings
     assert ("positions.weight" in found) == (positions == "learned")
     assert any(name.endswith("bias") for name in found) == bias
+
+
+@pytest.mark.parametrize(
+    ("family", "own"),
+    [
+        (GPTConfig, {}),
+        (TransformerConfig, {}),
+        *((BERTConfig, {"segments": segments}) for segments in (0, 1, 3)),
+        *((ClassifierConfig, {"pooling": pooling, "segments": 2}) for pooling in ("first", "last", "mean")),
+        *((ClassifierConfig, {"body": "gpt", "pooling": pooling, "num_classes": 3}) for pooling in ("last", "mean")),
+    ],
+)
+def test_names_and_shapes_of_every_variant_are_those_of_the_model(variant, family, own):
+    for change in ({}, {"norm_order": "pre"}, {"norm_order": "post"}, {"norm": "rms"}):
+        config = family(**SMALL | variant | own | change)
+        model = FAMILIES[family](config)
+        assert parameter_shapes(config) == {name: tuple(value.shape) for name, value in model.named_parameters()}
+
+
+def test_bert_base_has_110_million_parameters_worked_by_hand():
+    # Devlin et al. 2018, section 3: L = 12, H = 768, A = 12; 30,522 WordPieces, 512 places, 2 segments
+    norm = 2 * 768
+    embeddings = (30_522 + 512 + 2) * 768 + norm
+    attention = 4 * (768 * 768 + 768)
+    feed_forward = 768 * 3072 + 3072 + 3072 * 768 + 768
+    head = 768 * 768 + 768 + norm + 30_522  # the matrix of the output is that of the embeddings
+    expected = embeddings + 12 * (attention + feed_forward + 2 * norm) + head
+    assert expected == 109_514_298
+    assert count_parameters(BERTConfig()) == count(BERTConfig()) == expected
+
+
+def test_a_llama_style_layer_counts_what_is_worked_by_hand():
+    config = GPTConfig(
+        **WIDE, num_kv_heads=1, positions="rotary", activation="swiglu", norm="rms", bias=False, tie_embeddings=False
+    )
+    attention = 64 * 64 + 2 * 64 * 32 + 64 * 64  # two heads of 32 for queries, one for keys and one for values
+    feed_forward = 3 * 64 * 128
+    assert count_parameters(config) == 2 * 200 * 64 + 2 * (attention + feed_forward + 2 * 64) + 64
 
 
 def test_the_papers_base_model_has_63_million_parameters_worked_by_hand():
@@ -93,6 +132,45 @@ def test_standard_deviations_of_gpt_are_those_of_gpt2(seed: int):
         expected = 0.02 / math.sqrt(2 * 2) if "output_projection" in name or "linear2" in name else 0.02
         # the deviation of n normal draws is known to 1 / sqrt(2n); five times that
         assert value.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * value.size)), name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BERTConfig(**WIDE, segments=200, tie_embeddings=False),
+        ClassifierConfig(**WIDE, segments=200, num_classes=50),
+        ClassifierConfig(**WIDE, body="gpt", pooling="last", num_classes=50),
+    ],
+)
+def test_standard_deviations_of_bert_are_those_of_bert_and_a_classifiers_those_of_its_body(config):
+    for name, value in initial_weights(config, 1).items():
+        if value.ndim == 1:
+            assert (value == (0.0 if name.endswith("bias") else 1.0)).all(), name
+            continue
+        writes = ".output_projection." in name or "linear2" in name
+        expected = 0.02 / math.sqrt(2 * 2) if writes and getattr(config, "body", "") == "gpt" else 0.02
+        assert value.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * value.size)), name
+
+
+@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig])
+def test_rows_of_ngrams_begin_as_zero(family):
+    weights = initial_weights(family(**SMALL, ngram_buckets=13), 1)
+    found = [value for name, value in weights.items() if "ngrams" in name]
+    assert len(found) == 2
+    assert not any(value.any() for value in found)
+
+
+@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig])
+def test_zero_outputs_zeroes_what_writes_and_untied_logits_and_changes_nothing_else(family):
+    config = family(**SMALL, tie_embeddings=False)
+    plain, zeroed = (initial_weights(dataclasses.replace(config, zero_outputs=zero), 1) for zero in (False, True))
+    ends = ("attention.output_projection.weight", "feed_forward.linear2.weight", "class_projection.weight")
+    for name, value in zeroed.items():
+        if name.endswith(ends) or name == "output_projection.weight":
+            assert not value.any(), name
+            assert plain[name].any(), name
+        else:
+            assert np.array_equal(value, plain[name]), name
 
 
 def test_embeddings_that_are_scaled_have_variance_one_over_the_width():

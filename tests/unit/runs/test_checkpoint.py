@@ -18,6 +18,7 @@ from clearformer.errors import CheckpointError
 from clearformer.runs.checkpoint import (
     Checkpoint,
     checkpoint_folders,
+    load_average,
     load_checkpoint,
     load_newest,
     save_checkpoint,
@@ -78,6 +79,88 @@ def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path):
     for step in (1, 2, 3, 4):
         save(tmp_path, step, keep=2)
     assert names(tmp_path) == ["step-000003", "step-000004"]
+
+
+def test_one_written_between_the_regular_steps_goes_first_and_pushes_none_out(tmp_path: Path):
+    for step, left in (
+        (3, [3]),
+        (6, [3, 6]),
+        (7, [6, 7]),  # a run that is stopped here, and once more at 8, ends with the two it would have anyway
+        (8, [6, 8]),
+        (9, [6, 9]),
+        (10, [9, 10]),  # the last step
+    ):
+        save_checkpoint(tmp_path, Checkpoint(step, tensors(step)), keep=2, every=3)
+        assert names(tmp_path) == [f"step-{number:06d}" for number in left]
+
+
+def test_the_average_of_three_worked_by_hand(tmp_path: Path):
+    for step, b in ((1, 64.0), (2, 1.0), (3, 2.0), (4, 6.0)):
+        held = {"model": {"w": np.full((2, 3), -b, np.float32), "b": np.array([b, 0.0, 0.5], np.float32)}}
+        save_checkpoint(tmp_path, Checkpoint(step, held), keep=9)
+    average = load_average(tmp_path, {"model": SHAPES["model"]}, 3, pytest.fail)
+    assert average is not None
+    assert average.step == 4
+    assert average.tensors["model"]["w"].tolist() == [[-3.0] * 3] * 2
+    assert average.tensors["model"]["b"].tolist() == [3.0, 0.0, 0.5]
+    assert {tensor.dtype for tensor in average.tensors["model"].values()} == {np.dtype(np.float32)}
+
+
+def test_the_average_is_summed_in_float64(tmp_path: Path):
+    for step, b in ((1, 2.0**26), (2, 1.0), (3, 1.0), (4, -(2.0**26))):
+        # near 2²⁶ float32 has only multiples of 4: a sum in it loses both ones
+        held = {"model": {"w": np.zeros((2, 3), np.float32), "b": np.full(3, b, np.float32)}}
+        save_checkpoint(tmp_path, Checkpoint(step, held), keep=9)
+    average = load_average(tmp_path, {"model": SHAPES["model"]}, 4, pytest.fail)
+    assert average is not None
+    assert average.tensors["model"]["b"].tolist() == [0.5] * 3
+
+
+def test_the_average_of_one_is_the_newest_to_the_bit(tmp_path: Path):
+    for step in (10, 20):
+        save(tmp_path, step)
+    assert_is(load_average(tmp_path, SHAPES, 1, pytest.fail), 20)
+    assert load_average(tmp_path / "none", SHAPES, 1, pytest.fail) is None
+
+
+@pytest.mark.parametrize("damaged", [10, 20, 30])
+def test_the_average_passes_over_a_damaged_one_and_takes_the_next(tmp_path: Path, damaged: int):
+    whole = [step for step in (5, 10, 20, 30) if step != damaged]
+    for step in (5, 10, 20, 30):
+        save(tmp_path, step)
+    flip(tmp_path / f"step-{damaged:06d}", -1)
+    said: list[str] = []
+    average = load_average(tmp_path, SHAPES, 3, said.append)
+    assert average is not None
+    assert average.step == max(whole)
+    for name in SHAPES["model"]:
+        expected = sum(tensors(step)["model"][name].astype(np.float64) for step in whole) / 3
+        np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
+    assert len(said) == 1
+    assert said[0].startswith(f"step-{damaged:06d} is passed over for an older checkpoint: ")
+
+
+def test_an_average_of_fewer_than_were_asked_for_says_so(tmp_path: Path):
+    for step in (5, 10, 20):
+        save(tmp_path, step)
+    flip(tmp_path / "step-000005", -1)
+    said: list[str] = []
+    average = load_average(tmp_path, SHAPES, 5, said.append)
+    assert said[0].startswith("step-000005 is passed over")
+    assert said[1:] == ["the mean of 5 checkpoints was expected, found 2; the model is the mean of those"]
+    assert average is not None
+    for name in SHAPES["model"]:
+        expected = (tensors(10)["model"][name].astype(np.float64) + tensors(20)["model"][name]) / 2
+        np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
+
+
+def test_where_all_are_damaged_there_is_no_average(tmp_path: Path):
+    for step in (10, 20):
+        (save(tmp_path, step) / "state.json").write_text("{")
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was"):
+        load_average(tmp_path, SHAPES, 2, said.append)
+    assert [sentence.split()[0] for sentence in said] == ["step-000020", "step-000010"]
 
 
 def test_a_damaged_later_one_never_costs_a_good_earlier_one(tmp_path: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import clearformer
 from clearformer.errors import CheckpointError, RunError
@@ -173,6 +174,43 @@ def test_the_loaded_model_is_the_trained_one_and_the_untrained_one_the_initial(
     for name, weight in untrained.named_parameters():
         assert np.array_equal(weight.detach().numpy(), initial[name])
         assert not torch.equal(weight, model.get_parameter(name)), name
+
+
+def test_the_loaded_model_is_the_mean_of_as_many_checkpoints_as_were_asked_for(make_run: Make, resume: Resume):
+    run = make_run("gpt", checkpoint_every=2, keep_checkpoints=4, average_checkpoints=3)
+    resume(run.folder)
+    model, step = load_model(run)
+    assert step == 8
+    saved = [load_file(run.checkpoints / f"step-{number:06d}" / "model.safetensors") for number in (4, 6, 8)]
+    for name, weight in model.named_parameters():
+        expected = sum(tensors[name].astype(np.float64) for tensors in saved) / 3
+        np.testing.assert_array_equal(weight.numpy(force=True), expected.astype(np.float32))
+
+
+def test_where_a_run_was_stopped_does_not_change_the_mean(make_run: Make, resume: Resume, outcome: Outcome):
+    settings = {"checkpoint_every": 2, "keep_checkpoints": 3, "average_checkpoints": 3}
+    whole, parts = (make_run("gpt", name, **settings) for name in ("whole", "parts"))
+    resume(whole.folder)
+    for stop in (5, 7):
+        resume(parts.folder, stop)
+    resume(parts.folder)
+    assert outcome(parts.folder) == outcome(whole.folder)  # training goes on from the newest, and not from the mean
+    (expected, _), (found, _) = load_model(whole), load_model(parts)
+    for name, weight in expected.named_parameters():
+        assert torch.equal(weight, found.get_parameter(name)), name
+
+
+def test_a_run_with_muon_that_was_closed_and_resumed_ends_as_one_in_one_go(
+    make_run: Make, resume: Resume, outcome: Outcome
+):
+    whole, parts = (make_run("transformer", name, optimizer="muon") for name in ("whole", "parts"))
+    resume(whole.folder)
+    names = load_file(whole.checkpoints / "step-000008" / "optimizer.safetensors")
+    assert {name.rpartition(".")[2] for name in names} == {"momentum_buffer", "exp_avg", "exp_avg_sq", "step"}
+    for stop in (1, 4):
+        resume(parts.folder, stop)
+    resume(parts.folder)
+    assert outcome(parts.folder) == outcome(whole.folder)
 
 
 def test_a_run_without_a_checkpoint_cannot_be_used_yet(make_run: Make):

@@ -1,4 +1,7 @@
-"""What CUDA does in bfloat16 is tried on the CPU, which has it too: types meet, and training and decoding work."""
+"""What CUDA does in bfloat16 is tried on the CPU, which has it too: types meet, and training and decoding work.
+
+And the precision that a configuration asks for is the one that products are done in.
+"""
 
 from collections.abc import Callable
 
@@ -18,12 +21,13 @@ from clearformer.training.loop import train
 from clearformer.training.optimizer import make_optimizer
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (device, decoding):
         monkeypatch.setattr(module, "compute_dtype", lambda *_: torch.bfloat16)
 
 
+@pytest.mark.usefixtures("_in_bfloat16")
 def test_training_in_bfloat16_keeps_weights_in_float32_and_learns(tiny: Callable[..., nn.Module]):
     model = tiny("transformer")
     batches = PairBuckets([([4, 5], [5, 4]), ([6, 7], [7, 6])], batch_tokens=100, seed=1)
@@ -33,6 +37,7 @@ def test_training_in_bfloat16_keeps_weights_in_float32_and_learns(tiny: Callable
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.usefixtures("_in_bfloat16")
 def test_decoding_in_bfloat16_takes_a_cache_of_bfloat16(tiny: Callable[..., nn.Module]):
     gpt = tiny("gpt")
     seen: set[torch.dtype] = set()
@@ -45,8 +50,38 @@ def test_decoding_in_bfloat16_takes_a_cache_of_bfloat16(tiny: Callable[..., nn.M
     assert len(translate(tiny("transformer"), [[4, 5], [6]])) == 2
 
 
+@pytest.mark.usefixtures("_in_bfloat16")
 def test_recording_works_in_bfloat16(tiny: Callable[..., nn.Module]):
     gpt = tiny("gpt")
     with record(gpt) as trace, device.autocast(torch.device("cpu")):
         gpt(torch.tensor([[1, 2, 3]]))
     assert all(weights.isfinite().all() for weights in trace.attention.values())
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_training_is_done_in_the_precision_asked_for_and_weights_stay_float32(
+    tiny: Callable[..., nn.Module], precision: str, dtype: torch.dtype
+):
+    model = tiny("transformer")
+    seen: set[torch.dtype] = set()
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    batches = PairBuckets([([4, 5], [5, 4]), ([6, 7], [7, 6])], batch_tokens=100, seed=1)
+    schedule = CosineSchedule(peak=1e-2, warmup_steps=0)
+    config = TrainConfig(steps=30, schedule=schedule, precision=precision)  # type: ignore[arg-type]
+    losses = [step.loss for step in train(model, make_optimizer(model, config), batches, config)]
+    assert seen == {dtype}
+    assert losses[-1] < losses[0]
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert {weight.grad.dtype for weight in model.parameters() if weight.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["cpu", "mps", "cuda"])
+def test_a_precision_asked_for_is_taken_on_every_device(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert device.compute_dtype(torch.device(name), "float32") == torch.float32
+    assert device.compute_dtype(torch.device(name), "bfloat16") == torch.bfloat16

@@ -83,6 +83,8 @@ def test_a_loop_that_starts_anywhere_goes_on_as_one_that_came_there(family: str,
 def test_dropout_of_a_step_depends_on_seed_and_step_alone(family: str):
     # without an update (rate 0) and with the same batch, only the dropout's mask is left to differ
     class OneBatch:
+        batches_per_epoch = 1
+
         def batch(self, _step: int):
             return batches(family).batch(0)
 
@@ -195,6 +197,16 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(family: str, layer:
         model.get_parameter(f"{layer}.bias")[0] = value
     words = rf"^a finite loss was expected at step 3, but the output of {layer} on batch 2 is not finite; "
     stopped(model, words.replace(".", r"\."), at=3)
+
+
+def test_the_broken_layer_is_searched_for_in_the_precision_of_the_training():
+    # the largest number of float32 is finite, and rounds to infinity in bfloat16
+    model = build(MODELS["gpt"], 5)
+    layer = "decoder.layers.1.feed_forward.linear1"
+    with torch.no_grad():
+        model.get_parameter(f"{layer}.weight")[3] = torch.finfo(torch.float32).max
+        model.get_parameter("decoder.layers.1.feed_forward_residual.norm.weight").fill_(1e-6)
+    stopped(model, rf"the output of {layer} on batch 0 is not finite", replace(CONFIG, precision="bfloat16"))
 
 
 def test_the_batch_that_went_wrong_is_named_among_several():

@@ -1,11 +1,15 @@
-"""AdamW does what its paper says, to matrices and to vectors, and its memory survives."""
+"""AdamW and Muon do what their papers say, to what they should move, and their memory survives."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from clearformer.config import GPTConfig, TrainConfig, TransformerConfig
+from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TrainConfig, TransformerConfig
 from clearformer.models.build import build
 from clearformer.models.initial import parameter_shapes
 from clearformer.training.optimizer import (
@@ -17,7 +21,11 @@ from clearformer.training.optimizer import (
 )
 
 CONFIG = TrainConfig(beta1=0.5, beta2=0.75, epsilon=0.5, weight_decay=0.25)
+MUON = replace(CONFIG, optimizer="muon")
 SIZES = {"vocab_size": 11, "context": 6, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 12}
+
+# torch's iteration runs in bfloat16, which has 8 bits: elements of size 1 differ from float64's by up to 0.018
+BFLOAT16 = 0.04
 
 
 class Scale(nn.Module):
@@ -62,17 +70,106 @@ def test_matrices_decay_and_biases_and_norms_do_not(config: GPTConfig | Transfor
         torch.testing.assert_close(weight, before[name] * factor)
 
 
+def layer(rows: int, columns: int) -> nn.ModuleDict:
+    """A model of one matrix inside a layer, and one vector."""
+    linear = nn.Linear(columns, rows)
+    return nn.ModuleDict({"decoder": nn.ModuleDict({"layers": nn.ModuleList([linear])})})
+
+
+def orthogonalised(g: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Five steps of X = 3.4445 X - 4.775 (X Xᵀ) X + 2.0315 (X Xᵀ)² X from G / |G| on (Jordan et al. 2024)."""
+    if len(g) > len(g.T):
+        return orthogonalised(g.T).T
+    x = g / np.linalg.norm(g)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.775 * gram @ x + 2.0315 * gram @ gram @ x
+    return x
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 24), (24, 8), (16, 16)])
+def test_two_steps_of_muon_are_those_of_its_formula(rows: int, columns: int):
+    model = layer(rows, columns)
+    name = "decoder.layers.0.weight"
+    optimizer, rng = make_optimizer(model, MUON), np.random.default_rng(1)
+    before = model.get_parameter(name).detach().double().numpy().copy()
+    m = np.zeros((rows, columns))
+    for rate in (0.1, 0.2):
+        g = rng.normal(size=(rows, columns))
+        m = 0.95 * m + 0.05 * g
+        size = 0.2 * math.sqrt(max(rows, columns))
+        expected = before - rate * (size * orthogonalised(0.95 * m + 0.05 * g) + 0.25 * before)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        model.get_parameter(name).grad = torch.from_numpy(g).float()
+        optimizer.step()
+        after = model.get_parameter(name).detach().double().numpy().copy()
+        np.testing.assert_allclose(after, expected, rtol=0.0, atol=rate * size * BFLOAT16)
+        before = after
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 24), (24, 8), (12, 30)])
+def test_muon_moves_a_matrix_by_about_as_much_in_every_direction(rows: int, columns: int):
+    model = layer(rows, columns)
+    weight = model.get_parameter("decoder.layers.0.weight")
+    before = weight.detach().clone()
+    optimizer = make_optimizer(model, replace(MUON, weight_decay=0.0))
+    # singular values from 1 to 30
+    u, _, v = np.linalg.svd(np.random.default_rng(1).normal(size=(rows, columns)), full_matrices=False)
+    weight.grad = torch.from_numpy(u * np.geomspace(1.0, 30.0, min(rows, columns)) @ v).float()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.5
+    optimizer.step()
+    moved = np.linalg.svd((before - weight.detach()).double().numpy(), compute_uv=False)
+    size = 0.5 * 0.2 * math.sqrt(max(rows, columns))
+    # the iteration's polynomial, applied five times to numbers from 0.01 to 1, gives numbers from 0.682 to 1.134
+    assert moved.min() / size > 0.682 - BFLOAT16
+    assert moved.max() / size < 1.134 + BFLOAT16
+
+
+@pytest.mark.parametrize(
+    ("config", "prefix"),
+    [
+        (GPTConfig(**SIZES, qk_norm=True), ""),
+        (TransformerConfig(**SIZES, tie_embeddings=False), ""),
+        (BERTConfig(**SIZES), ""),
+        (ClassifierConfig(**SIZES), "body."),
+    ],
+)
+def test_muon_takes_the_matrices_inside_the_layers_and_nothing_else(config, prefix: str):
+    model = build(config, 1)
+    attention = ("attention.qkv_projection", "attention.output_projection")
+    cross = ("cross_attention.query_projection", "cross_attention.kv_projection", "cross_attention.output_projection")
+    feed_forward = ("feed_forward.linear1", "feed_forward.linear2")
+    stacks = {
+        "gpt": {"decoder": attention + feed_forward},
+        "transformer": {"encoder": attention + feed_forward, "decoder": attention + cross + feed_forward},
+        "bert": {"encoder": attention + feed_forward},
+        "classifier": {"encoder": attention + feed_forward},
+    }[config.kind]
+    expected = {f"{prefix}{stack}.layers.0.{name}.weight" for stack, names in stacks.items() for name in names}
+    optimizer = make_optimizer(model, MUON)
+    of = {name: type(optimizer.part_of(weight)) for name, weight in model.named_parameters()}
+    assert {name for name, part in of.items() if part is torch.optim.Muon} == expected
+    assert {part for name, part in of.items() if name not in expected} == {torch.optim.AdamW}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(of)
+    assert {type(part) for part in make_optimizer(model, CONFIG).parts} == {torch.optim.AdamW}
+
+
+@pytest.mark.parametrize("train", [CONFIG, MUON], ids=["adamw", "muon"])
 @pytest.mark.parametrize("config", [GPTConfig(**SIZES), TransformerConfig(**SIZES)])
-def test_the_memory_has_the_names_and_shapes_announced_and_comes_back(config: GPTConfig | TransformerConfig):
+def test_the_memory_has_the_names_and_shapes_announced_and_comes_back(
+    config: GPTConfig | TransformerConfig, train: TrainConfig
+):
     model, twin = build(config, 1), build(config, 1)
-    optimizer, other = make_optimizer(model, CONFIG), make_optimizer(twin, CONFIG)
+    optimizer, other = make_optimizer(model, train), make_optimizer(twin, train)
     step(model, optimizer, gradient=0.5, rate=0.1)
     tensors = {name: value.copy() for name, value in optimizer_tensors(model, optimizer).items()}
-    assert {name: value.shape for name, value in tensors.items()} == optimizer_shapes(parameter_shapes(config), CONFIG)
+    assert {name: value.shape for name, value in tensors.items()} == optimizer_shapes(parameter_shapes(config), train)
     assert all(value.dtype == np.float32 for value in tensors.values())
 
     twin.load_state_dict(model.state_dict())
-    load_optimizer(twin, other, tensors, CONFIG)
+    load_optimizer(twin, other, tensors, train)
     for gradient in (1.0, -0.25):
         step(model, optimizer, gradient, rate=0.1)
         step(twin, other, gradient, rate=0.1)
@@ -80,12 +177,13 @@ def test_the_memory_has_the_names_and_shapes_announced_and_comes_back(config: GP
         assert torch.equal(weight, twin.get_parameter(name)), name
 
 
-def test_loading_copies_the_memory():
+@pytest.mark.parametrize("train", [CONFIG, MUON], ids=["adamw", "muon"])
+def test_loading_copies_the_memory(train: TrainConfig):
     model = build(GPTConfig(**SIZES), 1)
-    optimizer = make_optimizer(model, CONFIG)
+    optimizer = make_optimizer(model, train)
     step(model, optimizer, gradient=0.5, rate=0.1)
     tensors = {name: value.copy() for name, value in optimizer_tensors(model, optimizer).items()}
     kept = {name: value.copy() for name, value in tensors.items()}
-    load_optimizer(model, optimizer, tensors, CONFIG)
+    load_optimizer(model, optimizer, tensors, train)
     step(model, optimizer, gradient=0.5, rate=0.1)
     assert all(np.array_equal(tensors[name], kept[name]) for name in kept)

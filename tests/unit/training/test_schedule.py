@@ -5,10 +5,11 @@ import math
 
 import pytest
 
-from clearformer.config import CosineSchedule, PaperSchedule
+from clearformer.config import CosineSchedule, LinearSchedule, PaperSchedule, Schedule
 from clearformer.training.schedule import learning_rate
 
 COSINE = CosineSchedule(peak=8e-3, final=2e-3, warmup_steps=4)
+LINEAR = LinearSchedule(peak=8e-3, final=2e-3, warmup_steps=4, cooldown=0.25)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +48,45 @@ def test_the_cosine_ignores_the_width():
     assert learning_rate(COSINE, 7, 104, 64) == learning_rate(COSINE, 7, 104, 512)
 
 
-@pytest.mark.parametrize("schedule", [COSINE, PaperSchedule(warmup_steps=40)])
-def test_the_rate_rises_to_its_peak_and_falls_without_a_jump(schedule: CosineSchedule | PaperSchedule):
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (1, 2e-3),  # a quarter of the peak
+        (4, 8e-3),  # the peak
+        (5, 8e-3),  # held
+        (150, 8e-3),  # the last quarter of 200 steps begins
+        (160, 6.8e-3),  # a fifth of the way down
+        (175, 5e-3),  # halfway: the mean of peak and final
+        (200, 2e-3),  # the last step: final
+    ],
+)
+def test_the_line_worked_by_hand(step: int, rate: float):
+    assert learning_rate(LINEAR, step, 200, 64) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize("cooldown", [1.0, 0.9])
+@pytest.mark.parametrize(("step", "rate"), [(20, 1.0), (21, 79 / 80), (60, 0.5), (100, 0.0)])
+def test_a_line_that_would_begin_in_the_warm_up_begins_at_its_end(cooldown: float, step: int, rate: float):
+    schedule = LinearSchedule(peak=1.0, warmup_steps=20, cooldown=cooldown)
+    assert learning_rate(schedule, step, 100, 64) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        COSINE,
+        PaperSchedule(warmup_steps=40),
+        LINEAR,
+        LinearSchedule(peak=8e-3, warmup_steps=40),
+        LinearSchedule(peak=8e-3, warmup_steps=40, cooldown=0.95),
+    ],
+)
+def test_the_rate_rises_to_its_peak_and_falls_without_a_jump(schedule: Schedule):
     rates = [learning_rate(schedule, step, 400, 64) for step in range(1, 401)]
     peak = schedule.warmup_steps - 1
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert all(rate > 0 for rate in rates)
+    assert all(rate > 0 for rate in rates[:-1])
     # no step changes the rate by more than the first step of the warm-up did
     assert max(abs(b - a) for a, b in itertools.pairwise(rates)) <= rates[0] * (1 + 1e-9)
 
@@ -64,4 +97,5 @@ def test_without_a_warm_up_the_cosine_starts_below_its_peak():
 
 
 def test_a_run_shorter_than_its_warm_up_only_rises():
-    assert [learning_rate(COSINE, step, 2, 64) for step in (1, 2)] == [2e-3, 4e-3]
+    for schedule in (COSINE, LINEAR):
+        assert [learning_rate(schedule, step, 2, 64) for step in (1, 2)] == [2e-3, 4e-3]

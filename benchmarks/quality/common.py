@@ -1,0 +1,45 @@
+"""What the quality benchmarks share: changing a configuration, and writing down what was measured, with the machine."""
+
+import dataclasses
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clearformer.config import Config
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def changed(config: Config, changes: dict[str, Any]) -> Config:
+    """The configuration with other values in its `part.name` settings."""
+    for name, value in changes.items():
+        part, field = name.split(".")
+        config = dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{field: value})})
+    return config
+
+
+def show(label: str, result: dict[str, Any]) -> None:
+    """One line: what was measured, but for curves and tables."""
+    numbers = (f"{name} {value:,}" for name, value in result.items() if isinstance(value, int | float))
+    print(f"{label:<40}", *numbers, sep="  ", flush=True)
+
+
+def write(name: str, results: dict[str, Any]) -> None:
+    """Results as JSON, with the machine they were measured on."""
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())

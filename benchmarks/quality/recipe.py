@@ -1,0 +1,53 @@
+"""Train a recipe and measure it on its test split, beside the untrained model and the trivial guess.
+
+    python benchmarks/quality/recipe.py multi30k --beam 4 [--seed 1] [--data FOLDER] [--start-from RUN] [--out RUN]
+
+Settings were chosen on the validation split. Seconds are those of the training, validation and checkpoints included;
+nothing else should run on the machine. Results and the loss curve go to `results/`, beside this file.
+"""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+from common import changed, show, write
+
+from clearformer.data.corpora import Split
+from clearformer.evaluation.evaluate import evaluate
+from clearformer.generation.beam import Beam
+from clearformer.recipes import RECIPES
+from clearformer.runs import metrics
+from clearformer.runs.folder import create_run
+from clearformer.runs.session import train_run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--beam", type=int, default=1)
+    parser.add_argument("--data", nargs="*", default=[], help="the corpus's files, where they are not to be downloaded")
+    parser.add_argument("--start-from", default="", help="a run whose weights this one begins with")
+    parser.add_argument("--out", type=Path, help="the run's folder; by default runs/quality/RECIPE-SEED")
+    options = parser.parse_args()
+    config = changed(RECIPES[options.recipe](), {"train.seed": options.seed})
+    config = dataclasses.replace(config, data=tuple(options.data), start_from=options.start_from)
+    name = f"{options.recipe}-{options.seed}"
+    run = create_run(options.out or Path("runs/quality") / name, config, print)
+    began = time.perf_counter()
+    for progress in train_run(run):
+        if progress.validation_loss is not None:
+            show(f"step {progress.record.step:,}", {"validation_loss": round(progress.validation_loss, 4)})
+    seconds = round(time.perf_counter() - began)
+    split: Split = "test" if run.corpus.test else "validation"
+    scores = evaluate(run, split, beam=Beam(size=options.beam)) | {"seconds": seconds}
+    del scores["run"]
+    show(f"{name}, {split}", scores)
+    keys = ("step", "loss", "validation_loss")
+    curve = [[line.get(key) for key in keys] for line in metrics.read(run.metrics)]
+    write(name, scores | {"curve": {"columns": keys, "rows": curve}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""`clearformer classify`"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.errors import PromptError
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Print `label TAB probability` for each line of standard input; an empty line stays empty.
+
+    A tab in a line stands between texts that are read together.
+    """
+
+    run: Positional[Path]
+    """the run's folder"""
+    text: tuple[str, ...] = ()
+    """what to classify, one or more, in place of standard input"""
+    top: int = 1
+    """so many of the likeliest classes, best first, with tabs between"""
+    json: Annotated[bool, arg(name="json")] = False
+    """print a JSON object a line with `text`, `label` and all `probabilities`; null for an empty line"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Classify, arguments, "classify")
+    from clearformer.cli.family import require_family
+    from clearformer.generation.classification import EXAMPLES_AT_ONCE, classify
+    from clearformer.models.classifier import Classifier
+    from clearformer.runs.folder import open_run
+    from clearformer.runs.session import load_model
+
+    if options.top < 1:
+        raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
+    run = open_run(options.run, say)
+    require_family(run, "classifier")
+    model, _ = load_model(run)
+    assert isinstance(model, Classifier)
+    source: Iterator[str] = iter(options.text) if options.text else input_lines()
+    context, count, truncated, unknown = model.config.context, 0, 0, 0
+    while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else EXAMPLES_AT_ONCE)):
+        full = [line for line in lines if line.strip()]
+        done = classify(model, run.tokenizer, [line.split("\t") for line in full])
+        count, truncated, unknown = count + len(full), truncated + done.truncated, unknown + done.unknown
+        found = iter(done.probabilities.tolist())
+        for line in lines:
+            pairs = zip(next(found), run.classes, strict=True) if line.strip() else ()
+            ranked = sorted(pairs, key=lambda pair: -pair[0])
+            print(_as_json(line, ranked) if options.json else _as_text(ranked[: options.top]), flush=True)
+    if truncated:
+        say(f"{truncated:,} of {count:,} lines are too long for the context of {context} tokens: truncated")
+    if unknown:
+        say(f"{unknown:,} tokens of the input were not in the vocabulary and read as <unk>")
+    return 0
+
+
+def _as_text(ranked: list[tuple[float, str]]) -> str:
+    return "\t".join(f"{label}\t{probability:.4f}" for probability, label in ranked)
+
+
+def _as_json(line: str, ranked: list[tuple[float, str]]) -> str:
+    if not ranked:
+        return "null"
+    probabilities = {label: probability for probability, label in ranked}
+    return json.dumps({"text": line, "label": ranked[0][1], "probabilities": probabilities})

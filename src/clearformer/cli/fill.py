@@ -1,0 +1,59 @@
+"""`clearformer fill`"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.errors import PromptError
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Put the likeliest token in place of each <mask>, all of a text at once: no guess knows of another."""
+
+    run: Positional[Path]
+    """the run's folder"""
+    prompt: tuple[str, ...] = ()
+    """texts with <mask>, one or more; without it, each line of standard input"""
+    top: int = 1
+    """more than 1: print a table of so many of the likeliest tokens of each mask"""
+    json: Annotated[bool, arg(name="json")] = False
+    """print a JSON list of objects with `prompt`, `text`, `masks` and `unknown`"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Fill, arguments, "fill")
+    from clearformer.cli.family import require_family
+    from clearformer.generation.fill import Filler
+    from clearformer.models.bert import BERT
+    from clearformer.runs.folder import open_run
+    from clearformer.runs.session import load_model
+
+    if options.top < 1:
+        raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
+    run = open_run(options.run, say)
+    require_family(run, "bert")
+    model, _ = load_model(run)
+    assert isinstance(model, BERT)
+    prompts = list(options.prompt) or list(input_lines())
+    if not prompts:
+        raise PromptError("a text with <mask> was expected, found none; give --prompt TEXT or lines on standard input")
+    filled = Filler(model, run.tokenizer)(prompts, options.top)
+    if unknown := sum(each.unknown for each in filled):
+        say(f"{unknown} tokens of the input were not in the vocabulary and read as <unk>")
+    if options.json:
+        results = zip(prompts, map(dataclasses.asdict, filled), strict=True)
+        print(json.dumps([{"prompt": prompt} | result for prompt, result in results]))
+        return 0
+    for each in filled:
+        print(each.text)
+        for number, guesses in enumerate(each.masks if options.top > 1 else [], 1):
+            for guess in guesses:
+                print(f"  mask {number}  {guess.probability:>7.2%}  {guess.token!r}")
+    return 0

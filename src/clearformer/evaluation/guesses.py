@@ -1,0 +1,72 @@
+"""Measure what has one right answer, a hidden token or a class; and what frequency alone would guess.
+
+    accuracy = share of the guesses argmax(logits) that are right        loss = mean nats of the right answer
+
+Both are means over the answers, never over batches.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+
+from clearformer.data.batches import IGNORE, Batch, Batches
+from clearformer.data.corpora import LabelledCorpus, TextCorpus
+from clearformer.evaluation.scores import accuracy, confusion_matrix, guess_by_frequency, macro_f1
+from clearformer.models.bert import BERT
+from clearformer.models.classifier import Classifier
+from clearformer.runs.folder import Run
+from clearformer.training.device import autocast, move
+from clearformer.training.loss import summed_loss
+
+Answers = Int[NDArray[np.int64], " N"]
+
+
+def guess_scores(run: Run, model: BERT | Classifier, batches: Batches) -> dict[str, Any]:
+    """`loss` and `accuracy`; of a classifier also `macro_f1` and `confusion`, its rows the true classes by number."""
+    return _scores(run, *guess(model, batches.in_order()))
+
+
+def frequency_scores(run: Run, batches: Batches) -> dict[str, Any]:
+    """The same of a guesser that knows how often each answer occurs in the training split, and looks at nothing."""
+    counts = _training_counts(run)
+    truth = np.concatenate([batch.targets[batch.targets != IGNORE] for batch in batches.in_order()])
+    loss, guesses = guess_by_frequency(counts, truth)
+    return _scores(run, loss, truth, guesses)
+
+
+@torch.no_grad()
+def guess(model: BERT | Classifier, batches: Iterable[Batch]) -> tuple[float, Answers, Answers]:
+    """The loss, the right answers and the guesses, of a model in evaluation mode."""
+    device = next(model.parameters()).device
+    total = 0.0
+    truth, guesses = [], []
+    for batch in batches:
+        targets = move(batch.targets, device)
+        with autocast(device):
+            logits = model(*(move(array, device) for array in batch.inputs))
+        total += summed_loss(logits, targets).item()
+        asked = targets != IGNORE
+        truth.append(targets[asked].cpu().numpy())
+        guesses.append(logits[asked].argmax(-1).cpu().numpy())
+    return total / sum(map(len, truth)), np.concatenate(truth), np.concatenate(guesses)
+
+
+def _scores(run: Run, loss: float, truth: Answers, guesses: Answers) -> dict[str, Any]:
+    if run.config.model.kind != "classifier":
+        return {"loss": loss, "accuracy": float((truth == guesses).mean())}
+    confusion = confusion_matrix(truth, guesses, len(run.classes))
+    scores = {"loss": loss, "accuracy": accuracy(confusion), "macro_f1": macro_f1(confusion)}
+    return scores | {"confusion": confusion.tolist()}
+
+
+def _training_counts(run: Run) -> Int[NDArray[np.int64], " V"]:
+    """How often each token, or each class, occurs in the training split."""
+    if isinstance(run.corpus, TextCorpus):
+        return np.bincount(run.tokenizer.encode_lines(run.corpus.train), minlength=run.tokenizer.vocab_size)
+    assert isinstance(run.corpus, LabelledCorpus)
+    labels = [label for _, label in run.corpus.train]
+    return np.array([labels.count(name) for name in run.classes])

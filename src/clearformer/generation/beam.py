@@ -1,0 +1,153 @@
+"""Beam search: follow the few likeliest beginnings of a target, and choose among those that end.
+
+    score(Y) = log P(Y | X) / lp(Y)        lp(Y) = ((5 + |Y|) / 6)^α        Wu et al. 2016, arXiv:1609.08144, section 7
+
+|Y| counts the tokens and the end. α = 0 is the likeliest target; a larger α lets longer ones win. In each step every
+open hypothesis goes on with every token, and the likeliest of all that makes stay, so many as the beam has room for.
+One that ends stays for good and takes its place with it, so a beam of one is the greedy choice.
+
+Hypotheses are kept in NumPy and in float64, so that every engine chooses the same; of equals the first comes first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clearformer.blocks.cache import KVCache
+from clearformer.data.tokenizers import BOS, EOS
+from clearformer.errors import PromptError, TrainingError
+from clearformer.generation.decoding import Decoder
+from clearformer.generation.sources import NEVER_WRITTEN, encode_sources
+from clearformer.models.transformer import Transformer
+
+Rows = Int[NDArray[np.int64], " _"]
+
+
+@dataclass(frozen=True)
+class Beam:
+    """How to search: how many hypotheses at once, α of the length penalty, and how many to return."""
+
+    size: int = 4
+    length_penalty: float = 0.6
+    n_best: int = 1
+
+    def __post_init__(self) -> None:
+        for flag, value, fits, expected in (
+            ("beam", self.size, self.size >= 1, "1 (greedy) or more"),
+            ("length-penalty", self.length_penalty, 0.0 <= self.length_penalty < float("inf"), "0 (none) or more"),
+            ("n-best", self.n_best, 1 <= self.n_best <= self.size, f"at least 1 and at most --beam ({self.size})"),
+        ):
+            if not fits:
+                raise PromptError(f"--{flag} must be {expected}, found {value}; change it")
+
+    def penalty(self, length: Int[NDArray[np.int64], "..."]) -> Float[NDArray[np.float64], "..."]:
+        """lp of targets of so many tokens, their end among them."""
+        return np.asarray(((5.0 + length) / 6.0) ** self.length_penalty)
+
+
+GREEDY_BEAM = Beam(size=1)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A target without begin and end; the log-probability (nats) counts its end, unless the limit came first."""
+
+    tokens: list[int]
+    log_probability: float
+    score: float
+
+
+def beam_search(
+    model: Transformer, sources: Sequence[Sequence[int]], beam: Beam, *, cached: bool = True
+) -> list[list[Hypothesis]]:
+    """The best `n_best` targets of each source (numbers without begin and end), best first.
+
+    There are fewer where there are not so many targets. One that does not end is cut at the length of its source +
+    EXTRA_TOKENS, or at the context. The search for a source is over when no open hypothesis can beat the n-best of the
+    finished: more tokens only lower log P, and lp is largest at the limit, so it scores log P / lp(limit) at most.
+    Raises PromptError for a source longer than the context, and TrainingError for a model that gives no numbers.
+    """
+    search = _Search(model, sources, beam, cached)
+    while len(search.source):
+        search.step()
+    return [found[: beam.n_best] for found in search.finished]
+
+
+class _Search:
+    """The open hypotheses of all sources, a row each: those of a source side by side, the likeliest first."""
+
+    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], beam: Beam, cached: bool) -> None:
+        memory = encode_sources(model, sources)
+        self.model, self.beam, self.longest = model, beam, memory.longest
+        self.vectors, self.real = memory.vectors, memory.real
+        self.decoder = Decoder(
+            model, self._features, [[BOS]] * len(sources), cached=cached, most=int(self.longest.max())
+        )
+        self.source = np.arange(len(sources))
+        self.log_p = np.zeros(len(sources))
+        self.finished: list[list[Hypothesis]] = [[] for _ in sources]
+        self.made = 0
+
+    def _features(self, target: Int[Tensor, "B T"], cache: KVCache | None) -> Float[Tensor, "B T D"]:
+        return self.model.decode(target, self.vectors, self.real, cache=cache)
+
+    def step(self) -> None:
+        """Give every open hypothesis a token more, put away those that end, and drop sources that are done."""
+        row, token, log_p = likeliest(self.decoder.logits(), self.beam.size)
+        log_p += self.log_p[row]
+        room = self.beam.size - np.array([len(found) for found in self.finished])
+        kept = best_of_each(self.source[row], log_p, room)
+        row, token, log_p = row[kept], token[kept], log_p[kept]
+        source = self.source[row]
+        self.made += 1
+        ended = (token == EOS) | (self.made == self.longest[source])
+        for place in np.flatnonzero(ended):
+            self._finish(int(source[place]), self.decoder.rows[row[place]][1:], int(token[place]), float(log_p[place]))
+        can_win = ~ended & (log_p / self.beam.penalty(self.longest[source]) > self._to_beat()[source])
+        stays = ~ended & np.isin(source, source[can_win])
+        self._go_on(row[stays], token[stays], log_p[stays])
+
+    def _finish(self, source: int, written: list[int], token: int, log_p: float) -> None:
+        tokens = written if token == EOS else [*written, token]
+        score = log_p / float(self.beam.penalty(np.array(self.made)))
+        self.finished[source].append(Hypothesis(tokens, log_p, score))
+        self.finished[source].sort(key=lambda hypothesis: -hypothesis.score)
+
+    def _to_beat(self) -> Float[NDArray[np.float64], " N"]:
+        """Of each source the score of its n-best finished hypothesis, or what anything beats if there is none yet."""
+        last = self.beam.n_best - 1
+        return np.array([found[last].score if len(found) > last else -np.inf for found in self.finished])
+
+    def _go_on(self, row: Rows, token: Rows, log_p: Float[NDArray[np.float64], " B"]) -> None:
+        """Each new row goes on from an old one; what it knows of its source moves only when rows come or go."""
+        source = self.source[row]
+        if len(row):
+            if not np.array_equal(source, self.source):
+                self.vectors, self.real = self.vectors[row], self.real[row]
+            self.decoder.reorder(row.tolist())
+            self.decoder.append(token.tolist())
+        self.source, self.log_p = source, log_p
+
+
+@torch.inference_mode()
+def likeliest(logits: Float[Tensor, "B V"], size: int) -> tuple[Rows, Rows, Float[NDArray[np.float64], " C"]]:
+    """Of each row the `size` likeliest tokens that may be written, and their equals: row, token, log-probability."""
+    log_p = logits.log_softmax(-1)
+    if log_p[:, EOS].isnan().any():  # one NaN among the logits makes all of its row so
+        raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
+    log_p[:, NEVER_WRITTEN] = -torch.inf
+    least = log_p.topk(min(size, log_p.shape[1] - len(NEVER_WRITTEN))).values[:, -1:]
+    row, token = (log_p >= least).nonzero(as_tuple=True)  # in order, where topk would take any of equals
+    return row.cpu().numpy(), token.cpu().numpy(), log_p[row, token].double().cpu().numpy()
+
+
+def best_of_each(source: Rows, log_p: Float[NDArray[np.float64], " C"], room: Rows) -> Rows:
+    """Where the likeliest candidates of each source stand, at most `room[source]` of them; the first of equals."""
+    order = np.lexsort((-log_p, source))
+    rank = np.arange(len(order)) - np.searchsorted(source[order], source[order])
+    return order[rank < room[source[order]]]

@@ -1,0 +1,82 @@
+"""A split of a corpus as the batches that its family learns from; what does not fit the model is counted and said."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from clearformer.config import BERTConfig, ClassifierConfig, Config
+from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
+from clearformer.data.corpora import Corpus, Example, LabelledCorpus, Pair, PairCorpus, Split, TextCorpus
+from clearformer.data.labelled import LabelledBuckets, tokens_cut, truncate
+from clearformer.data.masked import MaskedWindows
+from clearformer.data.tokenizers import UNK, Tokenizer
+from clearformer.errors import DataError
+
+Notify = Callable[[str], None]
+
+
+def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Split, notify: Notify) -> Batches:
+    """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model."""
+    if not getattr(corpus, split):
+        raise DataError(f"{corpus.name} has no {split} split; evaluate with --split validation")
+    if isinstance(corpus, TextCorpus):
+        return _windows(config, tokenizer, corpus, split, notify)
+    if isinstance(corpus, PairCorpus):
+        return _pairs(config, tokenizer, corpus, split, notify)
+    return _labelled(config, tokenizer, corpus, split, notify)
+
+
+def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]) -> list[tuple[Pair, TokenPair]]:
+    """The pairs that the model's context has room for, as text and as tokens."""
+    sources = tokenizer.encode_many(source for source, _ in examples)
+    targets = tokenizer.encode_many(target for _, target in examples)
+    tokens = zip(sources, targets, strict=True)
+    context = config.model.context  # begin and end need room too
+    return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
+
+
+def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Split, notify: Notify) -> Batches:
+    tokens = tokenizer.encode_lines(getattr(corpus, split))
+    _announce_unknown(tokens, split, notify)
+    ids, model, train = np.array(tokens), config.model, config.train
+    if isinstance(model, BERTConfig):
+        return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, model.vocab_size, model.mask_share)
+    return TextWindows(ids, model.context, train.batch_tokens, train.seed)
+
+
+def _pairs(config: Config, tokenizer: Tokenizer, corpus: PairCorpus, split: Split, notify: Notify) -> PairBuckets:
+    examples: list[Pair] = getattr(corpus, split)
+    pairs = [tokens for _, tokens in fitting_pairs(config, tokenizer, examples)]
+    _announce_unknown((index for pair in pairs for ids in pair for index in ids), split, notify)
+    if left_out := len(examples) - len(pairs):
+        notify(f"{left_out:,} of {len(examples):,} {split} pairs are too long for the context: left out")
+    if not pairs:
+        context = config.model.context
+        raise DataError(f"pairs of fewer than {context} tokens were expected, the context; raise --model.context")
+    return PairBuckets(pairs, config.train.batch_tokens, config.train.seed)
+
+
+def _labelled(
+    config: Config, tokenizer: Tokenizer, corpus: LabelledCorpus, split: Split, notify: Notify
+) -> LabelledBuckets:
+    assert isinstance(config.model, ClassifierConfig)
+    examples: list[Example] = getattr(corpus, split)
+    ids = tokenizer.encode_many(text for texts, _ in examples for text in texts)
+    tokens = [[next(ids) for _ in texts] for texts, _ in examples]
+    _announce_unknown((index for texts in tokens for text in texts for index in text), split, notify)
+    context = config.model.context
+    cut = [count for texts in tokens if (count := tokens_cut(texts, context))]
+    if cut:
+        notify(
+            f"{len(cut):,} of {len(examples):,} {split} examples are too long for the context of {context} tokens: "
+            f"truncated by {sum(cut):,} tokens in all"
+        )
+    number = {label: place for place, label in enumerate(corpus.classes)}
+    fitting = [(truncate(texts, context), number[label]) for texts, (_, label) in zip(tokens, examples, strict=True)]
+    return LabelledBuckets(fitting, config.train.batch_tokens, config.train.seed, config.model.segments)
+
+
+def _announce_unknown(tokens: Iterable[int], split: Split, notify: Notify) -> None:
+    ids = np.fromiter(tokens, dtype=np.int64)
+    if unknown := int((ids == UNK).sum()):
+        notify(f"{unknown:,} of {len(ids):,} tokens of the {split} split are not in the vocabulary: <unk>")
