@@ -33,7 +33,8 @@ def write(name: str, results: dict[str, Any]) -> None:
     machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8")
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in ({"machine": machine} | results).items())
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     print(f"written to {path}")
 
 

@@ -167,7 +167,7 @@ def tinyshakespeare_minute() -> Config:
             zero_outputs=True,
         ),
         train=TrainConfig(
-            steps=1000,
+            steps=1150,
             batch_tokens=24 * 64,
             schedule=LinearSchedule(peak=6e-3, warmup_steps=20, cooldown=0.7),
             optimizer="muon",
@@ -181,21 +181,40 @@ def tinyshakespeare_minute() -> Config:
 
 
 def multi30k() -> Config:
-    """Translate image captions from German to English: the paper's encoder-decoder, small, over byte-pairs."""
+    """Translate image captions from German to English: an encoder-decoder with today's choices, over byte-pairs."""
     return Config(
         dataset="multi30k",
         tokenizer="bpe",
         model=TransformerConfig(
-            vocab_size=8000, context=128, d_model=256, num_heads=4, num_layers=3, d_ff=1024, dropout=0.1
+            vocab_size=5000,
+            context=128,
+            d_model=256,
+            num_heads=4,
+            num_layers=3,
+            d_ff=512,
+            dropout=0.25,
+            norm_order="pre",
+            activation="squared_relu",
+            positions="rotary",
+            bias=False,
+            qk_norm=True,
+            zero_outputs=True,
         ),
         train=TrainConfig(
-            steps=1500,
-            batch_tokens=4096,
-            schedule=CosineSchedule(peak=1e-3, final=0.0, warmup_steps=200),
+            steps=2700,
+            batch_tokens=8192,
+            schedule=LinearSchedule(peak=4e-3, warmup_steps=100, cooldown=0.9),
+            optimizer="muon",
             label_smoothing=0.1,
             weight_decay=0.01,
+            precision="bfloat16",
         ),
     )
+
+
+def multi30k_english_german() -> Config:
+    """Translate image captions from English to German: the same, the other way round."""
+    return dataclasses.replace(multi30k(), reverse_pairs=True)
 
 
 def paper_base() -> Config:
@@ -302,17 +321,19 @@ def _classifier(dataset: str, context: int, steps: int) -> Config:
 
 CHARACTERS_A_TOKEN = {"character": 1, "bpe": 4, "word": 5}
 """about, in European languages"""
+READINGS = {"text": 8, "pairs": 20, "labels": 8}
+"""100,000 characters of Shakespeare, read 8 times, reach 1.56 nats a character; read 20 times without dropout, 2.92"""
 
 
 def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Config:
     """For files of the user's: what suits their kind, and their `size` in characters.
 
-    A small model, trained for about twenty times the data, but for at least 200 steps and at most 2,000.
+    A small model that reads its data as many times as READINGS says, in at least 100 steps and at most 2,000.
     """
     config = {"text": tinyshakespeare_minute, "pairs": multi30k, "labels": polarity}[kind]()
     model, train = config.model, config.train
     tokenizer = "bpe" if kind == "text" and size > 2_000_000 else config.tokenizer
-    steps = min(2000, max(200, 20 * size // (CHARACTERS_A_TOKEN[tokenizer] * train.batch_tokens)))
+    steps = min(2000, max(100, READINGS[kind] * size // (CHARACTERS_A_TOKEN[tokenizer] * train.batch_tokens)))
     return dataclasses.replace(
         config,
         dataset=name,
@@ -323,6 +344,8 @@ def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Confi
             vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 8000,
             # a batch of pairs or labelled texts is only as long as the longest of them
             context=model.context if kind == "text" else 256,
+            # of a short text, read often, a model without dropout soon knows half by heart
+            dropout=0.2 if kind == "text" and size < 1_000_000 else model.dropout,
         ),
         train=dataclasses.replace(
             train,
@@ -343,6 +366,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "tinyshakespeare": tinyshakespeare,
     "tinyshakespeare-minute": tinyshakespeare_minute,
     "multi30k": multi30k,
+    "multi30k-english-german": multi30k_english_german,
     "paper-base": paper_base,
     "bert": bert,
     "polarity": polarity,
@@ -354,14 +378,9 @@ REACHES: dict[str, str] = {
     "reverse": "99.8 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
-    "gpt2-style": "not measured yet",
-    "llama-style": "not measured yet",
     "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
-    "tinyshakespeare-minute": "not measured yet",
-    "multi30k": "34.6 sacreBLEU on the 2016 test set, greedy; in 21 minutes",
-    "paper-base": "not measured yet",
-    "bert": "not measured yet",
-    "polarity": "not measured yet",
-    "ag_news": "not measured yet",
+    "tinyshakespeare-minute": "1.58 nats a character of the validation split, in 54 seconds",
+    "multi30k": "42.9 sacreBLEU on the 2016 test set with a beam of 5, 41.6 greedy; in 78 minutes on one core",
+    "bert": "46.1 % of hidden tokens of unseen documents, the commonest token 9.1 %; in 10 minutes on one core",
 }
-"""what each recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""
+"""what a recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""

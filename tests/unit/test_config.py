@@ -139,6 +139,7 @@ SMALL = GPT.model
                        "checkpoint_every", "keep_checkpoints")),
         *((TrainConfig(), {name: 1.0}, rf"{name} must be at least 0 and below 1, found 1\.0")
           for name in ("beta1", "beta2", "label_smoothing")),
+        (GPT, {"reverse_pairs": True}, r"Config\.reverse_pairs must be false, since a gpt reads no pairs, found True"),
         (TrainConfig(), {"weight_decay": float("inf")}, r"weight_decay must be at least 0 and finite, found inf"),
         (TrainConfig(), {"clip": -1.0}, r"clip must be at least 0 and finite, found -1\.0"),
         (TrainConfig(), {"seed": -1}, r"seed must be at least 0 and finite, found -1"),

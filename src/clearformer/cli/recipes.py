@@ -29,6 +29,7 @@ def run(arguments: Sequence[str]) -> int:
         config = make()
         what = (make.__doc__ or "").split("\n")[0]
         size = f"{config.model.kind} of at most {count_parameters(config.model) / 1e6:.2f} million parameters"
-        print(f"{name:<16} {what}\n{'':<16} {size}, {config.train.steps:,} steps; reaches {REACHES[name]}")
+        reaches = f"; reaches {REACHES[name]}" if name in REACHES else ""
+        print(f"{name}\n    {what}\n    {size}, {config.train.steps:,} steps{reaches}")
     print("\nclearformer train RECIPE --help shows all that can be changed; --data PATH trains on your own files.")
     return 0

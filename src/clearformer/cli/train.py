@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
 
     choose_device(options.config.train.device)  # before anything is read or written for a device that is not there
     if kind:
-        say(f"{default.dataset} is taken for {KINDS[kind]}: a {default.model.kind} learns from it")
+        say(f"{default.dataset}: taken for {KINDS[kind]}, to train a {default.model.kind}")
     folder = options.out or _free_folder(Path("runs") / (Path(name).stem or files[0].name.split(".")[0] or "own"))
     downloading = Downloading()
     try:

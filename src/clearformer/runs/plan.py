@@ -44,7 +44,8 @@ class Plan:
     """that will be read, padding included; by the batches of the first epoch, of which at most COUNTED are counted"""
     epochs: float
     memory: int
-    """bytes, beside what Python and PyTorch take themselves; measured, it was 0.9 to 1.1 times as much, in bfloat16 on a CPU 1.5"""
+    """bytes, beside what Python and PyTorch take themselves; measured, a CPU took 0.9 to 1.1 times as much, in bfloat16
+    1.5 times"""
     seconds: float
     """without validation"""
 

@@ -88,8 +88,8 @@ def test_every_recipe_is_listed_and_its_configuration_can_be_read_back(
     whole = json.loads(capsys.readouterr().out)
     assert list(whole) == list(RECIPES)
     for name, make in RECIPES.items():
-        assert f"{name} " in listed
-        assert REACHES[name] in listed
+        assert f"{name}\n" in listed
+        assert REACHES.get(name, "") in listed
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(whole[name]))
         assert type(make()).load(path) == make()

@@ -57,6 +57,21 @@ def test_data_json_says_what_the_data_was(make_run: Make):
     assert len(data["sha256"]) == 64
 
 
+def test_reversed_pairs_are_the_same_the_other_way_round_and_another_data_set(
+    tmp_path: Path, make_run: Make, config: MakeConfig
+):
+    forwards = make_run("transformer", "forwards")
+    reversed_config = dataclasses.replace(config("transformer"), reverse_pairs=True)
+    create_run(tmp_path / "backwards", reversed_config, pytest.fail)
+    backwards = open_run(tmp_path / "backwards", pytest.fail)
+    for split in ("train", "validation", "test"):
+        pairs = getattr(forwards.corpus, split)
+        assert getattr(backwards.corpus, split) == [(target, source) for source, target in pairs]
+    turned = dataclasses.replace(backwards.config, reverse_pairs=False)
+    with pytest.raises(RunError, match=r"now holds something else"):
+        Run(backwards.folder, turned, backwards.tokenizer, pytest.fail).batches("train")
+
+
 @pytest.mark.parametrize(("family", "kind"), [("gpt", TextWindows), ("transformer", PairBuckets)])
 def test_each_family_gets_its_batches(make_run: Make, family: str, kind: type):
     assert isinstance(make_run(family).batches("validation"), kind)

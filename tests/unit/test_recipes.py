@@ -1,0 +1,98 @@
+"""Every recipe can be built, and what is chosen for a file of one's own suits its kind and size."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearformer.config import BERTConfig, ClassifierConfig, Config, CosineSchedule, GPTConfig, TransformerConfig
+from clearformer.data.catalogue import DOWNLOADS
+from clearformer.data.load import BUILT_IN
+from clearformer.models.initial import count_parameters
+from clearformer.recipes import REACHES, RECIPES, own
+
+FAMILIES = {"text": GPTConfig, "pairs": TransformerConfig, "labels": ClassifierConfig}
+Kind = Literal["text", "pairs", "labels"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_configuration_that_comes_back_from_its_file(name: str, tmp_path: Path):
+    config = RECIPES[name]()
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json())
+    assert Config.load(path) == config
+    assert config.dataset in [*BUILT_IN, *DOWNLOADS]
+    assert count_parameters(config.model) > 10_000
+    if isinstance(config.train.schedule, CosineSchedule):
+        assert config.train.schedule.warmup_steps <= config.train.steps / 5
+
+
+def test_a_recipe_is_called_as_its_function_with_hyphens_for_a_style_or_variant():
+    for name, make in RECIPES.items():
+        assert make.__name__ == name.replace("-", "_")
+        assert re.fullmatch("[a-z0-9_-]+", name)
+        assert not (name in DOWNLOADS or name in BUILT_IN) or RECIPES[name]().dataset == name
+    assert REACHES.keys() <= RECIPES.keys()
+
+
+def test_families_of_the_recipes():
+    kinds = {name: type(make().model) for name, make in RECIPES.items()}
+    assert kinds["bert"] is BERTConfig
+    assert kinds["gpt2-style"] is kinds["llama-style"] is kinds["tinyshakespeare"] is GPTConfig
+    assert kinds["paper-base"] is kinds["multi30k"] is kinds["dates"] is TransformerConfig
+    assert kinds["polarity"] is kinds["ag_news"] is ClassifierConfig
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "tokenizer", "vocab_size"),
+    [
+        ("text", 100, "character", 8000),
+        ("text", 2_000_000, "character", 8000),
+        ("text", 2_000_001, "bpe", 8000),
+        ("pairs", 100, "bpe", 512),
+        ("pairs", 300_000, "bpe", 3000),
+        ("pairs", 10**7, "bpe", 8000),
+        ("labels", 100, "word", 8000),
+        ("labels", 10**7, "word", 8000),
+    ],
+)
+def test_the_tokenizer_chosen_for_a_file_suits_its_kind_and_size(
+    kind: Kind, size: int, tokenizer: str, vocab_size: int
+):
+    config = own(kind, "mine.txt", size)
+    assert config.dataset == "mine.txt"
+    assert type(config.model) is FAMILIES[kind]
+    assert (config.tokenizer, config.model.vocab_size) == (tokenizer, vocab_size)
+
+
+@pytest.mark.parametrize(("kind", "times"), [("text", 8), ("pairs", 20), ("labels", 8)])
+@given(size=st.integers(100, 10**8))
+def test_a_file_is_read_so_often_but_in_no_fewer_than_100_steps_and_no_more_than_2000(
+    kind: Kind, times: int, size: int
+):
+    config = own(kind, "mine", size)
+    steps = config.train.steps
+    characters = {"character": 1, "bpe": 4, "word": 5}[config.tokenizer] * config.train.batch_tokens
+    assert 100 <= steps <= 2000
+    if steps < 2000:
+        assert (steps + 1) * characters > times * size
+    if steps > 100:
+        assert steps * characters <= times * size
+
+
+@pytest.mark.parametrize(("size", "dropout"), [(100, 0.2), (999_999, 0.2), (1_000_000, 0.0)])
+def test_a_short_text_is_learned_with_dropout(size: int, dropout: float):
+    assert own("text", "mine", size).model.dropout == dropout
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("size", [100, 10**5, 10**9])
+def test_whatever_is_chosen_warms_up_in_a_tenth_of_its_steps_and_suits_any_processor(kind: Kind, size: int):
+    config = own(kind, "mine", size)
+    assert 1 <= config.train.schedule.warmup_steps <= config.train.steps / 10
+    assert config.train.precision == "auto"
+    assert config.model.context == (64 if kind == "text" else 256)
+    assert count_parameters(config.model) < 12_000_000
