@@ -68,7 +68,7 @@ def test_the_tokenizer_chosen_for_a_file_suits_its_kind_and_size(
     assert (config.tokenizer, config.model.vocab_size) == (tokenizer, vocab_size)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("text", 8), ("pairs", 20), ("labels", 8)])
+@pytest.mark.parametrize(("kind", "times"), [("text", 8), ("pairs", 20), ("labels", 4)])
 @given(size=st.integers(100, 10**8))
 def test_a_file_is_read_so_often_but_in_no_fewer_than_100_steps_and_no_more_than_2000(
     kind: Kind, times: int, size: int

@@ -54,7 +54,7 @@ class Plan:
         return (
             f"{self.parameters:,} parameters; {self.tokens:,} tokens, {self.epochs:.1f} times the training data; "
             f"about {math.ceil(self.memory / 1e6):,} MB of memory beside Python's own, and "
-            f"{math.ceil(self.seconds / length)} {unit}"
+            f"{max(1, round(self.seconds / length))} {unit}"
         )
 
 

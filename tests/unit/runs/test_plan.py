@@ -161,13 +161,21 @@ def test_the_plan_in_words():
     words = str(Plan(1_234_567, 9_876_543, 2.345, 123_400_001, 59.2))
     assert words == (
         "1,234,567 parameters; 9,876,543 tokens, 2.3 times the training data; about 124 MB of memory beside Python's "
-        "own, and 60 s"
+        "own, and 59 s"
     )
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.3, "1 s"), (119.0, "119 s"), (120.0, "2 min"), (3600.0, "60 min"), (7200.0, "2 h"), (1e6, "12 days")],
+    [
+        (0.3, "1 s"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (260.0, "4 min"),
+        (3600.0, "60 min"),
+        (7200.0, "2 h"),
+        (1e6, "12 days"),
+    ],
 )
 def test_long_times_have_larger_units(seconds: float, words: str):
     assert str(Plan(1, 1, 1.0, 1, seconds)).endswith(f"about 1 MB of memory beside Python's own, and {words}")
