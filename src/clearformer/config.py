@@ -146,10 +146,8 @@ class GPTConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
-class BERTConfig(ModelConfig):
-    """The bidirectional encoder that fills in masked tokens; the defaults are BERT base (Devlin et al. 2018)."""
-
-    kind: ClassVar[str] = "bert"
+class _BERTBase(ModelConfig):
+    """What BERT and a classifier have in common; the defaults are BERT base (Devlin et al. 2018)."""
 
     vocab_size: int = 30_522
     context: int = 512
@@ -165,6 +163,20 @@ class BERTConfig(ModelConfig):
     bias: bool = True
     scale_embeddings: bool = False
     tie_embeddings: bool = True
+    segments: int = 0
+    """how many texts are told apart by an embedding of their own; 0: none are"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.segments >= 0, self, "segments", "at least 0")
+
+
+@dataclass(frozen=True)
+class BERTConfig(_BERTBase):
+    """The bidirectional encoder that fills in masked tokens; the defaults are BERT base (Devlin et al. 2018)."""
+
+    kind: ClassVar[str] = "bert"
+
     segments: int = 2
     """how many texts are told apart by an embedding of their own; 0: none are"""
     mask_share: float = 0.15
@@ -172,42 +184,24 @@ class BERTConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.segments >= 0, self, "segments", "at least 0")
         _require(0.0 < self.mask_share < 1.0, self, "mask_share", "above 0 and below 1")
 
 
 @dataclass(frozen=True)
-class ClassifierConfig(ModelConfig):
+class ClassifierConfig(_BERTBase):
     """A text classifier on the body of a BERT or of a GPT."""
 
     kind: ClassVar[str] = "classifier"
 
-    vocab_size: int = 30_522
-    context: int = 512
-    d_model: int = 768
-    num_heads: int = 12
-    num_layers: int = 12
-    d_ff: int = 3072
-    dropout: float = 0.1
-    norm: Literal["layer", "rms"] = "layer"
-    norm_order: Literal["pre", "post"] = "post"
-    activation: Activation = "gelu"
-    positions: Positions = "learned"
-    bias: bool = True
-    scale_embeddings: bool = False
-    tie_embeddings: bool = True
     body: Literal["bert", "gpt"] = "bert"
     """bert: every token sees all others; gpt: only those before it"""
     pooling: Literal["first", "last", "mean"] = "first"
     """the vector that is classified: of the first token (BERT's [CLS]), of the last, or the mean of all"""
-    segments: int = 0
-    """how many texts are told apart by an embedding of their own; 0: none are"""
     num_classes: int = 2
     """C: a run sets it to what its data has"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.segments >= 0, self, "segments", "at least 0")
         _require(self.num_classes >= 2, self, "num_classes", "at least 2")
         if self.body == "gpt":
             _require(

@@ -64,6 +64,25 @@ class PairBatch:
         return self.source.size + self.target.size
 
 
+@dataclass(frozen=True)
+class EncoderBatch:
+    """What an encoder reads: tokens, which of them are real, and which text each belongs to."""
+
+    tokens: Int[NDArray[np.int64], "B T"]
+    real: Bool[NDArray[np.bool_], "B T"]
+    segments: Int[NDArray[np.int64], "B T"]
+
+    @property
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+        """What the model is called with."""
+        return (self.tokens, self.real, self.segments)
+
+    @property
+    def size(self) -> int:
+        """Tokens the model reads, padding included."""
+        return self.tokens.size
+
+
 @runtime_checkable
 class Batch(Protocol):
     """What a model is trained on or measured by at once, of whatever kind."""
@@ -103,20 +122,13 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class TextWindows:
-    """Windows of `context` tokens at random places, `batch_tokens` in a batch; no window leaves the split."""
+class Windows:
+    """A text of which windows of `context` tokens are read, `batch_tokens` in a batch."""
 
     tokens: Int[NDArray[np.int64], " N"]
     context: int
     batch_tokens: int
     seed: int
-
-    def __post_init__(self) -> None:
-        if len(self.tokens) <= self.context:
-            raise DataError(
-                f"a text of more than {self.context} tokens was expected, one more than the model's context, "
-                f"found {len(self.tokens)}; give more text or lower --model.context"
-            )
 
     @property
     def rows(self) -> int:
@@ -126,6 +138,18 @@ class TextWindows:
     def batches_per_epoch(self) -> int:
         """So many batches hold as many tokens as the split has."""
         return max(1, len(self.tokens) // (self.rows * self.context))
+
+
+@dataclass(frozen=True)
+class TextWindows(Windows):
+    """Windows at random places, and the tokens one place further on; no window leaves the split."""
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) <= self.context:
+            raise DataError(
+                f"a text of more than {self.context} tokens was expected, one more than the model's context, "
+                f"found {len(self.tokens)}; give more text or lower --model.context"
+            )
 
     def batch(self, step: int) -> TextBatch:
         epoch, index = divmod(step, self.batches_per_epoch)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from numpy.typing import NDArray
 
-from clearformer.data.batches import pad
+from clearformer.data.batches import EncoderBatch, pad
 from clearformer.data.buckets import Buckets
 from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
@@ -24,23 +24,10 @@ LabelledTokens = tuple[list[list[int]], int]
 
 
 @dataclass(frozen=True)
-class LabelledBatch:
+class LabelledBatch(EncoderBatch):
     """Examples, and the class of each."""
 
-    tokens: Int[NDArray[np.int64], "B T"]
-    real: Bool[NDArray[np.bool_], "B T"]
-    segments: Int[NDArray[np.int64], "B T"]
     targets: Int[NDArray[np.int64], " B"]
-
-    @property
-    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-        """What the model is called with."""
-        return (self.tokens, self.real, self.segments)
-
-    @property
-    def size(self) -> int:
-        """Tokens the model reads, padding included."""
-        return self.tokens.size
 
 
 class LabelledBuckets(Buckets[LabelledTokens, LabelledBatch]):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 
-from clearformer.data.batches import IGNORE
+from clearformer.data.batches import IGNORE, EncoderBatch, Windows
 from clearformer.data.tokenizers import MASK
 from clearformer.errors import DataError
 
@@ -23,33 +23,16 @@ MEASURED = 1
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class MaskedBatch(EncoderBatch):
     """Windows of text in which some tokens were changed; `targets` has what stood there, else IGNORE."""
 
-    tokens: Int[NDArray[np.int64], "B T"]
-    real: Bool[NDArray[np.bool_], "B T"]
-    segments: Int[NDArray[np.int64], "B T"]
     targets: Int[NDArray[np.int64], "B T"]
-
-    @property
-    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-        """What the model is called with."""
-        return (self.tokens, self.real, self.segments)
-
-    @property
-    def size(self) -> int:
-        """Tokens the model reads."""
-        return self.tokens.size
 
 
 @dataclass(frozen=True)
-class MaskedWindows:
-    """Windows of `context` tokens at random places, `batch_tokens` in a batch. Special tokens are never chosen."""
+class MaskedWindows(Windows):
+    """Windows at random places, with tokens hidden. Special tokens are never chosen."""
 
-    tokens: Int[NDArray[np.int64], " N"]
-    context: int
-    batch_tokens: int
-    seed: int
     vocab_size: int
     mask_share: float
 
@@ -64,15 +47,6 @@ class MaskedWindows:
                 "a text with tokens to be guessed was expected, but all of it is special tokens such as <unk>; "
                 "train the tokenizer on text like it"
             )
-
-    @property
-    def rows(self) -> int:
-        return max(1, self.batch_tokens // self.context)
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """So many batches hold as many tokens as the split has."""
-        return max(1, len(self.tokens) // (self.rows * self.context))
 
     def batch(self, step: int) -> MaskedBatch:
         epoch, index = divmod(step, self.batches_per_epoch)

@@ -9,7 +9,6 @@ from clearformer.data.tokenizers import BOS, EOS, Tokenizer
 from clearformer.generation.beam import GREEDY_BEAM, Beam, beam_search
 from clearformer.generation.decoding import Decoder
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
-from clearformer.generation.sources import EXTRA_TOKENS as EXTRA_TOKENS
 from clearformer.generation.sources import NEVER_WRITTEN, encode_sources
 from clearformer.models.transformer import Transformer
 

@@ -52,19 +52,13 @@ def test_scores_are_divided_by_the_root_of_the_head_width():
 
 @settings(max_examples=60)
 @given(
-    groups=st.integers(1, 3),
-    sharing=st.integers(1, 3),
-    length=st.integers(1, 6),
-    past=st.integers(0, 3),
-    width=st.integers(1, 8),
-    masked=st.booleans(),
-    causal=st.booleans(),
-    by_distance=st.booleans(),
+    sizes=st.tuples(*(st.integers(*bounds) for bounds in ((1, 3), (1, 3), (1, 6), (0, 3), (1, 8)))),
+    choices=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     seed=st.integers(0, 2**31),
 )
-def test_the_kernel_and_its_gradients_equal_the_formula(
-    with_gradients, groups, sharing, length, past, width, masked, causal, by_distance, seed
-):
+def test_the_kernel_and_its_gradients_equal_the_formula(with_gradients, sizes, choices, seed):
+    groups, sharing, length, past, width = sizes
+    masked, causal, by_distance = choices
     torch.manual_seed(seed)
     heads, T, S = groups * sharing, length, length + past  # noqa: N806
     q = torch.randn(2, heads, T, width)
