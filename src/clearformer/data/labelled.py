@@ -72,11 +72,6 @@ def truncate(texts: Sequence[Sequence[int]], context: int) -> list[list[int]]:
     return kept
 
 
-def encode_example(texts: Sequence[Sequence[int]], context: int) -> tuple[list[int], list[int]]:
-    """The tokens of one example, begin and ends included, cut to `context`; and which text each belongs to."""
-    return _join(truncate(texts, context))
-
-
 def collate_labelled(examples: Sequence[LabelledTokens], segments: int) -> LabelledBatch:
     """Put examples into a rectangle. Where `segments` > 0, the texts beyond the last one told apart count as that."""
     joined = [_join(texts) for texts, _ in examples]

@@ -13,7 +13,6 @@ from clearformer.data.labelled import (
     LabelledBuckets,
     LabelledTokens,
     collate_labelled,
-    encode_example,
     tokens_cut,
     truncate,
 )
@@ -48,6 +47,12 @@ def test_a_batch_by_hand():
 )
 def test_texts_beyond_the_last_segment_count_as_that(segments: int, numbers: list[int]):
     assert collate_labelled([([[5], [6], [7]], 0)], segments).segments.tolist() == [numbers]
+
+
+def encode_example(texts: list[list[int]], context: int) -> tuple[list[int], list[int]]:
+    """Tokens and segments of one example in a batch of its own, cut to the context."""
+    batch = collate_labelled([(truncate(texts, context), 0)], segments=0)
+    return batch.tokens[0].tolist(), batch.segments[0].tolist()
 
 
 def test_an_example_by_hand():
