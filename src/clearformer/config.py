@@ -295,9 +295,9 @@ class TrainConfig:
     """how many of the newest checkpoints stay"""
     average_checkpoints: int = 1
     """the trained model is the mean of so many of the newest checkpoints (the paper's section 6.1 takes 5)"""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32. Weights are always float32, and
-    what is measured or generated goes by auto, so that runs are compared alike"""
+    precision: Literal["auto", "native", "float32", "bfloat16"] = "auto"
+    """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32; native: also on a CPU that has
+    it. Weights are always float32, and what is measured or generated goes by auto, so that runs are compared alike"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     def __post_init__(self) -> None:

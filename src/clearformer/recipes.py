@@ -175,7 +175,7 @@ def tinyshakespeare_minute() -> Config:
             epsilon=1e-8,
             weight_decay=0.0,
             clip=0.0,
-            precision="bfloat16",
+            precision="native",
         ),
     )
 
@@ -207,7 +207,7 @@ def multi30k() -> Config:
             optimizer="muon",
             label_smoothing=0.1,
             weight_decay=0.01,
-            precision="bfloat16",
+            precision="native",
         ),
     )
 
@@ -278,7 +278,7 @@ def bert() -> Config:
             optimizer="muon",
             epsilon=1e-8,
             weight_decay=0.01,
-            precision="bfloat16",
+            precision="native",
         ),
     )
 
@@ -351,7 +351,6 @@ def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Confi
             train,
             steps=steps,
             schedule=dataclasses.replace(train.schedule, warmup_steps=min(train.schedule.warmup_steps, steps // 10)),
-            precision="auto",  # not every processor is faster in bfloat16
         ),
     )
 

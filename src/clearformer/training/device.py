@@ -20,14 +20,22 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device
     return torch.device(wanted)
 
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "native", "float32", "bfloat16"]
 
 
 def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype:
-    """What matrix products are done in: unless said otherwise bfloat16 on CUDA that has it, float32 everywhere else."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """What matrix products are done in.
+
+    auto: bfloat16 on CUDA that has it, float32 everywhere else. native: the same, and bfloat16 on a CPU that has it.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    elif device.type == "cpu" and precision == "native":
+        can = torch.cpu.get_capabilities()
+        native = can.get("avx512_bf16", False) or can.get("amx_bf16", False)
+    else:
+        native = False
+    bf16 = {"auto": native, "native": native, "float32": False, "bfloat16": True}[precision]
     return torch.bfloat16 if bf16 else torch.float32
 
 

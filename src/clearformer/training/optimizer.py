@@ -1,13 +1,7 @@
-"""AdamW: Adam with weight decay that does not pass through its averages. Muon: a matrix moves alike in all directions.
+"""AdamW, Adam with weight decay that does not pass through its averages, or AdamW and Muon together.
 
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
-
-    Muon, for W of n by m:   M = μ M + (1 - μ) g        U S Vᵀ = μ M + (1 - μ) g                Jordan et al. 2024
-    W = W - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · W)                      Liu et al. 2025, arXiv:2502.16982
-
-Liu's factor brings Muon's steps to AdamW's size, so that both take the same rate and decay. U Vᵀ is approached by
-five steps of an iteration made of products alone, which brings singular values above 0.01 (of M's norm) near to 1.
 
 Only matrices are decayed: a bias or a norm's weight near zero is no simpler than one far from it. Muon takes the
 matrices inside the layers; embeddings, output projection and vectors stay with AdamW.
@@ -22,8 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearformer.config import TrainConfig
+from clearformer.training.muon import Muon
 
-MOMENTUM = 0.95
 MEMORY = {"adamw": {"step": False, "exp_avg": True, "exp_avg_sq": True}, "muon": {"momentum_buffer": True}}
 """what each optimizer remembers of a parameter, and whether it has the parameter's shape"""
 
@@ -65,15 +59,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
     ]
     if matrices := [weight for name, weight in named if optimizer_of(name, weight.shape, config) == "muon"]:
-        parts.append(
-            torch.optim.Muon(
-                matrices,
-                lr=0.0,
-                weight_decay=config.weight_decay,
-                momentum=MOMENTUM,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        parts.append(Muon(matrices, config.weight_decay))
     return Optimizer(*parts)
 
 

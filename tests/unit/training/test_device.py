@@ -46,6 +46,26 @@ def test_products_are_in_bfloat16_on_cuda_that_has_it_alone(
 ):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
     assert compute_dtype(torch.device(name)) == dtype
+    if name == "cuda":
+        assert compute_dtype(torch.device(name), "native") == dtype
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({}, torch.float32),  # as on a processor that is not x86
+    ],
+)
+def test_native_products_are_in_bfloat16_on_a_processor_that_has_it_alone(
+    capabilities: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert compute_dtype(torch.device("cpu"), "native") == dtype
+    assert compute_dtype(torch.device("cpu"), "auto") == torch.float32
+    assert compute_dtype(torch.device("mps"), "native") == torch.float32
 
 
 def test_autocast_leaves_the_cpu_alone():
