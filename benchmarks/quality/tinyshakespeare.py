@@ -46,12 +46,12 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "AdamW for Muon": {"train.optimizer": "adamw"},
     "learned for rotary positions": {"model.positions": "learned"},
     "no QK-norm": {"model.qk_norm": False},
-    "GELU for squared ReLU": {"model.activation": "gelu"},
+    "squared ReLU for GELU": {"model.activation": "squared_relu"},
     "RMSNorm for LayerNorm": {"model.norm": "rms"},
     "no zero outputs": {"model.zero_outputs": False},
     "no logit cap": {"model.logit_cap": 0.0},
     "cosine for linear schedule": {"train.schedule": CosineSchedule(peak=6e-3, final=0.0, warmup_steps=20)},
-    "float32 for bfloat16": {"train.precision": "float32"},
+    "tied embeddings": {"model.tie_embeddings": True},
 }
 """what is changed, by the name of the setting"""
 

@@ -156,7 +156,6 @@ def tinyshakespeare_minute() -> Config:
             num_layers=2,
             d_ff=512,
             dropout=0.0,
-            activation="squared_relu",
             positions="rotary",
             bias=False,
             scale_embeddings=True,
@@ -167,7 +166,7 @@ def tinyshakespeare_minute() -> Config:
             zero_outputs=True,
         ),
         train=TrainConfig(
-            steps=1150,
+            steps=1300,
             batch_tokens=24 * 64,
             schedule=LinearSchedule(peak=6e-3, warmup_steps=20, cooldown=0.7),
             optimizer="muon",
@@ -213,8 +212,9 @@ def multi30k() -> Config:
 
 
 def multi30k_english_german() -> Config:
-    """Translate image captions from English to German: the same, the other way round."""
-    return dataclasses.replace(multi30k(), reverse_pairs=True)
+    """Translate image captions from English to German: the same, the other way round, in fewer steps."""
+    config = multi30k()
+    return dataclasses.replace(config, reverse_pairs=True, train=dataclasses.replace(config.train, steps=1600))
 
 
 def paper_base() -> Config:
@@ -285,36 +285,43 @@ def bert() -> Config:
 
 def polarity() -> Config:
     """Tell praise from blame in sentences of film reviews: a small encoder over words."""
-    return _classifier("polarity", context=64, steps=600)
+    return _classifier("polarity", context=64, peak=2e-3)
 
 
 def ag_news() -> Config:
     """Tell world, sports, business and science news apart by their first lines: a small encoder over words."""
-    return _classifier("ag_news", context=128, steps=600)
+    return _classifier("ag_news", context=128, peak=3e-3)
 
 
-def _classifier(dataset: str, context: int, steps: int) -> Config:
-    """What the classifiers share: two layers of width 128, and the mean of what they say of each word."""
+def _classifier(dataset: str, context: int, peak: float) -> Config:
+    """What the classifiers share: one layer that begins as none, and the mean of what it says of each word.
+
+    So it is a linear model over words at first, wide and with half of it dropped, which reads its texts three times.
+    """
     return Config(
         dataset=dataset,
         tokenizer="word",
         model=ClassifierConfig(
-            vocab_size=8000,
+            vocab_size=20_000,
             context=context,
-            d_model=128,
+            d_model=256,
             num_heads=4,
-            num_layers=2,
+            num_layers=1,
             d_ff=512,
-            dropout=0.3,
+            dropout=0.5,
+            norm_order="pre",
+            positions="rotary",
+            scale_embeddings=True,
+            zero_outputs=True,
             pooling="mean",
         ),
         train=TrainConfig(
-            steps=steps,
+            steps=240,
             batch_tokens=2048,
-            schedule=CosineSchedule(peak=5e-4, final=0.0, warmup_steps=100),
+            schedule=LinearSchedule(peak=peak, warmup_steps=30, cooldown=0.9),
             epsilon=1e-8,
-            validate_every=100,
-            checkpoint_every=200,
+            validate_every=60,
+            checkpoint_every=120,
         ),
     )
 
@@ -341,7 +348,7 @@ def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Confi
         model=dataclasses.replace(
             model,
             # a run lowers it to what there is, but byte-pairs can always be merged further
-            vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 8000,
+            vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 20_000,
             # a batch of pairs or labelled texts is only as long as the longest of them
             context=model.context if kind == "text" else 256,
             # of a short text, read often, a model without dropout soon knows half by heart
@@ -378,8 +385,11 @@ REACHES: dict[str, str] = {
     "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
     "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
-    "tinyshakespeare-minute": "1.58 nats a character of the validation split, in 54 seconds",
+    "tinyshakespeare-minute": "1.56 nats a character of the validation split, in 72 seconds",
     "multi30k": "42.9 sacreBLEU on the 2016 test set with a beam of 5, 41.6 greedy; in 78 minutes on one core",
+    "multi30k-english-german": "39.5 sacreBLEU on the 2016 test set with a beam of 5; in 85 minutes on one core",
+    "polarity": "77.9 % of unseen sentences, a linear model over words 77.8 %; in 40 seconds on one core",
+    "ag_news": "85.9 % of unseen news, a linear model over words 87.5 %; in 40 seconds on one core",
     "bert": "46.1 % of hidden tokens of unseen documents, the commonest token 9.1 %; in 10 minutes on one core",
 }
 """what a recipe was measured to reach on its test split, or validation where there is no other, on two CPU cores"""

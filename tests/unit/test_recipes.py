@@ -49,14 +49,14 @@ def test_families_of_the_recipes():
 @pytest.mark.parametrize(
     ("kind", "size", "tokenizer", "vocab_size"),
     [
-        ("text", 100, "character", 8000),
-        ("text", 2_000_000, "character", 8000),
+        ("text", 100, "character", 20_000),
+        ("text", 2_000_000, "character", 20_000),
         ("text", 2_000_001, "bpe", 8000),
         ("pairs", 100, "bpe", 512),
         ("pairs", 300_000, "bpe", 3000),
         ("pairs", 10**7, "bpe", 8000),
-        ("labels", 100, "word", 8000),
-        ("labels", 10**7, "word", 8000),
+        ("labels", 100, "word", 20_000),
+        ("labels", 10**7, "word", 20_000),
     ],
 )
 def test_the_tokenizer_chosen_for_a_file_suits_its_kind_and_size(

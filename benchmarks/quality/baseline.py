@@ -1,0 +1,59 @@
+"""What a linear model reaches on the labelled corpora: tf-idf and logistic regression, chosen on the validation split.
+
+    pip install -c constraints.txt -e ".[bench]"
+    python benchmarks/quality/baseline.py [--data FOLDER]   a folder with the files of polarity/ and ag_news/
+
+One grid for both corpora: words, or words and pairs of words; strength of regularisation. The test split is read once,
+by the choice. Results go to `results/`, beside this file.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+from common import show, write
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from clearformer.data.corpora import Example, LabelledCorpus
+from clearformer.data.load import load_corpus
+
+NGRAMS = (1, 2)
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="where the corpora are not to be downloaded")
+    options = parser.parse_args()
+    results = {}
+    for name in ("polarity", "ag_news"):
+        corpus = load_corpus(name, (str(options.data / name),) if options.data else ())
+        assert isinstance(corpus, LabelledCorpus)
+        fitted = {(n, c): fit(corpus.train, n, c) for n, c in itertools.product(NGRAMS, STRENGTHS)}
+        scores = {choice: accuracy(model, corpus.validation) for choice, model in fitted.items()}
+        best = max(scores, key=lambda choice: scores[choice])
+        results[name] = {
+            "n-grams up to": best[0],
+            "C": best[1],
+            "validation": scores[best],
+            "test": accuracy(fitted[best], corpus.test),
+        }
+        show(name, results[name])
+    write("baseline", results)
+
+
+def fit(examples: list[Example], longest: int, strength: float) -> Pipeline:
+    features = TfidfVectorizer(ngram_range=(1, longest), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    texts, labels = zip(*((" ".join(texts), label) for texts, label in examples), strict=True)
+    return make_pipeline(features, LogisticRegression(C=strength, max_iter=1000)).fit(texts, labels)
+
+
+def accuracy(model: Pipeline, examples: list[Example]) -> float:
+    texts, labels = zip(*((" ".join(texts), label) for texts, label in examples), strict=True)
+    return round(float(model.score(texts, labels)), 4)
+
+
+if __name__ == "__main__":
+    main()
