@@ -46,13 +46,16 @@ def main() -> None:
 
 def fit(examples: list[Example], longest: int, strength: float) -> Pipeline:
     features = TfidfVectorizer(ngram_range=(1, longest), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
-    texts, labels = zip(*((" ".join(texts), label) for texts, label in examples), strict=True)
-    return make_pipeline(features, LogisticRegression(C=strength, max_iter=1000)).fit(texts, labels)
+    return make_pipeline(features, LogisticRegression(C=strength, max_iter=1000)).fit(*columns(examples))
 
 
 def accuracy(model: Pipeline, examples: list[Example]) -> float:
-    texts, labels = zip(*((" ".join(texts), label) for texts, label in examples), strict=True)
-    return round(float(model.score(texts, labels)), 4)
+    return round(float(model.score(*columns(examples))), 4)
+
+
+def columns(examples: list[Example]) -> tuple[list[str], list[str]]:
+    """The texts, and the label of each."""
+    return [" ".join(texts) for texts, _ in examples], [label for _, label in examples]
 
 
 if __name__ == "__main__":

@@ -28,15 +28,18 @@ def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.
 
     auto: bfloat16 on CUDA that has it, float32 everywhere else. native: the same, and bfloat16 on a CPU that has it.
     """
+    if precision in ("float32", "bfloat16"):
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    elif device.type == "cpu" and precision == "native":
-        can = torch.cpu.get_capabilities()
-        native = can.get("avx512_bf16", False) or can.get("amx_bf16", False)
+        has_bf16 = torch.cuda.is_bf16_supported()
     else:
-        native = False
-    bf16 = {"auto": native, "native": native, "float32": False, "bfloat16": True}[precision]
-    return torch.bfloat16 if bf16 else torch.float32
+        has_bf16 = precision == "native" and device.type == "cpu" and _processor_has_bf16()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _processor_has_bf16() -> bool:
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
