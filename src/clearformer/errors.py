@@ -41,6 +41,10 @@ class CheckpointError(ClearformerError):
     exit_code = 1
 
 
+class CheckError(ClearformerError):
+    """A model cannot be checked as it is: how to use it must be said in a Subject."""
+
+
 class TrainingError(ClearformerError):
     """Training cannot go on: a loss or a gradient is not finite."""
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "translate": "translate lines of standard input",
     "fill": "put the likeliest tokens where a text has <mask>",
     "classify": "tell the class of each line of standard input",
+    "check": "find the silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }
 """each is a module of that name beside this one"""

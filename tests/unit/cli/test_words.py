@@ -25,7 +25,7 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
     ("typed", "words"),
     [
         (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, fill, "
-                    "classify, data), "
+                    "classify, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
         (["train"], ", ag_news) or --data FILE was expected, found neither; name one behind `train`"),

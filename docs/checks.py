@@ -1,0 +1,9 @@
+"""Write docs/checks.md, the pages of all checks, from their docstrings. `python docs/checks.py`"""
+
+from pathlib import Path
+
+from clearformer.checks.pages import handbook
+
+page = Path(__file__).with_suffix(".md")
+page.write_text(handbook(), encoding="utf-8")
+print(page)

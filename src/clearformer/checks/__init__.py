@@ -1,0 +1,28 @@
+"""Is this transformer right? Checks for any implementation, and a diagnosis of what is wrong.
+
+In a test of your own:
+
+    from clearformer.checks import assert_sound
+
+    def test_my_transformer_is_sound():
+        assert_sound(MyTransformer())
+
+Names are loaded when they are first used, so that `import clearformer.checks` takes no PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clearformer.checks.sound import assert_sound, check_model
+    from clearformer.checks.subject import Subject
+
+_HOME = {"assert_sound": "sound", "check_model": "sound", "Subject": "subject"}
+
+__all__ = ["Subject", "assert_sound", "check_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'clearformer.checks' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"clearformer.checks.{_HOME[name]}"), name)

@@ -1,0 +1,1 @@
+"""Checks of single parts of a transformer: `clearformer check FILE.py:FUNCTION --as PART`."""

@@ -1,0 +1,126 @@
+"""Run checks on a subject, one after another, each on a model that is as it was given."""
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+
+from clearformer.checks.blame import what_happened
+from clearformer.checks.catalogue import CHECKS, Check
+from clearformer.checks.outcome import DoesNotApply, ModelCrashed, NotFinite, Outcome, failed
+from clearformer.checks.probe import Probe
+from clearformer.checks.subject import Subject
+from clearformer.checks.weights import borrowed, stir
+from clearformer.errors import ClearformerError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A check and what it said."""
+
+    id: str
+    check: Check
+    outcome: Outcome
+    seconds: float
+
+
+def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = False) -> dict[str, Check]:
+    """The checks whose ids match a pattern of `only` (all, if none is given) and none of `skip`.
+
+    A pattern is an id, a group's name, or has * in it. A slow check runs if `slow` is set or `only` names it.
+    Raises ClearformerError for a pattern that matches nothing.
+    """
+
+    def matches(name: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatch(name, pattern) or name.split(".")[0] == pattern for pattern in patterns)
+
+    for pattern in (*only, *skip):
+        if not any(matches(name, [pattern]) for name in CHECKS):
+            raise ClearformerError(
+                f"the id of a check, or a group of them, was expected, found {pattern!r}; see: clearformer check --list"
+            )
+    return {
+        name: check
+        for name, check in CHECKS.items()
+        if (not only or matches(name, only)) and not matches(name, skip) and (slow or not check.slow or name in only)
+    }
+
+
+def run_checks(
+    subject: Subject, checks: dict[str, Check], seed: int = 1, began: Callable[[str], None] = lambda _: None
+) -> Iterator[Result]:
+    """Yield each check's result as it comes. `began` is told each check's id before it runs.
+
+    Afterwards the model's weights, gradients, training mode and the random states are as before.
+    """
+    for name, check in checks.items():
+        began(name)
+        start = time.perf_counter()
+        outcome = run_check(subject, check, seed=1000 * seed + zlib.crc32(name.encode()) % 1000)  # the same on its own
+        yield Result(name, check, outcome, time.perf_counter() - start)
+
+
+def run_check(subject: Subject, check: Check, seed: int) -> Outcome:
+    """One check, if it applies. What the model raises is a result, and so is an output that is not finite."""
+    missing = [need for need in check.needs if getattr(subject, need) is None]
+    if subject.kind not in check.kinds:
+        about = " and ".join(check.kinds)
+        return Outcome("does not apply", case=f"it is about {about} models, and this one is {subject.kind}")
+    if missing:
+        return Outcome("does not apply", case=MISSING[missing[0]])
+    return refute(check, subject.model, lambda: _finite_probe(subject, check, seed), seed)
+
+
+def _finite_probe(subject: Subject, check: Check, seed: int) -> Probe:
+    """A probe, once it is known that there are numbers to compare. Raises NotFinite."""
+    if check is not CHECKS["numbers.finite"]:
+        trial = Probe(subject, seed)
+        if not trial.logits(trial.inputs(1)).isfinite().all():
+            raise NotFinite
+    return Probe(subject, seed)
+
+
+def refute(check: Check, model: Any, probe: Callable[[], Any], seed: int) -> Outcome:
+    """Run a check on what `probe` makes of the model, which is as it was afterwards."""
+    try:
+        with borrowed(model), torch.no_grad():
+            torch.manual_seed(seed)
+            if isinstance(model, torch.nn.Module):
+                model.eval()
+            if check.stirred:
+                stir(model, seed)
+            outcome = check.run(probe())
+    except DoesNotApply as reason:
+        return Outcome("does not apply", case=str(reason))
+    except ModelCrashed as crash:
+        return Outcome("crashed", case=str(crash))
+    except NotFinite:
+        return not_finite(0.0)
+    except (Exception, SystemExit) as error:  # such as two outputs that cannot be compared, or a model that leaves
+        return Outcome("crashed", case=f"the check could not go on: {what_happened(error)}")
+    if outcome.status == "passed" and not outcome.measured <= outcome.tolerance:  # type: ignore[operator]  # both are set
+        return not_finite(outcome.tolerance or 0.0)
+    return outcome
+
+
+def not_finite(tolerance: float) -> Outcome:
+    means = "NaN or infinity in the logits of random tokens: see what numbers.finite says of it first."
+    return failed("not-finite", float("inf"), tolerance, case="the output is not finite", means=means)
+
+
+MISSING = {
+    "padded": "how to pass padding is not known: write Subject(..., padded=lambda model, tokens, real: ...)",
+    "step": "how to step with a cache is not known: write "
+    "Subject(..., step=lambda model, tokens, cache: (logits, cache))",
+    "prefill": "how to begin with prompts of unequal length is not known: write "
+    "Subject(..., prefill=lambda model, tokens, real: (logits, cache))",
+    "loss": "the model's loss is not known: write Subject(..., loss=lambda model, tokens, labels: ...)",
+    "accumulate": "how gradients are accumulated is not known: write "
+    "Subject(..., accumulate=lambda model, batches: ...)",
+    "vocab_size": "the model reads vectors and not tokens",
+}
+"""what to write where a check needs a function that the subject lacks"""

@@ -1,0 +1,138 @@
+"""`clearformer check`"""
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from clearformer.checks.subject import Kind
+from clearformer.cli.arguments import parse, say
+from clearformer.cli.display import Display
+from clearformer.cli.findings import print_report
+from clearformer.errors import ClearformerError
+
+if TYPE_CHECKING:
+    from clearformer.checks.report import Report
+
+
+@dataclass(frozen=True)
+class Check:
+    """Find the silent bugs of any transformer: what is wrong, what that means and where to look.
+
+    The exit code is 0 if all checks passed, 1 if one failed or the model crashed, 2 if nothing could be checked.
+    """
+
+    target: Positional[Annotated[str, arg(metavar="TARGET")]] = ""
+    """FILE.py:FUNCTION or package.module:FUNCTION, where FUNCTION takes no arguments and returns the model (or a
+    clearformer.checks.Subject, which says how to call it); or the folder of a run"""
+    kind: Kind | None = None
+    """what the model is, where it cannot be seen"""
+    as_: Annotated[str, arg(name="as", metavar="PART")] = ""
+    """check a single part: attention, layer-norm, rms-norm, sinusoidal, rotary, feed-forward or mask. FUNCTION may then
+    be the part itself"""
+    only: tuple[str, ...] = ()
+    """ids of checks, such as masks.future, or groups of them, such as masks"""
+    skip: tuple[str, ...] = ()
+    """ids or groups to leave out"""
+    slow: bool = False
+    """also those that take long"""
+    seed: int = 1
+    """of all random inputs and weights"""
+    json: Annotated[bool, arg(name="json")] = False
+    """print the report as one JSON object"""
+    junit: Path | None = None
+    """also write it to this file, as JUnit's XML"""
+    markdown: Path | None = None
+    """also write it to this file, to paste into an issue"""
+    list: Annotated[bool, arg(name="list")] = False
+    """print what is checked, and leave"""
+    explain: str = ""
+    """print the page of the check with this id, and leave"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Check, arguments, "check")
+    if options.list or options.explain:
+        from clearformer.checks import pages
+
+        print(pages.listing() if options.list else pages.page(options.explain))
+        return 0
+    if not options.target:
+        raise ClearformerError(
+            "FILE.py:FUNCTION was expected, a function that returns the model; see clearformer check --help"
+        )
+    with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the report
+        report = _check_part(options) if options.as_ else _check(options)
+    from clearformer.checks.report import as_json, as_junit, as_markdown
+    from clearformer.checks.words import wrong
+
+    if options.json:
+        print(as_json(report), end="")
+    else:
+        print_report(report)
+    _write(options.junit, lambda: as_junit(report))
+    _write(options.markdown, lambda: as_markdown(report))
+    if not any(result.outcome.status in ("passed", "failed", "crashed") for result in report.results):
+        raise ClearformerError(
+            "a check that applies to this model was expected, but there is none; see the reasons above"
+        )
+    return 1 if wrong(report.results) else 0
+
+
+def _check(options: Check) -> "Report":
+    from clearformer.checks.adapters import adapt
+    from clearformer.checks.load import loaded
+    from clearformer.checks.report import Report
+    from clearformer.checks.run import choose
+    from clearformer.checks.sound import check_model
+
+    names = list(choose(options.only, options.skip, options.slow))
+    with loaded(options.target, say) as model, Display("checking", len(names)) as display:
+        subject = adapt(model, kind=options.kind)
+        results = check_model(
+            subject,
+            only=options.only,
+            skip=options.skip,
+            slow=options.slow,
+            seed=options.seed,
+            began=lambda name: display.show(names.index(name), name),
+        )
+        display.show(len(names))
+    return Report(subject.name or type(subject.model).__name__, subject.kind, options.seed, results)
+
+
+def _check_part(options: Check) -> "Report":
+    from clearformer.checks.load import loaded
+    from clearformer.checks.parts.catalogue import PARTS
+    from clearformer.checks.parts.run import run_part
+    from clearformer.checks.report import Report
+
+    if options.only or options.skip or options.slow or options.kind:
+        raise ClearformerError(
+            "--as checks all of a part, and takes no --only, --skip, --slow or --kind; leave them out"
+        )
+    if options.as_ not in PARTS:
+        near = difflib.get_close_matches(options.as_, PARTS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ClearformerError(f"one of {', '.join(PARTS)} was expected behind --as, found {options.as_!r}{hint}")
+    names = list(PARTS[options.as_].checks)
+    with loaded(options.target, say, part=True) as target, Display("checking", len(names)) as display:
+        started = run_part(options.as_, target, options.seed, lambda name: display.show(names.index(name), name))
+        results = list(started)
+        display.show(len(names))
+    return Report(options.target.rpartition(":")[2], options.as_, options.seed, results)
+
+
+def _write(path: Path | None, make: Callable[[], str]) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make(), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ClearformerError(f"a file that can be written to was expected at {path}, but: {error}") from error

@@ -1,0 +1,61 @@
+"""Bugs in positions."""
+
+from planted.mutant import Mutant
+
+PLANTED = [
+    # order.matters
+    Mutant(
+        "encoder-without-positions",
+        "functional",
+        ' + positions(real).to(p["embed"].dtype)',
+        "",
+        "order.matters",
+        "no-order",
+    ),
+    Mutant(
+        "classifier-without-positions",
+        "textbook",
+        " + self.positions[: tokens.shape[1]]",
+        "",
+        "order.matters",
+        "no-order",
+    ),
+    # order.positions
+    Mutant(
+        "two-tokens-a-position",
+        "single_file",
+        "self.wpe(torch.arange(T))",
+        "self.wpe(torch.arange(T) // 2)",
+        "order.positions",
+        "repeated",
+    ),
+    Mutant("positions-clamped", "hugging", "- 1).clamp(min=0)", "- 1).clamp(0, 7)", "order.positions", "repeated"),
+    Mutant(
+        "waves-taken-by-row",
+        "modular",
+        "x + self.waves[start:stop]",
+        "x + self.waves[start : start + len(x), None]",
+        "order.positions",
+        "positions-by-row",
+    ),
+    # order.rotary
+    Mutant(
+        "rotary-on-queries-only",
+        "hugging",
+        "apply_rotary(query, cos, sin), apply_rotary(key, cos, sin)",
+        "apply_rotary(query, cos, sin), key",
+        "order.rotary",
+        "one-turned",
+    ),
+    Mutant(
+        "rotary-layouts-mixed",  # as LLMs-from-scratch #747: half-split angles, interleaved pairs
+        "hugging",
+        "first, second = x.chunk(2, dim=-1)\n    return torch.cat((-second, first), dim=-1)",
+        "first, second = x[..., ::2], x[..., 1::2]\n    return torch.stack((-second, first), dim=-1).flatten(-2)",
+        "order.rotary",
+        "not-a-rotation",
+    ),
+    Mutant(
+        "rotary-without-its-minus", "hugging", "(-second, first)", "(second, first)", "order.rotary", "not-a-rotation"
+    ),
+]

@@ -1,0 +1,125 @@
+"""Masks of every convention are understood, and every misuse of them is caught and named."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clearformer.blocks.attention import ScaledDotProductAttention, attention
+from clearformer.checks.outcome import Outcome
+from clearformer.checks.parts.given import Meant
+
+Wrong = Callable[..., dict[str, str]]
+Outcomes = Callable[..., dict[str, Outcome]]
+Core = Callable[..., Tensor]
+LOWEST = torch.finfo(torch.float32).min
+
+
+def masked(change: Callable[[Tensor, Tensor], Tensor]) -> Core:
+    """Attention in which `change` makes scores of scores and a mask."""
+
+    def run(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        return (scores if mask is None else change(scores, mask)).softmax(-1) @ v
+
+    return run
+
+
+def after(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+    return (weights if mask is None else weights * mask) @ v
+
+
+def nan_replaced(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The output is finite, and its gradient is not."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores + torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).nan_to_num() @ v
+
+
+def by_keyword(q: Tensor, k: Tensor, v: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask)
+
+
+def of_two_axes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    assert mask is None or mask.dim() == 2
+    return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+def of_three_axes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    assert mask is None or mask.shape[0] == q.shape[0]
+    return F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None])
+
+
+ALLOW = masked(lambda scores, mask: scores.masked_fill(~mask, LOWEST))
+HIDE = masked(lambda scores, mask: scores.masked_fill(mask, LOWEST))
+SOUND = {
+    "own formula": (attention, "True means that a query may attend; it is handed over as the fourth argument"),
+    "own": (
+        ScaledDotProductAttention(),
+        "True means that a query may attend; it is handed over as the fourth argument",
+    ),
+    "allow": (ALLOW, "True means that a query may attend; it is handed over as the fourth argument, [1, 1, T, S]"),
+    "hide": (HIDE, "True means that a key is hidden; it is handed over as the fourth argument, [1, 1, T, S]"),
+    "numbers": (
+        masked(lambda scores, mask: scores + (1.0 - mask) * LOWEST),
+        "1 means that a query may attend, 0 that a key is hidden",
+    ),
+    "numbers, 1 hides": (
+        masked(lambda scores, mask: scores + (1.0 - mask - 1.0) * 1e9),
+        "1 means that a key is hidden, 0 that a query may attend",
+    ),
+    "additive": (masked(lambda scores, mask: scores + mask), "the mask is added to the scores"),
+    "minus a billion": (
+        masked(lambda scores, mask: scores.masked_fill(mask == 0, -1e9)),
+        "True means that a query may",
+    ),
+    "keyword": (by_keyword, "True means that a query may attend; it is handed over as attn_mask, [1, 1, T, S]"),
+    "two axes": (of_two_axes, "True means that a query may attend; it is handed over as the fourth argument, [T, S]"),
+    "three axes": (
+        of_three_axes,
+        "True means that a query may attend; it is handed over as the fourth argument, [B, T, S]",
+    ),
+    "allow, said": (Meant(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
+}
+WRONG: dict[str, tuple[object, dict[str, str]]] = {
+    "after the softmax": (after, {"mask": "after-softmax"}),
+    "ignored": (masked(lambda scores, _: scores), {"mask": "ignored"}),
+    "multiplied": (masked(lambda scores, mask: scores * mask), {"mask": "other"}),
+    "a small number": (masked(lambda scores, mask: scores.masked_fill(~mask, -3.0)), {"mask": "other"}),
+    "inverted": (Meant(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
+    "inverted, the other way": (Meant(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
+    "-1e4": (masked(lambda scores, mask: scores.masked_fill(~mask, -1e4)), {"finite-mask": "finite"}),
+    "-100": (masked(lambda scores, mask: scores.masked_fill(~mask, -100.0)), {"finite-mask": "finite"}),
+    "-1e4, by numbers": (masked(lambda scores, mask: scores + (1.0 - mask) * -1e4), {"finite-mask": "finite"}),
+    "an empty row": (masked(lambda scores, mask: scores.masked_fill(~mask, -math.inf)), {"empty-row": "nan"}),
+    "an empty row, NaN replaced": (nan_replaced, {"empty-row": "nan-gradient"}),
+}
+
+
+@pytest.mark.parametrize("style", SOUND)
+def test_a_sound_mask_passes_and_its_convention_is_said(style: str, wrong: Wrong, outcomes: Outcomes):
+    target, said = SOUND[style]
+    assert wrong("attention", target) == {}
+    assert outcomes("attention", target)["mask"].seen[0].startswith(said)
+
+
+@pytest.mark.parametrize("bug", WRONG)
+def test_a_misused_mask_is_caught_and_named(bug: str, wrong: Wrong):
+    target, expected = WRONG[bug]
+    assert wrong("attention", target) == expected
+
+
+def test_attention_without_a_mask_is_not_blamed_for_it(outcomes: Outcomes):
+    found = outcomes("attention", lambda q, k, v: attention(q, k, v))
+    assert found["mask"].status == "does not apply"
+    assert "takes no mask" in found["mask"].case
+
+
+def test_what_an_empty_row_gets_is_said(outcomes: Outcomes):
+    assert outcomes("attention", attention)["empty-row"].seen == ("it gets zeros",)
+    assert outcomes("attention", ALLOW)["empty-row"].seen == ("it gets a mean of values, hidden ones among them",)

@@ -1,0 +1,215 @@
+"""Norms in several styles pass, and every wrong formula is caught and named."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clearformer.blocks.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
+from clearformer.checks.outcome import Outcome
+from clearformer.checks.parts.given import Meant
+
+Wrong = Callable[..., dict[str, str]]
+Formula = Callable[[Tensor], Tensor]
+
+
+def mean(x: Tensor) -> Tensor:
+    return x.mean(-1, keepdim=True)
+
+
+def variance(x: Tensor) -> Tensor:
+    return mean((x - mean(x)) ** 2)
+
+
+class Weighted(nn.Module):
+    """A formula with a weight and a bias, by names of their own."""
+
+    def __init__(self, formula: Formula, form: str = "{y} * gain + shift", width: int = 16) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+        self.shift = nn.Parameter(torch.zeros(width))
+        self.formula, self.form = formula, form
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain, shift = self.gain, self.shift
+        if self.form == "{y} * gain + shift":
+            return self.formula(x) * gain + shift
+        if self.form == "weight-before":
+            return self.formula(x * gain + shift)
+        if self.form == "bias-first":
+            return (self.formula(x) + shift) * gain
+        return self.formula(x)
+
+
+class OnePlus(nn.Module):
+    """Gemma's habit: the weight begins as 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, 1, 24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(mean(x**2) + 1e-6) * (1 + self.weight)
+
+
+class LengthNorm(nn.Module):
+    """RMSNorm as a vector of length sqrt(D)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.full((20,), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1) * 20**0.5 * self.g
+
+
+def right_layer(x: Tensor) -> Tensor:
+    return (x - mean(x)) / torch.sqrt(variance(x) + 1e-5)
+
+
+def right_rms(x: Tensor) -> Tensor:
+    return x / torch.sqrt(mean(x**2) + 1e-5)
+
+
+SOUND_LAYER = {
+    "own": lambda: LayerNorm(24),
+    "own, trained": lambda: scrambled(LayerNorm(24)),
+    "own formula": lambda: lambda x: layer_norm(x, torch.ones(x.shape[-1]), None, 1e-5),
+    "torch": lambda: nn.LayerNorm(48),
+    "torch, wide": lambda: nn.LayerNorm(1024),
+    "torch, BERT's eps": lambda: nn.LayerNorm(32, eps=1e-12),
+    "torch, large eps": lambda: nn.LayerNorm(32, eps=1e-3),
+    "torch, without bias": lambda: nn.LayerNorm(32, bias=False),
+    "torch, without weights": lambda: nn.LayerNorm(32, elementwise_affine=False),
+    "functional": lambda: lambda x: F.layer_norm(x, x.shape[-1:]),
+    "by hand": lambda: right_layer,
+    "by hand, with weights": lambda: Weighted(right_layer),
+}
+SOUND_RMS = {
+    "own": lambda: RMSNorm(24),
+    "own, trained": lambda: scrambled(RMSNorm(24)),
+    "own formula": lambda: lambda x: rms_norm(x, torch.ones(x.shape[-1]), 1e-5),
+    "torch": lambda: nn.RMSNorm(48),
+    "by hand": lambda: right_rms,
+    "one plus weight": OnePlus,
+    "length sqrt(D)": LengthNorm,
+    "a least length": lambda: lambda x: F.normalize(x, dim=-1, eps=1e-5) * x.shape[-1] ** 0.5,
+}
+WRONG_LAYER: dict[str, tuple[Formula, dict[str, str]]] = {
+    "unbiased": (
+        lambda x: (x - mean(x)) / torch.sqrt(x.var(-1, keepdim=True) + 1e-5),
+        {"variance": "unbiased-variance"},
+    ),
+    "annotated": (
+        lambda x: (x - mean(x)) / (x.std(-1, keepdim=True) + 1e-6),
+        {"variance": "unbiased-variance", "eps": "eps-outside"},
+    ),
+    "eps outside": (lambda x: (x - mean(x)) / (variance(x).sqrt() + 1e-5), {"eps": "eps-outside"}),
+    "no eps": (lambda x: (x - mean(x)) / variance(x).sqrt(), {"eps": "no-eps"}),
+    "large eps": (lambda x: (x - mean(x)) / (variance(x) + 0.01).sqrt(), {"eps": "eps-large"}),
+    "no root": (lambda x: (x - mean(x)) / (variance(x) + 1e-5), {"variance": "no-root"}),
+    "sum": (
+        lambda x: (x - mean(x)) / torch.sqrt(((x - mean(x)) ** 2).sum(-1, keepdim=True) + 1e-5),
+        {"variance": "sum"},
+    ),
+    "mean absolute": (
+        lambda x: (x - mean(x)) / ((x - mean(x)).abs().mean(-1, keepdim=True) + 1e-5),
+        {"variance": "mean-absolute", "eps": "eps-outside"},
+    ),
+    "not centred": (
+        lambda x: x / torch.sqrt(variance(x) + 1e-5),
+        {"centre": "no-centring", "variance": "not-centred"},
+    ),
+    "is RMSNorm": (right_rms, {"centre": "no-centring"}),
+    "over tokens too": (lambda x: F.layer_norm(x, x.shape[1:]), {"axis": "over-tokens"}),
+    "over the batch": (lambda x: (x - x.mean(0)) / torch.sqrt(x.var(0, unbiased=False) + 1e-5), {"axis": "over-batch"}),
+    "over everything": (lambda x: (x - x.mean()) / torch.sqrt(x.var() + 1e-5), {"axis": "over-all"}),
+    "cancellation": (
+        lambda x: (x - mean(x)) / torch.sqrt((mean(x**2) - mean(x) ** 2).clamp(min=0) + 1e-5),
+        {"large": "cancellation"},
+    ),
+    "in place": (lambda x: right_layer(x.mul_(2.0)), {"input": "in-place"}),
+    "dropout": (lambda x: F.dropout(right_layer(x)), {"repeatable": "dropout"}),
+    "not finite": (lambda x: right_layer(x) / 0.0, {"finite": "not-finite"}),
+}
+WRONG_RMS: dict[str, tuple[Formula, dict[str, str]]] = {
+    "is LayerNorm": (right_layer, {"direction": "centred"}),
+    "no root": (lambda x: x / (mean(x**2) + 1e-5), {"scale": "no-root"}),
+    "sum": (lambda x: x / torch.sqrt((x**2).sum(-1, keepdim=True) + 1e-5), {"scale": "sum"}),
+    "D - 1": (
+        lambda x: x / torch.sqrt((x**2).sum(-1, keepdim=True) / (x.shape[-1] - 1) + 1e-5),
+        {"scale": "unbiased-variance"},
+    ),
+    "standard deviation": (
+        lambda x: x / torch.sqrt(variance(x) + 1e-5),
+        {"scale": "standard-deviation"},
+    ),
+    "mean absolute": (
+        lambda x: x / (x.abs().mean(-1, keepdim=True) + 1e-5),
+        {"scale": "mean-absolute", "eps": "eps-outside"},
+    ),
+    "eps outside": (lambda x: x / (mean(x**2).sqrt() + 1e-6), {"eps": "eps-outside"}),
+    "no eps": (lambda x: x / mean(x**2).sqrt(), {"eps": "no-eps"}),
+    "over tokens": (lambda x: x / torch.sqrt((x**2).mean(1, keepdim=True) + 1e-5), {"axis": "over-tokens"}),
+    "no norm": (lambda x: x.clone(), {"scale": "no-norm"}),
+}
+
+
+def scrambled(module: nn.Module) -> nn.Module:
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+@pytest.mark.parametrize("style", SOUND_LAYER)
+def test_a_sound_layer_norm_passes_in_any_style(style: str, wrong: Wrong):
+    assert wrong("layer-norm", SOUND_LAYER[style]()) == {}
+
+
+@pytest.mark.parametrize("style", SOUND_RMS)
+def test_a_sound_rms_norm_passes_in_any_style(style: str, wrong: Wrong):
+    assert wrong("rms-norm", SOUND_RMS[style]()) == {}
+
+
+@pytest.mark.parametrize("bug", WRONG_LAYER)
+def test_a_wrong_layer_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+    formula, expected = WRONG_LAYER[bug]
+    found = wrong("layer-norm", formula)
+    assert expected.items() <= found.items()
+    if bug not in ("dropout", "not finite"):  # which make every number wrong
+        assert found == expected
+
+
+@pytest.mark.parametrize("bug", WRONG_RMS)
+def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+    formula, expected = WRONG_RMS[bug]
+    assert wrong("rms-norm", formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "cause"),
+    [("ignored", "ignored"), ("weight-before", "weight-before"), ("bias-first", "bias-first")],
+)
+@pytest.mark.parametrize("trained", [False, True])
+def test_weights_in_the_wrong_place_are_named(form: str, cause: str, trained: bool, wrong: Wrong):
+    norm = Weighted(right_layer, form)
+    found = wrong("layer-norm", scrambled(norm) if trained else norm)
+    assert found["weight"] == cause
+
+
+def test_the_form_of_a_weight_that_begins_as_zero_is_said(outcomes: Callable[..., dict[str, Outcome]]):
+    assert outcomes("rms-norm", OnePlus())["weight"].seen == ("1 + weight multiplies",)
+
+
+def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
+    norm = Weighted(right_layer)
+    norm.eps = 1e-6
+    assert wrong("layer-norm", norm) == {"eps": "eps-differs"}
+    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
+    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-5})) == {}
+
+
+def test_eps_is_measured(outcomes: Callable[..., dict[str, Outcome]]):
+    assert outcomes("layer-norm", nn.LayerNorm(16, eps=1e-6))["eps"].seen == ("eps is 1e-06",)

@@ -1,0 +1,178 @@
+"""Rotary positions in both layouts and several styles pass, and every wrong rotation is caught and named."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clearformer.blocks.rotary import RotaryPositions, rotary
+from clearformer.checks.outcome import Outcome
+from clearformer.checks.parts.given import Meant
+
+Wrong = Callable[..., dict[str, str]]
+Outcomes = Callable[..., dict[str, Outcome]]
+
+
+def angles(T: int, E: int, start: float = 0, base: float = 10_000.0, exponent: float = 2.0) -> Tensor:  # noqa: N803
+    return (torch.arange(T) + start)[:, None] * base ** (-exponent * torch.arange(E // 2) / E)
+
+
+def interleaved(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
+    """The paper's: neighbours are a pair."""
+    a, b = x[..., ::2], x[..., 1::2]
+    cos, sin = turn.cos(), turn.sin()
+    return torch.stack((a * cos - sign * b * sin, b * cos + a * sin), dim=-1).flatten(-2)
+
+
+def half_split(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = turn.cos(), turn.sin()
+    return torch.cat((a * cos - sign * b * sin, b * cos + a * sin), dim=-1)
+
+
+def plain(turned: Callable[[Tensor, Tensor], Tensor], **changes: float) -> Callable[..., Tensor]:
+    """(x, offset) -> x."""
+    return lambda x, offset=0: turned(
+        x, angles(x.shape[-2], x.shape[-1], offset + changes.get("start", 0), *others(changes))
+    )
+
+
+def others(changes: dict[str, float]) -> tuple[float, float]:
+    return changes.get("base", 10_000.0), changes.get("exponent", 2.0)
+
+
+def llama(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Meta's: [B, T, H, E], as complex numbers."""
+    turns = torch.polar(torch.ones(()), angles(q.shape[1], q.shape[-1], base=500_000.0))[:, None]
+
+    def turned(x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous())
+        return torch.view_as_real(pairs * turns).flatten(-2)
+
+    return turned(q), turned(k)
+
+
+class HuggingFace(nn.Module):
+    """Queries and keys, half-split, with positions [B, T]."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.register_buffer("inv_freq", 10_000.0 ** (-torch.arange(0, width, 2) / width))
+
+    def forward(self, q: Tensor, k: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        turn = (position_ids[:, None, :, None] * self.inv_freq).repeat(1, 1, 1, 2)
+
+        def rotated(x: Tensor) -> Tensor:
+            return torch.cat((-x[..., x.shape[-1] // 2 :], x[..., : x.shape[-1] // 2]), dim=-1)
+
+        return tuple(x * turn.cos() + rotated(x) * turn.sin() for x in (q, k))  # type: ignore[return-value]
+
+
+def partly(x: Tensor, offset: int = 0) -> Tensor:
+    """GPT-NeoX's: only a quarter of the elements is turned."""
+    return torch.cat((plain(half_split)(x[..., : x.shape[-1] // 4], offset), x[..., x.shape[-1] // 4 :]), dim=-1)
+
+
+def mixed(x: Tensor, offset: int = 0) -> Tensor:
+    """Halves are a pair, but angles stand as for neighbours."""
+    turn = angles(x.shape[-2], x.shape[-1], offset).repeat_interleave(2, -1)
+    a, b = x.chunk(2, dim=-1)
+    return x * turn.cos() + torch.cat((-b, a), dim=-1) * turn.sin()
+
+
+def off_by_one(x: Tensor, offset: int = 0) -> Tensor:
+    return plain(half_split)(x, offset - 1 if offset else 0)
+
+
+SOUND = {
+    "own formula": lambda: rotary,
+    "own": lambda: RotaryPositions(64, 24),
+    "interleaved": lambda: plain(interleaved),
+    "half-split": lambda: plain(half_split),
+    "without offset": lambda: lambda x: plain(half_split)(x),
+    "three axes": lambda: lambda x, offset: plain(half_split)(x.reshape(x.shape[0], *x.shape[-2:]), offset),
+    "llama": lambda: llama,
+    "hugging face": HuggingFace,
+    "partly": lambda: partly,
+    "the other way": lambda: lambda x, offset=0: half_split(x, -angles(x.shape[-2], x.shape[-1], offset)),
+    "a small base, said": lambda: Meant(plain(half_split, base=100.0), {"base": 100}),
+    "a layout, said": lambda: Meant(plain(interleaved), {"layout": "interleaved"}),
+}
+WRONG: dict[str, tuple[object, dict[str, str]]] = {
+    "sign": (
+        lambda x, offset=0: half_split(x, angles(x.shape[-2], x.shape[-1], offset), -1.0),
+        {"norm": "sign", "relative": "absolute"},
+    ),
+    "sign, interleaved": (
+        lambda x, offset=0: interleaved(x, angles(x.shape[-2], x.shape[-1], offset), -1.0),
+        {"norm": "sign", "relative": "absolute"},
+    ),
+    "mixed layouts": (mixed, {"norm": "mixed-layouts", "relative": "absolute"}),
+    "longer": (lambda x, offset=0: 2 * plain(half_split)(x, offset), {"norm": "scaled"}),
+    "no sine": (
+        lambda x, offset=0: x * angles(x.shape[-2], x.shape[-1], offset).cos().repeat(1, 2),
+        {"layout": "no-sine", "relative": "absolute"},
+    ),
+    "nothing": (lambda x: x.clone(), {"layout": "unturned", "relative": "positions-ignored"}),
+    "starts at 1": (plain(half_split, start=1), {"start": "starts-at-1"}),
+    "starts at 5": (plain(interleaved, start=5), {"start": "start"}),
+    "base": (plain(half_split, base=1000.0), {"frequencies": "base"}),
+    "exponent doubled": (plain(half_split, exponent=4.0), {"frequencies": "exponent-doubled"}),
+    "exponent halved": (plain(half_split, exponent=1.0), {"frequencies": "exponent-halved"}),
+    "scaled": (
+        lambda x, offset=0: half_split(x, angles(x.shape[-2], x.shape[-1], offset) / 2),
+        {"frequencies": "scaled"},
+    ),
+    "offset ignored": (lambda x, offset: plain(half_split)(x, 0 * offset), {"offset": "offset-ignored"}),
+    "offset one too few": (off_by_one, {"offset": "off-by-one"}),
+    "offset doubled": (lambda x, offset=0: plain(half_split)(x, 2 * offset), {"offset": "other"}),
+    "positions ignored": (
+        lambda x, positions: half_split(x, angles(len(positions), x.shape[-1])),
+        {"offset": "offset-ignored"},
+    ),
+    "only queries": (
+        lambda q, k, offset=0: (plain(half_split)(q, offset), k),
+        {"both": "only-queries", "relative": "absolute"},
+    ),
+    "only keys": (lambda q, k, offset=0: (q, plain(half_split)(k, offset)), {"both": "only-keys"}),
+    "keys one further": (
+        lambda q, k, offset=0: (plain(half_split)(q, offset), plain(half_split)(k, offset + 1)),
+        {"both": "differ"},
+    ),
+    "the other layout": (Meant(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (Meant(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
+    "in place": (lambda x, offset=0: plain(half_split)(x.mul_(1.5), offset) / 1.5, {"input": "in-place"}),
+}
+
+
+@pytest.mark.parametrize("style", SOUND)
+def test_a_sound_rotation_passes_in_any_style(style: str, wrong: Wrong):
+    assert wrong("rotary", SOUND[style]()) == {}
+
+
+@pytest.mark.parametrize("bug", WRONG)
+def test_a_wrong_rotation_is_caught_and_named(bug: str, wrong: Wrong):
+    target, expected = WRONG[bug]
+    found = wrong("rotary", target)
+    assert expected.items() <= found.items()
+    if bug != "only keys":  # what is read off are the queries' rotations, and these are none
+        assert found == expected
+
+
+def test_the_layout_found_is_said(outcomes: Outcomes):
+    seen = {name: outcomes("rotary", SOUND[name]())["layout"].seen[0] for name in ("llama", "hugging face", "partly")}
+    assert seen == {
+        "llama": "interleaved; called with q, k as [B, T, H, E]",
+        "hugging face": "half-split; called with q, k, positions [B, T] as [B, H, T, E]",
+        "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are turned",
+    }
+    assert outcomes("rotary", llama)["frequencies"].seen == ("base 5e+05",)
+
+
+def test_the_formula_used_here_is_that_of_complex_numbers():
+    x = torch.tensor([[[[0.0, 0.0], [3.0, 4.0]]]])
+    turned = (3 + 4j) * complex(math.cos(1), math.sin(1))
+    for layout in (interleaved, half_split):
+        assert plain(layout)(x)[0, 0, 1].tolist() == pytest.approx([turned.real, turned.imag], abs=1e-6)
