@@ -121,6 +121,15 @@ PLANTED = [
         "cache.separate",
         "shared-cache",
     ),
+    Mutant(
+        "memory-never-renewed",
+        "modular",
+        "memory = self.encode(source, all_real(source)) if cache is None else cache.memory",
+        'if not hasattr(self, "memory"):\n            self.memory = self.encode(source, all_real(source))\n'
+        "        memory = self.memory",
+        "cache.separate",
+        "kept-between-texts",
+    ),
     # cache.read-only
     Mutant(
         "position-kept-on-the-module",

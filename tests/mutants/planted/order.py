@@ -20,6 +20,14 @@ PLANTED = [
         "order.matters",
         "no-order",
     ),
+    Mutant(
+        "source-without-positions",
+        "modular",
+        "self.encoder(self.embedding(source), ",
+        "self.encoder(self.embedding.table(source) * 5.66, ",
+        "order.matters",
+        "no-order-in-source",
+    ),
     # order.positions
     Mutant(
         "two-tokens-a-position",

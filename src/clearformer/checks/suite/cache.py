@@ -99,12 +99,16 @@ def separate(probe: Probe) -> Outcome:
     A cache that is kept on the module, or in a default argument, belongs to whoever calls next. Two conversations then
     get each other's past, and a new text begins with an old one in its memory.
 
-    Two texts are stepped in turn, each with its own cache, and compared with each stepped alone. Return the cache from
-    the call and take it back with the next.
+    Two texts are stepped one after the other, and if the first is as in one forward, so must the second be; then in
+    turn, each with its own cache, and each as alone. Return the cache from the call and take it back with the next.
     """
     T = probe.length(STEPS)  # noqa: N806
     texts = [probe.inputs(ROWS, T), probe.inputs(ROWS, T)]
     alone = [probe.steps(text, [1] * T) for text in texts]
+    first, second = (float(difference(probe.logits(text), one).max()) for text, one in zip(texts, alone, strict=True))
+    if first <= SEEN < second:
+        case = f"a second text, stepped, is {second:.2g} of the logits' spread away from one forward; the first is not"
+        return failed("kept-between-texts", second, SEEN, case=case, means=MEANS["kept-between-texts"])
     caches: list[Any] = [None, None]
     apart = torch.zeros(T)
     for t in range(T):

@@ -118,6 +118,8 @@ def smoothing(probe: Probe) -> Outcome:
         rows.append(torch.stack([F.nll_loss(log_p, targets.flatten()), -log_p.mean()]))
         losses.append(loss_of(probe, first, labels).double())
     known, found = torch.stack(rows), torch.stack(losses)
+    if not found.isfinite().all():
+        raise DoesNotApply("the loss is not finite: see loss.shift")
     shares = torch.linalg.lstsq(known, found[:, None]).solution[:, 0]
     left = float((known @ shares - found).abs().max())
     if not left <= EQUAL * max(1.0, float(found.abs().max())):

@@ -25,6 +25,18 @@ def exchanged(probe: Probe, inputs: Inputs) -> Tensor:
     return torch.stack([torch.cat((row[:s], row[s + 2 :])).max() for s, row in enumerate(moved)])
 
 
+def in_source(probe: Probe, inputs: Inputs) -> bool:
+    """Whether some logit moves when two neighbours of the source change places."""
+    assert inputs.source is not None
+    S = inputs.source.shape[1]  # noqa: N806
+    rows = inputs.map(lambda tensor: tensor.repeat_interleave(S, dim=0))
+    assert rows.source is not None
+    for s in range(S - 1):
+        rows.source[s + 1, [s, s + 1]] = inputs.source[0, [s + 1, s]]
+    logits = probe.logits(rows)
+    return float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max()) > SEEN
+
+
 def in_turn(probe: Probe) -> Inputs:
     """One row in which neighbours differ."""
     inputs = probe.inputs(1)
@@ -45,10 +57,16 @@ def matters(probe: Probe) -> Outcome:
     """Exchanging two earlier tokens changes the output.
 
     Attention by itself sees a set of tokens and not a sequence. Positions that were computed and not added, or added to
-    something that is thrown away, leave a model that cannot tell "dog bites man" from "man bites dog".
+    something that is thrown away, leave a model that cannot tell "dog bites man" from "man bites dog". Neighbours
+    change places in turn, of the tokens and of an encoder-decoder's source.
     """
-    moved = exchanged(probe, in_turn(probe))
+    inputs = in_turn(probe)
+    moved = exchanged(probe, inputs)
     unmoved = int((moved <= SEEN).sum())
+    if inputs.source is not None and not in_source(probe, inputs):
+        means = "The encoder sees a set of tokens: its positions do not reach attention."
+        case = "no exchange of two neighbours in the source moves any logit"
+        return failed("no-order-in-source", inputs.source.shape[1] - 1, 0, case=case, means=means)
     if not len(moved) or unmoved < len(moved):
         return passed(0, 0)
     return failed(
