@@ -59,7 +59,7 @@ CHECKS: dict[str, Check] = {
     "batches.padding-unseen": Check(
         "what stands in padded places does not matter", batches.padding_unseen, needs=("padded",)
     ),
-    "order.matters": Check("exchanging two earlier tokens changes the output", order.matters),
+    "order.matters": Check("exchanging two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
     "order.positions": Check("each position is a place of its own, up to the full context", order.positions),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
     "cache.steps": Check(

@@ -36,7 +36,7 @@ def find_tables(probe: Probe) -> Tables:
     inputs, outputs = set(), set()
     for name, weight in probe.module.named_parameters():
         for axis in (0, 1):
-            if weight.dim() == 2 and weight.shape[axis] >= len(free):
+            if weight.dim() == 2 and weight.shape[axis] > absent:
                 others = _moved(probe, text, before, weight.select(axis, absent))
                 own = bool(others[absent])
                 others[absent] = False

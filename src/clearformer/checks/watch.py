@@ -153,7 +153,8 @@ class _Watcher(_Mode):
             self.found[made.attention] = replace(attention, used=_kept(a), values=_kept(b))
         elif not {tensor.untyped_storage().data_ptr() for tensor in (a, b)} & self.of_weights:
             before = self.factors.get(id(a), 1.0) * self.factors.get(id(b), 1.0)
-            self.made_of[id(out)] = _Product(_kept(a), _kept(b.transpose(-1, -2)), _kept(out), before)
+            products = a.detach() @ b.detach()  # not `out`, in which baddbmm has scaled and added already
+            self.made_of[id(out)] = _Product(_kept(a), _kept(b.transpose(-1, -2)), products, before)
 
     def changed(self, func: Any, args: Any, out: Tensor) -> None:
         """Scores or weights that are scaled, masked, dropped out, or seen in another shape; or the softmax itself."""

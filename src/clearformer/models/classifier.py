@@ -29,7 +29,7 @@ def last(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, 
 
 def mean(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
     weights = real.to(x.dtype)
-    return (weights[:, :, None] * x).sum(1) / weights.sum(1, keepdim=True)
+    return (weights[:, :, None] * x).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)  # a text may be all padding
 
 
 def read_all(body: BERTBody, tokens: Tensor, real: Tensor, segments: Tensor) -> Float[Tensor, "B T D"]:

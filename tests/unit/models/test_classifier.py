@@ -26,6 +26,10 @@ def test_poolings_of_texts_of_two_and_three_tokens_worked_by_hand(pooling: str, 
     assert POOLINGS[pooling](x, real).tolist() == expected
 
 
+def test_the_mean_of_a_text_that_is_all_padding_is_zero():
+    assert POOLINGS["mean"](torch.ones(1, 2, 3), torch.zeros(1, 2, dtype=torch.bool)).tolist() == [[0.0, 0.0, 0.0]]
+
+
 @bodies
 def test_logits_are_the_projection_of_the_pooled_vector(tiny, body: str, pooling: str):
     model, tokens = tiny("classifier", body=body, pooling=pooling, num_classes=3), torch.randint(11, (2, 5))

@@ -11,13 +11,13 @@ from clearformer.checks.lessons import IGNORED, without_dropout
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe import Probe
 
-EQUAL = 1e-4
-"""nats, or a share of the loss where it is larger than 1: float32 noise was below 2e-6, the wrong ways' differences
-above 1e-3"""
+EQUAL = 1e-5
+"""nats, or a share of the loss where it is larger than 1: float32 noise was below 5e-7, the wrong ways' differences
+above 2e-4"""
 MIXED = 2e-4
-"""of a share of smoothing, and of the sum of shares: noise was below 2e-5"""
+"""of a share of smoothing, and of the sum of shares: noise was below 2e-6"""
 SAME_GRADIENT = 1e-3
-"""a share of the gradient's length: noise was below 1e-5, the wrong ways' differences above 0.05"""
+"""a share of the gradient's length: noise was below 1e-6, the wrong ways' differences above 0.8"""
 ACCUMULATED = {
     "mean-of-means": "The batches' mean losses are averaged, so that a token in a short batch weighs more: divide each "
     "batch's summed loss by the number of tokens in all of them.",
