@@ -84,6 +84,8 @@ def test_what_other_engines_share_takes_no_torch():
         "clearformer.models.initial",
         *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
         "clearformer.generation.sampling",
+        "clearformer.engines",
+        *(name_of(path) for path in sorted((SOURCE / "engines" / "numpy").glob("*.py"))),
     ]
     code = f"""
 import importlib, sys

@@ -1,0 +1,111 @@
+"""Every operation that is not written with an operator or a method of Tensor, by PyTorch's name where it has one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearformer.engines.numpy.rules import Array, Number
+from clearformer.engines.numpy.tensor import Tensor, apply
+
+Integers = NDArray[np.integer[Any]]
+Booleans = NDArray[np.bool_]
+
+
+def exp(x: Tensor) -> Tensor:
+    return apply("exp", x)
+
+
+def log(x: Tensor) -> Tensor:
+    return apply("log", x)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    return apply("sqrt", x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    return apply("tanh", x)
+
+
+def sin(x: Tensor) -> Tensor:
+    return apply("sin", x)
+
+
+def cos(x: Tensor) -> Tensor:
+    return apply("cos", x)
+
+
+def relu(x: Tensor) -> Tensor:
+    return apply("relu", x)
+
+
+def maximum(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+    return apply("maximum", a, b)
+
+
+def where(condition: Booleans, a: Tensor | Number, b: Tensor | Number) -> Tensor:
+    return apply("where", a, b, condition=condition)
+
+
+def concatenate(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    return apply("concatenate", a, b, axis=axis)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b."""
+    return apply("linear", x, weight) if bias is None else apply("linear", x, weight, bias)
+
+
+def embedding(tokens: Integers, weight: Tensor) -> Tensor:
+    """A row of the matrix for each token."""
+    return apply("embedding", weight, tokens=tokens)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+    return apply("layer_norm", x, weight, eps=eps) if bias is None else apply("layer_norm", x, weight, bias, eps=eps)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return apply("rms_norm", x, weight, eps=eps)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The exact form, x Φ(x)."""
+    return apply("gelu", x)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    return apply("squared_relu", x)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """The first half of each vector, through SiLU, times the second."""
+    return apply("swiglu", x)
+
+
+def rotary(x: Tensor, cos: Array, sin: Array) -> Tensor:
+    """Turn heads [B, H, T, E] by angles whose cosines and sines are [T, E/2] or [B, 1, T, E/2]."""
+    return apply("rotary", x, cos=cos, sin=sin)
+
+
+def dropout(x: Tensor, p: float, rng: np.random.Generator) -> Tensor:
+    return apply("dropout", x, p=p, rng=rng)
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Booleans | None = None,
+    bias: Array | None = None,
+    dropout: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Queries [B, H, T, E], keys and values [B, G, S, E]; mask (True: may attend) and bias stretch to [B, H, T, S]."""
+    return apply("attention", q, k, v, mask=mask, bias=bias, dropout=dropout, rng=rng)
+
+
+def cross_entropy(logits: Tensor, targets: Integers, smoothing: float = 0.0) -> Tensor:
+    """In nats, summed over the tokens whose target is not IGNORE."""
+    return apply("cross_entropy", logits, targets=targets, smoothing=smoothing)

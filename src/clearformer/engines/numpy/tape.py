@@ -1,0 +1,140 @@
+"""The tape: every operation leaves a node that knows how to take a gradient back, and backward visits them in reverse.
+
+    dL/dx = Σ over all uses of x        a gradient is complete once every later operation has sent its part
+
+Nodes are numbered as they are made, and what uses a result is made after it. So the waiting node with the largest
+number is always complete: no sorting beforehand and no recursion. A node forgets what it kept once it was visited.
+"""
+
+import heapq
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from clearformer.engines.numpy.modes import DEBUGGING, GradientError, check_finite
+from clearformer.engines.numpy.rules import Array, Rule
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Version:
+    """How often an array was changed in place; tensors that share memory share it."""
+
+    count: int = 0
+
+
+class Target(NamedTuple):
+    """The node that a gradient goes to, and what it must look like there."""
+
+    node: "Node"
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+
+
+class Call(NamedTuple):
+    """One function of a rule, with all it asked for; no target: that argument needs no gradient."""
+
+    function: Callable[..., Any]
+    kept: dict[str, Any]
+    targets: Sequence[Target | None]
+
+
+class Node:
+    """One operation that was done, or with no calls a leaf, which keeps its gradient."""
+
+    def __init__(self, name: str, calls: Sequence[Call] = (), versions: Sequence[Version] = ()) -> None:
+        self.name = name
+        self.number = next(_numbers)
+        self.grad: Array | None = None
+        self.is_leaf = not calls
+        self._calls: Sequence[Call] | None = calls
+        self._versions = [(version, version.count) for version in versions]
+        self._checksums = self._checksum() if DEBUGGING.get() else None
+
+    def receive(self, g: Array, *, own: bool) -> bool:
+        """Add to the gradient; whether it was the first. `own`: nobody else holds `g`, so it may be added into."""
+        first = self.grad is None
+        if self.grad is not None:
+            self.grad = np.add(self.grad, g, out=g if own else None)
+        else:
+            self.grad = g.copy() if self.is_leaf and not own else g
+        return first
+
+    def send(self) -> Iterator[tuple["Node", Array, bool]]:
+        """Take the gradient on to what the operation was done with, and forget everything."""
+        if self.is_leaf:
+            return
+        g, self.grad = self.grad, None
+        self._check()
+        calls, self._calls = self._calls, None
+        assert calls is not None
+        assert g is not None, "a node waits only once it has a gradient"
+        for function, kept, targets in calls:
+            found = function(g, **kept)
+            for target, raw in zip(targets, found if len(targets) > 1 else (found,), strict=True):
+                if target is not None:
+                    sent = fit(raw, target.shape, target.dtype)
+                    check_finite(f"in a gradient that '{self.name}' made", sent)
+                    yield target.node, sent, sent is not g and sent.base is None
+
+    def _check(self) -> None:
+        if self._calls is None:
+            raise GradientError(
+                f"one backward through '{self.name}' was expected, found a second; the first has freed what it needs: "
+                "compute the loss again"
+            )
+        changed = any(version.count != count for version, count in self._versions)
+        if changed or (self._checksums is not None and self._checksums != self._checksum()):
+            raise GradientError(
+                f"the numbers that '{self.name}' was computed with were expected, found some that were changed in "
+                "place since; change them after backward, or change a copy"
+            )
+
+    def _checksum(self) -> list[int]:
+        assert self._calls is not None
+        kept = [value for call in self._calls for value in call.kept.values()]
+        return [zlib.crc32(value.tobytes()) for value in kept if isinstance(value, np.ndarray)]
+
+
+def calls_of(rule: Rule, nodes: Mapping[str, Node | None], values: Mapping[str, Any]) -> list[Call]:
+    """The functions of a rule that have a gradient to compute, each with what it asks for.
+
+    `nodes` has the arguments that were given, with None for one that needs no gradient.
+    """
+    calls = []
+    for names, function, asked in rule.backward:
+        targets = [
+            Target(node, values[name].shape, values[name].dtype) if (node := nodes[name]) is not None else None
+            for name in names
+            if name in nodes
+        ]
+        if any(targets):
+            kept = {name: np.shape(values[names[0]]) if name == "shape" else values[name] for name in asked}
+            calls.append(Call(function, kept, targets))
+    return calls
+
+
+def fit(g: Array | np.floating[Any], shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Undo broadcasting: sum over the axes along which one number was used many times."""
+    g = np.asarray(g, dtype)  # of a single number, NumPy makes no array
+    if g.shape == shape:
+        return g
+    new = g.ndim - len(shape)
+    stretched = tuple(axis for axis in range(g.ndim) if axis < new or shape[axis - new] != g.shape[axis])
+    return g.sum(stretched, keepdims=True).reshape(shape)
+
+
+def walk_back(start: Node, g: Array) -> None:
+    """Send a gradient from a node to all leaves."""
+    start.receive(g, own=False)
+    waiting = [(-start.number, start)]
+    while waiting:
+        for node, part, own in heapq.heappop(waiting)[1].send():
+            if node.receive(part, own=own):
+                heapq.heappush(waiting, (-node.number, node))

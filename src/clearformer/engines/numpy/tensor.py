@@ -1,0 +1,193 @@
+"""Tensor: a NumPy array that remembers which operation made it, so that gradients find the way back.
+
+    x = Tensor(np.ones(3), requires_grad=True)
+    (x * x).sum().backward()
+    x.grad                                             # array([2., 2., 2.])
+
+Names are PyTorch's. Tokens, indices and masks have no gradient and stay plain arrays.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from clearformer.engines.numpy.fused import FUSED
+from clearformer.engines.numpy.modes import RECORDING, GradientError, check_finite
+from clearformer.engines.numpy.rules import RULES, Array, Index, Number
+from clearformer.engines.numpy.tape import Node, Version, calls_of, walk_back
+
+OPERATIONS = RULES | FUSED
+
+
+class Tensor:
+    """An array of float32 or float64. One with `requires_grad` that no operation made is a leaf, and keeps `grad`."""
+
+    __array_ufunc__ = None  # an array times a tensor is the tensor's business
+    __slots__ = ("data", "node", "version")
+
+    def __init__(self, data: ArrayLike | Number, requires_grad: bool = False) -> None:
+        self.data: Array = np.asarray(data)
+        if self.data.dtype not in (np.float32, np.float64):
+            raise GradientError(
+                f"a Tensor of float32 or float64 was expected, found {self.data.dtype}; "
+                "tokens, indices and masks are given as plain arrays"
+            )
+        self.node = Node("leaf") if requires_grad else None
+        self.version = Version()
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @property
+    def grad(self) -> Array | None:
+        """A leaf's gradient, the sum over all backwards since it was set to None."""
+        return self.node.grad if self.node is not None else None
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        if self.node is None:
+            raise GradientError("a tensor with requires_grad was expected, found one without; it has no gradient")
+        self.node.grad = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def __repr__(self) -> str:
+        return (
+            f"Tensor({self.data!r}, made by {self.node.name!r})" if self.node is not None else f"Tensor({self.data!r})"
+        )
+
+    def item(self) -> float:
+        """The only number, as Python's."""
+        return float(self.data.item())
+
+    def backward(self, gradient: Array | None = None) -> None:
+        """Give every leaf that this depends on its gradient, and free what was kept for that.
+
+        `gradient` is that of the loss by this tensor; a single number is the loss itself. Raises GradientError.
+        """
+        if self.node is None:
+            raise GradientError(
+                "a tensor that depends on one with requires_grad was expected, found one that does not; "
+                "set requires_grad, and do not compute the loss inside no_grad"
+            )
+        if gradient is None and self.data.size != 1:
+            raise GradientError(
+                f"a loss of one number was expected, found shape {self.shape}; sum it, or give a gradient"
+            )
+        g = np.ones_like(self.data) if gradient is None else np.asarray(gradient, self.dtype)
+        if g.shape != self.shape:
+            raise GradientError(f"a gradient of shape {self.shape} was expected, found {g.shape}")
+        walk_back(self.node, g)
+
+    def copy_(self, value: ArrayLike | Number) -> None:
+        """Replace the numbers."""
+        self._changed(np.copyto, self.data, value)
+
+    def add_(self, value: ArrayLike | Number) -> None:
+        """Add in place."""
+        self._changed(np.add, self.data, value, self.data)
+
+    def mul_(self, value: ArrayLike | Number) -> None:
+        """Multiply in place."""
+        self._changed(np.multiply, self.data, value, self.data)
+
+    def _changed(self, change: Any, *arguments: Any) -> None:
+        if self.requires_grad and RECORDING.get():
+            raise GradientError("a change in place has no gradient; make it inside no_grad, or write x = x + y")
+        change(*arguments)
+        self.version.count += 1
+
+    def __add__(self, other: "Tensor | Number") -> "Tensor":
+        return apply("add", self, other)
+
+    def __radd__(self, other: Number) -> "Tensor":
+        return apply("add", other, self)
+
+    def __sub__(self, other: "Tensor | Number") -> "Tensor":
+        return apply("subtract", self, other)
+
+    def __rsub__(self, other: Number) -> "Tensor":
+        return apply("subtract", other, self)
+
+    def __mul__(self, other: "Tensor | Number") -> "Tensor":
+        return apply("multiply", self, other)
+
+    def __rmul__(self, other: Number) -> "Tensor":
+        return apply("multiply", other, self)
+
+    def __truediv__(self, other: "Tensor | Number") -> "Tensor":
+        return apply("divide", self, other)
+
+    def __rtruediv__(self, other: Number) -> "Tensor":
+        return apply("divide", other, self)
+
+    def __pow__(self, exponent: Number) -> "Tensor":
+        return apply("power", self, exponent=exponent)
+
+    def __neg__(self) -> "Tensor":
+        return apply("negative", self)
+
+    def __matmul__(self, other: "Tensor") -> "Tensor":
+        return apply("matmul", self, other)
+
+    def __getitem__(self, at: Index) -> "Tensor":
+        return apply("index", self, at=at)
+
+    def sum(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+        return apply("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+        return apply("mean", self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+        return apply("max", self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: int) -> "Tensor":
+        return apply("reshape", self, to=shape)
+
+    def swapaxes(self, axis1: int, axis2: int) -> "Tensor":
+        return apply("swapaxes", self, axis1=axis1, axis2=axis2)
+
+    def astype(self, dtype: DTypeLike) -> "Tensor":
+        return apply("astype", self, dtype=dtype)
+
+
+def apply(name: str, *inputs: Tensor | Number, **options: Any) -> Tensor:
+    """Do one operation of the table. Where an input requires a gradient, and outside no_grad, record the way back."""
+    rule = OPERATIONS[name]
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    arrays = [value.data if isinstance(value, Tensor) else _number(value) for value in inputs]
+    check_finite(f"in what '{name}' was given", *(tensor.data for tensor in tensors))
+    result = rule.forward(*arrays, **options)
+    data, found = result if isinstance(result, tuple) else (result, {})
+    out = Tensor(data)
+    check_finite(f"in what '{name}' made", out.data)
+    for tensor in tensors:
+        if np.may_share_memory(out.data, tensor.data):
+            out.version = tensor.version
+    if RECORDING.get() and any(tensor.requires_grad for tensor in tensors):
+        nodes = [value.node if isinstance(value, Tensor) else None for value in inputs]
+        # the last argument may have been left out
+        values = options | found | {"out": out.data} | dict(zip(rule.arguments, arrays, strict=False))
+        calls = calls_of(rule, dict(zip(rule.arguments, nodes, strict=False)), values)
+        kept = [value for call in calls for value in call.kept.values() if isinstance(value, np.ndarray)]
+        used = [t.version for t in (*tensors, out) if any(np.may_share_memory(t.data, array) for array in kept)]
+        out.node = Node(name, calls, used)
+    return out
+
+
+def _number(value: Number) -> float:
+    """Python's own number, since NumPy's would make float64 of float32."""
+    if isinstance(value, np.ndarray):
+        raise GradientError(
+            f"a Tensor or a number was expected, found an array of shape {value.shape}; wrap it in Tensor"
+        )
+    return float(value)
