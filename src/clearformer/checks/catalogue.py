@@ -1,5 +1,6 @@
 """All checks, by id: `group.name`. The docstring of a check is its page: what it does, why, and how to mend it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,12 @@ class Check:
     """fields of Subject without which it cannot run"""
     stirred: bool = True
     """on weights of random values (`weights.stir`), since initial ones hide much; False: on those given"""
-    slow: bool = False
-    """takes more than a few seconds at ten million parameters, so that it has to be asked for"""
+    slow_from: float = math.inf
+    """takes minutes on models of so many parameters, so that it has to be asked for"""
+
+
+LARGE = 30e6
+"""parameters: the trainings of a model of ten million take 3 to 12 seconds of processor time each"""
 
 
 CHECKS: dict[str, Check] = {
@@ -109,7 +114,11 @@ CHECKS: dict[str, Check] = {
         "label smoothing is as declared, and its shares sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
     "learning.one-batch": Check(
-        "one batch can be learned to a loss near 0", learning.one_batch, needs=("vocab_size",), stirred=False
+        "one batch can be learned to a loss near 0",
+        learning.one_batch,
+        needs=("vocab_size",),
+        stirred=False,
+        slow_from=LARGE,
     ),
     "learning.reversing": Check(
         "a short training on reversing strings beats the untrained model",
@@ -117,6 +126,7 @@ CHECKS: dict[str, Check] = {
         DECODERS,
         ("vocab_size",),
         stirred=False,
+        slow_from=LARGE,
     ),
     "learning.induction": Check(
         "a short training on repeated strings beats the untrained model",
@@ -124,6 +134,7 @@ CHECKS: dict[str, Check] = {
         ("causal",),
         ("vocab_size",),
         stirred=False,
+        slow_from=LARGE,
     ),
     "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),

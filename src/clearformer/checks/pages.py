@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 import sys
 
 from clearformer.checks.catalogue import ALL, CHECKS, Check
@@ -44,7 +45,8 @@ def listing() -> str:
 
     def lines(checks: dict[str, Check]) -> str:
         return "\n".join(
-            f"{name:<{width}}  {check.claim}{' (slow: --slow)' if check.slow else ''}" for name, check in checks.items()
+            f"{name:<{width}}  {check.claim}{' (of large models with --slow)' if check.slow_from < math.inf else ''}"
+            for name, check in checks.items()
         )
 
     return f"{lines(CHECKS)}\n\nof single parts, with --as {', '.join(PARTS)}:\n{lines(IN_PARTS)}"
@@ -73,6 +75,6 @@ def _text(check: Check) -> str:
         notes.append(f"For {' and '.join(check.kinds)} models.")
     if check.needs:
         notes.append(f"Needs {' and '.join(f'`{need}`' for need in check.needs)} of Subject.")
-    if check.slow:
-        notes.append("Slow: runs with `--slow`.")
+    if check.slow_from < math.inf:
+        notes.append(f"On models of {check.slow_from / 1e6:.0f} million parameters or more it runs with `--slow`.")
     return "\n\n".join(filter(None, [inspect.getdoc(check.run), " ".join(notes)]))

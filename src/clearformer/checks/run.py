@@ -28,10 +28,11 @@ class Result:
     seconds: float
 
 
-def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = False) -> dict[str, Check]:
+def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = False, size: int = 0) -> dict[str, Check]:
     """The checks whose ids match a pattern of `only` (all, if none is given) and none of `skip`.
 
-    A pattern is an id, a group's name, or has * in it. A slow check runs if `slow` is set or `only` names it.
+    A pattern is an id, a group's name, or has * in it. What is slow on a model of `size` parameters is left out, unless
+    `slow` is set or `only` names it.
     Raises ClearformerError for a pattern that matches nothing.
     """
 
@@ -46,7 +47,9 @@ def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = Fals
     return {
         name: check
         for name, check in CHECKS.items()
-        if (not only or matches(name, only)) and not matches(name, skip) and (slow or not check.slow or name in only)
+        if (not only or matches(name, only))
+        and not matches(name, skip)
+        and (slow or size < check.slow_from or name in only)
     }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import nn
+
 from clearformer.checks.adapters import adapt
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.run import Result, choose, run_checks
@@ -26,10 +28,12 @@ def check_model(
     of each check before it runs. Afterwards the model is as before.
     Raises ClearformerError for a pattern that matches nothing, and for a model that nobody can tell how to call.
     """
-    chosen = choose(only, skip, slow)
-    results = list(run_checks(adapt(model, kind=kind), chosen, seed, began))
+    subject = adapt(model, kind=kind)
+    parameters = subject.model.parameters() if isinstance(subject.model, nn.Module) else ()
+    chosen = choose(only, skip, slow, size=sum(weight.numel() for weight in parameters))
+    results = list(run_checks(subject, chosen, seed, began))
     left = {name: check for name, check in choose(only, skip, slow=True).items() if name not in chosen}
-    asking = "it takes long; ask for it with --slow or --only {}"
+    asking = "it takes minutes on a model of this size; ask for it with --slow or --only {}"
     return results + [Result(name, left[name], Outcome("not run", case=asking.format(name)), 0.0) for name in left]
 
 

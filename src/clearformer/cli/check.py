@@ -40,7 +40,7 @@ class Check:
     skip: tuple[str, ...] = ()
     """ids or groups to leave out"""
     slow: bool = False
-    """also those that take long"""
+    """also those that take minutes on a large model"""
     seed: int = 1
     """of all random inputs and weights"""
     json: Annotated[bool, arg(name="json")] = False

@@ -153,12 +153,13 @@ def test_a_check_alone_sees_the_same_random_numbers_as_in_a_whole_run(model: Mod
 
 
 def test_checks_are_chosen_by_id_by_group_and_by_pattern(monkeypatch: pytest.MonkeyPatch):
-    plain, slow = Check("", meddle), Check("", meddle, slow=True)
+    plain, slow = Check("", meddle), Check("", meddle, slow_from=100)
     monkeypatch.setattr("clearformer.checks.run.CHECKS", {"a.one": plain, "a.two": slow, "b.one": plain})
-    assert list(choose()) == ["a.one", "b.one"]
-    assert list(choose(slow=True)) == ["a.one", "a.two", "b.one"]
-    assert list(choose(only=["a"])) == ["a.one"]
-    assert list(choose(only=["a.two"])) == ["a.two"]
+    assert list(choose(size=99)) == ["a.one", "a.two", "b.one"]
+    assert list(choose(size=100)) == ["a.one", "b.one"]
+    assert list(choose(slow=True, size=100)) == ["a.one", "a.two", "b.one"]
+    assert list(choose(only=["a"], size=100)) == ["a.one"]
+    assert list(choose(only=["a.two"], size=100)) == ["a.two"]
     assert list(choose(only=["*.one"], skip=["b"])) == ["a.one"]
     with pytest.raises(ClearformerError, match=r"a group of them, was expected, found 'c\.one'"):
         choose(skip=["c.one"])

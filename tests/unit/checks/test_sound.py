@@ -55,7 +55,7 @@ def test_a_test_that_checks_nothing_does_not_pass(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_slow_check_that_was_not_run_is_among_the_results_and_runs_when_asked_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(CHECKS, "masks.slow", Check("", lambda _: passed(0.0, 1.0), slow=True))
+    monkeypatch.setitem(CHECKS, "masks.slow", Check("", lambda _: passed(0.0, 1.0), slow_from=1))
 
     def status(**options: object) -> str:
         results = check_model(subject(causal=True), skip=["masks.past"], **options)

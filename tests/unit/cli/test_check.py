@@ -153,9 +153,9 @@ def test_a_run_in_which_nothing_applies_is_no_success(typed):
 
 
 def test_slow_checks_are_named_with_the_way_to_ask_for_them(typed, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(CHECKS, "masks.slow", Check("takes its time", lambda _: passed(0.5, 1.0), slow=True))
+    monkeypatch.setitem(CHECKS, "masks.slow", Check("takes its time", lambda _: passed(0.5, 1.0), slow_from=1))
     _, out, _ = typed("mine.py:good", "--only", "masks.future", "masks.sl*")
-    assert "masks.slow    not run         takes its time (it takes long; ask for it with --slow or --only mask" in out
+    assert "masks.slow    not run         takes its time (it takes minutes on a model of this size; ask for it" in out
     assert "1 passed, 1 not run" in out
     _, out, _ = typed("mine.py:good", "--only", "masks.slow")
     assert out.startswith("masks.slow  passed          takes its time (0.5, at most 1 allowed)")
