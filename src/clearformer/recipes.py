@@ -383,6 +383,8 @@ REACHES: dict[str, str] = {
     "reverse": "99.8 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "copy": "100 % of 1,000 unseen strings exactly right, in 1.5 minutes",
     "pydocs": "3.88 nats a token of unseen documents, untrained 7.62; in 4 minutes",
+    "gpt2-style": "3.99 nats a token of unseen documents, untrained 7.62; in 11 minutes on one core",
+    "llama-style": "3.56 nats a token of unseen documents, untrained 7.65; in 9 minutes on one core",
     "tinyshakespeare": "1.90 nats a character of the validation split, nanoGPT 1.915; in 1.5 minutes",
     "tinyshakespeare-minute": "1.56 nats a character of the validation split, in 72 seconds",
     "multi30k": "42.2 sacreBLEU on the 2016 test set with a beam of 5; in 84 minutes on one core",
