@@ -89,14 +89,20 @@ def some() -> Tensor:
     return may
 
 
-def convention(part: AttentionPart) -> Way:
-    """How this part wants its mask. Raises DoesNotApply where that cannot be told."""
+def half_hidden(part: AttentionPart) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Queries, keys, which pairs may attend, the weights without a mask, and those that they should be with it."""
     part.core()
     if softmax(part).status != "passed":
         raise DoesNotApply("the weights are no softmax over the keys; see attention.softmax")
     q, k, _ = part.qkv()
     may, plain = some(), part.weights(q, k)
     wanted = plain * may / (plain * may).sum(-1, keepdim=True)
+    return q, k, may, plain, wanted
+
+
+def convention(part: AttentionPart) -> Way:
+    """How this part wants its mask. Raises DoesNotApply where that cannot be told."""
+    q, k, may, _, wanted = half_hidden(part)
     for way in ways(part):
         if apart(way.weights(part, q, k, may), wanted) <= MATCH:
             return way
@@ -127,12 +133,7 @@ def mask(part: AttentionPart) -> Outcome:
 
 def _mistake(part: AttentionPart) -> Outcome:
     """The name of what happens with a mask instead. Raises DoesNotApply where there is no mask."""
-    part.core()
-    if softmax(part).status != "passed":
-        raise DoesNotApply("the weights are no softmax over the keys; see attention.softmax")
-    q, k, _ = part.qkv()
-    may, plain = some(), part.weights(q, k)
-    wanted = plain * may / (plain * may).sum(-1, keepdim=True)
+    q, k, may, plain, wanted = half_hidden(part)
     logs = plain.clamp(min=1e-30).log()
     least, cause = torch.inf, "other"
     for way in ways(part):

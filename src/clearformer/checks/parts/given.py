@@ -1,5 +1,6 @@
 """A part of a transformer as its author gave it, a function or a module, and how it wants to be called."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +34,7 @@ class Meant:
     says: dict[str, Any] = field(default_factory=dict)
 
 
-class Given:
+class Given(ABC):
     """What all parts have in common. A subclass finds out how to call the part; it raises ModelCrashed if it cannot."""
 
     may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
@@ -59,9 +60,9 @@ class Given:
                 raise ModelCrashed(self.memory["crash"]) from None
         return tried[self.memory["works"]]()
 
+    @abstractmethod
     def example(self) -> tuple[Any, ...]:
         """Arguments to call it with."""
-        raise NotImplementedError
 
     def draw(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.generator)
