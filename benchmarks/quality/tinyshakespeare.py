@@ -20,7 +20,6 @@ from typing import Any
 os.environ.pop("OPENBLAS_CORETYPE", None)
 
 import numpy as np
-import torch
 from common import changed, show, write
 
 from clearformer import recipes
@@ -35,7 +34,6 @@ from clearformer.training.loop import train
 from clearformer.training.loss import mean_loss
 from clearformer.training.optimizer import make_optimizer
 
-CPU = torch.device("cpu")
 SEEDS = (1, 2, 3)
 SHORT = 1 / 6.2
 """share of the steps that takes ten seconds"""
@@ -95,14 +93,14 @@ def measure(config: Config, corpus: TextCorpus, seed: int) -> dict[str, Any]:
         for text in (corpus.train, corpus.validation)
     )
     model = build(model_config, seed)
-    untrained = mean_loss(model, unseen.in_order(), CPU)
+    untrained = mean_loss(model, unseen.in_order())
     began, curve = time.perf_counter(), []
     for record in train(model, make_optimizer(model, settings), learned, settings):
         if record.step % 10 == 0:
             curve.append(round(record.loss, 4))
     seconds = time.perf_counter() - began
     result = {
-        "loss": round(mean_loss(model, unseen.in_order(), CPU), 4),
+        "loss": round(mean_loss(model, unseen.in_order()), 4),
         "untrained": round(untrained, 4),
         "seconds": round(seconds, 1),
         "parameters": count_parameters(model_config),

@@ -27,6 +27,7 @@ def _require(condition: bool, owner: object, name: str, expected: str) -> None:
         )
 
 
+EngineName = Literal["torch", "numpy", "tinygrad"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu"]
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
 
@@ -326,6 +327,8 @@ class Config:
     or TSV of texts with labels"""
     reverse_pairs: bool = False
     """whether a translator learns to go from the second side of each pair to the first"""
+    engine: EngineName = "torch"
+    """the library that computes"""
     start_from: str = ""
     """a run whose tokenizer, and whose weights of the same names, this one begins with: a classifier with a BERT's"""
     train: TrainConfig = field(default_factory=TrainConfig)

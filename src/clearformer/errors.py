@@ -49,3 +49,9 @@ class TrainingError(ClearformerError):
     """Training cannot go on: a loss or a gradient is not finite."""
 
     exit_code = 1
+
+
+class EngineError(ClearformerError):
+    """A library that another engine runs on is missing, of another version, or computes wrongly on this machine."""
+
+    exit_code = 1

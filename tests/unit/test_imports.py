@@ -12,7 +12,7 @@ import clearformer
 
 SOURCE = Path(clearformer.__file__).parent
 WAY = ("data", "blocks", "models", "training", "runs", "generation", "evaluation", "inspection")
-EVERYWHERE = ("config", "shapes", "errors")
+EVERYWHERE = ("config", "engine", "shapes", "errors")
 EDGES = ("cli", "demo", "engines", "interop", "checks", "explorer")
 MODULES = sorted(SOURCE.rglob("*.py"))
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -83,7 +83,8 @@ def test_what_other_engines_share_takes_no_torch():
         *(name_of(path) for path in sorted((SOURCE / "data").glob("*.py"))),
         "clearformer.models.initial",
         *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
-        "clearformer.generation.sampling",
+        *(f"clearformer.training.{name}" for name in ("memory", "schedule", "steps")),
+        *(f"clearformer.generation.{name}" for name in ("decoder", "sampling", "sources")),
         "clearformer.engines",
         *(name_of(path) for path in sorted((SOURCE / "engines" / "numpy").glob("*.py"))),
     ]

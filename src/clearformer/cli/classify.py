@@ -11,6 +11,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
 
@@ -27,6 +28,8 @@ class Classify:
     """what to classify, one or more, in place of standard input"""
     top: int = 1
     """so many of the likeliest classes, best first, with tabs between"""
+    engine: EngineName | None = None
+    """the library that computes; by default the one that the run was trained by"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON object a line with `text`, `label` and all `probabilities`; null for an empty line"""
 
@@ -35,7 +38,6 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Classify, arguments, "classify")
     from clearformer.cli.family import require_family
     from clearformer.generation.classification import EXAMPLES_AT_ONCE, classify
-    from clearformer.models.classifier import Classifier
     from clearformer.runs.folder import open_run
     from clearformer.runs.session import load_model
 
@@ -43,8 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
     run = open_run(options.run, say)
     require_family(run, "classifier")
-    model, _ = load_model(run)
-    assert isinstance(model, Classifier)
+    model, _ = load_model(run, options.engine)
     source: Iterator[str] = iter(options.text) if options.text else input_lines()
     context, count, truncated, unknown = model.config.context, 0, 0, 0
     while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else EXAMPLES_AT_ONCE)):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import parse, say
+from clearformer.config import EngineName
 from clearformer.data.corpora import Split
 
 
@@ -24,6 +25,8 @@ class Evaluate:
     """how many hypotheses to follow in translating; 1 is greedy"""
     length_penalty: float = 0.6
     """of a beam: 0 prefers the likeliest translation; a larger one lets longer translations win"""
+    engine: EngineName | None = None
+    """the library that computes; by default the one that the run was trained by"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object"""
 
@@ -41,7 +44,8 @@ def run(arguments: Sequence[str]) -> int:
     default: Split = "test" if run.corpus.test else "validation"
     split = default if options.split == "auto" else options.split
     with Display("measuring", 1) as display:
-        scores = evaluation.evaluate(run, split, lambda what, done, count: display.show(done, what, count), beam)
+        show = lambda what, done, count: display.show(done, what, count)  # noqa: E731
+        scores = evaluation.evaluate(run, split, show, beam, options.engine)
     if options.json:
         print(json.dumps(scores))
         return 0

@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
 
@@ -23,6 +24,8 @@ class Fill:
     """texts with <mask>, one or more; without it, each line of standard input"""
     top: int = 1
     """more than 1: print a table of so many of the likeliest tokens of each mask"""
+    engine: EngineName | None = None
+    """the library that computes; by default the one that the run was trained by"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON list of objects with `prompt`, `text`, `masks` and `unknown`"""
 
@@ -31,7 +34,6 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Fill, arguments, "fill")
     from clearformer.cli.family import require_family
     from clearformer.generation.fill import Filler
-    from clearformer.models.bert import BERT
     from clearformer.runs.folder import open_run
     from clearformer.runs.session import load_model
 
@@ -39,8 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
     run = open_run(options.run, say)
     require_family(run, "bert")
-    model, _ = load_model(run)
-    assert isinstance(model, BERT)
+    model, _ = load_model(run, options.engine)
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a text with <mask> was expected, found none; give --prompt TEXT or lines on standard input")

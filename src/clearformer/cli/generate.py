@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
 
@@ -34,6 +35,8 @@ class Generate:
     """go on when the context is full, from its last half; --no-slide says so and ends"""
     cache: bool = True
     """--no-cache computes everything anew at each step: the same text, slower"""
+    engine: EngineName | None = None
+    """the library that computes; by default the one that the run was trained by"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object with `prompt`, `text` and `tokens` of each"""
 
@@ -43,7 +46,6 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.cli.family import require_family
     from clearformer.generation import decoding
     from clearformer.generation.sampling import Sampling
-    from clearformer.models.gpt import GPT
     from clearformer.runs.folder import open_run
     from clearformer.runs.session import load_model
 
@@ -52,8 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         raise PromptError(f"--max-new-tokens must be 1 or more, found {options.max_new_tokens}; raise it")
     run = open_run(options.run, say)
     require_family(run, "gpt")
-    model, _ = load_model(run)
-    assert isinstance(model, GPT)
+    model, _ = load_model(run, options.engine)
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")

@@ -11,6 +11,7 @@ from tyro.conf import arg
 
 from clearformer.cli.arguments import parse, say
 from clearformer.config import Config
+from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
 from clearformer.recipes import RECIPES, own
 
@@ -42,9 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.cli.training import train_and_report
     from clearformer.runs.folder import create_run
     from clearformer.runs.plan import plan_run
-    from clearformer.training.device import choose_device
 
-    choose_device(options.config.train.device)  # before anything is read or written for a device that is not there
+    open_engine(options.config.engine).describe(options.config)  # refuses before anything is read or written
     if kind:
         say(f"{default.dataset}: taken for {KINDS[kind]}, to train a {default.model.kind}")
     folder = options.out or _free_folder(Path("runs") / (Path(name).stem or files[0].name.split(".")[0] or "own"))

@@ -3,17 +3,17 @@
 from clearformer.cli.arguments import say
 from clearformer.cli.display import Display, TrainingDetails
 from clearformer.cli.signals import stop_on_signals
+from clearformer.engine import open_engine
 from clearformer.inspection.report import write_run_report
 from clearformer.models.initial import count_parameters
 from clearformer.runs.folder import Run
 from clearformer.runs.session import train_run
-from clearformer.training.device import choose_device
 
 
 def train_to_end(run: Run) -> int:
     """Train with a bar; 0 at the end, or 128 + the signal that stopped it, the step just done being saved."""
-    config, device = run.config, choose_device(run.config.train.device)
-    say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {device}")
+    config, where = run.config, open_engine(run.config.engine).describe(run.config)
+    say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {where}")
     step, details = 0, TrainingDetails()
     with stop_on_signals() as stop:
         session = train_run(run)

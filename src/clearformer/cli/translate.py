@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.config import EngineName
 
 if TYPE_CHECKING:
     from clearformer.generation.translation import Translation
@@ -27,6 +28,8 @@ class Translate:
     """0 prefers the likeliest translation; a larger one lets longer translations win"""
     n_best: int = 1
     """print so many of each line, best first, as `NUMBER ||| text ||| score`; the first line is number 0"""
+    engine: EngineName | None = None
+    """the library that computes; by default the one that the run was trained by"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON object a line with `source`, `text` and `hypotheses`: `text`, `log_probability` (nats), `score`"""
     cache: bool = True
@@ -38,15 +41,13 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.cli.family import require_family
     from clearformer.generation.beam import Beam
     from clearformer.generation.translation import SENTENCES_AT_ONCE, Translation, n_best_texts
-    from clearformer.models.transformer import Transformer
     from clearformer.runs.folder import open_run
     from clearformer.runs.session import load_model
 
     beam = Beam(options.beam, options.length_penalty, options.n_best)
     run = open_run(options.run, say)
     require_family(run, "transformer")
-    model, _ = load_model(run)
-    assert isinstance(model, Transformer)
+    model, _ = load_model(run, options.engine)
     unknown = number = 0
     empty = [Translation("", 0.0, 0.0)]
     for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else SENTENCES_AT_ONCE):

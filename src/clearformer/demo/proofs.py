@@ -58,7 +58,7 @@ def learns_a_tiny_set(run: Run) -> Verdict:
     model = build(run.config.model, seed=1).to(device)
     config = dataclasses.replace(run.config.train, steps=TINY_STEPS, schedule=CosineSchedule(peak=2e-3))
     for record in train(model, make_optimizer(model, config), tiny, config):
-        if record.step % 20 == 0 and (loss := mean_loss(model, tiny.in_order(), device)) < TINY_LOSS:
+        if record.step % 20 == 0 and (loss := mean_loss(model, tiny.in_order())) < TINY_LOSS:
             break
     measured = f"loss {loss:.4f} on {TINY_PAIRS} dates after {record.step} steps (under {TINY_LOSS} wanted)"
     return Verdict("a tiny set is learned by heart", loss < TINY_LOSS, measured)

@@ -9,23 +9,19 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from numpy.typing import NDArray
 
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.data.corpora import LabelledCorpus, TextCorpus
 from clearformer.evaluation.scores import accuracy, confusion_matrix, guess_by_frequency, macro_f1
-from clearformer.models.bert import BERT
-from clearformer.models.classifier import Classifier
+from clearformer.generation.forward import logits_of
 from clearformer.runs.folder import Run
-from clearformer.training.device import autocast, move
-from clearformer.training.loss import summed_loss
 
 Answers = Int[NDArray[np.int64], " N"]
 
 
-def guess_scores(run: Run, model: BERT | Classifier, batches: Batches) -> dict[str, Any]:
+def guess_scores(run: Run, model: Any, batches: Batches) -> dict[str, Any]:
     """`loss` and `accuracy`; of a classifier also `macro_f1` and `confusion`, its rows the true classes by number."""
     return _scores(run, *guess(model, batches.in_order()))
 
@@ -38,21 +34,18 @@ def frequency_scores(run: Run, batches: Batches) -> dict[str, Any]:
     return _scores(run, loss, truth, guesses)
 
 
-@torch.no_grad()
-def guess(model: BERT | Classifier, batches: Iterable[Batch]) -> tuple[float, Answers, Answers]:
+def guess(model: Any, batches: Iterable[Batch]) -> tuple[float, Answers, Answers]:
     """The loss, the right answers and the guesses, of a model in evaluation mode."""
-    device = next(model.parameters()).device
     total = 0.0
     truth, guesses = [], []
     for batch in batches:
-        targets = move(batch.targets, device)
-        with autocast(device):
-            logits = model(*(move(array, device) for array in batch.inputs))
-        total += summed_loss(logits, targets).item()
-        asked = targets != IGNORE
-        truth.append(targets[asked].cpu().numpy())
-        guesses.append(logits[asked].argmax(-1).cpu().numpy())
-    return total / sum(map(len, truth)), np.concatenate(truth), np.concatenate(guesses)
+        asked = batch.targets != IGNORE
+        right, logits = batch.targets[asked], logits_of(model, batch.inputs)[asked].astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        total += np.log(np.exp(logits).sum(-1)).sum() - logits[np.arange(len(right)), right].sum()
+        truth.append(right)
+        guesses.append(logits.argmax(-1))
+    return float(total) / sum(map(len, truth)), np.concatenate(truth), np.concatenate(guesses)
 
 
 def _scores(run: Run, loss: float, truth: Answers, guesses: Answers) -> dict[str, Any]:

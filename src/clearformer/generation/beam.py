@@ -11,19 +11,16 @@ Hypotheses are kept in NumPy and in float64, so that every engine chooses the sa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from clearformer.blocks.cache import KVCache
-from clearformer.data.tokenizers import BOS, EOS
+from clearformer.data.tokenizers import EOS
 from clearformer.errors import PromptError, TrainingError
-from clearformer.generation.decoding import Decoder
-from clearformer.generation.sources import NEVER_WRITTEN, encode_sources
-from clearformer.models.transformer import Transformer
+from clearformer.generation.decoding import write_targets
+from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
 
 Rows = Int[NDArray[np.int64], " _"]
 
@@ -63,7 +60,7 @@ class Hypothesis:
 
 
 def beam_search(
-    model: Transformer, sources: Sequence[Sequence[int]], beam: Beam, *, cached: bool = True
+    model: Any, sources: Sequence[Sequence[int]], beam: Beam, *, cached: bool = True
 ) -> list[list[Hypothesis]]:
     """The best `n_best` targets of each source (numbers without begin and end), best first.
 
@@ -81,24 +78,20 @@ def beam_search(
 class _Search:
     """The open hypotheses of all sources, a row each: those of a source side by side, the likeliest first."""
 
-    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], beam: Beam, cached: bool) -> None:
-        memory = encode_sources(model, sources)
-        self.model, self.beam, self.longest = model, beam, memory.longest
-        self.vectors, self.real = memory.vectors, memory.real
-        self.decoder = Decoder(
-            model, self._features, [[BOS]] * len(sources), cached=cached, most=int(self.longest.max())
+    def __init__(self, model: Any, sources: Sequence[Sequence[int]], beam: Beam, cached: bool) -> None:
+        context = model.config.context
+        self.beam, self.longest = beam, longest_targets(sources, context)
+        self.decoder = write_targets(
+            model, padded_sources(sources, context), cached=cached, most=int(self.longest.max())
         )
         self.source = np.arange(len(sources))
         self.log_p = np.zeros(len(sources))
         self.finished: list[list[Hypothesis]] = [[] for _ in sources]
         self.made = 0
 
-    def _features(self, target: Int[Tensor, "B T"], cache: KVCache | None) -> Float[Tensor, "B T D"]:
-        return self.model.decode(target, self.vectors, self.real, cache=cache)
-
     def step(self) -> None:
         """Give every open hypothesis a token more, put away those that end, and drop sources that are done."""
-        row, token, log_p = likeliest(self.decoder.logits(), self.beam.size)
+        row, token, log_p = likeliest(self.decoder.next_logits(), self.beam.size)
         log_p += self.log_p[row]
         room = self.beam.size - np.array([len(found) for found in self.finished])
         kept = best_of_each(self.source[row], log_p, room)
@@ -124,26 +117,27 @@ class _Search:
         return np.array([found[last].score if len(found) > last else -np.inf for found in self.finished])
 
     def _go_on(self, row: Rows, token: Rows, log_p: Float[NDArray[np.float64], " B"]) -> None:
-        """Each new row goes on from an old one; what it knows of its source moves only when rows come or go."""
-        source = self.source[row]
+        """Each new row goes on from an old one."""
         if len(row):
-            if not np.array_equal(source, self.source):
-                self.vectors, self.real = self.vectors[row], self.real[row]
             self.decoder.reorder(row.tolist())
             self.decoder.append(token.tolist())
-        self.source, self.log_p = source, log_p
+        self.source, self.log_p = self.source[row], log_p
 
 
-@torch.inference_mode()
-def likeliest(logits: Float[Tensor, "B V"], size: int) -> tuple[Rows, Rows, Float[NDArray[np.float64], " C"]]:
+def likeliest(
+    logits: Float[NDArray[np.float32], "B V"], size: int
+) -> tuple[Rows, Rows, Float[NDArray[np.float64], " C"]]:
     """Of each row the `size` likeliest tokens that may be written, and their equals: row, token, log-probability."""
-    log_p = logits.log_softmax(-1)
-    if log_p[:, EOS].isnan().any():  # one NaN among the logits makes all of its row so
-        raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
-    log_p[:, NEVER_WRITTEN] = -torch.inf
-    least = log_p.topk(min(size, log_p.shape[1] - len(NEVER_WRITTEN))).values[:, -1:]
-    row, token = (log_p >= least).nonzero(as_tuple=True)  # in order, where topk would take any of equals
-    return row.cpu().numpy(), token.cpu().numpy(), log_p[row, token].double().cpu().numpy()
+    largest = logits.max(-1, keepdims=True)
+    if not np.isfinite(largest).all():  # NaN is larger than all
+        raise TrainingError("finite logits were expected, found NaN or infinity: the model diverged; train it anew")
+    total = np.log(np.exp(logits - largest).sum(-1, dtype=np.float64))
+    allowed = logits.copy()
+    allowed[:, NEVER_WRITTEN] = -np.inf
+    kept = min(size, logits.shape[1] - len(NEVER_WRITTEN))
+    least = np.partition(allowed, -kept, axis=-1)[:, -kept, None]
+    row, token = np.nonzero(allowed >= least)  # in order, where a partition would take any of equals
+    return row, token, (logits - largest)[row, token] - total[row]
 
 
 def best_of_each(source: Rows, log_p: Float[NDArray[np.float64], " C"], room: Rows) -> Rows:

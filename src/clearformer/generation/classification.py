@@ -7,16 +7,16 @@ What the context has no room for is cut and counted, never dropped in silence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from clearformer.data.labelled import collate_labelled, tokens_cut, truncate, whole_length
 from clearformer.data.tokenizers import UNK, Tokenizer
-from clearformer.models.classifier import Classifier
-from clearformer.training.device import autocast, move
+from clearformer.generation.forward import logits_of
+from clearformer.generation.sampling import Sampling, probabilities
 
 EXAMPLES_AT_ONCE = 100
 
@@ -33,12 +33,12 @@ class Classified:
     unknown: int
 
 
-def classify(model: Classifier, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]) -> Classified:
+def classify(model: Any, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]) -> Classified:
     """Classify examples of one or more texts, in their order; those of like length are done together.
 
     Raises DataError for an example of more texts than the context has room for.
     """
-    config, device = model.config, next(model.parameters()).device
+    config = model.config
     ids = tokenizer.encode_many(text for texts in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts in examples]
     order = sorted(range(len(tokens)), key=lambda place: whole_length(tokens[place]))
@@ -46,9 +46,7 @@ def classify(model: Classifier, tokenizer: Tokenizer, examples: Sequence[Sequenc
     for first in range(0, len(order), EXAMPLES_AT_ONCE):
         places = order[first : first + EXAMPLES_AT_ONCE]
         batch = collate_labelled([(truncate(tokens[place], config.context), 0) for place in places], config.segments)
-        with torch.inference_mode(), autocast(device):
-            logits = model(*(move(array, device) for array in batch.inputs))
-        found[places] = logits.double().softmax(-1).cpu().numpy()
+        found[places] = probabilities(logits_of(model, batch.inputs), Sampling())
     return Classified(
         found,
         truncated=sum(tokens_cut(texts, config.context) > 0 for texts in tokens),

@@ -6,10 +6,12 @@ Prompts of unequal lengths go together: each row has its own place, and all take
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
 from clearformer.errors import PromptError
+from clearformer.generation.decoder import Decoder
 from clearformer.generation.sampling import Sampler, Sampling
 from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
@@ -26,8 +29,20 @@ Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]
 """a model's vectors for tokens that come after those in the cache; without one, for whole sequences"""
 
 
-class Decoder:
-    """Logits of the next token of several growing sequences, with or without a cache."""
+@singledispatch
+def continue_rows(model: Any, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder of a language model."""
+    return TorchDecoder(model, model.features, prompts, cached=cached, most=model.config.context)
+
+
+@singledispatch
+def write_targets(model: Any, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
+    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
+    return TargetDecoder(model, sources, cached=cached, most=most)
+
+
+class TorchDecoder(Decoder):
+    """With PyTorch: `features` gives the vectors of tokens, `model` the logits of vectors."""
 
     def __init__(
         self,
@@ -36,46 +51,34 @@ class Decoder:
         prompts: Sequence[Sequence[int]],
         *,
         cached: bool,
-        most: int | None = None,
+        most: int,
     ) -> None:
-        """`most` is how many tokens a row will hold; as many as the context unless given."""
+        """`most` is how many tokens a row will hold."""
+        super().__init__(prompts, model.config.context)
         self.model = model
         self.features = features
-        self.rows = [list(prompt) for prompt in prompts]
         self.device = next(model.parameters()).device
         self.cached = cached
-        self.most = most or model.config.context
+        self.most = most
         self.cache: KVCache | None = None
 
+    @torch.inference_mode()
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
-        """Logits of the token that follows each row."""
-        return self.logits().cpu().numpy()
-
-    def logits(self) -> Float[Tensor, "B V"]:
-        """The same where they were computed."""
-        with torch.inference_mode(), autocast(self.device):
+        with autocast(self.device):
             if self.cached and self.cache is not None:
                 last = torch.tensor([row[-1:] for row in self.rows], device=self.device)
                 features = self.features(last, self.cache)[:, -1]
             else:
                 features = self._read_whole_rows()
-            return self.model.output_projection(features).float()
+            return self.model.output_projection(features).float().cpu().numpy()
 
-    def append(self, tokens: Sequence[int]) -> None:
-        for row, token in zip(self.rows, tokens, strict=True):
-            row.append(token)
-
+    @torch.inference_mode()
     def reorder(self, rows: Sequence[int]) -> None:
-        """Let row i go on as the old row `rows[i]`; a row may go on as several, or as none."""
         self.rows = [list(self.rows[row]) for row in rows]
         if self.cache is not None:
-            with torch.inference_mode():
-                self.cache.reorder(torch.tensor(rows, device=self.device))
+            self.cache.reorder(torch.tensor(rows, device=self.device))
 
-    def slide(self) -> None:
-        """Forget the earlier half of the rows that are full; the next step reads all anew, from position 0."""
-        context = self.model.config.context
-        self.rows = [row[-max(1, context // 2) :] if len(row) > context else row for row in self.rows]
+    def forget(self) -> None:
         self.cache = None
 
     def _read_whole_rows(self) -> Float[Tensor, "B D"]:
@@ -95,8 +98,37 @@ class Decoder:
         return features[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
 
 
+class TargetDecoder(TorchDecoder):
+    """Looks at the sources, which are encoded once, and begins each target with BOS."""
+
+    memory: Float[Tensor, "B S D"]
+    real: Bool[Tensor, "B S"]
+
+    @torch.inference_mode()
+    def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
+        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
+        self.transformer = model
+        tokens = move(sources, self.device)
+        self.real = tokens != PAD
+        with autocast(self.device):
+            self.memory = model.encode(tokens, self.real)
+        self.sources = np.arange(len(sources))
+        """which of the sources each row is the target of"""
+
+    def _features(self, target: Int[Tensor, "B T"], cache: KVCache | None) -> Float[Tensor, "B T D"]:
+        return self.transformer.decode(target, self.memory, self.real, cache=cache)
+
+    @torch.inference_mode()
+    def reorder(self, rows: Sequence[int]) -> None:
+        super().reorder(rows)
+        sources = self.sources[rows]
+        if not np.array_equal(sources, self.sources):  # what is known of a source moves only when rows come or go
+            self.memory, self.real = self.memory[rows], self.real[rows]
+        self.sources = sources
+
+
 def generate(
-    model: GPT,
+    model: Any,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     sampling: Sampling,
@@ -118,7 +150,7 @@ def generate(
                 f"a prompt of at most {context} tokens was expected, the model's context, found {len(prompt)}; "
                 "shorten it, or add --slide to keep only its end"
             )
-    decoder = Decoder(model, model.features, prompts, cached=cached)
+    decoder = continue_rows(model, prompts, cached=cached)
     sampler = Sampler(sampling, len(prompts), never=[PAD, BOS, EOS, UNK])
     for made in range(max_new_tokens):
         if max(map(len, decoder.rows)) > context:

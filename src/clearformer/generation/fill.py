@@ -9,18 +9,17 @@ space are offered, and where "un<mask>" is, only others: the text around a mask 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import MASK, PAD, SPECIAL, UNK, Tokenizer
 from clearformer.errors import PromptError
+from clearformer.generation.forward import logits_of
 from clearformer.generation.sampling import Sampling, probabilities
-from clearformer.models.bert import BERT
-from clearformer.training.device import autocast, move
 
 TEXTS_AT_ONCE = 100
 
@@ -48,7 +47,7 @@ class Filled:
 class Filler:
     """Fills the masks of texts. Special tokens, and pieces of a character, are never offered."""
 
-    def __init__(self, model: BERT, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.labels = [tokenizer.label(index) for index in range(tokenizer.vocab_size)]
@@ -71,7 +70,8 @@ class Filler:
     def _fill(self, texts: Sequence[Sequence[str]], top: int) -> list[Filled]:
         """Fill texts that were cut at their masks."""
         rows = [self._encode(pieces) for pieces in texts]
-        logits = self._logits(rows)
+        tokens = pad(rows, PAD)
+        logits = logits_of(self.model, (tokens, tokens != PAD, np.zeros_like(tokens)))
         filled = []
         for pieces, row, scores in zip(texts, rows, logits, strict=True):
             at_masks = scores[: len(row)][np.array(row) == MASK]
@@ -95,12 +95,6 @@ class Filler:
     def _spaced(self, piece: str) -> bool:
         """Whether the token behind `piece` carries the space that ends it."""
         return self.carries_spaces and piece.endswith(" ")
-
-    def _logits(self, rows: Sequence[Sequence[int]]) -> Float[NDArray[np.float32], "B T V"]:
-        device = next(self.model.parameters()).device
-        tokens = move(pad(rows, PAD), device)
-        with torch.inference_mode(), autocast(device):
-            return self.model(tokens, tokens != PAD, torch.zeros_like(tokens)).float().cpu().numpy()
 
     def _guess(
         self, pieces: Sequence[str], logits: Float[NDArray[np.float32], "M V"], top: int, unknown: int

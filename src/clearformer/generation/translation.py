@@ -2,34 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from clearformer.data.tokenizers import BOS, EOS, Tokenizer
+from clearformer.data.tokenizers import EOS, Tokenizer
 from clearformer.generation.beam import GREEDY_BEAM, Beam, beam_search
-from clearformer.generation.decoding import Decoder
+from clearformer.generation.decoding import write_targets
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
-from clearformer.generation.sources import NEVER_WRITTEN, encode_sources
-from clearformer.models.transformer import Transformer
+from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
 
 SENTENCES_AT_ONCE = 100
 
 
 def translate(
-    model: Transformer, sources: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, cached: bool = True
+    model: Any, sources: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, cached: bool = True
 ) -> list[list[int]]:
     """The target of each source (numbers without begin and end), up to its EOS.
 
     A target that does not end is cut at the length of its source + EXTRA_TOKENS, or at the context.
     Raises PromptError for a source longer than the context.
     """
-    memory = encode_sources(model, sources)
-    decoder = Decoder(
-        model,
-        lambda target, cache: model.decode(target, memory.vectors, memory.real, cache=cache),
-        [[BOS]] * len(sources),
-        cached=cached,
-    )
+    context = model.config.context
+    longest = longest_targets(sources, context)
+    decoder = write_targets(model, padded_sources(sources, context), cached=cached, most=context)
     sampler = Sampler(sampling, len(sources), never=NEVER_WRITTEN)
     ended = np.zeros(len(sources), dtype=bool)
     made = 0
@@ -37,8 +33,8 @@ def translate(
         tokens = sampler(decoder.next_logits())
         decoder.append(tokens.tolist())
         made += 1
-        ended |= (tokens == EOS) | (made >= memory.longest)
-    return [_until_end(row[1 : 1 + most]) for row, most in zip(decoder.rows, memory.longest, strict=True)]
+        ended |= (tokens == EOS) | (made >= longest)
+    return [_until_end(row[1 : 1 + most]) for row, most in zip(decoder.rows, longest, strict=True)]
 
 
 def _until_end(tokens: list[int]) -> list[int]:
@@ -55,7 +51,7 @@ class Translation:
 
 
 def translate_texts(
-    model: Transformer,
+    model: Any,
     tokenizer: Tokenizer,
     sources: Sequence[str],
     beam: Beam = GREEDY_BEAM,
@@ -69,7 +65,7 @@ def translate_texts(
 
 
 def n_best_texts(
-    model: Transformer,
+    model: Any,
     tokenizer: Tokenizer,
     sources: Sequence[str],
     beam: Beam,

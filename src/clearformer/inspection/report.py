@@ -38,7 +38,7 @@ def write_run_report(run: Run) -> None:
 
 def sections(run: Run) -> list[Section]:
     """The report of a run that has a checkpoint."""
-    model, step = load_model(run)
+    model, step = load_model(run, "torch")
     name = run.config.dataset
     caption = f"{name}, {step:,} steps. Validation is on a part of the data that the model never learned from."
     learning = Section(f"{name}: learning", figure(loss_curve(metrics.read(run.metrics)), caption))

@@ -1,6 +1,8 @@
 """From a configuration to a model: built, and filled with its initial weights."""
 
 from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ def build(config: AnyModelConfig, seed: int) -> Model:
     return model
 
 
+@singledispatch
 def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
     """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
     parameters = dict(model.named_parameters())
@@ -39,3 +42,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -
         for name, parameter in parameters.items():
             assert tuple(parameter.shape) == weights[name].shape, f"{name}: {parameter.shape}, {weights[name].shape}"
             parameter.copy_(torch.from_numpy(weights[name]))
+
+
+@singledispatch
+def weights_of(model: Any) -> dict[str, NDArray[np.float32]]:
+    """Arrays with the parameters' names; on a CPU they share memory with them."""
+    return {name: parameter.detach().cpu().numpy() for name, parameter in model.named_parameters()}

@@ -1,10 +1,10 @@
 """What a training will cost, said before it begins: parameters, tokens, memory, and time by a few steps tried.
 
     memory = weights, gradients and the optimizer's two averages      4 bytes each, 16 a parameter
-           + 4/3 of what a batch's forward pass keeps for the backward one
-           + the logits, and two gradients of their size
+           + what a step holds beside these at its height
 
-What is kept is counted on a batch, so it holds for every family; a third more is held meanwhile, as was measured.
+PyTorch's height is 4/3 of what a batch's forward pass keeps for the backward one, as was measured, and the logits and
+two gradients of their size. What is kept is counted on a batch, so it holds for every family.
 """
 
 import dataclasses
@@ -12,16 +12,18 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 from torch import Tensor, UntypedStorage
 from torch.autograd.graph import saved_tensors_hooks
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch, Batches
-from clearformer.models.build import Model, build
 from clearformer.models.initial import count_parameters
 from clearformer.runs.folder import Run
-from clearformer.training.device import autocast, choose_device, move
+from clearformer.runs.session import untrained_model
+from clearformer.training.device import autocast, move
 from clearformer.training.loop import train
 from clearformer.training.loss import summed_loss
 from clearformer.training.optimizer import make_optimizer
@@ -65,14 +67,14 @@ def plan_run(run: Run) -> Plan:
     sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, COUNTED))]
     largest = batches.batch(sizes.index(max(sizes)))
     tokens = round(statistics.fmean(sizes) * reads)
-    model = build(run.config.model, config.seed).to(choose_device(config.device))
+    model = untrained_model(run)
     rate = _tokens_a_second(model, batches, config)
     parameters = count_parameters(run.config.model)
-    memory = 16 * parameters + _activations(model, largest, config)
+    memory = 16 * parameters + step_memory(model, largest, config)
     return Plan(parameters, tokens, reads / batches.batches_per_epoch, memory, tokens / rate)
 
 
-def _tokens_a_second(model: Model, batches: Batches, config: TrainConfig) -> float:
+def _tokens_a_second(model: Any, batches: Batches, config: TrainConfig) -> float:
     """How fast training is, by a few steps of one batch each."""
     began, rates = time.perf_counter(), []
     for record in train(model, make_optimizer(model, config), batches, dataclasses.replace(config, accumulation=1)):
@@ -82,7 +84,8 @@ def _tokens_a_second(model: Model, batches: Batches, config: TrainConfig) -> flo
     return statistics.median(rates[WARM_UP:] or rates[-1:])
 
 
-def _activations(model: Model, batch: Batch, config: TrainConfig) -> int:
+@singledispatch
+def step_memory(model: Any, batch: Batch, config: TrainConfig) -> int:
     """Bytes that a step holds at its height, beside 16 a parameter."""
     device = next(model.parameters()).device
     kept: dict[int, UntypedStorage] = {}  # held, so that no address is given twice

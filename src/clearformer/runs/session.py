@@ -6,18 +6,22 @@ It is the training loop's generator with memory: it writes metrics and checkpoin
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
+from clearformer.config import EngineName
+from clearformer.engine import open_engine
 from clearformer.errors import CheckpointError
-from clearformer.models.build import Model, build, load_weights
+from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
 from clearformer.runs.folder import Run
 from clearformer.runs.lock import alone
-from clearformer.training.device import choose_device
-from clearformer.training.loop import Record, train
+from clearformer.training.loop import train
 from clearformer.training.loss import mean_loss
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_shapes, optimizer_tensors
+from clearformer.training.memory import optimizer_shapes
+from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.training.steps import Record
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,10 @@ class Progress:
     validation_loss: float | None
 
 
-def load_model(run: Run) -> tuple[Model, int]:
-    """The run's model, on its device, ready to be used; and the step of its newest whole checkpoint.
+def load_model(run: Run, engine: EngineName | None = None) -> tuple[Any, int]:
+    """The run's model, ready to be used, and the step of its newest whole checkpoint.
 
+    It is the model of the engine that the run was trained by unless another is named: checkpoints are all alike.
     Its weights are the mean of the newest `average_checkpoints`. Raises CheckpointError if none was saved yet.
     """
     shapes = {"model": parameter_shapes(run.config.model)}
@@ -39,19 +44,19 @@ def load_model(run: Run) -> tuple[Model, int]:
         raise CheckpointError(
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
         )
-    model = build(run.config.model, run.config.train.seed)
+    model = untrained_model(run, engine)
     load_weights(model, checkpoint.tensors["model"])
-    return model.to(choose_device(run.config.train.device)).eval(), checkpoint.step
+    return model, checkpoint.step
 
 
-def untrained_model(run: Run) -> Model:
+def untrained_model(run: Run, engine: EngineName | None = None) -> Any:
     """The same model with the random weights of its seed: the baseline of every evaluation."""
-    return build(run.config.model, run.config.train.seed).to(choose_device(run.config.train.device)).eval()
+    return open_engine(engine or run.config.engine).make_model(run.config)
 
 
-def first_model(run: Run) -> Model:
+def first_model(run: Run) -> Any:
     """The model before its first step: with its initial weights, or with those of the run it starts from."""
-    model = build(run.config.model, run.config.train.seed)
+    model = untrained_model(run)
     if run.config.start_from:
         start = load_newest(run.start, {"model": parameter_shapes(run.config.model)}, run.notify)
         if start is None:
@@ -71,13 +76,12 @@ def train_run(run: Run) -> Generator[Progress, None, None]:
 
 def _train(run: Run) -> Generator[Progress, None, None]:
     config = run.config.train
-    device = choose_device(config.device)
     shapes = parameter_shapes(run.config.model)
     checkpoint = load_newest(
         run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
     )
     batches, validation = run.batches("train"), run.batches("validation")
-    model = (first_model(run) if checkpoint is None else build(run.config.model, config.seed)).to(device)
+    model = first_model(run) if checkpoint is None else untrained_model(run)
     optimizer = make_optimizer(model, config)
     start = 0
     if checkpoint is not None:
@@ -90,10 +94,7 @@ def _train(run: Run) -> Generator[Progress, None, None]:
     def save() -> None:
         nonlocal saved
         metrics.sync(run.metrics)
-        tensors = {
-            "model": {name: value.detach().cpu().numpy() for name, value in model.named_parameters()},
-            "optimizer": optimizer_tensors(model, optimizer),
-        }
+        tensors = {"model": weights_of(model), "optimizer": optimizer_tensors(model, optimizer)}
         save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints, config.checkpoint_every)
         saved = step
 
@@ -102,7 +103,7 @@ def _train(run: Run) -> Generator[Progress, None, None]:
             step = record.step
             last = step == config.steps
             validate = last or step % config.validate_every == 0
-            measured = mean_loss(model, validation.in_order(config.validation_tokens), device) if validate else None
+            measured = mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
             if validate or step <= metrics.ALWAYS or step % config.log_every == 0:
                 metrics.append(run.metrics, _line(record, measured))
             if last or step % config.checkpoint_every == 0:

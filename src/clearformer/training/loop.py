@@ -2,70 +2,49 @@
 
     for record in train(model, optimizer, batches, config): ...
 
-Printing, saving, plotting and stopping belong to the caller. All randomness of step n is a function of (seed, n), so a
-loop that starts at n goes on exactly as one that came there.
+Printing, saving, plotting and stopping belong to the caller. What does not depend on PyTorch stands in `steps.py`.
 """
 
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
-from clearformer.errors import TrainingError
 from clearformer.models.build import Model
 from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
-from clearformer.training.optimizer import Optimizer
-from clearformer.training.schedule import learning_rate
+from clearformer.training.steps import Record, updates
 
 
-@dataclass(frozen=True)
-class Record:
-    """What one update did."""
-
-    step: int
-    """updates made so far; the first record says 1"""
-    loss: float
-    """nats a predicted token before the update, label smoothing included"""
-    gradient_norm: float
-    """before clipping"""
-    learning_rate: float
-    tokens: int
-    """tokens read in this step, padding included"""
-    tokens_per_second: float
-
-
-def train(
-    model: Model, optimizer: Optimizer, batches: Batches, config: TrainConfig, start: int = 0
-) -> Iterator[Record]:
+@singledispatch
+def train(model: Any, optimizer: Any, batches: Batches, config: TrainConfig, start: int = 0) -> Iterator[Record]:
     """Update number `start` + 1 and so on, up to `config.steps`.
 
     Raises TrainingError before an update whose loss or gradient is not finite.
     """
     device = next(model.parameters()).device
     model.train()
-    for step in range(start + 1, config.steps + 1):
-        began = time.perf_counter()
-        first = (step - 1) * config.accumulation
-        micro_batches = [batches.batch(first + offset) for offset in range(config.accumulation)]
-        torch.manual_seed(int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0]))
-        rate = learning_rate(config.schedule, step, config.steps, model.config.d_model)
+
+    def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
+        torch.manual_seed(seed)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
         loss = accumulate_gradients(model, micro_batches, config, device)
         norm = clip_gradients(model, config.clip)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(_what_went_wrong(model, micro_batches, step, first, config.precision))
-        optimizer.step()
-        tokens = sum(batch.size for batch in micro_batches)
-        yield Record(step, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))
+        if math.isfinite(loss) and math.isfinite(norm):
+            optimizer.step()
+        return loss, norm
+
+    def explain(micro_batches: list[Batch], first: int) -> str:
+        return _what_went_wrong(model, micro_batches, first, config.precision)
+
+    return updates(step, explain, batches, config, model.config.d_model, start)
 
 
 def accumulate_gradients(model: Model, micro_batches: list[Batch], config: TrainConfig, device: torch.device) -> float:
@@ -93,10 +72,9 @@ def clip_gradients(model: nn.Module, largest: float) -> float:
     return norm.item()
 
 
-def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first: int, precision: Precision) -> str:
-    """One sentence that names the step, the batch and the first layer whose output or gradient is not finite."""
+def _what_went_wrong(model: Model, micro_batches: list[Batch], first: int, precision: Precision) -> str:
+    """The first layer whose output or gradient is not finite, and the batch."""
     device = next(model.parameters()).device
-    advice = "lower the learning rate or the clip, and resume from the last checkpoint"
     broken: list[str] = []
 
     def look(name: str, output: object) -> None:
@@ -113,8 +91,7 @@ def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first:
             with torch.no_grad(), autocast(device, precision):
                 model(*(move(array, device) for array in batch.inputs))
             if broken:
-                where = f"the output of {broken[0]} on batch {first + offset}"
-                return f"a finite loss was expected at step {step}, but {where} is not finite; {advice}"
+                return f"the output of {broken[0]} on batch {first + offset}"
     finally:
         for hook in hooks:
             hook.remove()
@@ -122,5 +99,4 @@ def _what_went_wrong(model: Model, micro_batches: list[Batch], step: int, first:
     names = [name for name, weight in model.named_parameters() if weight.grad is not None]
     bad = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
     where = f"the gradient of {bad[-1]}" if bad else "the loss, or the norm of all gradients,"
-    last = first + len(micro_batches) - 1
-    return f"a finite gradient was expected at step {step}, but {where} on batches {first} to {last} is not; {advice}"
+    return f"{where} on batches {first} to {first + len(micro_batches) - 1}"

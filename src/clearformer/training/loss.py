@@ -7,6 +7,8 @@ predicted tokens, never over batches: padding is not predicted and counts nowher
 """
 
 from collections.abc import Iterable
+from functools import singledispatch
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearformer.data.batches import IGNORE, Batch
-from clearformer.models.build import Model
 from clearformer.training.device import autocast, move
 
 
@@ -41,10 +42,11 @@ def summed_loss(
     )
 
 
+@singledispatch
 @torch.no_grad()
-def mean_loss(model: Model, batches: Iterable[Batch], device: torch.device) -> float:
+def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
     """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""
-    training = model.training
+    device, training = next(model.parameters()).device, model.training
     model.eval()
     total, count = 0.0, 0
     for batch in batches:

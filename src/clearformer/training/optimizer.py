@@ -3,11 +3,11 @@
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
 
-Only matrices are decayed: a bias or a norm's weight near zero is no simpler than one far from it. Muon takes the
-matrices inside the layers; embeddings, output projection and vectors stay with AdamW.
+Muon takes the matrices inside the layers; embeddings, output projection and vectors stay with AdamW.
 """
 
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearformer.config import TrainConfig
+from clearformer.training.memory import MEMORY, decays, optimizer_of
 from clearformer.training.muon import Muon
-
-MEMORY = {"adamw": {"step": False, "exp_avg": True, "exp_avg_sq": True}, "muon": {"momentum_buffer": True}}
-"""what each optimizer remembers of a parameter, and whether it has the parameter's shape"""
 
 
 class Optimizer:
@@ -46,13 +44,14 @@ class Optimizer:
         return self._owner[parameter]
 
 
+@singledispatch
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """What `config` asks for over all parameters, with decay on matrices alone."""
     named = list(model.named_parameters())
     adamw = [(name, weight) for name, weight in named if optimizer_of(name, weight.shape, config) == "adamw"]
     groups = [
-        {"params": [weight for _, weight in adamw if weight.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [weight for _, weight in adamw if weight.dim() < 2], "weight_decay": 0.0},
+        {"params": [weight for _, weight in adamw if decays(weight.shape)], "weight_decay": config.weight_decay},
+        {"params": [weight for _, weight in adamw if not decays(weight.shape)], "weight_decay": 0.0},
     ]
     betas = config.beta1, config.beta2
     parts: list[torch.optim.Optimizer] = [
@@ -63,11 +62,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return Optimizer(*parts)
 
 
-def optimizer_of(name: str, shape: tuple[int, ...], config: TrainConfig) -> str:
-    """Which optimizer moves a parameter: "muon", if it was asked for, a matrix inside a layer, "adamw" all else."""
-    return "muon" if config.optimizer == "muon" and ".layers." in name and len(shape) == 2 else "adamw"
-
-
+@singledispatch
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
     """The optimizer's memory by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
@@ -77,15 +72,7 @@ def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArr
     }
 
 
-def optimizer_shapes(shapes: Mapping[str, tuple[int, ...]], config: TrainConfig) -> dict[str, tuple[int, ...]]:
-    """What `optimizer_tensors` has once a step was made, from the parameters' names and shapes."""
-    return {
-        f"{name}.{key}": shape if like_parameter else ()
-        for name, shape in shapes.items()
-        for key, like_parameter in MEMORY[optimizer_of(name, shape, config)].items()
-    }
-
-
+@singledispatch
 def load_optimizer(
     model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], config: TrainConfig
 ) -> None:

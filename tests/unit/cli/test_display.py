@@ -5,7 +5,7 @@ import pytest
 from clearformer.cli import display
 from clearformer.cli.display import Display, TrainingDetails
 from clearformer.runs.session import Progress
-from clearformer.training.loop import Record
+from clearformer.training.steps import Record
 
 
 def test_time_left_counts_from_where_a_resumed_run_began(

@@ -248,7 +248,7 @@ def test_a_model_that_diverged_is_told_of(constant):
     model = constant({EOS: 0.5})
     with torch.no_grad():
         model.output_projection.weight[7, 0] = math.nan
-    with pytest.raises(TrainingError, match="found NaN: the model diverged; train it anew"):
+    with pytest.raises(TrainingError, match="found NaN or infinity: the model diverged; train it anew"):
         beam_search(model, [[4]], Beam(2))
 
 

@@ -16,7 +16,7 @@ from clearformer.runs import plan
 from clearformer.runs.folder import Run, create_run
 from clearformer.runs.plan import Plan, plan_run
 from clearformer.runs.session import train_run
-from clearformer.training.loop import Record
+from clearformer.training.steps import Record
 
 Make = Callable[..., Run]
 SIZES: dict[str, Any] = {
@@ -152,7 +152,7 @@ def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest
     batches = run.batches("train")
     sizes = [batches.batch(number).size for number in range(batches.batches_per_epoch)]
     assert sizes[0] < max(sizes)
-    monkeypatch.setattr(plan, "_activations", lambda _model, batch, _config: batch.size)
+    monkeypatch.setattr(plan, "step_memory", lambda _model, batch, _config: batch.size)
     found = plan_run(run)
     assert found.memory == 16 * found.parameters + max(sizes)
 

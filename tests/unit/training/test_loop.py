@@ -14,9 +14,10 @@ from clearformer.config import CosineSchedule, GPTConfig, TrainConfig, Transform
 from clearformer.data.batches import PairBuckets, TextBatch, TextWindows
 from clearformer.errors import TrainingError
 from clearformer.models.build import build
-from clearformer.training.loop import Record, accumulate_gradients, clip_gradients, train
+from clearformer.training.loop import accumulate_gradients, clip_gradients, train
 from clearformer.training.loss import cross_entropy
 from clearformer.training.optimizer import Optimizer, load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.training.steps import Record
 
 # float32 gradients of up to 60 tokens summed in another order: 3e-7 of the largest seen, allowed some thirty times that
 SUM_TOLERANCE = 1e-5
@@ -195,7 +196,9 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(family: str, layer:
     model = build(MODELS[family], 5)
     with torch.no_grad():
         model.get_parameter(f"{layer}.bias")[0] = value
-    words = rf"^a finite loss was expected at step 3, but the output of {layer} on batch 2 is not finite; "
+    words = (
+        rf"^a finite loss and gradient were expected at step 3, but the output of {layer} on batch 2 is not finite; "
+    )
     stopped(model, words.replace(".", r"\."), at=3)
 
 
@@ -232,7 +235,7 @@ def test_the_batch_that_went_wrong_is_named_among_several():
 def test_the_parameter_whose_gradient_is_not_finite_is_named(name: str, value: float, clip: float):
     model = build(MODELS["gpt"], 5)
     model.get_parameter(name).register_hook(lambda gradient: torch.full_like(gradient, value))
-    words = rf"^a finite gradient was expected at step 1, but the gradient of {name} on batches 0 to 1 is not; "
+    words = rf"^a finite loss and gradient were expected at step 1, but the gradient of {name} on batches 0 to 1 is "
     stopped(model, words.replace(".", r"\."), replace(CONFIG, clip=clip, accumulation=2))
 
 

@@ -99,7 +99,7 @@ def test_the_mean_is_over_tokens_and_not_over_batches():
         log_p = model(block[None])[0].log_softmax(-1)
         by_hand += [-log_p[place, target].item() for place, target in enumerate(following)]
     assert len(by_hand) == 22
-    assert mean_loss(model, batches, torch.device("cpu")) == pytest.approx(sum(by_hand) / 22, rel=1e-5)
+    assert mean_loss(model, batches) == pytest.approx(sum(by_hand) / 22, rel=1e-5)
 
 
 def test_padding_has_no_part_in_the_mean():
@@ -112,13 +112,13 @@ def test_padding_has_no_part_in_the_mean():
         log_p = model(ends, given, torch.ones_like(ends).bool(), torch.ones_like(given).bool())[0].log_softmax(-1)
         by_hand += [-log_p[place, index].item() for place, index in enumerate(wanted)]
     assert len(by_hand) == 2 + 7 + 3
-    assert mean_loss(model, [collate(pairs)], torch.device("cpu")) == pytest.approx(sum(by_hand) / 12, rel=1e-5)
+    assert mean_loss(model, [collate(pairs)]) == pytest.approx(sum(by_hand) / 12, rel=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_measuring_uses_no_dropout_and_keeps_the_models_mode(training: bool):
     model = gpt(dropout=0.5).train(training)
     batches = list(TextWindows(torch.arange(23).remainder(11).numpy(), 4, 8, seed=1).in_order())
-    first, second = (mean_loss(model, batches, torch.device("cpu")) for _ in range(2))
+    first, second = (mean_loss(model, batches) for _ in range(2))
     assert first == second
     assert model.training == training

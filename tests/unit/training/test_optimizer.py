@@ -12,12 +12,12 @@ from torch import nn
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TrainConfig, TransformerConfig
 from clearformer.models.build import build
 from clearformer.models.initial import parameter_shapes
+from clearformer.training.memory import optimizer_shapes
 from clearformer.training.muon import Muon
 from clearformer.training.optimizer import (
     Optimizer,
     load_optimizer,
     make_optimizer,
-    optimizer_shapes,
     optimizer_tensors,
 )
 

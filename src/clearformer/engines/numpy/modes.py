@@ -1,8 +1,9 @@
-"""What holds for all operations for a while: whether they are recorded, and whether every number is looked at."""
+"""What holds for all operations for a while: whether they are recorded or looked at, and what dropout draws."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from clearformer.errors import ClearformerError
 
 RECORDING = ContextVar("RECORDING", default=True)
 DEBUGGING = ContextVar("DEBUGGING", default=False)
+GENERATOR: ContextVar[np.random.Generator | None] = ContextVar("GENERATOR", default=None)
 
 
 class GradientError(ClearformerError):
@@ -39,6 +41,18 @@ def debug() -> Iterator[None]:
             yield
     finally:
         DEBUGGING.reset(token)
+
+
+def manual_seed(seed: int) -> None:
+    """All that is drawn from here on depends on this alone."""
+    GENERATOR.set(np.random.default_rng(seed))
+
+
+def generator() -> np.random.Generator:
+    """What dropout draws from; never seeded, it is different each time."""
+    if GENERATOR.get() is None:
+        GENERATOR.set(np.random.default_rng())
+    return cast(np.random.Generator, GENERATOR.get())
 
 
 def check_finite(what: str, *arrays: Array) -> None:

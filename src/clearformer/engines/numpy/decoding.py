@@ -1,0 +1,96 @@
+"""Decoding: read the prompt in one piece, then one token a step, each fed back through the cache."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from clearformer.data.batches import pad
+from clearformer.data.tokenizers import BOS, PAD
+from clearformer.engines.numpy.cache import KVCache
+from clearformer.engines.numpy.models import GPT, Model, Transformer
+from clearformer.engines.numpy.modes import no_grad
+from clearformer.engines.numpy.tensor import Tensor
+from clearformer.generation.decoder import Decoder
+
+Features = Callable[[Int[NDArray[np.int64], "B T"], KVCache | None], Tensor]
+"""a model's vectors for tokens that come after those in the cache; without one, for whole sequences"""
+
+
+def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
+    """What a model in evaluation mode says of a batch's `inputs`."""
+    with no_grad():
+        out: Tensor = model(*inputs)
+    return out.data
+
+
+class NumPyDecoder(Decoder):
+    """`features` gives the vectors of tokens, `model` the logits of vectors."""
+
+    def __init__(
+        self,
+        model: GPT | Transformer,
+        features: Features,
+        prompts: Sequence[Sequence[int]],
+        *,
+        cached: bool,
+        most: int,
+    ) -> None:
+        """`most` is how many tokens a row will hold."""
+        super().__init__(prompts, model.config.context)
+        self.model, self.features = model, features
+        self.cached, self.most = cached, most
+        self.cache: KVCache | None = None
+
+    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+        with no_grad():
+            if self.cached and self.cache is not None:
+                last = np.array([row[-1:] for row in self.rows])
+                features = self.features(last, self.cache)[:, -1]
+            else:
+                features = self._read_whole_rows()
+            return self.model.output_projection(features).data
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        self.rows = [list(self.rows[row]) for row in rows]
+        if self.cache is not None:
+            self.cache.reorder(rows)
+
+    def forget(self) -> None:
+        self.cache = None
+
+    def _read_whole_rows(self) -> Tensor:
+        """The vectors [B, D] of each row's last token."""
+        config, lengths = self.model.config, [len(row) for row in self.rows]
+        if self.cached:
+            shape = (len(self.rows), config.kv_heads, self.most, config.head_width)
+            self.cache = KVCache(config.num_layers, shape, self.model.embedding.weight.dtype)
+        features = self.features(pad(self.rows, PAD), self.cache)
+        if self.cache is not None:
+            self.cache.set_lengths(lengths)  # what was written for the padding is forgotten
+        return features[np.arange(len(lengths)), np.array(lengths) - 1]
+
+
+class TargetDecoder(NumPyDecoder):
+    """Looks at the sources, which are encoded once, and begins each target with BOS."""
+
+    def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
+        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
+        self.transformer = model
+        self.real = sources != PAD
+        with no_grad():
+            self.memory = model.encode(sources, self.real)
+
+    def _features(self, target: Int[NDArray[np.int64], "B T"], cache: KVCache | None) -> Tensor:
+        return self.transformer.decode(target, self.memory, self.real, cache=cache)
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        super().reorder(rows)
+        self.memory, self.real = Tensor(self.memory.data[rows]), self.real[rows]
+
+
+def continue_rows(model: GPT, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder of a language model."""
+    return NumPyDecoder(model, model.features, prompts, cached=cached, most=model.config.context)

@@ -1,0 +1,118 @@
+"""Layers and stacks: attention and feed-forward, each adding to the stream of vectors.
+
+post-norm: x -> Norm(x + Dropout(Sublayer(x)))          Vaswani et al. 2017, arXiv:1706.03762, section 5.4
+pre-norm:  x -> x + Dropout(Sublayer(Norm(x)))          Xiong et al. 2020, arXiv:2002.04745
+FFN(x) = f(x W_1 + b_1) W_2 + b_2                       Vaswani et al. 2017, equation 2
+"""
+
+from collections.abc import Callable, Sequence
+
+from clearformer.config import ModelConfig
+from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.cache import KVCache, LayerCache
+from clearformer.engines.numpy.modules import Dropout, Identity, Linear, Module
+from clearformer.engines.numpy.multihead import CrossAttention, Mask, MultiHeadAttention, norm
+from clearformer.engines.numpy.tensor import Tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "squared_relu": F.squared_relu,
+    "swiglu": F.swiglu,
+}
+
+
+class Residual(Module):
+    """A sub-layer adds to the stream and does not replace it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.norm = norm(config, config.d_model)
+        self.dropout = Dropout(config.dropout)
+
+
+class PreNormResidual(Residual):
+    """Normalise what the sub-layer sees."""
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        return x + self.dropout(sublayer(self.norm(x)))
+
+
+class PostNormResidual(Residual):
+    """Normalise the sum."""
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNormResidual}
+
+
+class FeedForward(Module):
+    """Widen, apply the activation, narrow again; SwiGLU widens twice, and one half gates the other."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        halves = 2 if config.activation == "swiglu" else 1
+        self.linear1 = Linear(config.d_model, halves * config.d_ff, config.bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.linear2 = Linear(config.d_ff, config.d_model, config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.activation(self.linear1(x)))
+
+
+class EncoderLayer(Module):
+    """Tokens look at each other, then each thinks for itself. With causal attention, a GPT's layer."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool, dropout: float) -> None:
+        """`dropout` is that of the attention weights."""
+        residual = RESIDUALS[config.norm_order]
+        self.attention = MultiHeadAttention(config, causal=causal, dropout=dropout)
+        self.attention_residual = residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = residual(config)
+
+    def forward(self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class DecoderLayer(Module):
+    """Masked self-attention, cross-attention to the encoder's output (`memory`), feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        residual = RESIDUALS[config.norm_order]
+        self.attention = MultiHeadAttention(config, causal=True, dropout=0.0)
+        self.attention_residual = residual(config)
+        self.cross_attention = CrossAttention(config)
+        self.cross_attention_residual = residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = residual(config)
+
+    def forward(
+        self, x: Tensor, memory: Tensor, mask: Mask | None, memory_mask: Mask, cache: LayerCache | None
+    ) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask, cache))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class Stack(Module):
+    """Layer after layer, then a last norm where the layers are pre-norm, whose stream was never normalised."""
+
+    def __init__(self, config: ModelConfig, layers: Sequence[Module]) -> None:
+        self.layers = list(layers)
+        self.norm = norm(config, config.d_model) if config.norm_order == "pre" else Identity()
+
+
+class Encoder(Stack):
+    def forward(self, x: Tensor, mask: Mask | None, cache: KVCache | None = None) -> Tensor:
+        for index, layer in enumerate(self.layers):
+            x = layer(x, mask, None if cache is None else cache.layers[index])
+        return self.norm(x)
+
+
+class Decoder(Stack):
+    def forward(self, x: Tensor, memory: Tensor, mask: Mask | None, memory_mask: Mask, cache: KVCache | None) -> Tensor:
+        for index, layer in enumerate(self.layers):
+            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index])
+        return self.norm(x)

@@ -1,0 +1,133 @@
+"""Module: what has parameters, found by their attributes' names, so that names are those of PyTorch's checkpoints.
+
+    Linear(3, 2).named_parameters()        weight [2, 3], bias [2]
+    y = x Wᵀ + b
+
+Names, shapes and defaults are those of `torch.nn`. A list of modules counts as one, named by its indices.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.modes import generator
+from clearformer.engines.numpy.tensor import Tensor
+
+EPS = 1e-5
+"""of norms; that of PyTorch"""
+
+
+def parameter(*shape: int) -> Tensor:
+    """Zeros that can be trained; a model is filled with its initial weights as a whole."""
+    return Tensor(np.zeros(shape, np.float32), requires_grad=True)
+
+
+class Module:
+    """Call it to compute; `forward` says what."""
+
+    training = True
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self.forward(*inputs, **options)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This one, then those in its attributes, in the order in which these were set."""
+        yield prefix, self
+        for name, value in vars(self).items():
+            children = enumerate(value) if isinstance(value, list) else [(None, value)]
+            for index, child in children:
+                if isinstance(child, Module):
+                    own = name if index is None else f"{name}.{index}"
+                    yield from child.named_modules(f"{prefix}.{own}" if prefix else own)
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Each once, by its first name."""
+        seen: set[int] = set()
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{prefix}.{name}" if prefix else name), value
+
+    def parameters(self) -> Iterator[Tensor]:
+        for _, value in self.named_parameters():
+            yield value
+
+    def train(self, mode: bool = True) -> Self:
+        """With dropout, or without."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        return self.train(False)
+
+    def to(self, dtype: DTypeLike) -> Self:
+        """Float32 or float64."""
+        for value in self.parameters():
+            value.data = value.data.astype(dtype)
+        return self
+
+
+class Linear(Module):
+    """y = x Wᵀ + b."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.weight = parameter(out_features, in_features)
+        self.bias = parameter(out_features) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class LayerNorm(Module):
+    """Centre and scale each token's vector, then stretch and shift it."""
+
+    def __init__(self, d_model: int, *, bias: bool = True, eps: float = EPS) -> None:
+        self.weight = parameter(d_model)
+        self.bias = parameter(d_model) if bias else None
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(Module):
+    """Scale each token's vector to unit root mean square, then stretch it."""
+
+    def __init__(self, d_model: int, *, eps: float = EPS) -> None:
+        self.weight = parameter(d_model)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight, self.eps)
+
+
+class Dropout(Module):
+    """In training, leave out a share `p` of the numbers and raise the others."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, generator()) if self.training and self.p else x
+
+
+class Identity(Module):
+    """Nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+if __name__ == "__main__":
+    layer = Linear(3, 2)
+    layer(Tensor(np.ones((2, 3), np.float32))).sum().backward()
+    for name, value in layer.named_parameters():
+        print(name, value.shape, "gradient", None if value.grad is None else value.grad.tolist())

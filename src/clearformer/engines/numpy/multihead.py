@@ -1,0 +1,113 @@
+"""Multi-head attention: several heads look at different things at once, each in its own small subspace.
+
+    MultiHead(X, M) = Concat(head_1, …, head_H) W_O
+    head_i = Attention(X W_Q_i, M W_K_i, M W_V_i)           Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
+
+One product gives queries, keys and values of all heads; its rows are queries, then keys, then values, head by head.
+"""
+
+import functools
+
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import NDArray
+
+from clearformer.config import ModelConfig
+from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.cache import KeysValues, LayerCache
+from clearformer.engines.numpy.modes import generator
+from clearformer.engines.numpy.modules import Identity, LayerNorm, Linear, Module, RMSNorm
+from clearformer.engines.numpy.positions import RotaryPositions, alibi, slopes
+from clearformer.engines.numpy.tensor import Tensor
+
+Mask = Bool[NDArray[np.bool_], "#B #H #T #S"]
+
+
+def join_masks(*masks: Mask | None) -> Mask | None:
+    """What all masks allow; None stands for a mask that allows everything."""
+    given = [mask for mask in masks if mask is not None]
+    return functools.reduce(np.bitwise_and, given) if given else None
+
+
+def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
+    return LayerNorm(width, bias=config.bias) if config.norm == "layer" else RMSNorm(width)
+
+
+def split_heads(x: Tensor, *heads: int) -> list[Tensor]:
+    """Cut each token's vector [B, T, width] into parts of so many heads each, [B, heads, T, E]."""
+    B, T, width = x.shape  # noqa: N806
+    x = x.reshape(B, T, sum(heads), width // sum(heads)).swapaxes(1, 2)
+    ends = np.cumsum(heads).tolist()
+    return [x[:, end - count : end] for count, end in zip(heads, ends, strict=True)]
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """Put the heads of each token [B, H, T, E] side by side again."""
+    B, H, T, E = x.shape  # noqa: N806
+    return x.swapaxes(1, 2).reshape(B, T, H * E)
+
+
+class ScaledDotProductAttention(Module):
+    """The core that all attention runs through. With `causal`, the T queries are the last T of the S positions."""
+
+    def __init__(self, *, causal: bool, dropout: float, alibi_heads: int) -> None:
+        self.causal, self.dropout = causal, dropout
+        self.slopes = slopes(alibi_heads) if alibi_heads else None
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+        T, S = q.shape[2], k.shape[2]  # noqa: N806
+        if self.causal and T > 1:
+            mask = join_masks(mask, np.tri(T, S, S - T, dtype=np.bool_)[None, None])
+        bias = None if self.slopes is None else alibi(self.slopes, T, S)
+        dropout = self.dropout if self.training else 0.0
+        return F.attention(q, k, v, mask, bias, dropout, generator() if dropout else None)
+
+
+class MultiHeadAttention(Module):
+    """Self-attention; masked self-attention, which sees no later token, with `causal`."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool, dropout: float) -> None:
+        D, E = config.d_model, config.head_width  # noqa: N806
+        self.heads = config.num_heads, config.kv_heads, config.kv_heads
+        self.qkv_projection = Linear(D, sum(self.heads) * E, config.bias)
+        self.query_norm = norm(config, E) if config.qk_norm else Identity()
+        self.key_norm = norm(config, E) if config.qk_norm else Identity()
+        self.rotary = RotaryPositions(config.context, E) if config.positions == "rotary" else None
+        alibi_heads = config.num_heads if config.positions == "alibi" else 0
+        self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
+        self.output_projection = Linear(D, D, config.bias)
+
+    def forward(self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
+        q, k, v = split_heads(self.qkv_projection(x), *self.heads)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.rotary is not None:
+            T = x.shape[1]  # noqa: N806
+            places = np.arange(T) if cache is None else cache.owner.positions(T)
+            q, k = self.rotary(q, places), self.rotary(k, places)
+        if cache is not None:
+            k, v = cache.write(k, v)
+        return self.output_projection(join_heads(self.core(q, k, v, mask)))
+
+
+class CrossAttention(Module):
+    """Queries from the decoder, keys and values from the encoder's output (`memory`)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        D, E = config.d_model, config.head_width  # noqa: N806
+        self.heads = config.num_heads, config.kv_heads
+        self.query_projection = Linear(D, D, config.bias)
+        self.kv_projection = Linear(D, 2 * config.kv_heads * E, config.bias)
+        self.query_norm = norm(config, E) if config.qk_norm else Identity()
+        self.key_norm = norm(config, E) if config.qk_norm else Identity()
+        self.core = ScaledDotProductAttention(causal=False, dropout=0.0, alibi_heads=0)
+        self.output_projection = Linear(D, D, config.bias)
+
+    def project(self, memory: Tensor) -> KeysValues:
+        """Keys and values of the memory; they stay the same for a whole generated sequence."""
+        k, v = split_heads(self.kv_projection(memory), self.heads[1], self.heads[1])
+        return self.key_norm(k), v
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
+        (q,) = split_heads(self.query_projection(x), self.heads[0])
+        k, v = self.project(memory) if cache is None else cache.remember(self.project, memory)
+        return self.output_projection(join_heads(self.core(self.query_norm(q), k, v, mask)))

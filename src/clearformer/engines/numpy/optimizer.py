@@ -1,0 +1,132 @@
+"""AdamW, in place: Adam with weight decay that does not pass through its averages; and Muon for matrices.
+
+    m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
+    w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
+    w = w - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · w)            Jordan et al. 2024; Liu et al. 2025
+
+What is remembered of a parameter has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from clearformer.config import TrainConfig
+from clearformer.engines.numpy.modules import Module
+from clearformer.engines.numpy.rules import Array
+from clearformer.engines.numpy.tensor import Tensor
+from clearformer.training.memory import decays, optimizer_of
+
+CHUNK = 1 << 14
+"""elements at a time, so that an update's intermediate results stay in the cache"""
+MOMENTUM = 0.95
+ITERATION = 3.4445, -4.7750, 2.0315
+"""Jordan's a, b, c of X = a X + (b X Xᵀ + c (X Xᵀ)²) X, steep at zero"""
+ITERATIONS = 5
+
+Memory = dict[str, NDArray[np.floating[Any]]]
+
+
+class AdamW:
+    """Moves parameters by their gradients; `memory` is what it knows of each, by name."""
+
+    def __init__(self, parameters: dict[str, Tensor], config: TrainConfig) -> None:
+        self.parameters, self.config = parameters, config
+        self.memory: dict[str, Memory] = {
+            name: {
+                "step": np.zeros((), np.float32),
+                "exp_avg": np.zeros_like(weight.data),
+                "exp_avg_sq": np.zeros_like(weight.data),
+            }
+            for name, weight in parameters.items()
+        }
+
+    def step(self, rate: float) -> None:
+        """Move all that have a gradient."""
+        for name, weight in self.parameters.items():
+            if weight.grad is None:
+                continue
+            memory, decay = self.memory[name], self.config.weight_decay if decays(weight.shape) else 0.0
+            memory["step"] += 1
+            arrays = (weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"])
+            flat = [array.reshape(-1) for array in arrays]
+            assert all(np.may_share_memory(one, array) for one, array in zip(flat, arrays, strict=True)), name
+            for start in range(0, weight.data.size, CHUNK):
+                part = slice(start, start + CHUNK)
+                self._move([array[part] for array in flat], rate, decay, int(memory["step"]))
+
+    def _move(self, arrays: list[Array], rate: float, decay: float, step: int) -> None:
+        w, g, m, v = arrays
+        beta1, beta2 = self.config.beta1, self.config.beta2
+        if decay:
+            w *= 1 - rate * decay
+        change = g - m
+        change *= 1 - beta1
+        m += change
+        np.multiply(g, g, out=change)
+        change *= 1 - beta2
+        v *= beta2
+        v += change
+        np.sqrt(v, out=change)
+        change *= 1 / math.sqrt(1 - beta2**step)
+        change += self.config.epsilon
+        np.divide(m, change, out=change)
+        change *= rate / (1 - beta1**step)
+        w -= change
+
+
+class Muon:
+    """For matrices: momentum, made orthogonal by products alone."""
+
+    def __init__(self, parameters: dict[str, Tensor], config: TrainConfig) -> None:
+        self.parameters, self.config = parameters, config
+        self.memory: dict[str, Memory] = {
+            name: {"momentum_buffer": np.zeros_like(weight.data)} for name, weight in parameters.items()
+        }
+
+    def step(self, rate: float) -> None:
+        """Move all that have a gradient."""
+        for name, weight in self.parameters.items():
+            if weight.grad is None:
+                continue
+            momentum = self.memory[name]["momentum_buffer"]
+            momentum += (weight.grad - momentum) * (1 - MOMENTUM)
+            direction = orthogonal(weight.grad + (momentum - weight.grad) * MOMENTUM)
+            weight.data *= 1 - rate * self.config.weight_decay
+            direction *= rate * 0.2 * math.sqrt(max(weight.shape))
+            weight.data -= direction
+
+
+def orthogonal(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """About U Vᵀ of a matrix U S Vᵀ."""
+    if x.shape[0] > x.shape[1]:
+        return orthogonal(x.T).T
+    a, b, c = ITERATION
+    x = x / max(float(np.linalg.norm(x)), 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x
+
+
+class Optimizer:
+    """What `config` asks for over all parameters: Muon, if it does, for the matrices inside the layers; AdamW else."""
+
+    def __init__(self, model: Module, config: TrainConfig) -> None:
+        named = dict(model.named_parameters())
+        of_muon = {name for name, weight in named.items() if optimizer_of(name, weight.shape, config) == "muon"}
+        self.parts = (
+            AdamW({name: weight for name, weight in named.items() if name not in of_muon}, config),
+            Muon({name: named[name] for name in named if name in of_muon}, config),
+        )
+
+    @property
+    def memory(self) -> dict[str, Memory]:
+        return self.parts[0].memory | self.parts[1].memory
+
+    def step(self, rate: float) -> None:
+        for part in self.parts:
+            part.step(rate)

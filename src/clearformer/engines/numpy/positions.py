@@ -1,0 +1,101 @@
+"""Where a token stands: written into its vector, turned into its queries and keys, or taken off its scores.
+
+sinusoidal  P[p, 2i] = sin(p / 10000^(2i/D))   P[p, 2i+1] = cos(p / 10000^(2i/D))       Vaswani et al. 2017, 3.5
+rotary      (x_i, x_{i+E/2}) turned by p · 10000^(-2i/E)                      Su et al. 2021, arXiv:2104.09864
+alibi       score - m_h |t - s|,  m_h = 2^(-8h/H)                         Press et al. 2021, arXiv:2108.12409
+n-grams     W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]    Pagnoni et al. 2024, arXiv:2412.09871
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.modules import Module, parameter
+from clearformer.engines.numpy.rules import Array
+from clearformer.engines.numpy.tensor import Tensor
+
+BASE = 10_000.0
+PAST = 2
+"""how many earlier tokens a token's n-grams depend on"""
+MULTIPLIER = 1_000_003
+BITS = 40
+
+Places = Int[NDArray[np.int64], "*B T"]
+
+
+def angles(length: int, width: int) -> Float[NDArray[np.float64], "T half"]:
+    """p / 10000^(2i/width) of the positions 0 to `length` - 1."""
+    return np.arange(length)[:, None] * BASE ** (-np.arange(0, width, 2) / width)
+
+
+class SinusoidalPositions(Module):
+    """The vectors of positions 0 to `max_length` - 1, computed once."""
+
+    def __init__(self, max_length: int, d_model: int) -> None:
+        turns = angles(max_length, d_model)
+        self.table = np.stack((np.sin(turns), np.cos(turns)), -1).reshape(max_length, d_model).astype(np.float32)
+
+    def forward(self, positions: Places) -> Tensor:
+        return Tensor(self.table[positions])
+
+
+class LearnedPositions(Module):
+    """A learned vector for each of the positions 0 to `max_length` - 1."""
+
+    def __init__(self, max_length: int, d_model: int) -> None:
+        self.weight = parameter(max_length, d_model)
+
+    def forward(self, positions: Places) -> Tensor:
+        return F.embedding(positions, self.weight)
+
+
+class RotaryPositions(Module):
+    """Turns the heads of the positions 0 to `max_length` - 1."""
+
+    def __init__(self, max_length: int, head_width: int) -> None:
+        turns = angles(max_length, head_width)
+        self.cos, self.sin = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
+
+    def forward(self, x: Tensor, positions: Places) -> Tensor:
+        cos, sin = self.cos[positions], self.sin[positions]
+        return F.rotary(x, cos, sin) if positions.ndim == 1 else F.rotary(x, cos[:, None], sin[:, None])
+
+
+def slopes(num_heads: int) -> Float[NDArray[np.float32], " H"]:
+    """m_h of each head; where H is no power of two, those of the power below, then every other of the one above."""
+    power = 2 ** math.floor(math.log2(num_heads))
+    own = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
+    between = [2.0 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
+    return np.array([*own, *between][:num_heads], np.float32)
+
+
+def alibi(m: Float[Array, " H"], T: int, S: int) -> Float[Array, "1 H T S"]:  # noqa: N803
+    """What is added to the scores of T queries, the last T of S positions."""
+    distances = np.abs(np.arange(S - T, S)[:, None] - np.arange(S)).astype(m.dtype)
+    return -(m[:, None, None] * distances)[None]
+
+
+def ngram_hash(window: Int[NDArray[np.int64], "n *B T"], buckets: int) -> Int[NDArray[np.int64], "*B T"]:
+    """A row for each window of n tokens; its first axis goes back in time."""
+    mixed = np.ones_like(window[0])
+    for token in window:
+        mixed = ((mixed ^ (token + 1)) * MULTIPLIER) % 2**BITS
+    return (mixed ^ (mixed >> BITS // 2)) % buckets
+
+
+class NGramEmbedding(Module):
+    """Looks up the last two and the last three tokens in `buckets` rows each."""
+
+    def __init__(self, buckets: int, d_model: int) -> None:
+        self.pairs = parameter(buckets, d_model)
+        self.triples = parameter(buckets, d_model)
+
+    def forward(self, tokens: Int[NDArray[np.int64], "B past_and_T"]) -> Tensor:
+        """Vectors of all but the first PAST of `tokens`, which stand before them."""
+        buckets = len(self.pairs.data)
+        window = np.stack((tokens[:, 2:], tokens[:, 1:-1], tokens[:, :-2]))
+        pairs = F.embedding(ngram_hash(window[:2], buckets), self.pairs)
+        return pairs + F.embedding(ngram_hash(window, buckets), self.triples)

@@ -1,0 +1,125 @@
+"""Training: the loss of a batch, its gradient, the update; and what went wrong where a number is not finite."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearformer.config import AnyModelConfig, TrainConfig
+from clearformer.data.batches import IGNORE, Batch, Batches
+from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.models import FAMILIES, Model
+from clearformer.engines.numpy.modes import GradientError, debug, manual_seed, no_grad
+from clearformer.engines.numpy.modules import Module
+from clearformer.engines.numpy.optimizer import Optimizer
+from clearformer.models.initial import initial_weights
+from clearformer.training.steps import Record, updates
+
+
+def build(config: AnyModelConfig, seed: int) -> Model:
+    """A model in training mode with the initial weights of (config, seed), float32."""
+    model = FAMILIES[type(config)](config)  # type: ignore[arg-type]  # the table pairs each class with its own
+    load_weights(model, initial_weights(config, seed))
+    return model
+
+
+def load_weights(model: Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() == weights.keys(), f"names differ: {sorted(parameters.keys() ^ weights.keys())}"
+    for name, parameter in parameters.items():
+        assert parameter.shape == weights[name].shape, f"{name}: {parameter.shape}, {weights[name].shape}"
+        with no_grad():
+            parameter.copy_(weights[name])
+
+
+def weights_of(model: Module) -> dict[str, NDArray[np.float32]]:
+    """Arrays with the parameters' names, which share memory with them."""
+    return {name: parameter.data for name, parameter in model.named_parameters()}
+
+
+def optimizer_tensors(model: Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
+    """The optimizer's memory by name, in the order of the parameters."""
+    memory = optimizer.memory
+    return {f"{name}.{key}": value for name, _ in model.named_parameters() for key, value in memory[name].items()}
+
+
+def load_optimizer(
+    _model: Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], _config: TrainConfig
+) -> None:
+    """Give the optimizer the memory that `optimizer_tensors` took."""
+    for name, memory in optimizer.memory.items():
+        for key, value in memory.items():
+            np.copyto(value, tensors[f"{name}.{key}"])
+
+
+def train(
+    model: Model, optimizer: Optimizer, batches: Batches, config: TrainConfig, start: int = 0
+) -> Iterator[Record]:
+    """Update number `start` + 1 and so on, up to `config.steps`.
+
+    Raises TrainingError before an update whose loss or gradient is not finite.
+    """
+    model.train()
+
+    def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
+        manual_seed(seed)
+        with np.errstate(all="ignore"):  # what is not finite is told in words
+            loss = accumulate_gradients(model, micro_batches, config.label_smoothing)
+            norm = clip_gradients(model, config.clip)
+        if math.isfinite(loss) and math.isfinite(norm):
+            optimizer.step(rate)
+        return loss, norm
+
+    def explain(micro_batches: list[Batch], first: int) -> str:
+        return _what_went_wrong(model, micro_batches, config, first)
+
+    return updates(step, explain, batches, config, model.config.d_model, start)
+
+
+def accumulate_gradients(model: Model, micro_batches: list[Batch], smoothing: float) -> float:
+    """The gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
+    for parameter in model.parameters():
+        parameter.grad = None
+    count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
+    total = 0.0
+    for batch in micro_batches:
+        loss = F.cross_entropy(model(*batch.inputs), batch.targets, smoothing) / count
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def clip_gradients(model: Module, largest: float) -> float:
+    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients))
+    if largest > 0 and math.isfinite(norm) and norm > largest:
+        for gradient in gradients:
+            gradient *= largest / (norm + 1e-6)
+    return norm
+
+
+def mean_loss(model: Model, batches: Iterable[Batch]) -> float:
+    """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""
+    training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    with no_grad():
+        for batch in batches:
+            total += F.cross_entropy(model(*batch.inputs), batch.targets).item()
+            count += int((batch.targets != IGNORE).sum())
+    model.train(training)
+    return total / count
+
+
+def _what_went_wrong(model: Model, micro_batches: list[Batch], config: TrainConfig, first: int) -> str:
+    """The operation that first made a number that is not finite, and the batch."""
+    for offset, batch in enumerate(micro_batches):
+        try:
+            with debug():
+                F.cross_entropy(model(*batch.inputs), batch.targets, config.label_smoothing).backward()
+        except GradientError as error:
+            return f"{str(error).removeprefix('finite numbers were expected, found ')} on batch {first + offset}"
+    return f"the norm of all gradients on batches {first} to {first + len(micro_batches) - 1}"

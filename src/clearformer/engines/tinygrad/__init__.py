@@ -1,0 +1,1 @@
+"""The transformer in tinygrad, on whatever device it has; `adapter` knows its versions, and starts it."""
