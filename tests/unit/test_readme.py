@@ -22,6 +22,7 @@ def test_every_command_of_readme_runs_in_its_order(tmp_path: Path):
     lines = [line for block in _blocks("sh") for line in block.splitlines()]
     assert len(lines) >= 10
     shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copy(ROOT / "transformer.py", tmp_path)
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, words in (("clearformer", "-m clearformer"), ("python", "")):  # of the Python that runs this test

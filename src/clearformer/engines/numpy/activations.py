@@ -16,12 +16,11 @@ from jaxtyping import Float
 from numpy.polynomial import chebyshev
 
 from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.threads import in_chunks
 
 BEND = 0.4
 LEAST = 1 / (1 + BEND * 9)
 """t where exp(-z²) is 1e-35, and the polynomial no longer matters"""
-CHUNK = 1 << 14
-"""elements at a time, so that what is computed on the way stays in the cache"""
 
 
 def _polynomial(degree: int) -> list[float]:
@@ -38,15 +37,23 @@ POLYNOMIALS = {np.dtype(np.float32): _polynomial(8), np.dtype(np.float64): _poly
 
 def gelu(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
     """The derivative is found with the value, and kept in the place of x."""
-    out, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    flat, flat_out, flat_slope = x.reshape(-1), out.reshape(-1), slope.reshape(-1)
-    for start in range(0, x.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        below, bell = normal(flat[part])
-        np.multiply(flat[part], below, out=flat_out[part])
-        np.multiply(flat[part], bell, out=flat_slope[part])
-        flat_slope[part] += below
+    x = np.ascontiguousarray(x)
+    out, slope = np.empty_like(x), np.empty_like(x)
+
+    def chunk(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float[Array, " n"]) -> None:
+        below, bell = normal(x)
+        np.multiply(x, below, out=out)
+        np.multiply(x, bell, out=slope)
+        slope += below
+
+    in_chunks(chunk, x, out, slope)
     return out, {"slope": slope}
+
+
+def gelu_x(g: Float[Array, "*tokens F"], slope: Float[Array, "*tokens F"]) -> Float[Array, "*tokens F"]:
+    """In the place of the slope, which nobody needs after this."""
+    in_chunks(lambda g, slope: np.multiply(g, slope, out=slope), np.ascontiguousarray(g), slope)
+    return slope
 
 
 def normal(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
@@ -105,7 +112,7 @@ def swiglu_x(
 
 
 ACTIVATIONS: dict[str, Rule] = {
-    "gelu": Rule(gelu, {"x": lambda g, slope: g * slope}),
+    "gelu": Rule(gelu, {"x": gelu_x}),
     "squared_relu": Rule(squared_relu, {"x": lambda g, positive: g * (2 * positive)}),
     "swiglu": Rule(swiglu, {"x": swiglu_x}),
 }

@@ -9,8 +9,9 @@ Backwards, from g = dL/dO, with dP = g Vᵀ: the softmax of a row has dp_s/dz_u 
 since Σ_s p_s g·v_s = g·o: the row's sum is one over E numbers, not over S. With dropout, P in O and dV and dP in dZ are
 multiplied by M / (1 - p), M being what was left standing; the row's sum is the same.
 
-One row of the batch is done at a time, so that its scores stay in the cache. Of all [B, H, T, S] only P is kept, and M.
-The heads that share keys stand below each other like more queries, so grouped-query attention needs no copies of keys.
+One row of the batch is done at a time, so that its scores stay in the cache, and several at once. Of all [B, H, T, S]
+only P is kept, and M. R = H / G queries' heads share one of keys, which is not copied for them. Where attention is
+causal, queries are done BLOCK at a time, and only with the keys that the last of them may see.
 """
 
 import math
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.threads import in_parts
 
 Queries = Float[Array, "B H T E"]
 Keys = Float[Array, "B G S E"]
@@ -28,33 +30,49 @@ Weights = Float[Array, "B H T S"]
 Mask = Bool[NDArray[np.bool_], "#B #H #T #S"]
 Bias = Float[Array, "#B #H #T #S"]
 
+BLOCK = 64
+"""queries of a causal attention that are done together: fewer keys are looked at in vain, but products are smaller"""
+
 
 def attention(
     q: Queries,
     k: Keys,
     v: Keys,
     *,
+    causal: bool,
     mask: Mask | None,
     bias: Bias | None,
     dropout: float,
     rng: np.random.Generator | None,
 ) -> tuple[Queries, dict[str, Any]]:
-    """`dropout` is the share of weights left out, drawn from `rng`. A query that may attend to nothing yields zeros."""
+    """`causal`: the queries are the last T of S positions and see none that comes after; then there is no other mask.
+
+    `dropout` is the share of weights left out, drawn from `rng`. A query that may attend to nothing yields zeros.
+    """
     (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
     added = _added(mask, bias, q.dtype)
-    weights, out = np.empty((B, H, T, S), q.dtype), np.empty_like(q)
+    weights = np.empty((B, H, T, S), q.dtype)
+    out = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)  # as the heads will be joined
+    later = np.triu(np.full((BLOCK, BLOCK), -math.inf, q.dtype), 1)
     left = None
     if dropout:
         assert rng is not None, "dropout draws random numbers"
         left = rng.random((B, H, T, S), np.float32) >= dropout
-    for b in range(B):
-        p = weights[b]
-        np.matmul(_grouped(q[b], G) / math.sqrt(E), k[b].swapaxes(-1, -2), out=_grouped(p, G))
-        if added is not None:
-            p += added[min(b, len(added) - 1)]
-        softmax_(p)
-        used = p if left is None else p * _kept(left[b], dropout, p.dtype)
-        out[b] = (_grouped(used, G) @ v[b]).reshape(H, T, E)
+
+    def row(b: int) -> None:
+        p, queries, result = (_grouped(x, G) for x in (weights[b], q[b] / math.sqrt(E), out[b]))
+        factor = None if left is None else _grouped(_kept(left[b], dropout, q.dtype), G)
+        for rows, end in _blocks(T, S, causal):
+            z = p[:, :, rows, :end]
+            np.matmul(queries[:, :, rows], k[b][:, None, :end].swapaxes(-1, -2), out=z)
+            if causal:
+                z[..., end - z.shape[2] :] += later[: z.shape[2], : z.shape[2]]
+            if added is not None:
+                z += _grouped(np.broadcast_to(added[min(b, len(added) - 1)], (H, T, S)), G)
+            softmax_(z)
+            result[:, :, rows] = (z if factor is None else z * factor[:, :, rows, :end]) @ v[b][:, None, :end]
+
+    in_parts(row, B, weights.size, products=True)
     return out, {"weights": weights, "left": left}
 
 
@@ -78,25 +96,38 @@ def attention_backward(
     weights: Weights,
     left: Bool[NDArray[np.bool_], "B H T S"] | None,
     dropout: float,
+    causal: bool,
 ) -> tuple[Queries, Keys, Keys]:
-    (B, H, T, E), G = q.shape, k.shape[1]  # noqa: N806
-    dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    for b in range(B):
-        p, dz = _grouped(weights[b], G), np.empty_like(weights[b])
-        rows = _grouped(g[b], G)
-        np.matmul(rows, v[b].swapaxes(-1, -2), out=_grouped(dz, G))
-        used = weights[b]
-        if left is not None:
-            factor = _kept(left[b], dropout, q.dtype)
-            used = used * factor
-            dz *= factor
-        dv[b] = _grouped(used, G).swapaxes(-1, -2) @ rows
-        dz -= np.vecdot(g[b], out[b])[..., None]
-        dz = _grouped(dz, G)
-        dz *= p
-        dq[b] = (dz @ (k[b] / math.sqrt(E))).reshape(H, T, E)
-        dk[b] = dz.swapaxes(-1, -2) @ (_grouped(q[b], G) / math.sqrt(E))
+    (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
+    dq = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)
+    dk, dv = (np.zeros((B, S, G, E), q.dtype).swapaxes(1, 2) for _ in "kv")
+
+    def row(b: int) -> None:
+        p, queries, rest, dqueries = (_grouped(x, G) for x in (weights[b], q[b] / math.sqrt(E), g[b], dq[b]))
+        means = _grouped(np.vecdot(g[b], out[b])[..., None], G)
+        factor = None if left is None else _grouped(_kept(left[b], dropout, q.dtype), G)
+        for rows, end in _blocks(T, S, causal):
+            used, dz = p[:, :, rows, :end], rest[:, :, rows] @ v[b][:, None, :end].swapaxes(-1, -2)
+            if factor is not None:
+                dz *= factor[:, :, rows, :end]
+            dz -= means[:, :, rows]
+            dz *= used
+            if factor is not None:
+                used = used * factor[:, :, rows, :end]
+            dv[b, :, :end] += (used.swapaxes(-1, -2) @ rest[:, :, rows]).sum(1)
+            dk[b, :, :end] += (dz.swapaxes(-1, -2) @ queries[:, :, rows]).sum(1)
+            np.matmul(dz, k[b][:, None, :end], out=dqueries[:, :, rows])
+        dqueries *= 1 / math.sqrt(E)
+
+    in_parts(row, B, weights.size, products=True)
     return dq, dk, dv
+
+
+def _blocks(T: int, S: int, causal: bool) -> list[tuple[slice, int]]:  # noqa: N803
+    """Which queries are done together, and how many of the keys they see."""
+    if not causal:
+        return [(slice(0, T), S)]
+    return [(slice(t, min(t + BLOCK, T)), S - T + min(t + BLOCK, T)) for t in range(0, T, BLOCK)]
 
 
 def _kept(left: Bool[NDArray[np.bool_], "H T S"], dropout: float, dtype: np.dtype[Any]) -> Float[Array, "H T S"]:
@@ -104,9 +135,9 @@ def _kept(left: Bool[NDArray[np.bool_], "H T S"], dropout: float, dtype: np.dtyp
     return np.where(left, dtype.type(1 / (1 - dropout)), dtype.type(0))
 
 
-def _grouped(x: Float[Array, "H T width"], groups: int) -> Float[Array, "G HT width"]:
-    """The heads that share keys, one below the other."""
-    return x.reshape(groups, x.shape[0] // groups * x.shape[1], x.shape[2])
+def _grouped(x: Float[Array, "H T width"], groups: int) -> Float[Array, "G R T width"]:
+    """The heads that share keys, together: a view."""
+    return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
 
 
 def _added(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:

@@ -1,5 +1,6 @@
 """NumPy as an engine: see `clearformer.engine`."""
 
+import os
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
-from clearformer.engines.numpy import decoding, training
+from clearformer.engines.numpy import decoding, kernels, threads, training
 from clearformer.engines.numpy.models import Model
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.optimizer import Optimizer
@@ -21,6 +22,8 @@ from clearformer.training.loop import train
 from clearformer.training.loss import mean_loss
 from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 
+kernels.switch(True)
+
 
 def make_model(config: Config) -> Model:
     return training.build(config.model, config.train.seed).eval()
@@ -32,7 +35,9 @@ def describe(config: Config) -> str:
         raise ConfigError(f"NumPy computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
         raise ConfigError("NumPy computes in float32, but --train.precision is bfloat16; leave it at auto")
-    return f"NumPy {np.__version__}"
+    kept = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
+    malloc = "malloc keeps memory" if kept else "malloc gives memory back"
+    return f"NumPy {np.__version__}, {threads.describe()}, {kernels.describe()}, {malloc}"
 
 
 def measure_step(model: Model, batch: Batch, config: TrainConfig) -> int:

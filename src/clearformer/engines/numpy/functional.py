@@ -101,9 +101,14 @@ def attention(
     bias: Array | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    *,
+    causal: bool = False,
 ) -> Tensor:
-    """Queries [B, H, T, E], keys and values [B, G, S, E]; mask (True: may attend) and bias stretch to [B, H, T, S]."""
-    return apply("attention", q, k, v, mask=mask, bias=bias, dropout=dropout, rng=rng)
+    """Queries [B, H, T, E], keys and values [B, G, S, E]; mask (True: may attend) and bias stretch to [B, H, T, S].
+
+    `causal`, which takes neither: the queries are the last T of S positions and see none that comes after.
+    """
+    return apply("attention", q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
 
 
 def cross_entropy(logits: Tensor, targets: Integers, smoothing: float = 0.0) -> Tensor:

@@ -11,7 +11,6 @@ They save time, since less is read and written, and memory, since less is kept. 
 the tests, which hold the two equal.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,11 @@ from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy.activations import ACTIVATIONS
 from clearformer.engines.numpy.attention import ATTENTION
 from clearformer.engines.numpy.norms import NORMS
-from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.rules import Array, Rule, rows
+from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Tokens = Int[NDArray[np.integer[Any]], "*tokens"]
 Logits = Float[Array, "*tokens V"]
-
-
-def rows(x: Float[Array, "*tokens D"]) -> Float[Array, "N D"]:
-    """All tokens below each other, so that one matrix product takes them all."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def linear(
@@ -44,6 +39,11 @@ def linear(
 
 def linear_x(g: Float[Array, "*tokens F"], weight: Float[Array, "F D"]) -> Float[Array, "*tokens D"]:
     return (rows(g) @ weight).reshape(*g.shape[:-1], weight.shape[1])
+
+
+def linear_bias(g: Float[Array, "*tokens F"]) -> Float[Array, " F"]:
+    """A product sums over tokens much faster than a sum does."""
+    return np.ones(len(rows(g)), g.dtype) @ rows(g)
 
 
 def embedding_weight(g: Float[Array, "*tokens D"], shape: tuple[int, ...], tokens: Tokens) -> Float[Array, "V D"]:
@@ -88,17 +88,23 @@ def dropped(
 
 def cross_entropy(logits: Logits, targets: Tokens, smoothing: float) -> tuple[np.floating[Any], dict[str, Any]]:
     """In nats, summed over the tokens whose target is not IGNORE."""
-    predicted = np.flatnonzero(targets != IGNORE)
-    answers = targets.reshape(-1)[predicted]
-    z = rows(logits)
-    z = z - z.max(-1, keepdims=True)
-    losses = -(1 - smoothing) * z[predicted, answers]
-    if smoothing:
-        losses -= smoothing * z[predicted].mean(-1)
-    total = np.exp(z, out=z).sum(-1, keepdims=True)
-    losses += np.log(total[predicted, 0])
-    z /= total
-    return losses.sum(), {"p": z, "predicted": predicted, "answers": answers}
+    z, p, answers = rows(logits), np.empty(rows(logits).shape, logits.dtype), targets.reshape(-1)
+    losses, chunks = np.zeros(len(z), logits.dtype), row_chunks(z)
+
+    def part(number: int) -> None:
+        some = chunks[number]
+        np.subtract(z[some], z[some].max(-1, keepdims=True), out=p[some])
+        predicted = np.flatnonzero(answers[some] != IGNORE)
+        loss = -(1 - smoothing) * p[some][predicted, answers[some][predicted]]
+        if smoothing:
+            loss -= smoothing * p[some][predicted].mean(-1)
+        total = np.exp(p[some], out=p[some]).sum(-1, keepdims=True)
+        losses[some][predicted] = loss + np.log(total[predicted, 0])
+        p[some] /= total
+
+    in_parts(part, len(chunks), z.size)
+    predicted = np.flatnonzero(answers != IGNORE)
+    return losses.sum(), {"p": p, "predicted": predicted, "answers": answers[predicted]}
 
 
 def cross_entropy_logits(
@@ -120,7 +126,7 @@ def cross_entropy_logits(
 
 
 FUSED: dict[str, Rule] = {
-    "linear": Rule(linear, {"x": linear_x, "weight": lambda g, x: rows(g).T @ rows(x), "bias": lambda g: g}),
+    "linear": Rule(linear, {"x": linear_x, "weight": lambda g, x: rows(g).T @ rows(x), "bias": linear_bias}),
     "embedding": Rule(lambda weight, tokens: weight[tokens], {"weight": embedding_weight}),
     "rotary": Rule(rotary, {"x": lambda g, cos, sin: rotary(g, cos, -sin)}),
     "dropout": Rule(dropout, {"x": dropped}),

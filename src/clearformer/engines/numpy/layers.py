@@ -7,12 +7,19 @@ FFN(x) = f(x W_1 + b_1) W_2 + b_2                       Vaswani et al. 2017, equ
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import NDArray
+
 from clearformer.config import ModelConfig
 from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.cache import KVCache, LayerCache
 from clearformer.engines.numpy.modules import Dropout, Identity, Linear, Module
 from clearformer.engines.numpy.multihead import CrossAttention, Mask, MultiHeadAttention, norm
 from clearformer.engines.numpy.tensor import Tensor
+
+SelfMask = Bool[NDArray[np.bool_], "#B #H #T _"]
+"""over the target's own keys; S counts those of the source"""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -89,7 +96,7 @@ class DecoderLayer(Module):
         self.feed_forward_residual = residual(config)
 
     def forward(
-        self, x: Tensor, memory: Tensor, mask: Mask | None, memory_mask: Mask, cache: LayerCache | None
+        self, x: Tensor, memory: Tensor, mask: SelfMask | None, memory_mask: Mask, cache: LayerCache | None = None
     ) -> Tensor:
         x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
         x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask, cache))
@@ -112,7 +119,9 @@ class Encoder(Stack):
 
 
 class Decoder(Stack):
-    def forward(self, x: Tensor, memory: Tensor, mask: Mask | None, memory_mask: Mask, cache: KVCache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, memory: Tensor, mask: SelfMask | None, memory_mask: Mask, cache: KVCache | None
+    ) -> Tensor:
         for index, layer in enumerate(self.layers):
             x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index])
         return self.norm(x)

@@ -32,6 +32,8 @@ from clearformer.errors import PromptError
 
 Tokens = Int[NDArray[np.int64], "B T"]
 Real = Bool[NDArray[np.bool_], "B T"]
+Source = Int[NDArray[np.int64], "B S"]
+SourceReal = Bool[NDArray[np.bool_], "B S"]
 
 ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "sinusoidal": SinusoidalPositions,
@@ -214,7 +216,7 @@ class Transformer(Embedder):
         self.decoder = Decoder(config, [DecoderLayer(config) for _ in range(config.num_layers)])
         self.output_projection = OutputProjection(config, self.embedding)
 
-    def encode(self, source: Tokens, source_real: Real) -> Tensor:
+    def encode(self, source: Source, source_real: SourceReal) -> Tensor:
         """The memory: one vector for each source token."""
         mask = join_masks(source_real[:, None, None, :], self.seen(source))
         return self.encoder(self.dropout(self.embed(source)), mask)
@@ -223,7 +225,7 @@ class Transformer(Embedder):
         self,
         target: Tokens,
         memory: Tensor,
-        source_real: Real,
+        source_real: SourceReal,
         target_real: Real | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
@@ -235,7 +237,7 @@ class Transformer(Embedder):
             cache.advance(target.shape[1])
         return out
 
-    def forward(self, source: Tokens, target: Tokens, source_real: Real, target_real: Real) -> Tensor:
+    def forward(self, source: Source, target: Tokens, source_real: SourceReal, target_real: Real) -> Tensor:
         features = self.decode(target, self.encode(source, source_real), source_real, target_real)
         return self.output_projection(features)
 

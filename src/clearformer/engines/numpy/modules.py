@@ -7,7 +7,7 @@ Names, shapes and defaults are those of `torch.nn`. A list of modules counts as 
 """
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike
 from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.modes import generator
 from clearformer.engines.numpy.tensor import Tensor
+
+M = TypeVar("M", bound="Module")
 
 EPS = 1e-5
 """of norms; that of PyTorch"""
@@ -59,16 +61,16 @@ class Module:
         for _, value in self.named_parameters():
             yield value
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self: M, mode: bool = True) -> M:
         """With dropout, or without."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Self:
+    def eval(self: M) -> M:
         return self.train(False)
 
-    def to(self, dtype: DTypeLike) -> Self:
+    def to(self: M, dtype: DTypeLike) -> M:
         """Float32 or float64."""
         for value in self.parameters():
             value.data = value.data.astype(dtype)

@@ -36,9 +36,9 @@ def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
 def split_heads(x: Tensor, *heads: int) -> list[Tensor]:
     """Cut each token's vector [B, T, width] into parts of so many heads each, [B, heads, T, E]."""
     B, T, width = x.shape  # noqa: N806
-    x = x.reshape(B, T, sum(heads), width // sum(heads)).swapaxes(1, 2)
+    x = x.reshape(B, T, sum(heads), width // sum(heads))
     ends = np.cumsum(heads).tolist()
-    return [x[:, end - count : end] for count, end in zip(heads, ends, strict=True)]
+    return [x[:, :, end - count : end].swapaxes(1, 2) for count, end in zip(heads, ends, strict=True)]
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -56,11 +56,12 @@ class ScaledDotProductAttention(Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
         T, S = q.shape[2], k.shape[2]  # noqa: N806
-        if self.causal and T > 1:
-            mask = join_masks(mask, np.tri(T, S, S - T, dtype=np.bool_)[None, None])
         bias = None if self.slopes is None else alibi(self.slopes, T, S)
+        causal = self.causal and T > 1
+        if causal and not (mask is None and bias is None):
+            mask, causal = join_masks(mask, np.tri(T, S, S - T, dtype=np.bool_)[None, None]), False
         dropout = self.dropout if self.training else 0.0
-        return F.attention(q, k, v, mask, bias, dropout, generator() if dropout else None)
+        return F.attention(q, k, v, mask, bias, dropout, generator() if dropout else None, causal=causal)
 
 
 class MultiHeadAttention(Module):

@@ -17,50 +17,79 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.rules import Array, Rule, rows
+from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Tokens = Float[Array, "*tokens D"]
 Vector = Float[Array, " D"]
 
 
 def layer_norm(x: Tokens, weight: Vector, bias: Vector | None = None, *, eps: float) -> tuple[Tokens, dict[str, Any]]:
-    y, found = _unit(x - x.mean(-1, keepdims=True), eps)
-    out = y * weight
-    if bias is not None:
-        out += bias
-    return out, found
+    return _norm(x, weight, bias, eps, centred=True)
 
 
 def rms_norm(x: Tokens, weight: Vector, *, eps: float) -> tuple[Tokens, dict[str, Any]]:
-    y, found = _unit(x.copy(), eps)
-    return y * weight, found
+    return _norm(x, weight, None, eps, centred=False)
 
 
-def _unit(y: Tokens, eps: float) -> tuple[Tokens, dict[str, Any]]:
-    """Scale each row to unit mean square, in place."""
-    r = 1 / np.sqrt(np.vecdot(y, y)[..., None] / y.shape[-1] + eps)
-    y *= r
-    return y, {"y": y, "r": r}
+def _norm(
+    x: Tokens, weight: Vector, bias: Vector | None, eps: float, *, centred: bool
+) -> tuple[Tokens, dict[str, Any]]:
+    flat = rows(x)
+    out, y, r, chunks = np.empty_like(flat), np.empty_like(flat), np.empty((len(flat), 1), x.dtype), row_chunks(flat)
+
+    def part(number: int) -> None:
+        some = chunks[number]
+        np.subtract(flat[some], flat[some].mean(-1, keepdims=True) if centred else 0, out=y[some])
+        r[some] = 1 / np.sqrt(np.vecdot(y[some], y[some])[:, None] / x.shape[-1] + eps)
+        y[some] *= r[some]
+        np.multiply(y[some], weight, out=out[some])
+        if bias is not None:
+            out[some] += bias
+
+    in_parts(part, len(chunks), x.size)
+    return out.reshape(x.shape), {"y": y, "r": r}
 
 
-def layer_norm_x(g: Tokens, weight: Vector, y: Tokens, r: Float[Array, "*tokens 1"]) -> Tokens:
-    h = g * weight
-    h -= h.mean(-1, keepdims=True)
-    return _scale_back(h, y, r)
+def layer_norm_backward(
+    g: Tokens, weight: Vector, y: Float[Array, "N D"], r: Float[Array, "N 1"]
+) -> tuple[Tokens, Vector, Vector]:
+    return _backward(g, weight, y, r, centred=True)
 
 
-def rms_norm_x(g: Tokens, weight: Vector, y: Tokens, r: Float[Array, "*tokens 1"]) -> Tokens:
-    return _scale_back(g * weight, y, r)
+def rms_norm_backward(
+    g: Tokens, weight: Vector, y: Float[Array, "N D"], r: Float[Array, "N 1"]
+) -> tuple[Tokens, Vector]:
+    return _backward(g, weight, y, r, centred=False)[:2]
 
 
-def _scale_back(h: Tokens, y: Tokens, r: Float[Array, "*tokens 1"]) -> Tokens:
-    """r (h - y mean(h y)), in place; since y is centred in LayerNorm, h may have been centred before."""
-    h -= y * (np.vecdot(h, y)[..., None] / y.shape[-1])
-    h *= r
-    return h
+def _backward(
+    g: Tokens, weight: Vector, y: Float[Array, "N D"], r: Float[Array, "N 1"], *, centred: bool
+) -> tuple[Tokens, Vector, Vector]:
+    """Gradients of x, weight and bias; those of the vectors are first summed within each chunk."""
+    flat, chunks, width = rows(g), row_chunks(y), y.shape[-1]
+    dx, dweight, dbias = (
+        np.empty_like(y),
+        np.zeros((len(chunks), width), y.dtype),
+        np.zeros((len(chunks), width), y.dtype),
+    )
+
+    def part(number: int) -> None:
+        some = chunks[number]
+        h = flat[some] * y[some]
+        h.sum(0, out=dweight[number])
+        flat[some].sum(0, out=dbias[number])
+        np.multiply(flat[some], weight, out=h)
+        if centred:
+            h -= h.mean(-1, keepdims=True)
+        h -= y[some] * (np.vecdot(h, y[some])[:, None] / width)  # y is centred in LayerNorm, so h may be before
+        np.multiply(h, r[some], out=dx[some])
+
+    in_parts(part, len(chunks), y.size)
+    return dx.reshape(g.shape), dweight.sum(0), dbias.sum(0)
 
 
 NORMS: dict[str, Rule] = {
-    "layer_norm": Rule(layer_norm, {"x": layer_norm_x, "weight": lambda g, y: g * y, "bias": lambda g: g}),
-    "rms_norm": Rule(rms_norm, {"x": rms_norm_x, "weight": lambda g, y: g * y}),
+    "layer_norm": Rule(layer_norm, {"x weight bias": layer_norm_backward}),
+    "rms_norm": Rule(rms_norm, {"x weight": rms_norm_backward}),
 }

@@ -18,10 +18,9 @@ from clearformer.config import TrainConfig
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
+from clearformer.engines.numpy.threads import in_chunks
 from clearformer.training.memory import decays, optimizer_of
 
-CHUNK = 1 << 14
-"""elements at a time, so that an update's intermediate results stay in the cache"""
 MOMENTUM = 0.95
 ITERATION = 3.4445, -4.7750, 2.0315
 """Jordan's a, b, c of X = a X + (b X Xᵀ + c (X Xᵀ)²) X, steep at zero"""
@@ -51,31 +50,31 @@ class AdamW:
                 continue
             memory, decay = self.memory[name], self.config.weight_decay if decays(weight.shape) else 0.0
             memory["step"] += 1
-            arrays = (weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"])
-            flat = [array.reshape(-1) for array in arrays]
-            assert all(np.may_share_memory(one, array) for one, array in zip(flat, arrays, strict=True)), name
-            for start in range(0, weight.data.size, CHUNK):
-                part = slice(start, start + CHUNK)
-                self._move([array[part] for array in flat], rate, decay, int(memory["step"]))
+            arrays = weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"]
+            move(*arrays, rate=rate, decay=decay, step=int(memory["step"]), config=self.config)
 
-    def _move(self, arrays: list[Array], rate: float, decay: float, step: int) -> None:
-        w, g, m, v = arrays
-        beta1, beta2 = self.config.beta1, self.config.beta2
+
+def move(w: Array, g: Array, m: Array, v: Array, *, rate: float, decay: float, step: int, config: TrainConfig) -> None:
+    """The formula, in place."""
+
+    def chunk(w: Array, g: Array, m: Array, v: Array) -> None:
         if decay:
             w *= 1 - rate * decay
         change = g - m
-        change *= 1 - beta1
+        change *= 1 - config.beta1
         m += change
         np.multiply(g, g, out=change)
-        change *= 1 - beta2
-        v *= beta2
+        change *= 1 - config.beta2
+        v *= config.beta2
         v += change
         np.sqrt(v, out=change)
-        change *= 1 / math.sqrt(1 - beta2**step)
-        change += self.config.epsilon
+        change *= 1 / math.sqrt(1 - config.beta2**step)
+        change += config.epsilon
         np.divide(m, change, out=change)
-        change *= rate / (1 - beta1**step)
+        change *= rate / (1 - config.beta1**step)
         w -= change
+
+    in_chunks(chunk, w, g, m, v)
 
 
 class Muon:

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import EllipsisType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +53,25 @@ def share_of_largest(g: Array, a: Array, out: Array, axis: int | None, keepdims:
     return largest
 
 
-def scatter(g: Array, shape: tuple[int, ...], at: Index) -> Array:
-    """Zeros but for the elements that were picked; one that was picked twice gets both gradients."""
-    whole = np.zeros(shape, g.dtype)
+def rows(x: Array) -> Array:
+    """All tokens [*tokens, D] below each other [N, D]."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+class Part(NamedTuple):
+    """A gradient that is zero but for the elements `at`."""
+
+    shape: tuple[int, ...]
+    at: Index
+    g: Array
+
+
+def scatter(g: Array, shape: tuple[int, ...], at: Index) -> Array | Part:
+    """The elements that were picked get the gradient; one that was picked twice gets both."""
     if all(isinstance(part, int | slice | EllipsisType | None) for part in (at if isinstance(at, tuple) else (at,))):
-        whole[at] = g
-    else:
-        np.add.at(whole, at, g)
+        return Part(shape, at, g)
+    whole = np.zeros(shape, g.dtype)
+    np.add.at(whole, at, g)
     return whole
 
 

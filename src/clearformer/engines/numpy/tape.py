@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from clearformer.engines.numpy.modes import DEBUGGING, GradientError, check_finite
-from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.rules import Array, Part, Rule
 
 _numbers = itertools.count()
 
@@ -52,21 +52,35 @@ class Node:
         self.name = name
         self.number = next(_numbers)
         self.grad: Array | None = None
+        self._own = False
         self.is_leaf = not calls
         self._calls: Sequence[Call] | None = calls
         self._versions = [(version, version.count) for version in versions]
         self._checksums = self._checksum() if DEBUGGING.get() else None
 
-    def receive(self, g: Array, *, own: bool) -> bool:
+    def receive(self, g: Array | Part, *, own: bool) -> bool:
         """Add to the gradient; whether it was the first. `own`: nobody else holds `g`, so it may be added into."""
         first = self.grad is None
-        if self.grad is not None:
-            self.grad = np.add(self.grad, g, out=g if own else None)
+        if isinstance(g, Part):
+            if self.grad is None:
+                self.grad, self._own = np.zeros(g.shape, g.g.dtype), True
+            elif not self._own:
+                self.grad, self._own = self.grad.copy(), True
+            self.grad[g.at] += g.g
+        elif self.grad is None:
+            copied = self.is_leaf and not own
+            self.grad, self._own = g.copy() if copied else g, own or copied
+        elif self._own:
+            self.grad += g
         else:
-            self.grad = g.copy() if self.is_leaf and not own else g
+            self.grad, self._own = np.add(self.grad, g, out=g if own else None), True
         return first
 
-    def send(self) -> Iterator[tuple["Node", Array, bool]]:
+    def replace(self, g: Array | None) -> None:
+        """Forget the gradient, or take that of somebody else, who may still hold it."""
+        self.grad, self._own = g, False
+
+    def send(self) -> Iterator[tuple["Node", Array | Part, bool]]:
         """Take the gradient on to what the operation was done with, and forget everything."""
         if self.is_leaf:
             return
@@ -77,11 +91,12 @@ class Node:
         assert g is not None, "a node waits only once it has a gradient"
         for function, kept, targets in calls:
             found = function(g, **kept)
-            for target, raw in zip(targets, found if len(targets) > 1 else (found,), strict=True):
+            # the last argument may have been left out
+            for target, raw in zip(targets, found if len(targets) > 1 else (found,), strict=False):
                 if target is not None:
-                    sent = fit(raw, target.shape, target.dtype)
-                    check_finite(f"in a gradient that '{self.name}' made", sent)
-                    yield target.node, sent, sent is not g and sent.base is None
+                    sent = raw if isinstance(raw, Part) else fit(raw, target.shape, target.dtype)
+                    check_finite(f"in a gradient that '{self.name}' made", sent.g if isinstance(sent, Part) else sent)
+                    yield target.node, sent, not isinstance(sent, Part) and sent is not g and sent.base is None
 
     def _check(self) -> None:
         if self._calls is None:

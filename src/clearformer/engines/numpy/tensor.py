@@ -49,7 +49,7 @@ class Tensor:
     def grad(self, value: Array | None) -> None:
         if self.node is None:
             raise GradientError("a tensor with requires_grad was expected, found one without; it has no gradient")
-        self.node.grad = value
+        self.node.replace(value)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -50,7 +50,9 @@ def start() -> str:
             _self_test()
         except EngineError:
             raise
-        except Exception as error:  # whatever a driver, a compiler or an assertion has to say
+        except AssertionError as error:  # tinygrad's word on a variable of its earlier versions, such as CUDA=1
+            raise _unusable(wanted, error) from None
+        except Exception as error:  # whatever a driver or a compiler has to say
             said.append(error)
         else:
             if device:

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import array_shapes
 from numpy.typing import NDArray
 
 from clearformer.blocks.attention import attention_weights, share_heads
+from clearformer.blocks.masks import causal_mask
 from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy.fused import FUSED
 from clearformer.engines.numpy.tensor import Tensor, apply
@@ -84,12 +85,15 @@ def attended(draw: Draw, rng: np.random.Generator) -> Made:
         "dropout": draw(st.sampled_from((0.0, 0.3))),
         "rng": None,
     }
+    options["causal"] = options["mask"] is None and options["bias"] is None and T <= S and draw(st.booleans())
     return [rng.standard_normal(shape) for shape in ((B, H, T, E), (B, G, S, E), (B, G, S, E))], options
 
 
-def torch_attention(q, k, v, mask, bias, dropout, rng):
+def torch_attention(q, k, v, causal, mask, bias, dropout, rng):
     """The formula of the block, with the weights dropped that the engine drops."""
     mask, bias = (None if value is None else torch.tensor(value) for value in (mask, bias))
+    if causal:
+        mask = causal_mask(q.shape[2], k.shape[2])
     weights = attention_weights(q, k, mask, bias)
     if dropout:
         weights = torch_dropout(weights, dropout, rng)

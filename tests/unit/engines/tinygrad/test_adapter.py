@@ -123,6 +123,11 @@ def test_without_any_device_the_sentence_says_what_to_install(monkeypatch: pytes
 
 
 @needs_tinygrad
+def test_a_device_named_as_in_earlier_versions_is_not_passed_over():
+    assert "(CUDA=1 is deprecated, use DEV=CUDA instead)" in ask(CUDA="1")
+
+
+@needs_tinygrad
 def test_the_device_that_the_user_names_is_taken():
     chosen = adapter.start()
     assert ask(DEV=chosen) == chosen

@@ -1,0 +1,78 @@
+"""Bodies: all of a model but its output."""
+
+from tinygrad import Tensor
+
+from clearformer.config import ModelConfig
+from clearformer.engines.tinygrad.attention import Mask
+from clearformer.engines.tinygrad.cache import NOTHING, Past
+from clearformer.engines.tinygrad.dropout import Dropout, Noise
+from clearformer.engines.tinygrad.layers import Embedding, norm
+from clearformer.engines.tinygrad.positions import ADDED, PAST, NGramEmbedding, distances, near
+from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
+from clearformer.engines.tinygrad.stacks import Encoder
+
+
+class Embedder:
+    """What every family begins with: tokens become vectors that know, where positions are added, where they stand."""
+
+    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+        scale = config.d_model**0.5 if config.scale_embeddings else 1.0
+        self.embedding = Embedding(config.vocab_size, config.d_model, scale)
+        self.positions = ADDED[config.positions](config) if config.positions in ADDED else None
+        self.ngrams = NGramEmbedding(config.ngram_buckets, config.d_model) if config.ngram_buckets else None
+        self.window = config.window
+        self.dropout = Dropout(config.dropout, noise)
+
+    def embed(self, tokens: Int[Tensor, "B T"], past: Past = NOTHING) -> Float[Tensor, "B T D"]:
+        x = self.embedding(tokens)
+        if self.positions is not None:
+            x = x + self.positions(past.at, sizes(tokens)[1])
+        if self.ngrams is not None:
+            before = past.tokens
+            x = x + self.ngrams(tokens.pad((None, (PAST, 0))) if before is None else before.cat(tokens, dim=1))
+        return x
+
+    def seen(
+        self, tokens: Int[Tensor, "B T"], past: Past = NOTHING, *, causal: bool
+    ) -> Bool[Tensor, "#B 1 T S"] | None:
+        """What tokens may attend to, but for padding."""
+        T = sizes(tokens)[1]  # noqa: N806
+        S = T if past.cache is None or past.at is None else sizes(past.cache)[4]  # noqa: N806
+        return near(distances(past.at, T, S), self.window, causal=causal)
+
+
+class GPTBody(Embedder):
+    """Causal layers."""
+
+    def __init__(self, config: ModelConfig, noise: Noise) -> None:
+        super().__init__(config, noise)
+        self.decoder = Encoder(config, config.dropout, noise)
+
+    def features(self, tokens: Int[Tensor, "B T"], past: Past = NOTHING) -> Float[Tensor, "B T D"]:
+        """The last layer's vectors."""
+        return self.decoder(self.dropout(self.embed(tokens, past)), self.seen(tokens, past, causal=True), past)
+
+
+class BERTBody(Embedder):
+    """Layers that see both sides."""
+
+    def __init__(self, config: ModelConfig, noise: Noise, segments: int) -> None:
+        super().__init__(config, noise)
+        self.segments = Embedding(segments, config.d_model) if segments else None
+        self.embedding_norm = norm(config, config.d_model)
+        self.encoder = Encoder(config, config.dropout, noise)
+
+    def features(
+        self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T D"]:
+        """The last layer's vectors."""
+        x = self.embed(tokens)
+        if self.segments is not None:
+            x = x + self.segments(segments)
+        return self.encoder(self.dropout(self.embedding_norm(x)), joined(real, self.seen(tokens, causal=False)))
+
+
+def joined(real: Bool[Tensor, "B S"], mask: Mask | None) -> Mask:
+    """The mask, if there is one, and the keys that are no padding."""
+    padding = real.unsqueeze(1).unsqueeze(1)
+    return padding if mask is None else padding & mask

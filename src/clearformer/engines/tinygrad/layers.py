@@ -1,0 +1,107 @@
+"""Layers without attention: a Tensor for each parameter, and a call that adds to a graph, which runs when it is asked.
+
+The formulas stand in `clearformer.blocks`; names of attributes are those of the checkpoint. Values come from the flat
+buffer of `storage`, so a layer begins with none.
+"""
+
+from collections.abc import Callable
+
+from tinygrad import Tensor
+
+from clearformer.config import ModelConfig
+from clearformer.engines.tinygrad.shapes import Float, Int
+
+EPS = 1e-5
+"""of both norms"""
+
+
+class Linear:
+    """x Wᵀ + b"""
+
+    def __init__(self, fan_in: int, fan_out: int, *, bias: bool = True) -> None:
+        self.weight = Tensor.empty(fan_out, fan_in)
+        self.bias = Tensor.empty(fan_out) if bias else None
+
+    def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return x.linear(self.weight.T, self.bias)
+
+
+class Embedding:
+    """A row of W for each token, times `scale`."""
+
+    def __init__(self, rows: int, width: int, scale: float = 1.0) -> None:
+        self.weight = Tensor.empty(rows, width)
+        self.scale = scale
+
+    def __call__(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        return self.weight[tokens] * self.scale
+
+
+class LayerNorm:
+    """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias"""
+
+    def __init__(self, width: int, *, bias: bool) -> None:
+        self.weight = Tensor.empty(width)
+        self.bias = Tensor.empty(width) if bias else None
+
+    def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        scaled = x.layernorm(eps=EPS) * self.weight
+        return scaled if self.bias is None else scaled + self.bias
+
+
+class RMSNorm:
+    """x / sqrt(mean(x²) + eps) * weight"""
+
+    def __init__(self, width: int) -> None:
+        self.weight = Tensor.empty(width)
+
+    def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * self.weight
+
+
+Norm = LayerNorm | RMSNorm
+
+
+def norm(config: ModelConfig, width: int) -> Norm:
+    return LayerNorm(width, bias=config.bias) if config.norm == "layer" else RMSNorm(width)
+
+
+def swiglu(hidden: Float[Tensor, "B T F2"]) -> Float[Tensor, "B T F"]:
+    """The first half gates the second."""
+    gate, up = hidden.chunk(2, dim=-1)
+    return gate.silu() * up
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": Tensor.relu,
+    "gelu": lambda x: x.gelu(approximate="none"),
+    "squared_relu": lambda x: x.relu().square(),
+    "swiglu": swiglu,
+}
+
+
+class FeedForward:
+    """f(x W_1 + b_1) W_2 + b_2"""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.linear1 = Linear(
+            config.d_model, config.d_ff * (2 if config.activation == "swiglu" else 1), bias=config.bias
+        )
+        self.activation = ACTIVATIONS[config.activation]
+        self.linear2 = Linear(config.d_ff, config.d_model, bias=config.bias)
+
+    def __call__(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        # kept, or the second product would compute it again for every number of its output
+        return self.linear2(self.activation(self.linear1(x)).contiguous())
+
+
+class OutputProjection:
+    """From vectors to logits, within plus and minus `cap` if that is not 0. W may be the embedding's matrix."""
+
+    def __init__(self, weight: Tensor, cap: float, *, bias: bool) -> None:
+        self.weight, self.cap = weight, cap
+        self.bias = Tensor.empty(weight.shape[0]) if bias else None
+
+    def __call__(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        logits = x.linear(self.weight.T, self.bias)
+        return self.cap * (logits / self.cap).tanh() if self.cap else logits

@@ -1,0 +1,114 @@
+"""Where a token stands, and what stood before it: tables of sines, rotations, slopes; n-grams.
+
+The formulas stand in `clearformer.blocks`. Where tokens stand is `at`, a place for each; None: from 0 on.
+"""
+
+import math
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor, dtypes
+
+from clearformer.config import ModelConfig
+from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
+
+BASE = 10_000.0
+PAST = 2
+"""how many earlier tokens a token's n-grams have"""
+MULTIPLIER = 1_000_003
+BITS = 40
+
+
+def rows_at(table: Float[Tensor, "N W"], at: Tensor | None, T: int) -> Tensor:  # noqa: N803
+    """The table's rows [T, W] of the first T places, or [B, T, W] of those given."""
+    return table[:T] if at is None else table[at]
+
+
+def angles(places: int, width: int) -> NDArray[np.float64]:
+    """p · base^(-2i / width), a row a place."""
+    return np.arange(places)[:, None] * BASE ** (-np.arange(0, width, 2) / width)
+
+
+class SinusoidalPositions:
+    """Sines and cosines, interleaved."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        turned = angles(config.context, config.d_model)
+        table = np.stack((np.sin(turned), np.cos(turned)), axis=-1).reshape(config.context, config.d_model)
+        self.table = Tensor(table.astype(np.float32)).realize()
+
+    def __call__(self, at: Tensor | None, T: int) -> Tensor:  # noqa: N803
+        return rows_at(self.table, at, T)
+
+
+class LearnedPositions:
+    """A learned row for each place."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.weight = Tensor.empty(config.context, config.d_model)
+
+    def __call__(self, at: Tensor | None, T: int) -> Tensor:  # noqa: N803
+        return rows_at(self.weight, at, T)
+
+
+ADDED: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
+    "sinusoidal": SinusoidalPositions,
+    "learned": LearnedPositions,
+}
+
+
+class RotaryPositions:
+    """Turns the heads of queries and keys; an element is paired with the one half a head further on."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        turned = np.tile(angles(config.context, config.head_width), 2).astype(np.float64)
+        self.cos, self.sin = (Tensor(table.astype(np.float32)).realize() for table in (np.cos(turned), np.sin(turned)))
+
+    def __call__(self, x: Float[Tensor, "B H T E"], at: Tensor | None) -> Float[Tensor, "B H T E"]:
+        cos, sin = (rows_at(table, at, sizes(x)[2]) for table in (self.cos, self.sin))
+        if at is not None:  # all heads of a row stand together
+            cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        first, second = x.chunk(2, dim=-1)
+        return x * cos + (-second).cat(first, dim=-1) * sin
+
+
+def slopes(heads: int) -> NDArray[np.float32]:
+    """ALiBi's slope for each head: 2^(-8h/H), and where H is no power of two, others from between."""
+    power = 2 ** math.floor(math.log2(heads))
+    own = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
+    between = [2.0 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
+    return np.array([*own, *between][:heads], np.float32)
+
+
+def distances(at: Tensor | None, T: int, S: int) -> Int[Tensor, "#B 1 T S"]:  # noqa: N803
+    """How far the keys at 0 to S - 1 stand after each of T queries; negative: before it."""
+    queries = Tensor.arange(T).reshape(1, 1, T, 1) if at is None else at.reshape(-1, 1, T, 1)
+    return Tensor.arange(S) - queries
+
+
+def near(distance: Int[Tensor, "#B 1 T S"], window: int, *, causal: bool) -> Bool[Tensor, "#B 1 T S"] | None:
+    """Which keys are not in the future, if that counts, and in the window, if there is one; None: all are."""
+    masks = [*[distance <= 0] * causal, *[distance.abs() < window] * (window > 0)]
+    return reduce(Tensor.bitwise_and, masks) if masks else None
+
+
+class NGramEmbedding:
+    """Looks up the last two and the last three tokens in `buckets` rows each."""
+
+    def __init__(self, buckets: int, width: int) -> None:
+        self.buckets = buckets
+        self.pairs, self.triples = Tensor.empty(buckets, width), Tensor.empty(buckets, width)
+
+    def __call__(self, tokens: Int[Tensor, "B past_and_T"]) -> Float[Tensor, "B T D"]:
+        """Vectors of all but the first PAST of `tokens`, which stand before them."""
+        now, one_ago, two_ago = tokens[:, 2:], tokens[:, 1:-1], tokens[:, :-2]
+        pairs, triples = self._rows(now, one_ago), self._rows(now, one_ago, two_ago)
+        return self.pairs[pairs] + self.triples[triples]
+
+    def _rows(self, *window: Tensor) -> Int[Tensor, "B T"]:
+        """A bucket for each window of tokens, which goes back in time. No product overflows 64 bits."""
+        mixed = Tensor.ones_like(window[0], dtype=dtypes.int64)
+        for token in window:
+            mixed = ((mixed ^ (token.cast(dtypes.int64) + 1)) * MULTIPLIER) & (2**BITS - 1)
+        return ((mixed ^ (mixed >> BITS // 2)) % self.buckets).cast(dtypes.int32)

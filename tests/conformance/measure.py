@@ -1,0 +1,185 @@
+"""How far an engine is from PyTorch: figures, which the tests hold to a limit and the table in the docs prints.
+
+Where an engine computes in float32, the reference is PyTorch in float64, so that what is measured is the engine's own
+error; PyTorch's in float32 stands beside it.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cases import BLOCKS, TRAIN, batch_for, block_inputs, config_of, weights_for, whole
+from numpy.typing import NDArray
+from ports import PORTS, Arrays, Port, TorchPort
+
+from clearformer import recipes
+from clearformer.config import AnyModelConfig, GPTConfig
+from clearformer.data.batches import Batch
+from clearformer.engine import open_engine
+from clearformer.generation.beam import Beam, beam_search
+from clearformer.generation.decoding import generate
+from clearformer.generation.forward import logits_of
+from clearformer.generation.sampling import GREEDY
+from clearformer.generation.translation import translate
+from clearformer.models.build import load_weights, weights_of
+from clearformer.models.initial import parameter_shapes
+from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
+from clearformer.runs.folder import create_run
+from clearformer.runs.session import untrained_model
+from clearformer.training.loop import train
+from clearformer.training.optimizer import make_optimizer
+
+TORCH = TorchPort()
+CURVE_STEPS = 100
+
+
+def port(name: str) -> Port:
+    found = PORTS[name]() if name != "torch" else TORCH
+    found.prepare()
+    return found
+
+
+def made(name: str, config: AnyModelConfig, weights: Arrays) -> Any:
+    """An engine's model with these weights."""
+    engine = port(name).engine
+    model = open_engine(engine).make_model(whole(config, engine))
+    load_weights(model, weights)
+    return model
+
+
+def from_checkpoint(config: AnyModelConfig, folder: Path) -> Arrays:
+    """The weights of the cases, written to a checkpoint in `folder` and read again."""
+    save_checkpoint(folder, Checkpoint(1, {"model": weights_for(config)}), keep=1)
+    found = load_newest(folder, {"model": parameter_shapes(config)}, print)
+    assert found is not None
+    return dict(found.tensors["model"])
+
+
+def error(found: NDArray[Any], expected: NDArray[Any], scale: float | None = None) -> float:
+    """The largest difference, as a share of the largest expected number, or of `scale`."""
+    assert found.shape == expected.shape, f"{found.shape} and {expected.shape}"
+    largest = float(np.abs(expected).max()) if scale is None else scale
+    return float(np.abs(found - expected).max()) / largest
+
+
+def gradient_error(found: Arrays, expected: Arrays) -> float:
+    """The worst of all gradients, each by its own size; one that is next to nothing, by a hundredth of the largest."""
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    largest = max(float(np.abs(value).max()) for value in expected.values())
+    return max(
+        error(found[name], value, max(float(np.abs(value).max()), largest / 100)) for name, value in expected.items()
+    )
+
+
+@cache
+def exact(family: str, variant: str) -> tuple[NDArray[Any], float, Arrays]:
+    """Logits, loss and gradients of PyTorch in float64."""
+    config = config_of(family, variant)
+    model = TORCH.double(made("torch", config, weights_for(config)))
+    batch = batch_for(config)
+    logits = TORCH.run(model, list(batch.inputs), None)[0]
+    loss, gradients = TORCH.gradients(model, batch, TRAIN)
+    return logits, loss, {name: value.copy() for name, value in gradients.items()}
+
+
+def model_errors(name: str, family: str, variant: str, weights: Arrays, double: bool) -> dict[str, float]:
+    """Errors of `logits`, `loss` and `gradients`."""
+    config, engine = config_of(family, variant), port(name)
+    batch, model = batch_for(config), made(name, config, weights)
+    if double:
+        model = engine.double(model)
+    logits = engine.run(model, list(batch.inputs), None)[0] if double else logits_of(model, batch.inputs)
+    loss, gradients = engine.gradients(model, batch, TRAIN)
+    expected = exact(family, variant)
+    return {
+        "logits": error(logits, expected[0]),
+        "loss": abs(loss - expected[1]) / expected[1],
+        "gradients": gradient_error(gradients, expected[2]),
+    }
+
+
+def block_errors(name: str, block: str, double: bool) -> dict[str, float]:
+    """Errors of a block's `output`, and of the `gradients` of its parameters and inputs."""
+    case = BLOCKS[block]
+    reference = TORCH.blocks[case.block](case.config)
+    rng = np.random.default_rng(13)
+    weights = {
+        key: rng.normal(0, 0.5, value.shape).astype(np.float32) for key, value in TORCH.parameters(reference).items()
+    }
+    inputs = block_inputs(case)
+    wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
+    TORCH.load(reference, weights)
+    reference = TORCH.double(reference)
+    g = rng.normal(size=TORCH.run(reference, wide, None)[0].shape)
+    learns = bool(weights) or any(x.dtype.kind == "f" for x in inputs)
+    expected, expected_gradients = TORCH.run(reference, wide, g if learns else None)
+    engine = port(name)
+    found_block = engine.blocks[case.block](case.config)
+    engine.load(found_block, weights)
+    if double:
+        found_block = engine.double(found_block)
+    sent = g if double else g.astype(np.float32)
+    found, gradients = engine.run(found_block, wide if double else inputs, sent if learns else None)
+    assert not double or found.dtype == np.float64 or not learns
+    errors = {"output": error(found, expected)}
+    return errors | ({"gradients": gradient_error(gradients, expected_gradients)} if learns else {})
+
+
+def curve(name: str, folder: Path, double: bool) -> list[float]:
+    """The losses of a recipe's first hundred steps; batches are smaller, to save time, and epsilon is above noise."""
+    config = recipes.reverse()
+    settings = dataclasses.replace(config.train, steps=CURVE_STEPS, batch_tokens=512, epsilon=1e-6)
+    engine = port(name)
+    run = create_run(folder, dataclasses.replace(config, train=settings, engine=engine.engine), print)
+    model = engine.double(untrained_model(run)) if double else untrained_model(run)
+    records = train(model, make_optimizer(model, settings), run.batches("train"), settings)
+    return [record.loss for record in records]
+
+
+def written(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
+    """What a GPT makes of prompts of unequal length, or an encoder-decoder of sources, also with a beam."""
+    model = made(name, config, weights_for(config))
+    rows = [[9, 4, 8, 8], [7, 5], [12, 6, 11, 14, 5, 10, 9]]
+    if isinstance(config, GPTConfig):
+        return list(generate(model, rows, 8, GREEDY, cached=cached))
+    beams = beam_search(model, rows, Beam(size=3, n_best=2), cached=cached)
+    return [translate(model, rows, cached=cached), [[found.tokens for found in best] for best in beams]]
+
+
+class Same:
+    """Batches that are drawn from a few, by their number."""
+
+    def __init__(self, config: AnyModelConfig, count: int = 5) -> None:
+        self.few = [batch_for(config, seed) for seed in range(count)]
+        self.batches_per_epoch = count
+
+    def batch(self, step: int) -> Batch:
+        return self.few[step % len(self.few)]
+
+    def in_order(self, _most_tokens: int | None = None) -> Iterator[Batch]:
+        return iter(self.few)
+
+
+def trained(name: str, config: AnyModelConfig, weights: Arrays, steps: int) -> tuple[list[float], Arrays]:
+    """The losses of so many updates, and the weights after them."""
+    model = made(name, config, weights)
+    records = train(model, make_optimizer(model, TRAIN), Same(config), TRAIN)
+    losses = [record.loss for record in itertools.islice(records, steps)]
+    return losses, {key: value.copy() for key, value in weights_of(model).items()}
+
+
+def step_errors(name: str, family: str, variant: str, steps: int) -> dict[str, float]:
+    """How far `weights` are from PyTorch's after so many AdamW steps, as a share of the way they went; and `losses`."""
+    config = config_of(family, variant)
+    start = weights_for(config)
+    losses, weights = trained(name, config, start, steps)
+    expected_losses, expected = trained("torch", config, start, steps)
+    way = max(float(np.abs(expected[key] - start[key]).max()) for key in start)
+    return {
+        "weights": max(error(weights[key], expected[key], way) for key in start),
+        "losses": max(abs(a - b) / b for a, b in zip(losses, expected_losses, strict=True)),
+    }

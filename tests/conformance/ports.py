@@ -1,0 +1,170 @@
+"""What the conformance suite asks of each engine, beyond what `clearformer.engine` offers: its blocks and gradients.
+
+Arrays go in and arrays come out, so the suite itself knows no engine.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clearformer.config import EngineName, ModelConfig, TrainConfig
+from clearformer.data.batches import Batch
+from clearformer.engines.numpy import kernels, layers, models, multihead, positions
+from clearformer.engines.numpy import training as numpy_training
+from clearformer.engines.numpy.tensor import Tensor
+from clearformer.models import parts
+from clearformer.models.transformer import _decoder_layer
+from clearformer.training.loop import accumulate_gradients
+
+Arrays = dict[str, NDArray[Any]]
+Blocks = dict[str, Callable[[ModelConfig], Any]]
+
+
+class Port(ABC):
+    """One engine."""
+
+    engine: ClassVar[EngineName]
+    doubles: ClassVar[bool]
+    """whether it computes in float64 too"""
+    compiles: ClassVar[bool] = False
+    """whether each shape is compiled first, so that small cases take seconds"""
+    blocks: ClassVar[Blocks]
+
+    @classmethod
+    def missing(cls) -> str:
+        """Why this machine cannot run the engine; empty if it can."""
+        return ""
+
+    def prepare(self) -> None:  # noqa: B027  # most need nothing
+        """Called before anything is computed."""
+
+    @abstractmethod
+    def parameters(self, model: Any) -> Mapping[str, Any]:
+        """By name, in order; what is tied once."""
+
+    @abstractmethod
+    def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        """The mean loss of a batch, and each parameter's gradient."""
+
+    @abstractmethod
+    def double(self, model: Any) -> Any:
+        """The same in float64."""
+
+    @abstractmethod
+    def load(self, block: Any, weights: Arrays) -> None:
+        """Fill a block."""
+
+    @abstractmethod
+    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
+        """A block's output and, if `g` is that of the output, gradients of its parameters, `input 0` and so on."""
+
+
+class TorchPort(Port):
+    engine, doubles = "torch", True
+    blocks: ClassVar[Blocks] = {
+        "TokenEmbedding": lambda config: parts.Embedder(config).embedding,
+        "SinusoidalPositions": lambda config: parts.ADDED_POSITIONS["sinusoidal"](config.context, config.d_model),
+        "LearnedPositions": lambda config: parts.ADDED_POSITIONS["learned"](config.context, config.d_model),
+        "NGramEmbedding": lambda config: parts.Embedder(config).ngrams,
+        "norm": parts.norm,
+        "FeedForward": parts.feed_forward,
+        "MultiHeadAttention": lambda config: parts.self_attention(config, causal=False),
+        "MultiHeadAttention, causal": lambda config: parts.self_attention(config, causal=True),
+        "CrossAttention": parts.cross_attention,
+        "EncoderLayer": lambda config: parts.encoder_layer(config, parts.self_attention(config, causal=False)),
+        "DecoderLayer": _decoder_layer,
+        "OutputProjection": lambda config: parts.output_projection(config, parts.Embedder(config).embedding, bias=True),
+    }
+
+    def parameters(self, model: Any) -> Mapping[str, Any]:
+        return dict(model.named_parameters())
+
+    def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        model.zero_grad()
+        loss = accumulate_gradients(model, [batch], config, torch.device("cpu"))
+        return loss, self._gradients(model)
+
+    def double(self, model: Any) -> Any:
+        return model.double()
+
+    def load(self, block: Any, weights: Arrays) -> None:
+        with torch.no_grad():
+            for name, parameter in block.named_parameters():
+                parameter.copy_(torch.from_numpy(weights[name]))
+
+    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
+        tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in inputs]
+        out = block(*tensors)
+        if g is not None:
+            out.backward(torch.from_numpy(g))
+        found = {f"input {index}": x.grad.numpy() for index, x in enumerate(tensors) if x.grad is not None}
+        return out.detach().numpy(), found | self._gradients(block)
+
+    def _gradients(self, model: Any) -> Arrays:
+        return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
+
+
+class NumPyPort(Port):
+    engine, doubles = "numpy", True
+    kernels: ClassVar[bool] = False
+    blocks: ClassVar[Blocks] = {
+        "TokenEmbedding": lambda config: models.Embedder(config).embedding,
+        "SinusoidalPositions": lambda config: positions.SinusoidalPositions(config.context, config.d_model),
+        "LearnedPositions": lambda config: positions.LearnedPositions(config.context, config.d_model),
+        "NGramEmbedding": lambda config: models.Embedder(config).ngrams,
+        "norm": lambda config: multihead.norm(config, config.d_model),
+        "FeedForward": layers.FeedForward,
+        "MultiHeadAttention": lambda config: multihead.MultiHeadAttention(config, causal=False, dropout=0.0),
+        "MultiHeadAttention, causal": lambda config: multihead.MultiHeadAttention(config, causal=True, dropout=0.0),
+        "CrossAttention": multihead.CrossAttention,
+        "EncoderLayer": lambda config: layers.EncoderLayer(config, causal=False, dropout=0.0),
+        "DecoderLayer": layers.DecoderLayer,
+        "OutputProjection": lambda config: models.OutputProjection(
+            config, models.Embedder(config).embedding, bias=True
+        ),
+    }
+
+    def prepare(self) -> None:
+        kernels.switch(self.kernels)
+
+    def parameters(self, model: Any) -> Mapping[str, Any]:
+        return dict(model.named_parameters())
+
+    def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        loss = numpy_training.accumulate_gradients(model, [batch], config.label_smoothing)
+        return loss, self._gradients(model)
+
+    def double(self, model: Any) -> Any:
+        return model.to(np.float64)
+
+    def load(self, block: Any, weights: Arrays) -> None:
+        numpy_training.load_weights(block, weights)
+
+    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
+        given = [Tensor(x, requires_grad=True) if x.dtype.kind == "f" else x for x in inputs]
+        out = block(*given)
+        if g is not None:
+            out.backward(g)
+        found = {f"input {index}": x.grad for index, x in enumerate(given) if isinstance(x, Tensor)}
+        return out.data, {name: g for name, g in found.items() if g is not None} | self._gradients(block)
+
+    def _gradients(self, model: Any) -> Arrays:
+        return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+class CompiledPort(NumPyPort):
+    """NumPy with the compiled kernels, which are for float32."""
+
+    doubles, kernels = False, True
+
+    @classmethod
+    def missing(cls) -> str:
+        return kernels.switch(True) if kernels.switch(True).startswith("no ") else ""
+
+
+PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort}
+"""those that are held against PyTorch"""

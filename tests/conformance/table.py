@@ -1,0 +1,126 @@
+"""`python tests/conformance/table.py` measures every engine against PyTorch and writes docs/engines.md."""
+
+import itertools
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from cases import BLOCKS, CLASSIFIERS, FAMILIES, MODELS, VARIANTS, config_of, weights_for
+from measure import CURVE_STEPS, block_errors, curve, model_errors, port, step_errors, written
+from ports import PORTS
+from refusals import REFUSALS, refusal
+
+from clearformer.config import Config, GPTConfig
+from clearformer.engine import open_engine
+
+PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+INTRODUCTION = """# Engines
+
+Written by `python tests/conformance/table.py`; do not edit it by hand.
+
+One configuration, one checkpoint, several libraries that compute: `clearformer train RECIPE --engine NAME`, and
+`generate`, `translate`, `fill`, `classify` and `evaluate` take `--engine` too, whatever engine a run was trained by. A
+number here is the largest error over all cases, held against PyTorch in float64, as a share of the largest number there
+should be (losses and weights after steps: against PyTorch in the same precision). PyTorch's own float32 stands beside it.
+`tests/conformance` holds all of this to limits.
+
+NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environment keeps it to NumPy alone. It is a
+fifth faster with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184`, which let glibc keep freed memory.
+"""
+NAMES = ["torch", *PORTS]
+
+
+def row(words: str, cells: list[str]) -> str:
+    return f"| {words} | {' | '.join(cells)} |"
+
+
+def number(value: float | None) -> str:
+    return "not computed" if value is None else f"{value:.1e}"
+
+
+def worst(name: str, key: str, double: bool, family: str) -> float:
+    """Of all variants of a family."""
+    cases = [case for case in MODELS if case[0] == family]
+    return max(model_errors(name, *case, weights_for(config_of(*case)), double)[key] for case in cases)
+
+
+def worst_block(name: str, key: str, double: bool) -> float:
+    return max(block_errors(name, block, double).get(key, 0.0) for block in BLOCKS)
+
+
+def same_tokens(name: str, family: str) -> str:
+    cases = [case for case in MODELS if case[0] == family]
+    equal = sum(
+        written(name, config_of(*case), cached=True) == written("torch", config_of(*case), cached=True)
+        for case in cases
+    )
+    return f"{equal} of {len(cases)}"
+
+
+def curve_error(name: str, double: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        losses, expected = (np.array(curve(each, Path(folder) / each, double)) for each in (name, "torch"))
+    return float(np.abs(losses / expected - 1).max())
+
+
+def rows(there: list[str]) -> list[str]:
+    """All that is measured, of the engines that are there."""
+    lines = []
+    for double in (False, True):
+        words = "float64" if double else "float32"
+        measures: dict[str, Callable[[str], float]] = {
+            f"{len(BLOCKS)} blocks, {key}": partial(worst_block, key=key, double=double)
+            for key in ("output", "gradients")
+        }
+        for family, key in itertools.product(FAMILIES, ("logits", "gradients")):
+            measures[f"{family}, {key}"] = partial(worst, key=key, double=double, family=family)
+        measures[f"losses of {CURVE_STEPS} steps of `reverse`"] = partial(curve_error, double=double)
+        for what, measure in measures.items():
+            found = [measure(name) if port(name).doubles or not double else None for name in there]
+            lines.append(row(f"{what}, {words}", [number(value) for value in found]))
+    for family in FAMILIES:
+        found = [step_errors(name, family, "as it is", 10)["weights"] for name in there]
+        lines.append(row(f"{family}, weights after ten AdamW steps, float32", [number(value) for value in found]))
+    for family in ("gpt", "transformer"):
+        equal = [same_tokens(name, family) for name in there]
+        lines.append(row(f"{family}, variants that write the same tokens", equal))
+    return lines
+
+
+def refused(name: str, setting: str) -> str:
+    found = refusal(port(name).engine, setting)
+    return "yes" if not found else f"refuses: {found}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    there = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
+    config = Config(dataset="", model=GPTConfig())
+    engines = [
+        f"- {name}: {open_engine('torch' if name == 'torch' else PORTS[name].engine).describe(config)}"
+        for name in there
+    ]
+    head = [row("", there), row("---", ["---"] * len(there))]
+    variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
+    parts = [
+        INTRODUCTION,
+        f"Measured on {platform.system()}, {os.cpu_count()} cores:\n",
+        *engines,
+        "\n## How far from PyTorch\n",
+        *head,
+        *rows(there),
+        f"\nEvery family was measured in these variants: {variants}.",
+        "\n## What each does\n",
+        *head,
+        *(row(setting, [refused(name, setting) for name in there]) for setting in REFUSALS),
+    ]
+    PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""With the cache or without, a row is continued as PyTorch continues it, whatever rows go beside it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clearformer.engines.tinygrad import adapter
+from clearformer.generation.beam import Beam, beam_search
+from clearformer.generation.decoding import continue_rows, generate, write_targets
+from clearformer.generation.sampling import GREEDY
+from clearformer.generation.sources import padded_sources
+
+pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+
+# float32, sums in another order: 5e-7 of the largest logit seen, allowed ten times that
+LOGITS_TOLERANCE = 5e-6
+PROMPTS = [[5, 6, 7], [4], [9, 9, 8, 7, 6]]
+VARIED = {"positions": "rotary", "num_kv_heads": 1, "ngram_buckets": 13, "window": 3, "qk_norm": True}
+
+
+def hold(found: Any, expected: Any) -> None:
+    """Logits of ours and of PyTorch's."""
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < LOGITS_TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("changes", [{}, VARIED, {"positions": "alibi"}], ids=["learned", "varied", "alibi"])
+def test_rows_of_unequal_lengths_grow_as_in_pytorch(changes: dict[str, Any], both: Callable[..., Any]):
+    model, twin = both("gpt", num_layers=1, context=20, **changes)
+    decoders = [
+        continue_rows(model, PROMPTS, cached=True),
+        *(continue_rows(twin, PROMPTS, cached=c) for c in (True, False)),
+    ]
+    rng = np.random.default_rng(1)
+    for moves in ([0, 1, 2], [2, 2, 0, 1, 1], [0, 1, 2, 3, 4], [4, 0]):  # more rows, as many, fewer
+        for decoder in decoders:
+            decoder.reorder(moves)
+        tokens = rng.integers(4, 11, len(moves)).tolist()
+        expected, *found = (decoder.next_logits() for decoder in decoders)
+        for logits in found:
+            hold(logits, expected)
+        for decoder in decoders:
+            decoder.append(tokens)
+
+
+def test_two_decoders_of_one_shape_do_not_disturb_each_other(both: Callable[..., Any]):
+    model, twin = both("gpt", num_layers=1)
+    ours = [continue_rows(twin, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
+    theirs = [continue_rows(model, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
+    for token in (4, 5, 6):
+        for decoder, other in zip(ours, theirs, strict=True):
+            hold(decoder.next_logits(), other.next_logits())
+            decoder.append([token])
+            other.append([token])
+
+
+def test_a_full_context_slides_as_in_pytorch(both: Callable[..., Any]):
+    model, twin = both("gpt", num_layers=1)
+    expected = list(generate(model, PROMPTS, 12, GREEDY, slide=True))
+    assert list(generate(twin, PROMPTS, 12, GREEDY, slide=True)) == expected
+
+
+@pytest.mark.parametrize("changes", [{}, VARIED | {"norm_order": "pre"}], ids=["paper", "varied"])
+def test_beam_search_finds_the_targets_that_pytorch_finds(changes: dict[str, Any], both: Callable[..., Any]):
+    model, twin = both("transformer", num_layers=1, context=20, **changes)
+    expected, found, uncached = (
+        beam_search(one, PROMPTS, Beam(3, n_best=2), cached=cached)
+        for one, cached in ((model, True), (twin, True), (twin, False))
+    )
+    for other in (found, uncached):
+        assert [[one.tokens for one in best] for best in other] == [[one.tokens for one in best] for best in expected]
+        scores, right = ([one.score for best in targets for one in best] for targets in (other, expected))
+        assert scores == pytest.approx(right, rel=LOGITS_TOLERANCE)
+
+
+def test_a_target_does_not_depend_on_the_sources_beside_it(both: Callable[..., Any]):
+    _, twin = both("transformer", num_layers=1, context=20)
+    together = write_targets(twin, padded_sources(PROMPTS, 20), cached=True, most=20).next_logits()
+    for row, prompt in enumerate(PROMPTS):
+        alone = write_targets(twin, padded_sources([prompt], 20), cached=True, most=20).next_logits()
+        hold(together[row : row + 1], alone)

@@ -1,0 +1,123 @@
+"""Every family, and every variant of each, says what PyTorch says from the same weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clearformer.config import Config, TrainConfig
+from clearformer.engine import open_engine
+from clearformer.engines.tinygrad import adapter
+from clearformer.generation.forward import logits_of
+from clearformer.models.build import load_weights, weights_of
+from clearformer.models.initial import initial_weights
+
+pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+
+# float32, sums in another order: 8e-7 of the largest logit seen over all families and variants, allowed six times that
+LOGITS_TOLERANCE = 5e-6
+
+FAMILIES = ("transformer", "gpt", "bert", "classifier")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sinusoidal": {"positions": "sinusoidal"},
+    "learned": {"positions": "learned"},
+    "rotary": {"positions": "rotary"},
+    "alibi": {"positions": "alibi"},
+    "alibi of three heads": {"positions": "alibi", "num_heads": 3, "d_model": 12},
+    "LayerNorm": {"norm": "layer"},
+    "LayerNorm without bias": {"norm": "layer", "bias": False},
+    "RMSNorm": {"norm": "rms"},
+    "pre-norm": {"norm_order": "pre"},
+    "post-norm": {"norm_order": "post"},
+    "relu": {"activation": "relu"},
+    "gelu": {"activation": "gelu"},
+    "squared relu": {"activation": "squared_relu"},
+    "swiglu": {"activation": "swiglu"},
+    "grouped queries": {"num_heads": 4, "num_kv_heads": 2},
+    "one key": {"num_kv_heads": 1},
+    "window": {"window": 2},
+    "normalised keys": {"qk_norm": True},
+    "untied": {"tie_embeddings": False},
+    "n-grams": {"ngram_buckets": 13},
+    "capped": {"logit_cap": 2.0},
+    "scaled embeddings": {"scale_embeddings": True},
+    "unscaled embeddings": {"scale_embeddings": False},
+}
+ALL_AT_ONCE = {
+    "positions": "rotary", "norm": "rms", "norm_order": "pre", "activation": "swiglu", "num_kv_heads": 1, "window": 3,
+    "qk_norm": True, "tie_embeddings": False, "bias": False, "ngram_buckets": 13, "logit_cap": 2.0,
+}  # fmt: skip
+
+
+def difference(model: Any, twin: Any, inputs: Any) -> float:
+    """The largest, as a share of the largest logit."""
+    expected, found = logits_of(model, inputs), logits_of(twin, inputs)
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_logits_are_those_of_pytorch(kind: str, both: Callable[..., Any], feed: Callable[..., Any]):
+    assert difference(*both(kind), feed(kind)) < LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_logits_of_all_variants_at_once_are_those_of_pytorch(
+    kind: str, both: Callable[..., Any], feed: Callable[..., Any]
+):
+    assert difference(*both(kind, **ALL_AT_ONCE), feed(kind)) < LOGITS_TOLERANCE
+
+
+@pytest.mark.slow  # one after the other they take a minute or two
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_of_each_variant_are_those_of_pytorch(
+    kind: str, variant: str, both: Callable[..., Any], feed: Callable[..., Any]
+):
+    assert difference(*both(kind, **VARIANTS[variant]), feed(kind)) < LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"body": "gpt", "pooling": "last"},
+        {"body": "gpt", "pooling": "mean"},
+        {"pooling": "mean", "segments": 2},
+        {"pooling": "last"},
+    ],
+    ids=str,
+)
+def test_every_pooling_is_that_of_pytorch(changes: dict[str, Any], both: Callable[..., Any], feed: Callable[..., Any]):
+    assert difference(*both("classifier", **changes), feed("classifier")) < LOGITS_TOLERANCE
+
+
+def test_a_text_that_is_all_padding_gives_finite_logits(both: Callable[..., Any]):
+    tokens, nothing = np.zeros((2, 4), np.int64), np.zeros((2, 4), bool)
+    model, twin = both("bert", positions="rotary")
+    assert difference(model, twin, (tokens, nothing, tokens)) < LOGITS_TOLERANCE
+
+
+def test_a_second_and_a_third_look_are_like_the_first(both: Callable[..., Any], feed: Callable[..., Any]):
+    model, twin = both("gpt")
+    for seed in (1, 2, 3):  # as it is, captured, replayed
+        assert difference(model, twin, feed("gpt", seed)) < LOGITS_TOLERANCE
+
+
+def test_weights_come_back_as_they_went_in_and_are_the_initial_ones_at_first(both: Callable[..., Any]):
+    model, twin = both("transformer", ngram_buckets=5, tie_embeddings=False)
+    found, expected = weights_of(twin), weights_of(model)
+    assert list(found) == list(initial_weights(twin.config, 1))
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    fresh = weights_of(open_engine("tinygrad").make_model(Config("none", twin.config, train=TrainConfig(seed=3))))
+    assert all(np.array_equal(fresh[name], weight) for name, weight in initial_weights(twin.config, 3).items())
+
+
+def test_weights_of_another_shape_are_not_taken(both: Callable[..., Any]):
+    _, twin = both("gpt")
+    weights = weights_of(twin)
+    with pytest.raises(AssertionError, match=r"decoder\.norm\.bias: \(3,\), \(8,\)"):
+        load_weights(twin, weights | {"decoder.norm.bias": np.zeros(3, np.float32)})
+    del weights["decoder.norm.bias"]
+    with pytest.raises(AssertionError, match=r"names differ: \['decoder\.norm\.bias'\]"):
+        load_weights(twin, weights)
