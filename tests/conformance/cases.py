@@ -153,7 +153,7 @@ def block_inputs(case: BlockCase) -> list[NDArray[Any]]:
     mask, memory_mask = np.ones((2, 1, T, T), np.bool_), np.ones((2, 1, 1, S), np.bool_)
     mask[1, :, 2], mask[0, :, :, 4:], memory_mask[1, ..., 3:] = False, False, False
     made = {
-        "tokens": rng.integers(0, SIZES["context"], (2, T)),
+        "tokens": np.stack((np.arange(T), np.arange(T))) if "Positions" in case.block else rng.integers(0, 16, (2, T)),
         "x": rng.normal(size=(2, T, D)).astype(np.float32),
         "memory": rng.normal(size=(2, S, D)).astype(np.float32),
         "mask": mask,

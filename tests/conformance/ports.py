@@ -5,6 +5,7 @@ Arrays go in and arrays come out, so the suite itself knows no engine.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from clearformer.data.batches import Batch
 from clearformer.engines.numpy import kernels, layers, models, multihead, positions
 from clearformer.engines.numpy import training as numpy_training
 from clearformer.engines.numpy.tensor import Tensor
+from clearformer.engines.tinygrad.adapter import reason_to_skip
 from clearformer.models import parts
 from clearformer.models.transformer import _decoder_layer
 from clearformer.training.loop import accumulate_gradients
@@ -166,5 +168,33 @@ class CompiledPort(NumPyPort):
         return kernels.switch(True) if kernels.switch(True).startswith("no ") else ""
 
 
-PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort}
+class TinygradPort(Port):
+    engine, doubles, compiles = "tinygrad", False, True
+
+    @classmethod
+    def missing(cls) -> str:
+        return reason_to_skip()
+
+    @property
+    def blocks(self) -> Blocks:  # type: ignore[override]
+        return import_module("tinygrad_port").BLOCKS
+
+    def parameters(self, model: Any) -> Mapping[str, Any]:
+        return model.parameters
+
+    def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        return import_module("tinygrad_port").gradients(model, batch, config)
+
+    def double(self, model: Any) -> Any:
+        raise NotImplementedError("the engine computes in float32 alone")
+
+    def load(self, block: Any, weights: Arrays) -> None:
+        import_module("tinygrad_port").load(block, weights)
+        self.names = list(weights)
+
+    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
+        return import_module("tinygrad_port").run(block, self.names, inputs, g)
+
+
+PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort, "tinygrad": TinygradPort}
 """those that are held against PyTorch"""

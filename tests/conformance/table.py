@@ -26,7 +26,7 @@ Written by `python tests/conformance/table.py`; do not edit it by hand.
 One configuration, one checkpoint, several libraries that compute: `clearformer train RECIPE --engine NAME`, and
 `generate`, `translate`, `fill`, `classify` and `evaluate` take `--engine` too, whatever engine a run was trained by. A
 number here is the largest error over all cases, held against PyTorch in float64, as a share of the largest number there
-should be (losses and weights after steps: against PyTorch in the same precision). PyTorch's own float32 stands beside it.
+should be (losses and weights after steps: against PyTorch in the same precision). PyTorch's own float32 stands beside.
 `tests/conformance` holds all of this to limits.
 
 NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environment keeps it to NumPy alone. It is a

@@ -30,6 +30,10 @@ PyTorch comes as far from itself, 1.9e-2, when its first weights are changed in 
 CURVE_EXACT = 1e-12
 """of the hundred in float64: 5e-16 seen, so that nothing but rounding was in the other"""
 
+SOME = {"as it is", "RMSNorm", "SwiGLU", "rotary positions", "ALiBi", "multi-query attention", "QK-norm", "n-grams"}
+"""variants of an engine that compiles each of them, which takes up to half a minute; its own tests have all, and so has
+the table in the docs"""
+
 ENGINES = [
     pytest.param(name, marks=[pytest.mark.slow] if port.compiles else [], id=name) for name, port in PORTS.items()
 ]
