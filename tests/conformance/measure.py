@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import BLOCKS, TRAIN, batch_for, block_inputs, config_of, weights_for, whole
+from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_of, weights_for, whole
 from numpy.typing import NDArray
 from ports import PORTS, Arrays, Port, TorchPort
 
@@ -41,6 +41,12 @@ def port(name: str) -> Port:
     found = PORTS[name]() if name != "torch" else TORCH
     found.prepare()
     return found
+
+
+def cases_of(name: str) -> list[tuple[str, str]]:
+    """Families and variants; those that take half a minute to compile are some, and the engine's own tests have all."""
+    some = ("as it is", "SwiGLU", "rotary positions")
+    return [case for case in MODELS if name == "torch" or not PORTS[name].compiles or case[1] in some]
 
 
 def made(name: str, config: AnyModelConfig, weights: Arrays) -> Any:

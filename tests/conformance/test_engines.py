@@ -5,11 +5,12 @@ seen over all cases stands beside it. A wrong formula is off by a tenth or more.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import BLOCKS, MODELS, config_of, weights_for
-from measure import CURVE_STEPS, block_errors, curve, from_checkpoint, model_errors, step_errors, written
+from measure import CURVE_STEPS, block_errors, cases_of, curve, from_checkpoint, model_errors, step_errors, written
 from ports import PORTS
 
 from clearformer.config import Config
@@ -30,15 +31,21 @@ PyTorch comes as far from itself, 1.9e-2, when its first weights are changed in 
 CURVE_EXACT = 1e-12
 """of the hundred in float64: 5e-16 seen, so that nothing but rounding was in the other"""
 
-SOME = {"as it is", "RMSNorm", "SwiGLU", "rotary positions", "ALiBi", "multi-query attention", "QK-norm", "n-grams"}
-"""variants of an engine that compiles each of them, which takes up to half a minute; its own tests have all, and so has
-the table in the docs"""
+
+def asked(cases: list[tuple[str, str]]) -> list[Any]:
+    """Each case for each engine; of one that compiles, which takes half a minute a case, the few of `cases_of`."""
+    return [
+        pytest.param(name, *case, id=f"{name}-{case[0]}, {case[1]}", marks=[pytest.mark.slow] if port.compiles else [])
+        for name, port in PORTS.items()
+        for case in cases_of(name)
+        if case in cases
+    ]
+
 
 ENGINES = [
     pytest.param(name, marks=[pytest.mark.slow] if port.compiles else [], id=name) for name, port in PORTS.items()
 ]
 DOUBLES = [name for name, port in PORTS.items() if port.doubles]
-ID = "{0[0]}, {0[1]}"
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +63,7 @@ def test_a_block_and_its_gradients_are_those_of_pytorch(name: str, block: str):
     assert errors.get("gradients", 0.0) < GRADIENTS
 
 
-@pytest.mark.parametrize(("family", "variant"), MODELS)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "family", "variant"), asked(MODELS))
 def test_logits_loss_and_gradients_from_one_checkpoint_are_those_of_pytorch(
     name: str, family: str, variant: str, tmp_path: Path
 ):
@@ -82,8 +88,7 @@ STEPPED = [case for case in MODELS if case[1] in ("as it is", "no biases", "unti
 """an update knows a parameter's shape alone"""
 
 
-@pytest.mark.parametrize(("family", "variant"), STEPPED)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "family", "variant"), asked(STEPPED))
 def test_ten_steps_lead_where_pytorch_goes(name: str, family: str, variant: str):
     errors = step_errors(name, family, variant, steps=10)
     assert errors["weights"] < TEN_STEPS
@@ -93,8 +98,7 @@ def test_ten_steps_lead_where_pytorch_goes(name: str, family: str, variant: str)
 WRITERS = [case for case in MODELS if case[0] in ("gpt", "transformer")]
 
 
-@pytest.mark.parametrize(("family", "variant"), WRITERS)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "family", "variant"), asked(WRITERS))
 def test_what_is_written_is_the_same_token_by_token(name: str, family: str, variant: str):
     config = config_of(family, variant)
     expected = written("torch", config, cached=True)

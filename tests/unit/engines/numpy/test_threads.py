@@ -70,6 +70,7 @@ def test_a_step_is_the_same_to_the_bit_with_any_number_of_threads(monkeypatch: p
 
     def weights(count: int) -> dict[str, np.ndarray]:
         monkeypatch.setattr(threads, "_pool", lambda: (type(pool)(count), controller, count))
+        monkeypatch.setattr(threads, "LEAST", 1)
         model = build(config, 1)
         optimizer = Optimizer(model, TrainConfig())
         manual_seed(1)
