@@ -136,7 +136,10 @@ def block_errors(name: str, block: str, double: bool) -> dict[str, float]:
 
 
 def curve(name: str, folder: Path, double: bool) -> list[float]:
-    """The losses of a recipe's first hundred steps; batches are smaller, to save time, and epsilon is above noise."""
+    """The losses of a recipe's first hundred steps; batches are smaller, to save time, and epsilon is above noise.
+
+    Not of an engine that compiles: the many shapes of a hundred batches take it more than six minutes.
+    """
     config = recipes.reverse()
     settings = dataclasses.replace(config.train, steps=CURVE_STEPS, batch_tokens=512, epsilon=1e-6)
     engine = port(name)

@@ -108,7 +108,7 @@ def test_what_is_written_is_the_same_token_by_token(name: str, family: str, vari
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PORTS)
+@pytest.mark.parametrize("name", [name for name, port in PORTS.items() if not port.compiles])  # as measure.curve says
 def test_a_recipe_has_the_same_loss_curve_for_a_hundred_steps(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=False)) for each in (name, "torch"))
     assert len(losses) == CURVE_STEPS
