@@ -39,6 +39,7 @@ CURVE_STEPS = 100
 
 def port(name: str) -> Port:
     found = PORTS[name]() if name != "torch" else TORCH
+    open_engine(found.engine)  # importing it may set what `prepare` changes
     found.prepare()
     return found
 
