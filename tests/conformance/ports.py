@@ -31,7 +31,7 @@ class Port(ABC):
 
     engine: ClassVar[EngineName]
     doubles: ClassVar[bool]
-    """whether it computes in float64 too"""
+    """whether it computes in float64 too, and so has a method `double`, from a model or block to the same in float64"""
     compiles: ClassVar[bool] = False
     """whether each shape is compiled first, so that small cases take seconds"""
     blocks: ClassVar[Blocks]
@@ -51,10 +51,6 @@ class Port(ABC):
     @abstractmethod
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         """The mean loss of a batch, and each parameter's gradient."""
-
-    @abstractmethod
-    def double(self, model: Any) -> Any:
-        """The same in float64."""
 
     @abstractmethod
     def load(self, block: Any, weights: Arrays) -> None:
@@ -165,7 +161,8 @@ class CompiledPort(NumPyPort):
 
     @classmethod
     def missing(cls) -> str:
-        return kernels.switch(True) if kernels.switch(True).startswith("no ") else ""
+        found = kernels.switch(True)
+        return found if found.startswith("no ") else ""
 
 
 class TinygradPort(Port):
@@ -184,9 +181,6 @@ class TinygradPort(Port):
 
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         return import_module("tinygrad_port").gradients(model, batch, config)
-
-    def double(self, model: Any) -> Any:
-        raise NotImplementedError("the engine computes in float32 alone")
 
     def load(self, block: Any, weights: Arrays) -> None:
         import_module("tinygrad_port").load(block, weights)

@@ -86,6 +86,7 @@ def test_what_other_engines_share_takes_no_torch():
         *(f"clearformer.training.{name}" for name in ("memory", "schedule", "steps")),
         *(f"clearformer.generation.{name}" for name in ("decoder", "sampling", "sources")),
         "clearformer.engines",
+        "clearformer.engines.tables",
         # all but the module that makes it an engine of the command
         *(name_of(path) for path in sorted((SOURCE / "engines" / "numpy").glob("*.py")) if path.stem != "engine"),
     ]

@@ -1,7 +1,8 @@
 """What every engine's decoder shares: growing rows of tokens, and the logits of the next token of each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,8 +21,8 @@ class Decoder(ABC):
         """Logits of the token that follows each row."""
 
     @abstractmethod
-    def reorder(self, rows: Sequence[int]) -> None:
-        """Let row i go on as the old row `rows[i]`; a row may go on as several, or as none."""
+    def reorder_kept(self, rows: Sequence[int]) -> None:
+        """What `reorder` does with all that is kept of the rows beside their tokens."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -31,7 +32,34 @@ class Decoder(ABC):
         for row, token in zip(self.rows, tokens, strict=True):
             row.append(token)
 
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Let row i go on as the old row `rows[i]`; a row may go on as several, or as none."""
+        self.rows = [list(self.rows[row]) for row in rows]
+        self.reorder_kept(rows)
+
     def slide(self) -> None:
         """Forget the earlier half of the rows that are full."""
         self.rows = [row[-max(1, self.context // 2) :] if len(row) > self.context else row for row in self.rows]
         self.forget()
+
+
+class CachedDecoder(Decoder):
+    """`features` gives the vectors of tokens that come after those in a cache; without one, of whole sequences."""
+
+    def __init__(
+        self,
+        model: Any,
+        features: Callable[..., Any],
+        prompts: Sequence[Sequence[int]],
+        *,
+        cached: bool,
+        most: int,
+    ) -> None:
+        """`most` is how many tokens a row will hold."""
+        super().__init__(prompts, model.config.context)
+        self.model, self.features = model, features
+        self.cached, self.most = cached, most
+        self.cache: Any = None
+
+    def forget(self) -> None:
+        self.cache = None

@@ -5,7 +5,7 @@
 Prompts of unequal lengths go together: each row has its own place, and all take the same steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -19,14 +19,10 @@ from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
 from clearformer.errors import PromptError
-from clearformer.generation.decoder import Decoder
+from clearformer.generation.decoder import CachedDecoder, Decoder
 from clearformer.generation.sampling import Sampler, Sampling
-from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
-
-Features = Callable[[Int[Tensor, "B T"], KVCache | None], Float[Tensor, "B T D"]]
-"""a model's vectors for tokens that come after those in the cache; without one, for whole sequences"""
 
 
 @singledispatch
@@ -41,26 +37,14 @@ def write_targets(model: Any, sources: Int[NDArray[np.int64], "B S"], *, cached:
     return TargetDecoder(model, sources, cached=cached, most=most)
 
 
-class TorchDecoder(Decoder):
-    """With PyTorch: `features` gives the vectors of tokens, `model` the logits of vectors."""
+class TorchDecoder(CachedDecoder):
+    """With PyTorch."""
 
-    def __init__(
-        self,
-        model: GPT | Transformer,
-        features: Features,
-        prompts: Sequence[Sequence[int]],
-        *,
-        cached: bool,
-        most: int,
-    ) -> None:
-        """`most` is how many tokens a row will hold."""
-        super().__init__(prompts, model.config.context)
-        self.model = model
-        self.features = features
-        self.device = next(model.parameters()).device
-        self.cached = cached
-        self.most = most
-        self.cache: KVCache | None = None
+    cache: KVCache | None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
@@ -73,13 +57,9 @@ class TorchDecoder(Decoder):
             return self.model.output_projection(features).float().cpu().numpy()
 
     @torch.inference_mode()
-    def reorder(self, rows: Sequence[int]) -> None:
-        self.rows = [list(self.rows[row]) for row in rows]
+    def reorder_kept(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(torch.tensor(rows, device=self.device))
-
-    def forget(self) -> None:
-        self.cache = None
 
     def _read_whole_rows(self) -> Float[Tensor, "B D"]:
         config, lengths = self.model.config, [len(row) for row in self.rows]
@@ -107,7 +87,6 @@ class TargetDecoder(TorchDecoder):
     @torch.inference_mode()
     def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
         super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
-        self.transformer = model
         tokens = move(sources, self.device)
         self.real = tokens != PAD
         with autocast(self.device):
@@ -116,11 +95,11 @@ class TargetDecoder(TorchDecoder):
         """which of the sources each row is the target of"""
 
     def _features(self, target: Int[Tensor, "B T"], cache: KVCache | None) -> Float[Tensor, "B T D"]:
-        return self.transformer.decode(target, self.memory, self.real, cache=cache)
+        return self.model.decode(target, self.memory, self.real, cache=cache)
 
     @torch.inference_mode()
-    def reorder(self, rows: Sequence[int]) -> None:
-        super().reorder(rows)
+    def reorder_kept(self, rows: Sequence[int]) -> None:
+        super().reorder_kept(rows)
         sources = self.sources[rows]
         if not np.array_equal(sources, self.sources):  # what is known of a source moves only when rows come or go
             self.memory, self.real = self.memory[rows], self.real[rows]

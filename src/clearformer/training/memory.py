@@ -1,4 +1,4 @@
-"""Which optimizer moves a parameter, and what it remembers of it: the same in every engine, so a checkpoint is too.
+"""What the optimizers of every engine share: which one moves a parameter, what it remembers of it, Muon's numbers.
 
 optimizer.safetensors    NAME.exp_avg  NAME.exp_avg_sq  NAME.step    or    NAME.momentum_buffer
 """
@@ -9,6 +9,12 @@ from clearformer.config import TrainConfig
 
 MEMORY = {"adamw": {"step": False, "exp_avg": True, "exp_avg_sq": True}, "muon": {"momentum_buffer": True}}
 """what each optimizer remembers of a parameter, and whether it has the parameter's shape"""
+
+MOMENTUM = 0.95
+"""Muon's"""
+ITERATION = 3.4445, -4.7750, 2.0315
+"""Jordan's a, b, c of X = a X + (b X Xᵀ + c (X Xᵀ)²) X, steep at zero"""
+ITERATIONS = 5
 
 
 def optimizer_of(name: str, shape: tuple[int, ...], config: TrainConfig) -> str:

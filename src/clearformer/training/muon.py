@@ -16,11 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clearformer.training.device import compute_dtype
-
-MOMENTUM = 0.95
-ITERATION = 3.4445, -4.7750, 2.0315
-"""Jordan's a, b, c of X = a X + (b X Xᵀ + c (X Xᵀ)²) X, steep at zero"""
-ITERATIONS = 5
+from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM
 
 
 class Muon(torch.optim.Optimizer):

@@ -1,6 +1,6 @@
 """Decoding: read the prompt in one piece, then one token a step, each fed back through the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,7 @@ from clearformer.engines.numpy.cache import KVCache
 from clearformer.engines.numpy.models import GPT, Model, Transformer
 from clearformer.engines.numpy.modes import no_grad
 from clearformer.engines.numpy.tensor import Tensor
-from clearformer.generation.decoder import Decoder
-
-Features = Callable[[Int[NDArray[np.int64], "B T"], KVCache | None], Tensor]
-"""a model's vectors for tokens that come after those in the cache; without one, for whole sequences"""
+from clearformer.generation.decoder import CachedDecoder, Decoder
 
 
 def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
@@ -26,23 +23,10 @@ def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[n
     return out.data
 
 
-class NumPyDecoder(Decoder):
-    """`features` gives the vectors of tokens, `model` the logits of vectors."""
+class NumPyDecoder(CachedDecoder):
+    """With NumPy."""
 
-    def __init__(
-        self,
-        model: GPT | Transformer,
-        features: Features,
-        prompts: Sequence[Sequence[int]],
-        *,
-        cached: bool,
-        most: int,
-    ) -> None:
-        """`most` is how many tokens a row will hold."""
-        super().__init__(prompts, model.config.context)
-        self.model, self.features = model, features
-        self.cached, self.most = cached, most
-        self.cache: KVCache | None = None
+    cache: KVCache | None
 
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
         with no_grad():
@@ -53,13 +37,9 @@ class NumPyDecoder(Decoder):
                 features = self._read_whole_rows()
             return self.model.output_projection(features).data
 
-    def reorder(self, rows: Sequence[int]) -> None:
-        self.rows = [list(self.rows[row]) for row in rows]
+    def reorder_kept(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(rows)
-
-    def forget(self) -> None:
-        self.cache = None
 
     def _read_whole_rows(self) -> Tensor:
         """The vectors [B, D] of each row's last token."""
@@ -78,16 +58,15 @@ class TargetDecoder(NumPyDecoder):
 
     def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
         super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
-        self.transformer = model
         self.real = sources != PAD
         with no_grad():
             self.memory = model.encode(sources, self.real)
 
     def _features(self, target: Int[NDArray[np.int64], "B T"], cache: KVCache | None) -> Tensor:
-        return self.transformer.decode(target, self.memory, self.real, cache=cache)
+        return self.model.decode(target, self.memory, self.real, cache=cache)
 
-    def reorder(self, rows: Sequence[int]) -> None:
-        super().reorder(rows)
+    def reorder_kept(self, rows: Sequence[int]) -> None:
+        super().reorder_kept(rows)
         self.memory, self.real = Tensor(self.memory.data[rows]), self.real[rows]
 
 

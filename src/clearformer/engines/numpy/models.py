@@ -26,8 +26,9 @@ from clearformer.engines.numpy.cache import KVCache
 from clearformer.engines.numpy.layers import Decoder, DecoderLayer, Encoder, EncoderLayer
 from clearformer.engines.numpy.modules import Dropout, Linear, Module, parameter
 from clearformer.engines.numpy.multihead import Mask, join_masks, norm
-from clearformer.engines.numpy.positions import PAST, LearnedPositions, NGramEmbedding, SinusoidalPositions
+from clearformer.engines.numpy.positions import LearnedPositions, NGramEmbedding, SinusoidalPositions
 from clearformer.engines.numpy.tensor import Tensor
+from clearformer.engines.tables import PAST
 from clearformer.errors import PromptError
 
 Tokens = Int[NDArray[np.int64], "B T"]

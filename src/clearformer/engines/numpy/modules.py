@@ -6,7 +6,7 @@
 Names, shapes and defaults are those of `torch.nn`. A list of modules counts as one, named by its indices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,12 +31,10 @@ class Module:
     """Call it to compute; `forward` says what."""
 
     training = True
+    forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
-
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This one, then those in its attributes, in the order in which these were set."""

@@ -17,8 +17,9 @@ from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.cache import KeysValues, LayerCache
 from clearformer.engines.numpy.modes import generator
 from clearformer.engines.numpy.modules import Identity, LayerNorm, Linear, Module, RMSNorm
-from clearformer.engines.numpy.positions import RotaryPositions, alibi, slopes
+from clearformer.engines.numpy.positions import RotaryPositions, alibi
 from clearformer.engines.numpy.tensor import Tensor
+from clearformer.engines.tables import slopes
 
 Mask = Bool[NDArray[np.bool_], "#B #H #T #S"]
 

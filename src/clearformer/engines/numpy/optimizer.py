@@ -19,12 +19,7 @@ from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.engines.numpy.threads import in_chunks
-from clearformer.training.memory import decays, optimizer_of
-
-MOMENTUM = 0.95
-ITERATION = 3.4445, -4.7750, 2.0315
-"""Jordan's a, b, c of X = a X + (b X Xᵀ + c (X Xᵀ)²) X, steep at zero"""
-ITERATIONS = 5
+from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
 
 Memory = dict[str, NDArray[np.floating[Any]]]
 

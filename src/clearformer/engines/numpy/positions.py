@@ -6,8 +6,6 @@ alibi       score - m_h |t - s|,  m_h = 2^(-8h/H)                         Press 
 n-grams     W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]    Pagnoni et al. 2024, arXiv:2412.09871
 """
 
-import math
-
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
@@ -16,27 +14,16 @@ from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.modules import Module, parameter
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
-
-BASE = 10_000.0
-PAST = 2
-"""how many earlier tokens a token's n-grams depend on"""
-MULTIPLIER = 1_000_003
-BITS = 40
+from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 
 Places = Int[NDArray[np.int64], "*B T"]
-
-
-def angles(length: int, width: int) -> Float[NDArray[np.float64], "T half"]:
-    """p / 10000^(2i/width) of the positions 0 to `length` - 1."""
-    return np.arange(length)[:, None] * BASE ** (-np.arange(0, width, 2) / width)
 
 
 class SinusoidalPositions(Module):
     """The vectors of positions 0 to `max_length` - 1, computed once."""
 
     def __init__(self, max_length: int, d_model: int) -> None:
-        turns = angles(max_length, d_model)
-        self.table = np.stack((np.sin(turns), np.cos(turns)), -1).reshape(max_length, d_model).astype(np.float32)
+        self.table = sinusoids(max_length, d_model)
 
     def forward(self, positions: Places) -> Tensor:
         return Tensor(self.table[positions])
@@ -62,14 +49,6 @@ class RotaryPositions(Module):
     def forward(self, x: Tensor, positions: Places) -> Tensor:
         cos, sin = self.cos[positions], self.sin[positions]
         return F.rotary(x, cos, sin) if positions.ndim == 1 else F.rotary(x, cos[:, None], sin[:, None])
-
-
-def slopes(num_heads: int) -> Float[NDArray[np.float32], " H"]:
-    """m_h of each head; where H is no power of two, those of the power below, then every other of the one above."""
-    power = 2 ** math.floor(math.log2(num_heads))
-    own = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
-    between = [2.0 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
-    return np.array([*own, *between][:num_heads], np.float32)
 
 
 def alibi(m: Float[Array, " H"], T: int, S: int) -> Float[Array, "1 H T S"]:  # noqa: N803

@@ -9,10 +9,11 @@ import math
 from tinygrad import Tensor
 
 from clearformer.config import ModelConfig
+from clearformer.engines.tables import slopes
 from clearformer.engines.tinygrad.cache import LayerCache
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
 from clearformer.engines.tinygrad.layers import Linear, Norm, norm
-from clearformer.engines.tinygrad.positions import RotaryPositions, distances, slopes
+from clearformer.engines.tinygrad.positions import RotaryPositions, distances
 from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 
 Mask = Bool[Tensor, "#B #H #T #S"]

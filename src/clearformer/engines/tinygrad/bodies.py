@@ -3,11 +3,12 @@
 from tinygrad import Tensor
 
 from clearformer.config import ModelConfig
+from clearformer.engines.tables import PAST
 from clearformer.engines.tinygrad.attention import Mask
 from clearformer.engines.tinygrad.cache import NOTHING, Past
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
 from clearformer.engines.tinygrad.layers import Embedding, norm
-from clearformer.engines.tinygrad.positions import ADDED, PAST, NGramEmbedding, distances, near
+from clearformer.engines.tinygrad.positions import ADDED, NGramEmbedding, distances, near
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 from clearformer.engines.tinygrad.stacks import Encoder
 

@@ -12,10 +12,10 @@ from tinygrad import Tensor
 
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, PAD
+from clearformer.engines.tables import PAST
 from clearformer.engines.tinygrad import passes
 from clearformer.engines.tinygrad.compiled import LENGTHS, on_device, rounded_length
 from clearformer.engines.tinygrad.model import Model
-from clearformer.engines.tinygrad.positions import PAST
 from clearformer.generation.decoder import Decoder
 
 Arrays = Int[NDArray[np.int64], "rows ..."]
@@ -45,8 +45,7 @@ class TinygradDecoder(Decoder):
             logits = self.model.run(passes.step, *self._last_tokens(), self.cache, *self.source)
         return logits.numpy()[: len(self.rows)]
 
-    def reorder(self, rows: Sequence[int]) -> None:
-        self.rows = [list(self.rows[row]) for row in rows]
+    def reorder_kept(self, rows: Sequence[int]) -> None:
         self._move(self._index(rows))
 
     def forget(self) -> None:

@@ -18,8 +18,7 @@ from clearformer.config import TrainConfig
 from clearformer.engines.tinygrad.model import Model
 from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 from clearformer.engines.tinygrad.storage import Storage
-from clearformer.training.memory import decays, optimizer_of
-from clearformer.training.muon import ITERATION, ITERATIONS, MOMENTUM
+from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
 
 
 class Optimizer:

@@ -3,21 +3,14 @@
 The formulas stand in `clearformer.blocks`. Where tokens stand is `at`, a place for each; None: from 0 on.
 """
 
-import math
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 
 from clearformer.config import ModelConfig
+from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
-
-BASE = 10_000.0
-PAST = 2
-"""how many earlier tokens a token's n-grams have"""
-MULTIPLIER = 1_000_003
-BITS = 40
 
 
 def rows_at(table: Float[Tensor, "N W"], at: Tensor | None, T: int) -> Tensor:  # noqa: N803
@@ -25,18 +18,11 @@ def rows_at(table: Float[Tensor, "N W"], at: Tensor | None, T: int) -> Tensor:  
     return table[:T] if at is None else table[at]
 
 
-def angles(places: int, width: int) -> NDArray[np.float64]:
-    """p · base^(-2i / width), a row a place."""
-    return np.arange(places)[:, None] * BASE ** (-np.arange(0, width, 2) / width)
-
-
 class SinusoidalPositions:
     """Sines and cosines, interleaved."""
 
     def __init__(self, config: ModelConfig) -> None:
-        turned = angles(config.context, config.d_model)
-        table = np.stack((np.sin(turned), np.cos(turned)), axis=-1).reshape(config.context, config.d_model)
-        self.table = Tensor(table.astype(np.float32)).realize()
+        self.table = Tensor(sinusoids(config.context, config.d_model)).realize()
 
     def __call__(self, at: Tensor | None, T: int) -> Tensor:  # noqa: N803
         return rows_at(self.table, at, T)
@@ -62,7 +48,7 @@ class RotaryPositions:
     """Turns the heads of queries and keys; an element is paired with the one half a head further on."""
 
     def __init__(self, config: ModelConfig) -> None:
-        turned = np.tile(angles(config.context, config.head_width), 2).astype(np.float64)
+        turned = np.tile(angles(config.context, config.head_width), 2)
         self.cos, self.sin = (Tensor(table.astype(np.float32)).realize() for table in (np.cos(turned), np.sin(turned)))
 
     def __call__(self, x: Float[Tensor, "B H T E"], at: Tensor | None) -> Float[Tensor, "B H T E"]:
@@ -71,14 +57,6 @@ class RotaryPositions:
             cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         first, second = x.chunk(2, dim=-1)
         return x * cos + (-second).cat(first, dim=-1) * sin
-
-
-def slopes(heads: int) -> NDArray[np.float32]:
-    """ALiBi's slope for each head: 2^(-8h/H), and where H is no power of two, others from between."""
-    power = 2 ** math.floor(math.log2(heads))
-    own = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
-    between = [2.0 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
-    return np.array([*own, *between][:heads], np.float32)
 
 
 def distances(at: Tensor | None, T: int, S: int) -> Int[Tensor, "#B 1 T S"]:  # noqa: N803
