@@ -80,13 +80,10 @@ def rows(there: list[str]) -> list[str]:
         }
         for family, key in itertools.product(FAMILIES, ("logits", "gradients")):
             measures[f"{family}, {key}"] = partial(worst, key=key, double=double, family=family)
-        measures[f"losses of {CURVE_STEPS} steps of `reverse`"] = partial(curve_error, double=double)
+        measures[f"losses of the first {CURVE_STEPS} steps of `tinyshakespeare`"] = partial(curve_error, double=double)
         for what, measure in measures.items():
             print(f"{what}, {words}", flush=True)
-            able = [
-                (port(name).doubles or not double) and not ("steps" in what and port(name).compiles) for name in there
-            ]
-            found = [measure(name) if can else None for name, can in zip(there, able, strict=True)]
+            found = [measure(name) if port(name).doubles or not double else None for name in there]
             lines.append(row(f"{what}, {words}", [number(value) for value in found]))
     for family in FAMILIES:
         found = [step_errors(name, family, "as it is", 10)["weights"] for name in there]
@@ -106,10 +103,7 @@ def main() -> None:
     torch.set_num_threads(1)
     there = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
     config = Config(dataset="", model=GPTConfig())
-    engines = [
-        f"- {name}: {open_engine('torch' if name == 'torch' else PORTS[name].engine).describe(config)}"
-        for name in there
-    ]
+    engines = [f"- {name}: {open_engine(port(name).engine).describe(config)}" for name in there]
     head = [row("", there), row("---", ["---"] * len(there))]
     variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
     parts = [

@@ -25,11 +25,11 @@ TEN_STEPS = 2e-3
 """of how far the weights went, in float32: 8.1e-4 seen; Adam divides small gradients by themselves, errors too"""
 LOSSES = 5e-6
 """of the losses of these steps: 4.1e-7 seen"""
-CURVE_BEGINS, CURVE = 1e-5, 1e-1
-"""of the losses of a recipe's first 30 and 100 steps: 1.5e-7 and 1.4e-2 seen; rounding grows from step to step, and
-PyTorch comes as far from itself, 1.9e-2, when its first weights are changed in the last bit"""
+CURVE = 5e-6
+"""of the losses of a recipe's first hundred steps, in float32: 3.9e-7 seen, and 1.6e-7 of PyTorch from itself, when
+its first weights are changed in the last bit"""
 CURVE_EXACT = 1e-12
-"""of the hundred in float64: 5e-16 seen, so that nothing but rounding was in the other"""
+"""of the hundred in float64: 5e-16 seen"""
 
 
 def asked(cases: list[tuple[str, str]]) -> list[Any]:
@@ -107,18 +107,14 @@ def test_what_is_written_is_the_same_token_by_token(name: str, family: str, vari
         assert written(name, config, cached=False) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, port in PORTS.items() if not port.compiles])  # as measure.curve says
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_recipe_has_the_same_loss_curve_for_a_hundred_steps(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=False)) for each in (name, "torch"))
     assert len(losses) == CURVE_STEPS
     assert expected[-1] < 0.9 * expected[0]  # it learns meanwhile
-    off = np.abs(losses / expected - 1)
-    assert off[:30].max() < CURVE_BEGINS
-    assert off.max() < CURVE
+    assert np.abs(losses / expected - 1).max() < CURVE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DOUBLES)
 def test_in_float64_the_curve_is_the_same_to_many_digits(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=True)) for each in (name, "torch"))
