@@ -39,15 +39,15 @@ def gelu(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[
     """The derivative is found with the value, and kept in the place of x."""
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
-
-    def chunk(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float[Array, " n"]) -> None:
-        below, bell = normal(x)
-        np.multiply(x, below, out=out)
-        np.multiply(x, bell, out=slope)
-        slope += below
-
-    in_chunks(chunk, x, out, slope)
+    in_chunks(_gelu_and_slope, x, out, slope)
     return out, {"slope": slope}
+
+
+def _gelu_and_slope(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float[Array, " n"]) -> None:
+    below, bell = normal(x)
+    np.multiply(x, below, out=out)
+    np.multiply(x, bell, out=slope)
+    slope += below
 
 
 def gelu_x(g: Float[Array, "*tokens F"], slope: Float[Array, "*tokens F"]) -> Float[Array, "*tokens F"]:

@@ -9,7 +9,7 @@ Backwards, from g = dL/dO, with dP = g Vᵀ: the softmax of a row has dp_s/dz_u 
 since Σ_s p_s g·v_s = g·o: the row's sum is one over E numbers, not over S. With dropout, P in O and dV and dP in dZ are
 multiplied by M / (1 - p), M being what was left standing; the row's sum is the same.
 
-One row of the batch is done at a time, so that its scores stay in the cache, and several at once. Of all [B, H, T, S]
+Few rows of the batch are done at a time, so that their scores stay in the cache. Of all [B, H, T, S]
 only P is kept, and M. R = H / G queries' heads share one of keys, which is not copied for them. Where attention is
 causal, queries are done BLOCK at a time, and only with the keys that the last of them may see.
 """
@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from clearformer.engines.numpy.rules import Array, Rule
-from clearformer.engines.numpy.threads import in_parts
+from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Queries = Float[Array, "B H T E"]
 Keys = Float[Array, "B G S E"]
@@ -53,30 +53,35 @@ def attention(
     added = _added(mask, bias, q.dtype)
     weights = np.empty((B, H, T, S), q.dtype)
     out = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)  # as the heads will be joined
-    later = np.triu(np.full((BLOCK, BLOCK), -math.inf, q.dtype), 1)
+    later = np.triu(np.full((BLOCK, BLOCK), -math.inf, q.dtype), 1) if causal else None
     left = None
     if dropout:
         assert rng is not None, "dropout draws random numbers"
         left = rng.random((B, H, T, S), np.float32) >= dropout
+    chunks = row_chunks(weights)
 
-    def row(b: int) -> None:
-        p, queries, result = (_grouped(x, G) for x in (weights[b], q[b] / math.sqrt(E), out[b]))
-        factor = None if left is None else _grouped(_kept(left[b], dropout, q.dtype), G)
+    def part(number: int) -> None:
+        some = chunks[number]
+        queries, keys, values = _grouped(q[some] / math.sqrt(E), G), k[some][:, :, None], v[some][:, :, None]
+        result = _grouped(out[some], G)
         for rows, end in _blocks(T, S, causal):
-            z = p[:, :, rows, :end]
-            np.matmul(queries[:, :, rows], k[b][:, None, :end].swapaxes(-1, -2), out=z)
-            if causal:
+            z = weights[some, :, rows, :end]
+            p = _grouped(z, G)
+            np.matmul(queries[..., rows, :], keys[..., :end, :].swapaxes(-1, -2), out=p)
+            if later is not None:
                 z[..., end - z.shape[2] :] += later[: z.shape[2], : z.shape[2]]
             if added is not None:
-                z += _grouped(np.broadcast_to(added[min(b, len(added) - 1)], (H, T, S)), G)
+                z += np.broadcast_to(added, weights.shape)[some]
             softmax_(z)
-            result[:, :, rows] = (z if factor is None else z * factor[:, :, rows, :end]) @ v[b][:, None, :end]
+            if left is not None:
+                p = p * _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
+            result[..., rows, :] = p @ values[..., :end, :]
 
-    in_parts(row, B, weights.size, products=True)
+    in_parts(part, len(chunks), weights.size, products=True)
     return out, {"weights": weights, "left": left}
 
 
-def softmax_(scores: Float[Array, "*rows S"]) -> None:
+def softmax_(scores: Float[Array, "B H T S"]) -> None:
     """Softmax in place; a row of -inf becomes zeros."""
     largest = scores.max(-1, keepdims=True, initial=-math.inf)
     largest[largest == -math.inf] = 0
@@ -101,25 +106,28 @@ def attention_backward(
     (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
     dq = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)
     dk, dv = (np.zeros((B, S, G, E), q.dtype).swapaxes(1, 2) for _ in "kv")
+    chunks = row_chunks(weights)
 
-    def row(b: int) -> None:
-        p, queries, rest, dqueries = (_grouped(x, G) for x in (weights[b], q[b] / math.sqrt(E), g[b], dq[b]))
-        means = _grouped(np.vecdot(g[b], out[b])[..., None], G)
-        factor = None if left is None else _grouped(_kept(left[b], dropout, q.dtype), G)
+    def part(number: int) -> None:
+        some = chunks[number]
+        queries, rest, dqueries = (_grouped(x, G) for x in (q[some] / math.sqrt(E), g[some], dq[some]))
+        keys, values = k[some][:, :, None], v[some][:, :, None]
+        means = _grouped(np.vecdot(g[some], out[some])[..., None], G)
         for rows, end in _blocks(T, S, causal):
-            used, dz = p[:, :, rows, :end], rest[:, :, rows] @ v[b][:, None, :end].swapaxes(-1, -2)
-            if factor is not None:
-                dz *= factor[:, :, rows, :end]
-            dz -= means[:, :, rows]
-            dz *= used
-            if factor is not None:
-                used = used * factor[:, :, rows, :end]
-            dv[b, :, :end] += (used.swapaxes(-1, -2) @ rest[:, :, rows]).sum(1)
-            dk[b, :, :end] += (dz.swapaxes(-1, -2) @ queries[:, :, rows]).sum(1)
-            np.matmul(dz, k[b][:, None, :end], out=dqueries[:, :, rows])
+            p = used = _grouped(weights[some, :, rows, :end], G)
+            dz = rest[..., rows, :] @ values[..., :end, :].swapaxes(-1, -2)
+            if left is not None:
+                factor = _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
+                used = p * factor
+                dz *= factor
+            dz -= means[..., rows, :]
+            dz *= p
+            dv[some, :, :end] += (used.swapaxes(-1, -2) @ rest[..., rows, :]).sum(2)
+            dk[some, :, :end] += (dz.swapaxes(-1, -2) @ queries[..., rows, :]).sum(2)
+            np.matmul(dz, keys[..., :end, :], out=dqueries[..., rows, :])
         dqueries *= 1 / math.sqrt(E)
 
-    in_parts(row, B, weights.size, products=True)
+    in_parts(part, len(chunks), weights.size, products=True)
     return dq, dk, dv
 
 
@@ -130,14 +138,15 @@ def _blocks(T: int, S: int, causal: bool) -> list[tuple[slice, int]]:  # noqa: N
     return [(slice(t, min(t + BLOCK, T)), S - T + min(t + BLOCK, T)) for t in range(0, T, BLOCK)]
 
 
-def _kept(left: Bool[NDArray[np.bool_], "H T S"], dropout: float, dtype: np.dtype[Any]) -> Float[Array, "H T S"]:
+def _kept(left: Bool[NDArray[np.bool_], "B H T S"], dropout: float, dtype: np.dtype[Any]) -> Weights:
     """M / (1 - p) of the formula."""
     return np.where(left, dtype.type(1 / (1 - dropout)), dtype.type(0))
 
 
-def _grouped(x: Float[Array, "H T width"], groups: int) -> Float[Array, "G R T width"]:
+def _grouped(x: Float[Array, "B H T width"], groups: int) -> Float[Array, "B G R T width"]:
     """The heads that share keys, together: a view."""
-    return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+    B, H, T, width = x.shape  # noqa: N806
+    return x.reshape(B, groups, H // groups, T, width)
 
 
 def _added(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:

@@ -56,6 +56,6 @@ def generator() -> np.random.Generator:
 
 
 def check_finite(what: str, *arrays: Array) -> None:
-    """Raises GradientError, in debug mode, if a number is not finite."""
-    if DEBUGGING.get() and not all(np.isfinite(array).all() for array in arrays):
+    """Raises GradientError if a number is not finite."""
+    if not all(np.isfinite(array).all() for array in arrays):
         raise GradientError(f"finite numbers were expected, found a NaN or an infinity {what}")

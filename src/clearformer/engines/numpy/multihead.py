@@ -7,6 +7,7 @@ One product gives queries, keys and values of all heads; its rows are queries, t
 """
 
 import functools
+import itertools
 
 import numpy as np
 from jaxtyping import Bool
@@ -37,9 +38,8 @@ def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
 def split_heads(x: Tensor, *heads: int) -> list[Tensor]:
     """Cut each token's vector [B, T, width] into parts of so many heads each, [B, heads, T, E]."""
     B, T, width = x.shape  # noqa: N806
-    x = x.reshape(B, T, sum(heads), width // sum(heads))
-    ends = np.cumsum(heads).tolist()
-    return [x[:, :, end - count : end].swapaxes(1, 2) for count, end in zip(heads, ends, strict=True)]
+    x = x.reshape(B, T, sum(heads), width // sum(heads)).swapaxes(1, 2)
+    return [x[:, end - count : end] for count, end in zip(heads, itertools.accumulate(heads), strict=True)]
 
 
 def join_heads(x: Tensor) -> Tensor:

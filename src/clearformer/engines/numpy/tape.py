@@ -95,7 +95,9 @@ class Node:
             for target, raw in zip(targets, found if len(targets) > 1 else (found,), strict=False):
                 if target is not None:
                     sent = raw if isinstance(raw, Part) else fit(raw, target.shape, target.dtype)
-                    check_finite(f"in a gradient that '{self.name}' made", sent.g if isinstance(sent, Part) else sent)
+                    if DEBUGGING.get():
+                        array = sent.g if isinstance(sent, Part) else sent
+                        check_finite(f"in a gradient that '{self.name}' made", array)
                     yield target.node, sent, not isinstance(sent, Part) and sent is not g and sent.base is None
 
     def _check(self) -> None:

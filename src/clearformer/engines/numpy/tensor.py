@@ -10,14 +10,15 @@ Names are PyTorch's. Tokens, indices and masks have no gradient and stay plain a
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from clearformer.engines.numpy.fused import FUSED
-from clearformer.engines.numpy.modes import RECORDING, GradientError, check_finite
+from clearformer.engines.numpy.modes import DEBUGGING, RECORDING, GradientError, check_finite
 from clearformer.engines.numpy.rules import RULES, Array, Index, Number
 from clearformer.engines.numpy.tape import Node, Version, calls_of, walk_back
 
 OPERATIONS = RULES | FUSED
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Tensor:
@@ -28,7 +29,7 @@ class Tensor:
 
     def __init__(self, data: ArrayLike | Number, requires_grad: bool = False) -> None:
         self.data: Array = np.asarray(data)
-        if self.data.dtype not in (np.float32, np.float64):
+        if self.data.dtype not in DTYPES:
             raise GradientError(
                 f"a Tensor of float32 or float64 was expected, found {self.data.dtype}; "
                 "tokens, indices and masks are given as plain arrays"
@@ -165,13 +166,15 @@ def apply(name: str, *inputs: Tensor | Number, **options: Any) -> Tensor:
     rule = OPERATIONS[name]
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     arrays = [value.data if isinstance(value, Tensor) else _number(value) for value in inputs]
-    check_finite(f"in what '{name}' was given", *(tensor.data for tensor in tensors))
+    if DEBUGGING.get():
+        check_finite(f"in what '{name}' was given", *(tensor.data for tensor in tensors))
     result = rule.forward(*arrays, **options)
     data, found = result if isinstance(result, tuple) else (result, {})
     out = Tensor(data)
-    check_finite(f"in what '{name}' made", out.data)
+    if DEBUGGING.get():
+        check_finite(f"in what '{name}' made", out.data)
     for tensor in tensors:
-        if np.may_share_memory(out.data, tensor.data):
+        if _shared(out.data, tensor.data):
             out.version = tensor.version
     if RECORDING.get() and any(tensor.requires_grad for tensor in tensors):
         nodes = [value.node if isinstance(value, Tensor) else None for value in inputs]
@@ -179,9 +182,14 @@ def apply(name: str, *inputs: Tensor | Number, **options: Any) -> Tensor:
         values = options | found | {"out": out.data} | dict(zip(rule.arguments, arrays, strict=False))
         calls = calls_of(rule, dict(zip(rule.arguments, nodes, strict=False)), values)
         kept = [value for call in calls for value in call.kept.values() if isinstance(value, np.ndarray)]
-        used = [t.version for t in (*tensors, out) if any(np.may_share_memory(t.data, array) for array in kept)]
+        used = [t.version for t in (*tensors, out) if any(_shared(t.data, array) for array in kept)]
         out.node = Node(name, calls, used)
     return out
+
+
+def _shared(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether they share memory; two arrays that are no views do not, which is told quickly."""
+    return a is b or ((a.base is not None or b.base is not None) and np.may_share_memory(a, b))
 
 
 def _number(value: Number) -> float:

@@ -4,6 +4,7 @@ Matrix products use all cores by themselves. Everything else does not, but NumPy
 computes, so that other threads compute meanwhile. Parts are what they are for any number of threads, so results are.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from clearformer.engines.numpy.rules import Array
 
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """elements at a time: a few such arrays fit into the second cache, and a call costs little beside its work"""
 LEAST = 1 << 21
 """elements that are worth a second thread: with fewer, what threads wait for each other costs more than they save (a
@@ -54,8 +55,8 @@ def in_chunks(function: Callable[..., None], *arrays: Array) -> None:
 
 
 def row_chunks(x: Array) -> list[slice]:
-    """Rows of about CHUNK elements together."""
-    some = max(1, CHUNK // x.shape[-1])
+    """Rows x[0], x[1], ... of about CHUNK elements together."""
+    some = max(1, CHUNK // max(1, math.prod(x.shape[1:])))
     return [slice(start, start + some) for start in range(0, len(x), some)]
 
 
