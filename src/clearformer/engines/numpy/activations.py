@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import chebyshev
 
+from clearformer.engines.numpy.chunks import in_chunks
 from clearformer.engines.numpy.rules import Array, Rule
-from clearformer.engines.numpy.threads import in_chunks
 
 BEND = 0.4
 LEAST = 1 / (1 + BEND * 9)

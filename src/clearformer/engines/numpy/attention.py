@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from clearformer.engines.numpy.chunks import chunks_of
 from clearformer.engines.numpy.rules import Array, Rule
-from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Queries = Float[Array, "B H T E"]
 Keys = Float[Array, "B G S E"]
@@ -58,10 +58,7 @@ def attention(
     if dropout:
         assert rng is not None, "dropout draws random numbers"
         left = rng.random((B, H, T, S), np.float32) >= dropout
-    chunks = row_chunks(weights)
-
-    def part(number: int) -> None:
-        some = chunks[number]
+    for some in chunks_of(weights):
         queries, keys, values = _grouped(q[some] / math.sqrt(E), G), k[some][:, :, None], v[some][:, :, None]
         result = _grouped(out[some], G)
         for rows, end in _blocks(T, S, causal):
@@ -76,8 +73,6 @@ def attention(
             if left is not None:
                 p = p * _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
             result[..., rows, :] = p @ values[..., :end, :]
-
-    in_parts(part, len(chunks), weights.size, products=True)
     return out, {"weights": weights, "left": left}
 
 
@@ -106,10 +101,7 @@ def attention_backward(
     (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
     dq = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)
     dk, dv = (np.zeros((B, S, G, E), q.dtype).swapaxes(1, 2) for _ in "kv")
-    chunks = row_chunks(weights)
-
-    def part(number: int) -> None:
-        some = chunks[number]
+    for some in chunks_of(weights):
         queries, rest, dqueries = (_grouped(x, G) for x in (q[some] / math.sqrt(E), g[some], dq[some]))
         keys, values = k[some][:, :, None], v[some][:, :, None]
         means = _grouped(np.vecdot(g[some], out[some])[..., None], G)
@@ -126,8 +118,6 @@ def attention_backward(
             dk[some, :, :end] += (dz.swapaxes(-1, -2) @ queries[..., rows, :]).sum(2)
             np.matmul(dz, keys[..., :end, :], out=dqueries[..., rows, :])
         dqueries *= 1 / math.sqrt(E)
-
-    in_parts(part, len(chunks), weights.size, products=True)
     return dq, dk, dv
 
 

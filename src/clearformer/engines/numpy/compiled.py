@@ -1,7 +1,7 @@
 """The rules and steps that `kernels.c` computes, for float32; anything else goes to those in NumPy, as before.
 
 They are called, return and keep what those in NumPy do, but for three that keep less: a norm and SwiGLU keep their
-argument, and cross-entropy its gradient. Each part of the rows is done by one thread, see `threads`.
+argument, and cross-entropy its gradient.
 """
 
 import ctypes
@@ -19,11 +19,8 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy import activations, attention, compiler, fused, norms, optimizer
 from clearformer.engines.numpy.rules import Array, Rule, rows
-from clearformer.engines.numpy.threads import in_parts
 
 SOURCE = Path(__file__).with_name("kernels.c")
-BLOCK = 1 << 16
-"""elements that a thread does at a time: many times what a call costs"""
 SIGNATURES = {
     "gelu": "npppp",
     "swiglu": "nppn",
@@ -74,22 +71,9 @@ def _suit(*arrays: Array | None) -> bool:
     return all(x is None or (x.dtype == np.float32 and x.flags.aligned) for x in arrays)
 
 
-def _parts(x: Array) -> tuple[int, int]:
-    """How many rows [N, D] a thread does at a time, and how many times that is."""
-    some = max(1, BLOCK // max(1, math.prod(x.shape[1:])))
-    return some, -(-len(x) // some)
-
-
-def _share(name: str, arrays: Sequence[NDArray[Any]], *rest: Any, sums: Sequence[Array] = ()) -> None:
-    """Call a function of C for all rows of the arrays, part by part; of `sums`, every part has a row of its own."""
-    function, length = getattr(library()[0], name), len(arrays[0])
-    some, parts = _parts(arrays[0])
-    places = [(_at(x), x.strides[0] * some) for x in arrays] + [(_at(x), x.strides[0]) for x in sums]
-
-    def part(number: int) -> None:
-        function(min(some, length - number * some), *(place + number * step for place, step in places), *rest)
-
-    in_parts(part, parts, arrays[0].size)
+def _call(name: str, arrays: Sequence[NDArray[Any]], *rest: Any) -> None:
+    """A function of C, which goes through all rows of the first arrays."""
+    getattr(library()[0], name)(len(arrays[0]), *map(_at, arrays), *rest)
 
 
 def gelu(x: Tokens) -> tuple[Tokens, Found]:
@@ -97,7 +81,7 @@ def gelu(x: Tokens) -> tuple[Tokens, Found]:
         return activations.gelu(x)
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
-    _share("gelu", [y.reshape(-1) for y in (x, out, slope)], _at(CURVE))
+    _call("gelu", [y.reshape(-1) for y in (x, out, slope)], _at(CURVE))
     return out, {"slope": slope}
 
 
@@ -106,7 +90,7 @@ def swiglu(x: Halves) -> tuple[Tokens, Found]:
         return activations.swiglu(x)
     F = x.shape[-1] // 2  # noqa: N806
     out = np.empty((*x.shape[:-1], F), x.dtype)
-    _share("swiglu", [rows(np.ascontiguousarray(x)), rows(out)], F)
+    _call("swiglu", [rows(np.ascontiguousarray(x)), rows(out)], F)
     return out, {"sigma": None}
 
 
@@ -114,7 +98,7 @@ def swiglu_x(g: Tokens, x: Halves, sigma: Tokens | None) -> Halves:
     if sigma is not None:
         return activations.swiglu_x(g, x, sigma)
     dx = np.empty(x.shape, x.dtype)
-    _share("swiglu_backward", [rows(np.ascontiguousarray(y)) for y in (g, x, dx)], g.shape[-1])
+    _call("swiglu_backward", [rows(np.ascontiguousarray(y)) for y in (g, x, dx)], g.shape[-1])
     return dx
 
 
@@ -141,7 +125,7 @@ def _norm(x: Tokens, weight: Vector, bias: Vector | None, eps: float, *, centred
     out, mean, r = np.empty_like(flat), np.empty(len(flat), x.dtype), np.empty(len(flat), x.dtype)
     vectors = [None if y is None else np.ascontiguousarray(y) for y in (weight, bias)]
     places = [None if y is None else _at(y) for y in vectors]
-    _share("norm", [flat, out, mean, r], flat.shape[1], *places, eps, centred)
+    _call("norm", [flat, out, mean, r], flat.shape[1], *places, eps, centred)
     return out.reshape(x.shape), {"y": flat, "r": r, "mean": mean}
 
 
@@ -163,10 +147,10 @@ def _norm_backward(
     g: Tokens, weight: Vector, x: Float[Array, "N D"], r: Float[Array, " N"], mean: Float[Array, " N"], *, centred: bool
 ) -> tuple[Tokens, Vector, Vector]:
     dx, width = np.empty_like(x), x.shape[1]
-    dweight, dbias = np.empty((2, _parts(x)[1], width), x.dtype)
-    arrays, vector = [rows(np.ascontiguousarray(g)), x, mean, r, dx], np.ascontiguousarray(weight)
-    _share("norm_backward", arrays, width, _at(vector), centred, sums=[dweight, dbias])
-    return dx.reshape(g.shape), dweight.sum(0), dbias.sum(0)
+    dweight, dbias = np.empty((2, width), x.dtype)
+    arrays, vector = [rows(np.ascontiguousarray(g)), x, mean, r, dx, dweight, dbias], np.ascontiguousarray(weight)
+    _call("norm_backward", arrays, width, _at(vector), centred)
+    return dx.reshape(g.shape), dweight, dbias
 
 
 def cross_entropy(logits: Tokens, targets: NDArray[np.integer[Any]], smoothing: float) -> tuple[Any, Found]:
@@ -177,7 +161,7 @@ def cross_entropy(logits: Tokens, targets: NDArray[np.integer[Any]], smoothing: 
         return fused.cross_entropy(logits, targets, smoothing)
     z = rows(np.ascontiguousarray(logits))
     p, losses = np.empty_like(z), np.empty(len(z), z.dtype)
-    _share("cross_entropy", [z, answers, losses, p], V, smoothing, IGNORE)
+    _call("cross_entropy", [z, answers, losses, p], V, smoothing, IGNORE)
     return losses.sum(), {"p": p, "predicted": None, "answers": None}
 
 
@@ -190,11 +174,11 @@ def cross_entropy_logits(
     return p.reshape(shape)
 
 
-def softmax_(scores: Float[Array, "G R T S"]) -> None:
-    (G, R, T, S), (far, near, row, one) = scores.shape, scores.strides  # noqa: N806
-    head = near if R > 1 else far
-    if _suit(scores) and one == scores.itemsize and (far == R * head or G == 1):
-        library()[0].softmax(G * R, T, S, head // one, row // one, scores.ctypes.data)
+def softmax_(scores: Float[Array, "B H T S"]) -> None:
+    (B, H, T, S), (far, near, row, one) = scores.shape, scores.strides  # noqa: N806
+    head = near if H > 1 else far
+    if _suit(scores) and one == scores.itemsize and (far == H * head or B == 1):
+        library()[0].softmax(B * H, T, S, head // one, row // one, scores.ctypes.data)
     else:
         PLAIN["softmax_"](scores)
 
@@ -207,7 +191,7 @@ def move(w: Array, g: Array, m: Array, v: Array, *, rate: float, decay: float, s
     assert all(array.flags.c_contiguous for array in arrays), "a flat array must be a view"
     shares = 1 - rate * decay, 1 - config.beta1, 1 - config.beta2
     steps = 1 / math.sqrt(1 - config.beta2**step), config.epsilon, rate / (1 - config.beta1**step)
-    _share("adamw", [array.reshape(-1) for array in arrays], *shares, *steps)
+    _call("adamw", [array.reshape(-1) for array in arrays], *shares, *steps)
 
 
 RULES: dict[str, Rule] = {

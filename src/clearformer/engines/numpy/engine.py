@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
-from clearformer.engines.numpy import decoding, kernels, threads, training
+from clearformer.engines.numpy import decoding, kernels, training
 from clearformer.engines.numpy.models import Model
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.optimizer import Optimizer
@@ -37,7 +38,17 @@ def describe(config: Config) -> str:
         raise ConfigError("NumPy computes in float32, but --train.precision is bfloat16; leave it at auto")
     kept = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
     malloc = "malloc keeps memory" if kept else "malloc gives memory back"
-    return f"NumPy {np.__version__}, {threads.describe()}, {kernels.describe()}, {malloc}"
+    return f"NumPy {np.__version__}, {_products()}, {kernels.describe()}, {malloc}"
+
+
+def _products() -> str:
+    """The library that makes NumPy's matrix products, its kernel, and how many threads it has."""
+    found = [
+        f"{one['internal_api']} ({one.get('architecture', 'unknown')}, {count} thread{'s' if count > 1 else ''})"
+        for one in threadpool_info()
+        if one["user_api"] == "blas" and (count := one["num_threads"])
+    ]
+    return " and ".join(found) or "an unknown BLAS"
 
 
 def measure_step(model: Model, batch: Batch, config: TrainConfig) -> int:

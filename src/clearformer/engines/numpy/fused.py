@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy.activations import ACTIVATIONS
 from clearformer.engines.numpy.attention import ATTENTION
+from clearformer.engines.numpy.chunks import chunks_of
 from clearformer.engines.numpy.norms import NORMS
 from clearformer.engines.numpy.rules import Array, Rule, rows
-from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Tokens = Int[NDArray[np.integer[Any]], "*tokens"]
 Logits = Float[Array, "*tokens V"]
@@ -89,10 +89,8 @@ def dropped(
 def cross_entropy(logits: Logits, targets: Tokens, smoothing: float) -> tuple[np.floating[Any], dict[str, Any]]:
     """In nats, summed over the tokens whose target is not IGNORE."""
     z, p, answers = rows(logits), np.empty(rows(logits).shape, logits.dtype), targets.reshape(-1)
-    losses, chunks = np.zeros(len(z), logits.dtype), row_chunks(z)
-
-    def part(number: int) -> None:
-        some = chunks[number]
+    losses = np.zeros(len(z), logits.dtype)
+    for some in chunks_of(z):
         np.subtract(z[some], z[some].max(-1, keepdims=True), out=p[some])
         predicted = np.flatnonzero(answers[some] != IGNORE)
         loss = -(1 - smoothing) * p[some][predicted, answers[some][predicted]]
@@ -101,8 +99,6 @@ def cross_entropy(logits: Logits, targets: Tokens, smoothing: float) -> tuple[np
         total = np.exp(p[some], out=p[some]).sum(-1, keepdims=True)
         losses[some][predicted] = loss + np.log(total[predicted, 0])
         p[some] /= total
-
-    in_parts(part, len(chunks), z.size)
     predicted = np.flatnonzero(answers != IGNORE)
     return losses.sum(), {"p": p, "predicted": predicted, "answers": answers[predicted]}
 

@@ -1,6 +1,5 @@
 /* What the rules of the NumPy engine spend most of their time on, each in one pass, for float32 without gaps.
 
-   Every function does some rows, or some elements, on one core, and touches no others: `threads.py` shares them out.
    The formulas are those of `activations.py`, `norms.py`, `attention.py`, `fused.py` and `optimizer.py`. */
 
 #include <math.h>
@@ -113,7 +112,6 @@ void norm(count rows, const float *x, float *out, float *mean, float *r, count w
     }
 }
 
-/* The gradients of weight and bias are those of these rows alone. */
 void norm_backward(count rows, const float *g, const float *x, const float *mean, const float *r, float *dx,
                    float *dweight, float *dbias, count width, const float *weight, int centred)
 {

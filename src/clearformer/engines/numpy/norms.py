@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from clearformer.engines.numpy.chunks import chunks_of
 from clearformer.engines.numpy.rules import Array, Rule, rows
-from clearformer.engines.numpy.threads import in_parts, row_chunks
 
 Tokens = Float[Array, "*tokens D"]
 Vector = Float[Array, " D"]
@@ -36,18 +36,14 @@ def _norm(
     x: Tokens, weight: Vector, bias: Vector | None, eps: float, *, centred: bool
 ) -> tuple[Tokens, dict[str, Any]]:
     flat = rows(x)
-    out, y, r, chunks = np.empty_like(flat), np.empty_like(flat), np.empty((len(flat), 1), x.dtype), row_chunks(flat)
-
-    def part(number: int) -> None:
-        some = chunks[number]
+    out, y, r = np.empty_like(flat), np.empty_like(flat), np.empty((len(flat), 1), x.dtype)
+    for some in chunks_of(flat):
         np.subtract(flat[some], flat[some].mean(-1, keepdims=True) if centred else 0, out=y[some])
         r[some] = 1 / np.sqrt(np.vecdot(y[some], y[some])[:, None] / x.shape[-1] + eps)
         y[some] *= r[some]
         np.multiply(y[some], weight, out=out[some])
         if bias is not None:
             out[some] += bias
-
-    in_parts(part, len(chunks), x.size)
     return out.reshape(x.shape), {"y": y, "r": r}
 
 
@@ -66,27 +62,19 @@ def rms_norm_backward(
 def _backward(
     g: Tokens, weight: Vector, y: Float[Array, "N D"], r: Float[Array, "N 1"], *, centred: bool
 ) -> tuple[Tokens, Vector, Vector]:
-    """Gradients of x, weight and bias; those of the vectors are first summed within each chunk."""
-    flat, chunks, width = rows(g), row_chunks(y), y.shape[-1]
-    dx, dweight, dbias = (
-        np.empty_like(y),
-        np.zeros((len(chunks), width), y.dtype),
-        np.zeros((len(chunks), width), y.dtype),
-    )
-
-    def part(number: int) -> None:
-        some = chunks[number]
+    """Gradients of x, weight and bias."""
+    flat, width = rows(g), y.shape[-1]
+    dx, dweight, dbias = np.empty_like(y), np.zeros(width, y.dtype), np.zeros(width, y.dtype)
+    for some in chunks_of(y):
         h = flat[some] * y[some]
-        h.sum(0, out=dweight[number])
-        flat[some].sum(0, out=dbias[number])
+        dweight += h.sum(0)
+        dbias += flat[some].sum(0)
         np.multiply(flat[some], weight, out=h)
         if centred:
             h -= h.mean(-1, keepdims=True)
         h -= y[some] * (np.vecdot(h, y[some])[:, None] / width)  # y is centred in LayerNorm, so h may be before
         np.multiply(h, r[some], out=dx[some])
-
-    in_parts(part, len(chunks), y.size)
-    return dx.reshape(g.shape), dweight.sum(0), dbias.sum(0)
+    return dx.reshape(g.shape), dweight, dbias
 
 
 NORMS: dict[str, Rule] = {

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from clearformer.config import TrainConfig
+from clearformer.engines.numpy.chunks import in_chunks
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
-from clearformer.engines.numpy.threads import in_chunks
 from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
 
 Memory = dict[str, NDArray[np.floating[Any]]]

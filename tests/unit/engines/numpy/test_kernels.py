@@ -1,7 +1,6 @@
 import math
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
-from clearformer.engines.numpy import attention, compiled, kernels, optimizer, threads
+from clearformer.engines.numpy import attention, compiled, kernels, optimizer
 from clearformer.engines.numpy.tensor import OPERATIONS, Tensor, apply
 
 Array = NDArray[np.floating[Any]]
@@ -284,25 +283,3 @@ def test_a_library_is_made_once_and_kept(anew, tmp_path):
         made.append([(path.name, path.stat().st_mtime_ns) for path in (tmp_path / "kernels").iterdir()])
     assert made[0] == made[1]
     assert len(made[0]) == 1
-
-
-@pytest.mark.usefixtures("compiler")
-def test_two_threads_give_the_same_bits_as_one(monkeypatch):
-    rng = np.random.default_rng(0)
-    x, weight, bias = rng.standard_normal((999, 520), np.float32), *rng.standard_normal((2, 520), np.float32)
-    targets = rng.integers(0, 520, 999)
-    made = {
-        "gelu": ([x], {}),
-        "swiglu": ([x], {}),
-        "layer_norm": ([x, weight, bias], {"eps": EPS}),
-        "rms_norm": ([x, weight], {"eps": EPS}),
-        "cross_entropy": ([x], {"targets": targets, "smoothing": 0.1}),
-    }
-    found = []
-    for count in (1, 2):
-        with ThreadPoolExecutor(count) as pool, kernels_on():
-            monkeypatch.setattr(threads, "_pool", lambda pool=pool, count=count: (pool, None, count))
-            found.append(
-                [array.tobytes() for name, given in made.items() for array in outcome(name, *given, np.float32)]
-            )
-    assert found[0] == found[1]
