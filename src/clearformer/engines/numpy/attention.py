@@ -79,13 +79,9 @@ def attention(
 
 def softmax_(scores: Float[Array, "B H T S"]) -> None:
     """Softmax in place; a row of -inf becomes zeros."""
-    largest = scores.max(-1, keepdims=True, initial=-math.inf)
-    largest[largest == -math.inf] = 0
-    scores -= largest
+    scores -= scores.max(-1, keepdims=True, initial=np.finfo(scores.dtype).min)  # finite, where all are -inf
     np.exp(scores, out=scores)
-    total = scores.sum(-1, keepdims=True)
-    total[total == 0] = 1
-    scores /= total
+    scores /= np.maximum(scores.sum(-1, keepdims=True), 1)  # at least 1, where one is not
 
 
 def attention_backward(

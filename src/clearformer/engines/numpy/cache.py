@@ -91,7 +91,13 @@ class LayerCache:
         return self.memory
 
     def reorder(self, rows: Sequence[int]) -> None:
-        self.keys, self.values = self.keys[rows], self.values[rows]
+        self.keys, self.values = self._moved(self.keys, rows), self._moved(self.values, rows)
         if self.memory is not None:
             keys, values = self.memory
             self.memory = Tensor(keys.data[rows]), Tensor(values.data[rows])
+
+    def _moved(self, storage: Float[Array, "B G S E"], rows: Sequence[int]) -> Float[Array, "rows G S E"]:
+        """Only what was written moves."""
+        moved, end = np.zeros((len(rows), *storage.shape[1:]), storage.dtype), self.owner.longest
+        moved[:, :, :end] = storage[rows, :, :end]
+        return moved

@@ -35,13 +35,15 @@ def rms_norm(x: Tokens, weight: Vector, *, eps: float) -> tuple[Tokens, dict[str
 def _norm(
     x: Tokens, weight: Vector, bias: Vector | None, eps: float, *, centred: bool
 ) -> tuple[Tokens, dict[str, Any]]:
-    flat = rows(x)
+    flat, width = rows(x), x.shape[-1]
     out, y, r = np.empty_like(flat), np.empty_like(flat), np.empty((len(flat), 1), x.dtype)
     for some in chunks_of(flat):
-        np.subtract(flat[some], flat[some].mean(-1, keepdims=True) if centred else 0, out=y[some])
-        r[some] = 1 / np.sqrt(np.vecdot(y[some], y[some])[:, None] / x.shape[-1] + eps)
-        y[some] *= r[some]
-        np.multiply(y[some], weight, out=out[some])
+        part, scale = y[some], r[some]
+        np.subtract(flat[some], flat[some].sum(-1, keepdims=True) / width if centred else 0, out=part)
+        np.sqrt(np.vecdot(part, part)[:, None] / width + eps, out=scale)
+        np.divide(1, scale, out=scale)
+        part *= scale
+        np.multiply(part, weight, out=out[some])
         if bias is not None:
             out[some] += bias
     return out.reshape(x.shape), {"y": y, "r": r}

@@ -173,9 +173,10 @@ def apply(name: str, *inputs: Tensor | Number, **options: Any) -> Tensor:
     out = Tensor(data)
     if DEBUGGING.get():
         check_finite(f"in what '{name}' made", out.data)
-    for tensor in tensors:
-        if _shared(out.data, tensor.data):
-            out.version = tensor.version
+    if out.data.base is not None:
+        for tensor in tensors:
+            if np.may_share_memory(out.data, tensor.data):
+                out.version = tensor.version
     if RECORDING.get() and any(tensor.requires_grad for tensor in tensors):
         nodes = [value.node if isinstance(value, Tensor) else None for value in inputs]
         # the last argument may have been left out
