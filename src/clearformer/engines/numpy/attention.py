@@ -9,9 +9,9 @@ Backwards, from g = dL/dO, with dP = g Vᵀ: the softmax of a row has dp_s/dz_u 
 since Σ_s p_s g·v_s = g·o: the row's sum is one over E numbers, not over S. With dropout, P in O and dV and dP in dZ are
 multiplied by M / (1 - p), M being what was left standing; the row's sum is the same.
 
-Few rows of the batch are done at a time, so that their scores stay in the cache. Of all [B, H, T, S]
-only P is kept, and M. R = H / G queries' heads share one of keys, which is not copied for them. Where attention is
-causal, queries are done BLOCK at a time, and only with the keys that the last of them may see.
+Few rows of the batch are done at a time, so that their scores stay in the cache. Of all [B, H, T, S] only P is kept,
+and M. R = H / G queries' heads share one of keys, which is not copied for them. Where attention is causal, queries are
+done BLOCK at a time, and only with the keys that the last of them may see.
 """
 
 import math
