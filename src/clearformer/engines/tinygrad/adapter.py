@@ -25,6 +25,8 @@ INSTALL = 'pip install "clearformer[tinygrad]"'
 OWN_CHOICE = ("", "CPU", *(("CPU:X86",) if platform.machine().lower() in ("x86_64", "amd64") else ()))
 # float32 sums of up to 32 terms and an exponential: 1.2e-7 seen; a wrong compiler is off by more than a half
 SELF_TEST_TOLERANCE = 1e-4
+ROOM = 64
+"""bytes behind each buffer that may be read: as many as the widest register holds"""
 
 
 @cache
@@ -42,6 +44,7 @@ def start() -> str:
     except RuntimeError as error:  # tinygrad reads DEV when it is imported
         raise _unusable(os.environ.get("DEV", ""), error) from None
     _keep_own_cache()
+    _leave_room()
     wanted = repr(DEV)
     said: list[Exception] = []
     for device in [wanted] if wanted else OWN_CHOICE:
@@ -92,6 +95,29 @@ def _keep_own_cache() -> None:
     if "CACHEDB" not in os.environ:
         helpers.CACHEDB = str(cache_folder() / "tinygrad.db")
         helpers._db_connection = None  # tinygrad may have opened another, used before this
+
+
+@cache
+def _leave_room() -> None:
+    """Let kernels read a little past the end of a buffer.
+
+    tinygrad 0.13's x86 code loads a whole register where it needs the first number of it. At the end of a buffer that
+    fills its last page it reads the page behind, and where there is none the process ends.
+    """
+    try:
+        from tinygrad.renderer.isa import x86  # noqa: F401
+    except ImportError:  # tinygrad 0.14, whose compiler is clang
+        return
+    from tinygrad.runtime.ops_cpu import CPUAllocator
+
+    allocate = CPUAllocator._alloc
+
+    def with_room(self: Any, size: int, options: Any) -> Any:
+        if options.external_ptr is not None:  # memory of somebody else's
+            return allocate(self, size, options)
+        return allocate(self, size + ROOM, options).offset(size=size)
+
+    CPUAllocator._alloc = with_room
 
 
 def _self_test() -> None:

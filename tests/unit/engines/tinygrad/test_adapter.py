@@ -142,6 +142,19 @@ def test_kernels_are_kept_in_a_cache_of_our_own_unless_the_user_has_one(tmp_path
 
 
 @needs_tinygrad
+@pytest.mark.skipif("X86" not in (reason or adapter.start()), reason="only tinygrad's own x86 code reads too much")
+def test_what_lies_behind_a_buffer_may_be_read():
+    from tinygrad import Device
+    from tinygrad.device import BufferSpec
+
+    adapter.start.cache_clear()
+    adapter.start()  # the room is left once, however often the engine is started
+    buffer = Device.default.allocator.alloc(4096, BufferSpec(nolru=True))
+    assert buffer.size == 4096
+    assert len(buffer.meta) == 4096 + adapter.ROOM  # of the memory that was mapped for it
+
+
+@needs_tinygrad
 def test_dropout_drops_in_training_only():
     from tinygrad import Tensor
 
