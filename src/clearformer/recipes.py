@@ -166,7 +166,7 @@ def tinyshakespeare_minute() -> Config:
             zero_outputs=True,
         ),
         train=TrainConfig(
-            steps=1300,
+            steps=1400,
             batch_tokens=24 * 64,
             schedule=LinearSchedule(peak=6e-3, warmup_steps=20, cooldown=0.7),
             optimizer="muon",
