@@ -14,6 +14,7 @@ and M. R = H / G queries' heads share one of keys, which is not copied for them.
 done BLOCK at a time, and only with the keys that the last of them may see.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -54,7 +55,6 @@ def attention(
     added = _added(mask, bias, q.dtype)
     weights = np.empty((B, H, T, S), q.dtype)
     out = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)  # as the heads will be joined
-    later = np.triu(np.full((min(BLOCK, T),) * 2, -math.inf, q.dtype), 1) if causal else None
     left = None
     if dropout:
         assert rng is not None, "dropout draws random numbers"
@@ -66,22 +66,35 @@ def attention(
             z = weights[some, :, rows, :end]
             p = _grouped(z, G)
             np.matmul(queries[..., rows, :], keys[..., :end, :].swapaxes(-1, -2), out=p)
-            if later is not None:
-                z[..., end - z.shape[2] :] += later[: z.shape[2], : z.shape[2]]
             if added is not None:
                 z += np.broadcast_to(added, weights.shape)[some]
-            softmax_(z)
+            softmax_(z, causal=causal)
             if left is not None:
                 p = p * _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
             result[..., rows, :] = p @ values[..., :end, :]
     return out, {"weights": weights, "left": left}
 
 
-def softmax_(scores: Float[Array, "B H T S"]) -> None:
-    """Softmax in place; a row of -inf becomes zeros."""
+def softmax_(scores: Float[Array, "B H T S"], *, causal: bool) -> None:
+    """Softmax in place; a row of -inf becomes zeros. `causal`: so do keys that come after a query's own place."""
+    if causal:
+        T = scores.shape[2]  # noqa: N806
+        scores[..., -T:] += _later(T, scores.dtype)
     scores -= scores.max(-1, keepdims=True, initial=np.finfo(scores.dtype).min)  # finite, where all are -inf
     np.exp(scores, out=scores)
     scores /= np.maximum(scores.sum(-1, keepdims=True), 1)  # at least 1, where one is not
+
+
+def softmax_gradient_(g: Float[Array, "*rows S"], p: Float[Array, "*rows S"], along: Float[Array, "*rows 1"]) -> None:
+    """From the gradient of the weights p to that of the scores, in place; `along` is Σ_s p g."""
+    g -= along
+    g *= p
+
+
+@functools.lru_cache(maxsize=4)
+def _later(queries: int, dtype: np.dtype[Any]) -> Float[Array, "T T"]:
+    """-inf at every key that comes after the query."""
+    return np.triu(np.full((queries, queries), -math.inf, dtype), 1)
 
 
 def attention_backward(
@@ -109,8 +122,7 @@ def attention_backward(
                 factor = _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
                 used = p * factor
                 dz *= factor
-            dz -= means[..., rows, :]
-            dz *= p
+            softmax_gradient_(dz, p, means[..., rows, :])
             dv[some, :, :end] += (used.swapaxes(-1, -2) @ rest[..., rows, :]).sum(2)
             dk[some, :, :end] += (dz.swapaxes(-1, -2) @ queries[..., rows, :]).sum(2)
             np.matmul(dz, keys[..., :end, :], out=dqueries[..., rows, :])

@@ -27,7 +27,8 @@ SIGNATURES = {
     "swiglu_backward": "npppn",
     "norm": "nppppnppfi",
     "norm_backward": "npppppppnpi",
-    "softmax": "nnnnnp",
+    "softmax": "nnnnnpi",
+    "softmax_gradient": "npppn",
     "cross_entropy": "nppppnfn",
     "adamw": "nppppffffff",
 }
@@ -47,7 +48,11 @@ Tokens = Float[Array, "*tokens D"]
 Halves = Float[Array, "*tokens two_D"]
 Vector = Float[Array, " D"]
 Found = dict[str, Any]
-PLAIN: dict[str, Callable[..., None]] = {"softmax_": attention.softmax_, "move": optimizer.move}
+PLAIN: dict[str, Callable[..., None]] = {
+    "softmax_": attention.softmax_,
+    "softmax_gradient_": attention.softmax_gradient_,
+    "move": optimizer.move,
+}
 """the steps in NumPy, before `kernels.switch` puts those here in their place"""
 
 
@@ -174,13 +179,21 @@ def cross_entropy_logits(
     return p.reshape(shape)
 
 
-def softmax_(scores: Float[Array, "B H T S"]) -> None:
+def softmax_(scores: Float[Array, "B H T S"], *, causal: bool) -> None:
     (B, H, T, S), (far, near, row, one) = scores.shape, scores.strides  # noqa: N806
     head = near if H > 1 else far
     if _suit(scores) and one == scores.itemsize and (far == H * head or B == 1):
-        library()[0].softmax(B * H, T, S, head // one, row // one, scores.ctypes.data)
+        library()[0].softmax(B * H, T, S, head // one, row // one, scores.ctypes.data, causal)
     else:
-        PLAIN["softmax_"](scores)
+        PLAIN["softmax_"](scores, causal=causal)
+
+
+def softmax_gradient_(g: Float[Array, "*rows S"], p: Float[Array, "*rows S"], along: Float[Array, "*rows 1"]) -> None:
+    arrays = g, p, along
+    if _suit(*arrays) and all(array.flags.c_contiguous for array in arrays):
+        _call("softmax_gradient", [rows(array) for array in arrays], g.shape[-1])
+    else:
+        PLAIN["softmax_gradient_"](*arrays)
 
 
 def move(w: Array, g: Array, m: Array, v: Array, *, rate: float, decay: float, step: int, config: TrainConfig) -> None:
@@ -201,5 +214,9 @@ RULES: dict[str, Rule] = {
     "rms_norm": Rule(rms_norm, {"x weight": rms_norm_backward}),
     "cross_entropy": Rule(cross_entropy, {"logits": cross_entropy_logits}),
 }
-STEPS: dict[str, Callable[..., None]] = {"softmax_": softmax_, "move": move}
+STEPS: dict[str, Callable[..., None]] = {
+    "softmax_": softmax_,
+    "softmax_gradient_": softmax_gradient_,
+    "move": move,
+}
 """what attention and AdamW call for part of their work"""

@@ -136,18 +136,29 @@ void norm_backward(count rows, const float *g, const float *x, const float *mean
     }
 }
 
-/* In place; a row of -inf becomes zeros. Rows and heads may have gaps between them. */
-void softmax(count heads, count rows, count width, count head_stride, count row_stride, float *scores)
+/* In place; a row of -inf becomes zeros. Rows and heads may have gaps between them. Causal rows are the last of as many
+   places as they are wide: none sees what comes after its own. */
+void softmax(count heads, count rows, count width, count head_stride, count row_stride, float *scores, int causal)
 {
     for (count row = 0; row < heads * rows; row++) {
         float *z = scores + row / rows * head_stride + row % rows * row_stride;
-        const float most = largest(width, z);
-        const float total = exponentials(width, z, most == -INFINITY ? 0 : most, z);
+        const count seen = causal ? width - rows + row % rows + 1 : width;
+        const float most = largest(seen, z);
+        const float total = exponentials(seen, z, most == -INFINITY ? 0 : most, z);
         const float scale = 1.0f / (total == 0 ? 1 : total);
 #pragma omp simd
-        for (count i = 0; i < width; i++)
+        for (count i = 0; i < seen; i++)
             z[i] *= scale;
+        memset(z + seen, 0, (width - seen) * sizeof(float));
     }
+}
+
+void softmax_gradient(count rows, float *g, const float *p, const float *along, count width)
+{
+    for (; rows > 0; rows--, g += width, p += width, along++)
+#pragma omp simd
+        for (count i = 0; i < width; i++)
+            g[i] = (g[i] - *along) * p[i];
 }
 
 /* The loss of each row, and its gradient; zeros where nothing is predicted. */

@@ -35,7 +35,8 @@ def switch(on: bool) -> str:
             on, words = False, f"no compiled kernels ({error})"
     tensor.OPERATIONS.update(compiled.RULES if on else PLAIN)
     steps = compiled.STEPS if on else compiled.PLAIN
-    attention.softmax_, optimizer.move = steps["softmax_"], steps["move"]
+    attention.softmax_, attention.softmax_gradient_ = steps["softmax_"], steps["softmax_gradient_"]
+    optimizer.move = steps["move"]
     _words = words
     return words
 
@@ -62,17 +63,21 @@ def disagreements() -> list[str]:
     scores[0, 0, 0], scores[0, 0, 1, 3:] = -np.inf, -np.inf
     weights = rng.random(scores.shape, np.float32)
     moved = {"rate": 0.1, "decay": 0.1, "step": 3, "config": TrainConfig()}
-    steps: dict[str, tuple[tuple[Array, ...], dict[str, Any]]] = {
-        "softmax_": ((scores,), {}),
-        "move": ((weights - 1, weights, weights / 2, weights**2), moved),
-    }
+    steps: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
+        ("softmax_", (scores,), {"causal": False}),
+        ("softmax_", (scores,), {"causal": True}),
+        ("softmax_gradient_", (weights - 1, weights, weights[..., :1].copy()), {}),
+        ("move", (weights - 1, weights, weights / 2, weights**2), moved),
+    ]
     with np.errstate(all="ignore"):  # what is wrong may be infinite
-        rules = {name: [results(of[name], *given) for of in (PLAIN, compiled.RULES)] for name, given in inputs.items()}
-        moves = {
-            name: [changed(of[name], *given) for of in (compiled.PLAIN, compiled.STEPS)]
-            for name, given in steps.items()
-        }
-        return [name for name, (plain, fast) in (rules | moves).items() if not all(map(agree, plain, fast))]
+        pairs = [
+            (name, [results(of[name], *given) for of in (PLAIN, compiled.RULES)]) for name, given in inputs.items()
+        ]
+        pairs += [
+            (name, [changed(of[name], arrays, options) for of in (compiled.PLAIN, compiled.STEPS)])
+            for name, arrays, options in steps
+        ]
+        return list(dict.fromkeys(name for name, (plain, fast) in pairs if not all(map(agree, plain, fast))))
 
 
 def results(rule: Rule, inputs: tuple[Array, ...], options: Mapping[str, Any]) -> list[NDArray[Any]]:

@@ -117,7 +117,7 @@ def _leave_room() -> None:
             return allocate(self, size, options)
         return allocate(self, size + ROOM, options).offset(size=size)
 
-    CPUAllocator._alloc = with_room
+    CPUAllocator._alloc = with_room  # type: ignore[method-assign]  # there is no setting for it
 
 
 def _self_test() -> None:

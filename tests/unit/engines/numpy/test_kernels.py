@@ -174,7 +174,7 @@ def test_a_query_that_sees_nothing_yields_zeros_and_numbers_that_are_not_finite_
     scores = np.full((1, 1, 3, 5), -np.inf, np.float32)
     scores[0, 0, 1, 2], scores[0, 0, 2, 3] = 0, np.nan
     with kernels_on():
-        attention.softmax_(scores)
+        attention.softmax_(scores, causal=False)
         gelu = OPERATIONS["gelu"].forward(np.array([np.nan, np.inf], np.float32))[0]
     assert scores[0, 0, :2].tolist() == [[0] * 5, [0, 0, 1, 0, 0]]
     assert np.isnan(scores[0, 0, 2]).all()
@@ -232,12 +232,13 @@ def test_float64_stays_with_numpy_to_the_bit():
 
 @pytest.mark.usefixtures("compiler")
 def test_switched_off_all_is_as_it_was():
-    before, steps = dict(OPERATIONS), (attention.softmax_, optimizer.move)
+    before, steps = dict(OPERATIONS), (attention.softmax_, attention.softmax_gradient_, optimizer.move)
     with kernels_on():
         assert OPERATIONS["gelu"] is compiled.RULES["gelu"]
-        assert (attention.softmax_, optimizer.move) == (compiled.softmax_, compiled.move)
+        assert (attention.softmax_, attention.softmax_gradient_) == (compiled.softmax_, compiled.softmax_gradient_)
+        assert optimizer.move == compiled.move
     assert before == OPERATIONS
-    assert (attention.softmax_, optimizer.move) == steps
+    assert (attention.softmax_, attention.softmax_gradient_, optimizer.move) == steps
     assert kernels.switch(False) == "no compiled kernels"
 
 
