@@ -286,6 +286,8 @@ class TrainConfig:
     clip: float = 1.0
     """largest gradient norm; 0 leaves gradients as they are"""
     label_smoothing: float = 0.0
+    token_loss: bool = False
+    """of a classifier that takes the mean of its tokens: whether each token learns to tell the class by itself"""
     seed: int = 1
     log_every: int = 10
     validate_every: int = 250
@@ -336,6 +338,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.model.kind != "transformer":
             _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
+        if not (isinstance(self.model, ClassifierConfig) and self.model.pooling == "mean"):
+            _require(
+                not self.train.token_loss, self.train, "token_loss", "false but for a classifier with mean pooling"
+            )
 
     def to_json(self) -> str:
         """The configuration as a JSON object, with `format` and, where there is a choice of classes, `kind`."""

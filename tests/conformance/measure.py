@@ -32,6 +32,7 @@ from clearformer.runs.folder import create_run
 from clearformer.runs.session import untrained_model
 from clearformer.training.loop import train
 from clearformer.training.optimizer import make_optimizer
+from clearformer.training.steps import asked
 
 TORCH = TorchPort()
 CURVE_STEPS = 100
@@ -108,6 +109,16 @@ def model_errors(name: str, family: str, variant: str, weights: Arrays, double: 
         "loss": abs(loss - expected[1]) / expected[1],
         "gradients": gradient_error(gradients, expected[2]),
     }
+
+
+def token_loss_errors(name: str) -> dict[str, float]:
+    """Errors of `loss` and `gradients` where each token of a text is to tell its class."""
+    config, train_config = config_of("classifier", "mean pooling"), dataclasses.replace(TRAIN, token_loss=True)
+    batch, weights = asked(batch_for(config), train_config), weights_for(config)
+    reference = TORCH.double(made("torch", config, weights))
+    expected_loss, expected = TORCH.gradients(reference, batch, train_config)
+    loss, gradients = port(name).gradients(made(name, config, weights), batch, train_config)
+    return {"loss": abs(loss - expected_loss) / expected_loss, "gradients": gradient_error(gradients, expected)}
 
 
 def block_errors(name: str, block: str, double: bool) -> dict[str, float]:

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import BLOCKS, MODELS, config_of, weights_for
-from measure import CURVE_STEPS, block_errors, cases_of, curve, from_checkpoint, model_errors, step_errors, written
+from measure import (
+    CURVE_STEPS,
+    block_errors,
+    cases_of,
+    curve,
+    from_checkpoint,
+    model_errors,
+    step_errors,
+    token_loss_errors,
+    written,
+)
 from ports import PORTS
 
 from clearformer.config import Config
@@ -70,6 +80,13 @@ def test_logits_loss_and_gradients_from_one_checkpoint_are_those_of_pytorch(
     weights = from_checkpoint(config_of(family, variant), tmp_path)
     errors = model_errors(name, family, variant, weights, double=False)
     assert errors["logits"] < LOGITS
+    assert errors["loss"] < LOGITS
+    assert errors["gradients"] < GRADIENTS
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_where_each_token_is_to_tell_the_class_loss_and_gradients_are_those_of_pytorch(name: str):
+    errors = token_loss_errors(name)
     assert errors["loss"] < LOGITS
     assert errors["gradients"] < GRADIENTS
 

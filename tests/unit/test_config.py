@@ -100,6 +100,10 @@ def test_a_whole_number_stands_for_a_float_and_not_the_other_way_round():
         (minimal(dataset=3), r"configuration\.dataset must be of type str, found 3"),
         (minimal(train={"steps": True}), r"configuration\.train\.steps must be of type int, found True"),
         (minimal(train={"clip": "1"}), r"configuration\.train\.clip must be a number, found '1'"),
+        (
+            minimal(train={"token_loss": True}),
+            r"TrainConfig\.token_loss must be false but for a classifier with mean pool",
+        ),
         (minimal(train={"clip": True}), r"configuration\.train\.clip must be a number, found True"),
         (minimal(tokenizer="bytes"), r"configuration\.tokenizer must be one of character, bpe, word, found 'bytes'"),
         (minimal(tokenizer=["bpe"]), r"configuration\.tokenizer must be one of character, bpe, word, found \['bpe'\]"),

@@ -8,13 +8,13 @@ As BERT's [CLS] and [SEP] stand.                                    Devlin et al
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from clearformer.data.batches import EncoderBatch, pad
+from clearformer.data.batches import IGNORE, EncoderBatch, pad
 from clearformer.data.buckets import Buckets
 from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
@@ -25,9 +25,13 @@ LabelledTokens = tuple[list[list[int]], int]
 
 @dataclass(frozen=True)
 class LabelledBatch(EncoderBatch):
-    """Examples, and the class of each."""
+    """Examples, and the class of each; or, of each token, that of its example."""
 
-    targets: Int[NDArray[np.int64], " B"]
+    targets: Int[NDArray[np.int64], " B *T"]
+
+    def of_each_token(self) -> "LabelledBatch":
+        """The same, with a class to be told by every real token."""
+        return replace(self, targets=np.where(self.real, self.targets[:, None], IGNORE))
 
 
 class LabelledBuckets(Buckets[LabelledTokens, LabelledBatch]):

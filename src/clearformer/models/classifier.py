@@ -66,6 +66,12 @@ class Classifier(nn.Module):
         features = self.read(self.body, tokens, real, segments)
         return self.class_projection(self.dropout(self.pool(features, real)))
 
+    def token_logits(
+        self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T C"]:
+        """What each token says by itself: of `mean` pooling, and without dropout, the logits are the mean of these."""
+        return self.class_projection(self.dropout(self.read(self.body, tokens, real, segments)))
+
 
 if __name__ == "__main__":
     sizes = ClassifierConfig(vocab_size=50, context=16, d_model=32, num_heads=4, num_layers=2, d_ff=128, num_classes=3)

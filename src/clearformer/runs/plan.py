@@ -27,6 +27,7 @@ from clearformer.training.device import autocast, move
 from clearformer.training.loop import train
 from clearformer.training.loss import summed_loss
 from clearformer.training.optimizer import make_optimizer
+from clearformer.training.steps import asked, objective
 
 WARM_UP, TRIED = 2, 5
 """steps that are made to measure one; the first are slower and not counted"""
@@ -65,7 +66,7 @@ def plan_run(run: Run) -> Plan:
     config, batches = run.config.train, run.batches("train")
     reads = config.steps * config.accumulation
     sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, COUNTED))]
-    largest = batches.batch(sizes.index(max(sizes)))
+    largest = asked(batches.batch(sizes.index(max(sizes))), config)
     tokens = round(statistics.fmean(sizes) * reads)
     model = untrained_model(run)
     rate = _tokens_a_second(model, batches, config)
@@ -97,7 +98,7 @@ def step_memory(model: Any, batch: Batch, config: TrainConfig) -> int:
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         with autocast(device, config.precision):
-            logits = model(*(move(array, device) for array in batch.inputs))
+            logits = objective(model, config)(*(move(array, device) for array in batch.inputs))
         summed_loss(logits, move(batch.targets, device), config.label_smoothing)
     for weight in model.parameters():
         kept.pop(weight.untyped_storage().data_ptr(), None)

@@ -18,7 +18,7 @@ from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.models.build import Model
 from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
-from clearformer.training.steps import Record, updates
+from clearformer.training.steps import Record, objective, updates
 
 
 @singledispatch
@@ -53,7 +53,7 @@ def accumulate_gradients(model: Model, micro_batches: list[Batch], config: Train
     total = 0.0
     for batch in micro_batches:
         with autocast(device, config.precision):
-            logits: Tensor = model(*(move(array, device) for array in batch.inputs))
+            logits: Tensor = objective(model, config)(*(move(array, device) for array in batch.inputs))
         loss = summed_loss(logits, move(batch.targets, device), config.label_smoothing) / count
         loss.backward()
         total += loss.item()

@@ -9,11 +9,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch, Batches
+from clearformer.data.labelled import LabelledBatch
 from clearformer.errors import TrainingError
 from clearformer.training.schedule import learning_rate
 
@@ -40,6 +42,19 @@ class Record:
     tokens_per_second: float
 
 
+def objective(model: Any, config: TrainConfig) -> Callable[..., Any]:
+    """What gives the logits that the loss is of: the model or, with `token_loss`, what each of its tokens says."""
+    return model.token_logits if config.token_loss else model
+
+
+def asked(batch: Batch, config: TrainConfig) -> Batch:
+    """The batch with the targets of these logits."""
+    if not config.token_loss:
+        return batch
+    assert isinstance(batch, LabelledBatch), "a configuration asks it of a classifier alone"
+    return batch.of_each_token()
+
+
 def updates(
     step: Step, explain: Explain, batches: Batches, config: TrainConfig, d_model: int, start: int = 0
 ) -> Iterator[Record]:
@@ -50,7 +65,7 @@ def updates(
     for number in range(start + 1, config.steps + 1):
         began = time.perf_counter()
         first = (number - 1) * config.accumulation
-        micro_batches = [batches.batch(first + offset) for offset in range(config.accumulation)]
+        micro_batches = [asked(batches.batch(first + offset), config) for offset in range(config.accumulation)]
         rate = learning_rate(config.schedule, number, config.steps, d_model)
         seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
         loss, norm = step(micro_batches, rate, seed)

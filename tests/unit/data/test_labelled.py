@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearformer.data.batches import Batches
+from clearformer.data.batches import IGNORE, Batches
 from clearformer.data.labelled import (
     LabelledBatch,
     LabelledBuckets,
@@ -38,6 +38,8 @@ def test_a_batch_by_hand():
     assert batch.real.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
     assert batch.segments.tolist() == [[0, 0, 0, 0, 1, 1], [0] * 6]
     assert batch.targets.tolist() == [1, 0]
+    assert batch.of_each_token().targets.tolist() == [[1] * 6, [0] * 3 + [IGNORE] * 3]
+    assert batch.of_each_token().inputs == batch.inputs
     assert batch.size == 12
     assert batch.inputs == (batch.tokens, batch.real, batch.segments)
 

@@ -45,6 +45,16 @@ def test_logits_are_the_projection_of_the_pooled_vector(tiny, body: str, pooling
     torch.testing.assert_close(call(model, tokens, real), expected, atol=1e-5, rtol=1e-5)  # as above
 
 
+@pytest.mark.parametrize("body", ["bert", "gpt"])
+def test_logits_of_mean_pooling_are_the_mean_of_what_each_real_token_says(tiny, body: str):
+    model, tokens = tiny("classifier", body=body, pooling="mean", num_classes=3), torch.randint(11, (2, 5))
+    real = torch.arange(5) < torch.tensor([[5], [2]])
+    said = model.token_logits(tokens, real, torch.zeros_like(tokens))
+    assert said.shape == (2, 5, 3)
+    expected = torch.stack((said[0].mean(0), said[1, :2].mean(0)))
+    torch.testing.assert_close(call(model, tokens, real), expected, atol=1e-5, rtol=1e-5)  # as above
+
+
 @bodies
 def test_padding_changes_nothing(tiny, variant, body: str, pooling: str):
     model = tiny("classifier", **variant, body=body, pooling=pooling)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clearformer.config import CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
+from clearformer.config import ClassifierConfig, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
 from clearformer.data.batches import PairBuckets, TextBatch, TextWindows
+from clearformer.data.labelled import LabelledBuckets
+from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import TrainingError
 from clearformer.models.build import build
 from clearformer.training.loop import accumulate_gradients, clip_gradients, train
@@ -266,3 +268,21 @@ def test_updates_before_the_bad_one_stand():
     with pytest.raises(TrainingError, match="at step 3, but the output of positions on batch 2"):
         next(loop)
     assert_equal({name: model.get_parameter(name).detach() for name in kept}, kept)
+
+
+def test_with_token_loss_every_token_of_a_text_learns_its_class():
+    config = replace(CONFIG, token_loss=True, steps=1)
+    classifier = ClassifierConfig(**(SIZES | {"dropout": 0.0}), pooling="mean", num_classes=3)
+    texts = [([[7, 9, 5]], 2), ([[8]], 0)]
+    model = build(classifier, 1)
+    tokens, real = (
+        torch.tensor([[BOS, 7, 9, 5, EOS], [BOS, 8, EOS, PAD, PAD]]),
+        torch.arange(5) < torch.tensor([[5], [3]]),
+    )
+    with torch.no_grad():
+        said = model.token_logits(tokens, real, torch.zeros_like(tokens))
+    expected = torch.stack(
+        [cross_entropy(said[0], torch.full((5,), 2), 0.1), cross_entropy(said[1, :3], torch.zeros(3).long(), 0.1)]
+    )
+    (record,) = train(model, make_optimizer(model, config), LabelledBuckets(texts, 32, 5, 0), config)
+    assert record.loss == pytest.approx(expected.sum().item() / 8, rel=SUM_TOLERANCE)

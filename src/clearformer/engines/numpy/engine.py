@@ -55,7 +55,7 @@ def measure_step(model: Model, batch: Batch, config: TrainConfig) -> int:
     """Bytes that a step holds at its height beside 16 a parameter: all that NumPy asks for, less the gradients."""
     tracemalloc.start()
     try:
-        training.accumulate_gradients(model, [batch], config.label_smoothing)
+        training.accumulate_gradients(model, [batch], config)
         height = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -198,12 +198,17 @@ class Classifier(Module):
         self.dropout = Dropout(config.dropout)
         self.class_projection = Linear(config.d_model, config.num_classes)
 
-    def forward(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
+    def read(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
         if isinstance(self.body, GPTBody):  # no token sees the padding, which stands on the right
-            features = self.body.features(tokens)
-        else:
-            features = self.body.features(tokens, real, segments)
-        return self.class_projection(self.dropout(self.pool(features, real)))
+            return self.body.features(tokens)
+        return self.body.features(tokens, real, segments)
+
+    def forward(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
+        return self.class_projection(self.dropout(self.pool(self.read(tokens, real, segments), real)))
+
+    def token_logits(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
+        """What each token says by itself."""
+        return self.class_projection(self.dropout(self.read(tokens, real, segments)))
 
 
 class Transformer(Embedder):

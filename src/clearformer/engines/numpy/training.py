@@ -13,8 +13,9 @@ from clearformer.engines.numpy.models import FAMILIES, Model
 from clearformer.engines.numpy.modes import GradientError, debug, manual_seed, no_grad
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.optimizer import Optimizer
+from clearformer.engines.numpy.tensor import Tensor
 from clearformer.models.initial import initial_weights
-from clearformer.training.steps import Record, updates
+from clearformer.training.steps import Record, objective, updates
 
 
 def build(config: AnyModelConfig, seed: int) -> Model:
@@ -66,7 +67,7 @@ def train(
     def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
         manual_seed(seed)
         with np.errstate(all="ignore"):  # what is not finite is told in words
-            loss = accumulate_gradients(model, micro_batches, config.label_smoothing)
+            loss = accumulate_gradients(model, micro_batches, config)
             norm = clip_gradients(model, config.clip)
         if math.isfinite(loss) and math.isfinite(norm):
             optimizer.step(rate)
@@ -78,17 +79,21 @@ def train(
     return updates(step, explain, batches, config, model.config.d_model, start)
 
 
-def accumulate_gradients(model: Model, micro_batches: list[Batch], smoothing: float) -> float:
+def accumulate_gradients(model: Model, micro_batches: list[Batch], config: TrainConfig) -> float:
     """The gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
     for parameter in model.parameters():
         parameter.grad = None
     count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
     total = 0.0
     for batch in micro_batches:
-        loss = F.cross_entropy(model(*batch.inputs), batch.targets, smoothing) / count
+        loss = _summed_loss(model, batch, config) / count
         loss.backward()
         total += loss.item()
     return total
+
+
+def _summed_loss(model: Model, batch: Batch, config: TrainConfig) -> Tensor:
+    return F.cross_entropy(objective(model, config)(*batch.inputs), batch.targets, config.label_smoothing)
 
 
 def clip_gradients(model: Module, largest: float) -> float:
@@ -119,7 +124,7 @@ def _what_went_wrong(model: Model, micro_batches: list[Batch], config: TrainConf
     for offset, batch in enumerate(micro_batches):
         try:
             with debug():
-                F.cross_entropy(model(*batch.inputs), batch.targets, config.label_smoothing).backward()
+                _summed_loss(model, batch, config).backward()
         except GradientError as error:
             return f"{str(error).removeprefix('finite numbers were expected, found ')} on batch {first + offset}"
     return f"the norm of all gradients on batches {first} to {first + len(micro_batches) - 1}"

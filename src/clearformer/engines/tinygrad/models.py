@@ -127,11 +127,20 @@ class Classifier:
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B C"]:
         """Logits of the classes."""
+        return self.class_projection(self.dropout(self.pool(self.read(tokens, real, segments), real)))
+
+    def token_logits(
+        self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T C"]:
+        """What each token says by itself."""
+        return self.class_projection(self.dropout(self.read(tokens, real, segments)))
+
+    def read(
+        self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T D"]:
         if isinstance(self.body, BERTBody):
-            features = self.body.features(tokens, real, segments)
-        else:
-            features = self.body.features(tokens)  # no token sees the padding, which stands on the right
-        return self.class_projection(self.dropout(self.pool(features, real)))
+            return self.body.features(tokens, real, segments)
+        return self.body.features(tokens)  # no token sees the padding, which stands on the right
 
 
 Network = Transformer | GPT | BERT | Classifier
