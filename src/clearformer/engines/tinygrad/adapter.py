@@ -101,13 +101,9 @@ def _keep_own_cache() -> None:
 def _leave_room() -> None:
     """Let kernels read a little past the end of a buffer.
 
-    tinygrad 0.13's x86 code loads a whole register where it needs the first number of it. At the end of a buffer that
+    tinygrad's own x86 code loads a whole register where it needs the first number of it. At the end of a buffer that
     fills its last page it reads the page behind, and where there is none the process ends.
     """
-    try:
-        from tinygrad.renderer.isa import x86  # noqa: F401
-    except ImportError:  # tinygrad 0.14, whose compiler is clang
-        return
     from tinygrad.runtime.ops_cpu import CPUAllocator
 
     allocate = CPUAllocator._alloc
