@@ -354,6 +354,7 @@ def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Confi
             vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 20_000,
             # a batch of pairs or labelled texts is only as long as the longest of them
             context=model.context if kind == "text" else 256,
+            ngram_buckets=model.ngram_buckets if kind == "text" else 0,  # pairs of words are many, and gain little
             # of a short text, read often, a model without dropout soon knows half by heart
             dropout=0.2 if kind == "text" and size < 1_000_000 else model.dropout,
         ),
