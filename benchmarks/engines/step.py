@@ -6,7 +6,8 @@
 One process an engine, since two libraries' threads disturb each other, and the engines take turns, so that a noisy
 machine slows all alike; what counts is the ratio within a round. `floor` is NumPy making the products of a step alone.
 PyTorch runs with its defaults. NumPy has what its user can set: glibc keeps freed memory, and OpenBLAS chooses the
-kernel of the processor it finds. `compiled` is NumPy with its optional kernels in C. Prints one JSON object.
+kernel of the processor it finds. `compiled` is NumPy with its optional kernels in C, and OpenBLAS's threads soon
+sleep, so that the kernels may have threads too. Prints one JSON object.
 """
 
 import argparse
@@ -36,6 +37,7 @@ SECONDS = 8.0
 """how long one measurement goes on"""
 WARM_UP = 2
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+SETTINGS = {"numpy": MALLOC, "floor": MALLOC, "compiled": MALLOC | {"OPENBLAS_THREAD_TIMEOUT": "18"}}
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def main() -> None:
 def in_a_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     threads = {f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "OPENBLAS", "MKL")}
     environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"} | threads
-    environment |= MALLOC if name in ("numpy", "compiled", "floor") else {}
+    environment |= SETTINGS.get(name, {})
     command = [sys.executable, __file__, "--size", options.size, "--what", options.what, "--child", name]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)

@@ -28,6 +28,7 @@ from clearformer.engines.numpy.rules import Array, Rule
 Queries = Float[Array, "B H T E"]
 Keys = Float[Array, "B G S E"]
 Weights = Float[Array, "B H T S"]
+Left = Bool[NDArray[np.bool_], "B H T S"]
 Mask = Bool[NDArray[np.bool_], "#B #H #T #S"]
 Bias = Float[Array, "#B #H #T #S"]
 
@@ -52,13 +53,8 @@ def attention(
     `dropout` is the share of weights left out, drawn from `rng`. A query that may attend to nothing yields zeros.
     """
     (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
-    added = _added(mask, bias, q.dtype)
-    weights = np.empty((B, H, T, S), q.dtype)
-    out = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)  # as the heads will be joined
-    left = None
-    if dropout:
-        assert rng is not None, "dropout draws random numbers"
-        left = rng.random((B, H, T, S), np.float32) >= dropout
+    weights, out = np.empty((B, H, T, S), q.dtype), side_by_side(q.shape, q.dtype)
+    onto, left = added(mask, bias, q.dtype), drawn(weights.shape, dropout, rng)
     for some in chunks_of(weights):
         queries, keys, values = _grouped(q[some] / math.sqrt(E), G), k[some][:, :, None], v[some][:, :, None]
         result = _grouped(out[some], G)
@@ -66,8 +62,8 @@ def attention(
             z = weights[some, :, rows, :end]
             p = _grouped(z, G)
             np.matmul(queries[..., rows, :], keys[..., :end, :].swapaxes(-1, -2), out=p)
-            if added is not None:
-                z += np.broadcast_to(added, weights.shape)[some]
+            if onto is not None:
+                z += np.broadcast_to(onto, weights.shape)[some]
             softmax_(z, causal=causal)
             if left is not None:
                 p = p * _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
@@ -85,12 +81,6 @@ def softmax_(scores: Float[Array, "B H T S"], *, causal: bool) -> None:
     scores /= np.maximum(scores.sum(-1, keepdims=True), 1)  # at least 1, where one is not
 
 
-def softmax_gradient_(g: Float[Array, "*rows S"], p: Float[Array, "*rows S"], along: Float[Array, "*rows 1"]) -> None:
-    """From the gradient of the weights p to that of the scores, in place; `along` is Σ_s p g."""
-    g -= along
-    g *= p
-
-
 @functools.lru_cache(maxsize=4)
 def _later(queries: int, dtype: np.dtype[Any]) -> Float[Array, "T T"]:
     """-inf at every key that comes after the query."""
@@ -104,13 +94,13 @@ def attention_backward(
     v: Keys,
     out: Queries,
     weights: Weights,
-    left: Bool[NDArray[np.bool_], "B H T S"] | None,
+    left: Left | None,
     dropout: float,
     causal: bool,
 ) -> tuple[Queries, Keys, Keys]:
-    (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
-    dq = np.empty((B, T, H, E), q.dtype).swapaxes(1, 2)
-    dk, dv = (np.zeros((B, S, G, E), q.dtype).swapaxes(1, 2) for _ in "kv")
+    (T, E), (G, S) = q.shape[2:], k.shape[1:3]  # noqa: N806
+    dq, dk, dv = (side_by_side(x.shape, x.dtype) for x in (q, k, v))
+    dk[:], dv[:] = 0, 0
     for some in chunks_of(weights):
         queries, rest, dqueries = (_grouped(x, G) for x in (q[some] / math.sqrt(E), g[some], dq[some]))
         keys, values = k[some][:, :, None], v[some][:, :, None]
@@ -122,7 +112,8 @@ def attention_backward(
                 factor = _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
                 used = p * factor
                 dz *= factor
-            softmax_gradient_(dz, p, means[..., rows, :])
+            dz -= means[..., rows, :]
+            dz *= p
             dv[some, :, :end] += (used.swapaxes(-1, -2) @ rest[..., rows, :]).sum(2)
             dk[some, :, :end] += (dz.swapaxes(-1, -2) @ queries[..., rows, :]).sum(2)
             np.matmul(dz, keys[..., :end, :], out=dqueries[..., rows, :])
@@ -137,7 +128,21 @@ def _blocks(T: int, S: int, causal: bool) -> list[tuple[slice, int]]:  # noqa: N
     return [(slice(t, min(t + BLOCK, T)), S - T + min(t + BLOCK, T)) for t in range(0, T, BLOCK)]
 
 
-def _kept(left: Bool[NDArray[np.bool_], "B H T S"], dropout: float, dtype: np.dtype[Any]) -> Weights:
+def side_by_side(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Queries:
+    """An array [B, H, T, E] whose heads lie beside each other for every token, as they will be joined."""
+    B, H, T, E = shape  # noqa: N806
+    return np.empty((B, T, H, E), dtype).swapaxes(1, 2)
+
+
+def drawn(shape: tuple[int, ...], dropout: float, rng: np.random.Generator | None) -> Left | None:
+    """The weights that are left, if some are left out."""
+    if not dropout:
+        return None
+    assert rng is not None, "dropout draws random numbers"
+    return rng.random(shape, np.float32) >= dropout
+
+
+def _kept(left: Left, dropout: float, dtype: np.dtype[Any]) -> Weights:
     """M / (1 - p) of the formula."""
     return np.where(left, dtype.type(1 / (1 - dropout)), dtype.type(0))
 
@@ -148,7 +153,7 @@ def _grouped(x: Float[Array, "B H T width"], groups: int) -> Float[Array, "B G R
     return x.reshape(B, groups, H // groups, T, width)
 
 
-def _added(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:
+def added(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:
     """Mask and bias as one array to add to the scores."""
     if mask is None:
         return bias

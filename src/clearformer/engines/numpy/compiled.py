@@ -7,7 +7,7 @@ argument, and cross-entropy its gradient.
 import ctypes
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy import activations, attention, compiler, fused, norms, optimizer
 from clearformer.engines.numpy.rules import Array, Rule, rows
+from clearformer.engines.numpy.threads import in_threads
 
 SOURCE = Path(__file__).with_name("kernels.c")
 SIGNATURES = {
@@ -27,13 +28,38 @@ SIGNATURES = {
     "swiglu_backward": "npppn",
     "norm": "nppppnppfi",
     "norm_backward": "npppppppnpi",
-    "softmax": "nnnnnpi",
-    "softmax_gradient": "npppn",
     "cross_entropy": "nppppnfn",
-    "adamw": "nppppffffff",
+    "adamw": "npfff",
 }
 """the arguments of each function: n a count, p where an array begins, f a float, i an int"""
-TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int}
+TYPES: dict[str, Any] = {
+    "n": ctypes.c_int64,
+    "p": ctypes.c_void_p,
+    "f": ctypes.c_float,
+    "i": ctypes.c_int,
+}
+
+
+class Task(ctypes.Structure):
+    """`task` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nnnnnnnifp"))
+
+
+class Weights(ctypes.Structure):
+    """`weights` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nppppfff"))
+
+
+class Heads(ctypes.Structure):
+    """`heads` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("pnnn"))
+
+
+FEW = 8
+"""queries; of fewer, kernels.c has no fast product"""
 CURVE = np.array(
     [
         activations.BEND * math.sqrt(0.5),
@@ -48,12 +74,8 @@ Tokens = Float[Array, "*tokens D"]
 Halves = Float[Array, "*tokens two_D"]
 Vector = Float[Array, " D"]
 Found = dict[str, Any]
-PLAIN: dict[str, Callable[..., None]] = {
-    "softmax_": attention.softmax_,
-    "softmax_gradient_": attention.softmax_gradient_,
-    "move": optimizer.move,
-}
-"""the steps in NumPy, before `kernels.switch` puts those here in their place"""
+plain_move = optimizer.move
+"""the one in NumPy, before `kernels.switch` puts that here in its place"""
 
 
 @functools.cache
@@ -63,6 +85,8 @@ def library() -> tuple[ctypes.CDLL, str]:
     for name, letters in SIGNATURES.items():
         function = getattr(made, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
+    for name, arrays in {"attention": 6, "attention_backward": 9}.items():
+        getattr(made, name).argtypes = [Task, *[Heads] * arrays]
     return made, words
 
 
@@ -78,7 +102,12 @@ def _suit(*arrays: Array | None) -> bool:
 
 def _call(name: str, arrays: Sequence[NDArray[Any]], *rest: Any) -> None:
     """A function of C, which goes through all rows of the first arrays."""
-    getattr(library()[0], name)(len(arrays[0]), *map(_at, arrays), *rest)
+    function, places = getattr(library()[0], name), [(_at(array), array.strides[0]) for array in arrays]
+
+    def piece(first: int, last: int) -> None:
+        function(last - first, *(at + first * step for at, step in places), *rest)
+
+    in_threads(len(arrays[0]), arrays[0].size, piece)
 
 
 def gelu(x: Tokens) -> tuple[Tokens, Found]:
@@ -151,10 +180,21 @@ def rms_norm_backward(g: Tokens, weight: Vector, y: Array, r: Array, mean: Array
 def _norm_backward(
     g: Tokens, weight: Vector, x: Float[Array, "N D"], r: Float[Array, " N"], mean: Float[Array, " N"], *, centred: bool
 ) -> tuple[Tokens, Vector, Vector]:
-    dx, width = np.empty_like(x), x.shape[1]
-    dweight, dbias = np.empty((2, width), x.dtype)
-    arrays, vector = [rows(np.ascontiguousarray(g)), x, mean, r, dx, dweight, dbias], np.ascontiguousarray(weight)
-    _call("norm_backward", arrays, width, _at(vector), centred)
+    function, flat, width, scales = (
+        library()[0].norm_backward,
+        rows(np.ascontiguousarray(g)),
+        x.shape[1],
+        np.ascontiguousarray(weight),
+    )
+    dx = np.empty_like(x)
+
+    def piece(first: int, last: int) -> Float[Array, "2 D"]:
+        dvectors = np.empty((2, width), x.dtype)
+        arrays = [_at(array[first:last]) for array in (flat, x, mean, r, dx)]
+        function(last - first, *arrays, *map(_at, dvectors), width, _at(scales), centred)
+        return dvectors
+
+    dweight, dbias = np.sum(in_threads(len(x), x.size, piece), 0)
     return dx.reshape(g.shape), dweight, dbias
 
 
@@ -179,32 +219,82 @@ def cross_entropy_logits(
     return p.reshape(shape)
 
 
-def softmax_(scores: Float[Array, "B H T S"], *, causal: bool) -> None:
-    (B, H, T, S), (far, near, row, one) = scores.shape, scores.strides  # noqa: N806
-    head = near if H > 1 else far
-    if _suit(scores) and one == scores.itemsize and (far == H * head or B == 1):
-        library()[0].softmax(B * H, T, S, head // one, row // one, scores.ctypes.data, causal)
-    else:
-        PLAIN["softmax_"](scores, causal=causal)
+def attend(
+    q: attention.Queries,
+    k: attention.Keys,
+    v: attention.Keys,
+    *,
+    causal: bool,
+    mask: attention.Mask | None,
+    bias: attention.Bias | None,
+    dropout: float,
+    rng: np.random.Generator | None,
+) -> tuple[attention.Queries, Found]:
+    """For few queries the time goes into reading keys and values, which NumPy does as fast."""
+    if not _suit(q, k, v) or q.shape[2] < FEW:
+        out, found = attention.attention(q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
+        return out, found | {"compiled": False}
+    out, weights = attention.side_by_side(q.shape, q.dtype), np.empty((*q.shape[:3], k.shape[2]), q.dtype)
+    added, left = attention.added(mask, bias, q.dtype), attention.drawn(weights.shape, dropout, rng)
+    if added is not None:
+        added = np.broadcast_to(added.astype(q.dtype, copy=False), weights.shape)
+    _in_groups("attention", causal, left, dropout, q, k, v, added, out, weights)
+    return out, {"weights": weights, "left": left, "compiled": True}
 
 
-def softmax_gradient_(g: Float[Array, "*rows S"], p: Float[Array, "*rows S"], along: Float[Array, "*rows 1"]) -> None:
-    arrays = g, p, along
-    if _suit(*arrays) and all(array.flags.c_contiguous for array in arrays):
-        _call("softmax_gradient", [rows(array) for array in arrays], g.shape[-1])
-    else:
-        PLAIN["softmax_gradient_"](*arrays)
+def attend_backward(
+    g: attention.Queries,
+    q: attention.Queries,
+    k: attention.Keys,
+    v: attention.Keys,
+    out: attention.Queries,
+    weights: attention.Weights,
+    left: attention.Left | None,
+    dropout: float,
+    causal: bool,
+    compiled: bool,
+) -> tuple[attention.Queries, attention.Keys, attention.Keys]:
+    if not compiled:
+        return attention.attention_backward(g, q, k, v, out, weights, left, dropout, causal)
+    dq, dk, dv = (attention.side_by_side(x.shape, x.dtype) for x in (q, k, v))
+    _in_groups("attention_backward", causal, left, dropout, q, k, v, out, weights, g, dq, dk, dv)
+    return dq, dk, dv
 
 
-def move(w: Array, g: Array, m: Array, v: Array, *, rate: float, decay: float, step: int, config: TrainConfig) -> None:
-    arrays = w, g, m, v
-    if not _suit(*arrays):
-        PLAIN["move"](*arrays, rate=rate, decay=decay, step=step, config=config)
+def _in_groups(
+    name: str, causal: bool, left: attention.Left | None, dropout: float, q: Array, k: Array, *others: Array | None
+) -> None:
+    """A function of C, which goes through the groups of heads that share keys. Raises MemoryError."""
+    (B, H, T, E), (G, S), function = q.shape, k.shape[1:3], getattr(library()[0], name)  # noqa: N806
+    arrays = [x if x is None or x.strides[-1] == x.itemsize else np.ascontiguousarray(x) for x in (q, k, *others)]
+    heads = [
+        Heads() if x is None else Heads(x.ctypes.data, *(step // x.itemsize for step in x.strides[:3])) for x in arrays
+    ]
+    rest = H, G, T, S, E, causal, 1 / (1 - dropout), None if left is None else _at(left)
+    if not all(in_threads(B * G, q.size * S, lambda first, last: function(Task(first, last, *rest), *heads))):
+        raise MemoryError(f"the scores of {T} queries and {S} keys were expected to fit")
+
+
+def move(moves: Sequence[optimizer.Move], rate: float, config: TrainConfig) -> None:
+    if not all(_suit(each.w, each.g, each.m, each.v) for each in moves):
+        plain_move(moves, rate, config)
         return
-    assert all(array.flags.c_contiguous for array in arrays), "a flat array must be a view"
-    shares = 1 - rate * decay, 1 - config.beta1, 1 - config.beta2
-    steps = 1 / math.sqrt(1 - config.beta2**step), config.epsilon, rate / (1 - config.beta1**step)
-    _call("adamw", [array.reshape(-1) for array in arrays], *shares, *steps)
+    function, fresh = library()[0].adamw, (1 - config.beta1, 1 - config.beta2, config.epsilon)
+    table = [
+        Weights(w.size, *map(_at, (w, g, m, v)), *_factors(rate, decay, step, config))
+        for w, g, m, v, step, decay in moves
+    ]
+
+    def piece(first: int, last: int) -> None:
+        some = table[first:last]
+        function(len(some), (Weights * len(some))(*some), *fresh)
+
+    in_threads(len(moves), sum(each.w.size for each in moves), piece)
+
+
+def _factors(rate: float, decay: float, step: int, config: TrainConfig) -> tuple[float, float, float]:
+    """What decay leaves of a weight, and what the averages, which began at zero, are to be multiplied by."""
+    return 1 - rate * decay, 1 / math.sqrt(1 - config.beta2**step), rate / (1 - config.beta1**step)
 
 
 RULES: dict[str, Rule] = {
@@ -213,10 +303,5 @@ RULES: dict[str, Rule] = {
     "layer_norm": Rule(layer_norm, {"x weight bias": layer_norm_backward}),
     "rms_norm": Rule(rms_norm, {"x weight": rms_norm_backward}),
     "cross_entropy": Rule(cross_entropy, {"logits": cross_entropy_logits}),
+    "attention": Rule(attend, {"q k v": attend_backward}),
 }
-STEPS: dict[str, Callable[..., None]] = {
-    "softmax_": softmax_,
-    "softmax_gradient_": softmax_gradient_,
-    "move": move,
-}
-"""what attention and AdamW call for part of their work"""

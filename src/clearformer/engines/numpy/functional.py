@@ -84,6 +84,16 @@ def swiglu(x: Tensor) -> Tensor:
     return apply("swiglu", x)
 
 
+def split_heads(x: Tensor, first: int, count: int, width: int) -> Tensor:
+    """So many of the heads that lie beside each other [B, T, *], each of `width` numbers, as [B, count, T, width]."""
+    return apply("split_heads", x, first=first, count=count, width=width)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """The heads of each token [B, H, T, E] side by side again, [B, T, H E]."""
+    return apply("join_heads", x)
+
+
 def rotary(x: Tensor, cos: Array, sin: Array) -> Tensor:
     """Turn heads [B, H, T, E] by angles whose cosines and sines are [T, E/2] or [B, 1, T, E/2]."""
     return apply("rotary", x, cos=cos, sin=sin)

@@ -2,6 +2,7 @@
 
     linear          y = x Wᵀ + b            dL/dx = g W      dL/dW = gᵀ x over all tokens      dL/db = Σ_tokens g
     embedding       y = W[tokens]           dL/dW[v] = Σ g over the places where token v stands
+    split_heads     y = x[:, :, from:to] as [B, H, T, E]         dL/dx = g in its place, zero elsewhere
     rotary          y = R x, R a rotation   dL/dx = Rᵀ g, the rotation back
     dropout         y = M x / (1 - p)       dL/dx = M g / (1 - p), M being what was left standing
     cross_entropy   L = Σ_tokens (log Σ_v exp z_v - Σ_v q_v z_v),  q = (1 - ε) [v = target] + ε / V
@@ -22,7 +23,7 @@ from clearformer.engines.numpy.activations import ACTIVATIONS
 from clearformer.engines.numpy.attention import ATTENTION
 from clearformer.engines.numpy.chunks import chunks_of
 from clearformer.engines.numpy.norms import NORMS
-from clearformer.engines.numpy.rules import Array, Rule, rows
+from clearformer.engines.numpy.rules import Array, Part, Rule, rows
 
 Tokens = Int[NDArray[np.integer[Any]], "*tokens"]
 Logits = Float[Array, "*tokens V"]
@@ -55,6 +56,23 @@ def embedding_weight(g: Float[Array, "*tokens D"], shape: tuple[int, ...], token
     if len(starts):
         dw[ordered[starts]] = np.add.reduceat(rows(g)[order], starts, axis=0)
     return dw
+
+
+def split_heads(x: Float[Array, "B T D"], first: int, count: int, width: int) -> Float[Array, "B count T width"]:
+    """Some heads of those that lie beside each other: a view."""
+    B, T, _ = x.shape  # noqa: N806
+    return x[..., first * width : (first + count) * width].reshape(B, T, count, width).swapaxes(1, 2)
+
+
+def split_heads_x(
+    g: Float[Array, "B count T width"], shape: tuple[int, ...], first: int, count: int, width: int
+) -> Part:
+    return Part(shape, (..., slice(first * width, (first + count) * width)), join_heads(g))
+
+
+def join_heads(x: Float[Array, "B H T E"]) -> Float[Array, "B T D"]:
+    B, H, T, E = x.shape  # noqa: N806
+    return x.swapaxes(1, 2).reshape(B, T, H * E)
 
 
 def rotary(
@@ -124,6 +142,8 @@ def cross_entropy_logits(
 FUSED: dict[str, Rule] = {
     "linear": Rule(linear, {"x": linear_x, "weight": lambda g, x: rows(g).T @ rows(x), "bias": linear_bias}),
     "embedding": Rule(lambda weight, tokens: weight[tokens], {"weight": embedding_weight}),
+    "split_heads": Rule(split_heads, {"x": split_heads_x}),
+    "join_heads": Rule(join_heads, {"x": lambda g, shape: split_heads(g, 0, shape[1], shape[3])}),
     "rotary": Rule(rotary, {"x": lambda g, cos, sin: rotary(g, cos, -sin)}),
     "dropout": Rule(dropout, {"x": dropped}),
     "cross_entropy": Rule(cross_entropy, {"logits": cross_entropy_logits}),

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef int64_t count;
@@ -136,29 +137,237 @@ void norm_backward(count rows, const float *g, const float *x, const float *mean
     }
 }
 
-/* In place; a row of -inf becomes zeros. Rows and heads may have gaps between them. Causal rows are the last of as many
-   places as they are wide: none sees what comes after its own. */
-void softmax(count heads, count rows, count width, count head_stride, count row_stride, float *scores, int causal)
+/* For the products in attention: vectors as wide as the processor's, and as many sums as its registers hold. */
+#ifdef __AVX512F__
+enum { LANES = 16, HEIGHT = 8 };
+#else
+enum { LANES = 8, HEIGHT = 6 };
+#endif
+enum { STRIP = 2 * HEIGHT }; /* queries or keys that are done together */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+/* [i, j] stands at i * row + j * column, so that one transposed is a matrix too */
+typedef struct {
+    float *at;
+    count row, column;
+} matrix;
+
+static inline matrix from(matrix x, count i, count j)
 {
-    for (count row = 0; row < heads * rows; row++) {
-        float *z = scores + row / rows * head_stride + row % rows * row_stride;
-        const count seen = causal ? width - rows + row % rows + 1 : width;
-        const float most = largest(seen, z);
-        const float total = exponentials(seen, z, most == -INFINITY ? 0 : most, z);
-        const float scale = 1.0f / (total == 0 ? 1 : total);
+    return (matrix){x.at + i * x.row + j * x.column, x.row, x.column};
+}
+
+static inline matrix transposed(matrix x)
+{
+    return (matrix){x.at, x.column, x.row};
+}
+
+/* `height` rows and `vectors` vectors of columns of a product; both numbers are known when this is compiled */
+static inline __attribute__((always_inline)) void tile(const int height, const int vectors, count depth, matrix a,
+                                                       matrix b, matrix c, float scale, int add)
+{
+    lanes sum[HEIGHT][2] = {{{0}}};
+    for (count p = 0; p < depth; p++)
+#pragma GCC unroll 8
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < vectors; j++)
+                sum[i][j] += a.at[i * a.row + p * a.column] * *(const lanes *)(b.at + p * b.row + j * LANES);
+#pragma GCC unroll 8
+    for (int i = 0; i < height; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) {
+            lanes *to = (lanes *)(c.at + i * c.row + j * LANES);
+            *to = add ? *to + scale * sum[i][j] : scale * sum[i][j];
+        }
+}
+
+static inline __attribute__((always_inline)) void band(const int height, count width, count depth, matrix a, matrix b,
+                                                       matrix c, float scale, int add)
+{
+    count j = 0;
+    for (; j + 2 * LANES <= width; j += 2 * LANES)
+        tile(height, 2, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+    for (; j + LANES <= width; j += LANES)
+        tile(height, 1, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+    for (; j < width; j++)
+        for (int i = 0; i < height; i++) {
+            float sum = 0, *to = from(c, i, j).at;
+            for (count p = 0; p < depth; p++)
+                sum += *from(a, i, p).at * *from(b, p, j).at;
+            *to = add ? *to + scale * sum : scale * sum;
+        }
+}
+
+/* c [height, width] = scale a [height, depth] b [depth, width], or added to c; the columns of b and c have no gaps */
+static void product(count height, count width, count depth, matrix a, matrix b, matrix c, float scale, int add)
+{
+    count i = 0;
+    for (; i + HEIGHT <= height; i += HEIGHT)
+        band(HEIGHT, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+    for (; i < height; i++)
+        band(1, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+}
+
+static inline count whole_vectors(count width)
+{
+    return (width + LANES - 1) / LANES * LANES;
+}
+
+/* x [rows, width] as [width, rows], with zeros up to whole vectors */
+static void transpose(count rows, count width, matrix x, matrix out)
+{
+    memset(out.at, 0, width * out.row * sizeof(float));
+    for (count j = 0; j < width; j++)
+        for (count i = 0; i < rows; i++)
+            out.at[j * out.row + i] = x.at[i * x.row + j];
+}
+
+/* The first `seen` scores of a row to weights, and zeros behind them; a row of -inf becomes zeros. */
+static void softmax(count seen, count width, float *z)
+{
+    for (count s = seen; s < width; s++)
+        z[s] = -INFINITY;
+    const float most = largest(width, z);
+    const float total = exponentials(width, z, most == -INFINITY ? 0 : most, z);
+    const float scale = 1.0f / (total == 0 ? 1 : total);
 #pragma omp simd
-        for (count i = 0; i < seen; i++)
-            z[i] *= scale;
-        memset(z + seen, 0, (width - seen) * sizeof(float));
+    for (count s = 0; s < width; s++)
+        z[s] *= scale;
+}
+
+static void drop(count n, float *p, const uint8_t *left, float factor)
+{
+#pragma omp simd
+    for (count i = 0; i < n; i++)
+        p[i] = left[i] ? p[i] * factor : 0;
+}
+
+/* What attention.py has of these names; of the B * G groups of heads that share keys, `first` to `last` are to be done.
+   `left` is NULL without dropout, `factor` what it multiplies by. */
+typedef struct {
+    count first, last, H, G, T, S, E;
+    int causal;
+    float factor;
+    const uint8_t *left;
+} task;
+
+/* [B, H, T, E], or scores [B, H, T, S]; the last axis has no gaps, and along one that is shared the step is 0 */
+typedef struct {
+    float *at;
+    count batch, head, row;
+} heads;
+
+static inline matrix of_head(heads x, count batch, count head)
+{
+    return (matrix){x.at + batch * x.batch + head * x.head, x.row, 1};
+}
+
+/* The keys that the query before `end` sees: the last query stands at the last place. */
+static inline count seen_before(count end, task n)
+{
+    return n.causal ? n.S - n.T + end : n.S;
+}
+
+static inline count least(count a, count b)
+{
+    return a < b ? a : b;
+}
+
+/* Scores are made of a few queries at a time, in `z`, and only with the keys that the last of them sees. */
+static void head_forward(task n, matrix q, matrix keys, matrix v, matrix added, matrix out, matrix weights, matrix z)
+{
+    for (count t = 0; t < n.T; t += STRIP) {
+        const count some = least(STRIP, n.T - t), seen = seen_before(t + some, n);
+        product(some, whole_vectors(seen), n.E, from(q, t, 0), keys, z, 1.0f / sqrtf(n.E), 0);
+        for (count i = 0; i < some; i++) {
+            float *row = from(z, i, 0).at, *kept = from(weights, t + i, 0).at;
+            for (count s = 0; added.at && s < seen; s++)
+                row[s] += from(added, t + i, s).at[0];
+            softmax(seen_before(t + i + 1, n), whole_vectors(seen), row);
+            memcpy(kept, row, seen * sizeof(float));
+            memset(kept + seen, 0, (n.S - seen) * sizeof(float));
+            if (n.left)
+                drop(seen, row, n.left + (t + i) * n.S, n.factor);
+        }
+        product(some, n.E, seen, z, v, from(out, t, 0), 1, 0);
     }
 }
 
-void softmax_gradient(count rows, float *g, const float *p, const float *along, count width)
+/* `dz` holds the gradient of all scores of the head, `used` the weights that dropout left. */
+static void head_backward(task n, matrix q, matrix k, matrix values, matrix out, matrix weights, matrix g, matrix dq,
+                          matrix dk, matrix dv, matrix dz, matrix used, int add)
 {
-    for (; rows > 0; rows--, g += width, p += width, along++)
+    const float scale = 1.0f / sqrtf(n.E);
+    for (count t = 0; t < n.T; t += STRIP) {
+        const count some = least(STRIP, n.T - t), seen = seen_before(t + some, n);
+        product(some, whole_vectors(seen), n.E, from(g, t, 0), values, from(dz, t, 0), 1, 0);
+        for (count i = t; i < t + some; i++) {
+            const float *p = from(weights, i, 0).at, *gs = from(g, i, 0).at, *outs = from(out, i, 0).at;
+            float *row = from(dz, i, 0).at, along = 0;
+            if (n.left) {
+                memcpy(from(used, i, 0).at, p, n.S * sizeof(float));
+                drop(n.S, from(used, i, 0).at, n.left + i * n.S, n.factor);
+                drop(seen, row, n.left + i * n.S, n.factor);
+            }
+#pragma omp simd reduction(+ : along)
+            for (count e = 0; e < n.E; e++)
+                along += gs[e] * outs[e];
 #pragma omp simd
-        for (count i = 0; i < width; i++)
-            g[i] = (g[i] - *along) * p[i];
+            for (count s = 0; s < seen; s++)
+                row[s] = (row[s] - along) * p[s];
+            memset(row + seen, 0, (n.S - seen) * sizeof(float));
+        }
+        product(some, n.E, seen, from(dz, t, 0), k, from(dq, t, 0), scale, 0);
+    }
+    for (count s = 0; s < n.S; s += STRIP) {
+        const count some = least(STRIP, n.S - s), place = s - (n.S - n.T);
+        const count t = n.causal && place > 0 ? place : 0; /* the first query that sees one of them */
+        product(some, n.E, n.T - t, transposed(from(used, t, s)), from(g, t, 0), from(dv, s, 0), 1, add);
+        product(some, n.E, n.T - t, transposed(from(dz, t, s)), from(q, t, 0), from(dk, s, 0), scale, add);
+    }
+}
+
+/* Both return whether there was memory for it. */
+int attention(task n, heads q, heads k, heads v, heads added, heads out, heads weights)
+{
+    const count wide = whole_vectors(n.S), shared = n.H / n.G;
+    float *room = malloc((n.E + STRIP) * wide * sizeof(float));
+    const matrix keys = {room, wide, 1}, z = {room + n.E * wide, wide, 1};
+    const uint8_t *left = n.left;
+    for (count pair = n.first; room && pair < n.last; pair++) {
+        const count b = pair / n.G, group = pair % n.G;
+        transpose(n.S, n.E, of_head(k, b, group), keys);
+        for (count h = group * shared; h < (group + 1) * shared; h++) {
+            n.left = left ? left + (b * n.H + h) * n.T * n.S : NULL;
+            head_forward(n, of_head(q, b, h), keys, of_head(v, b, group), of_head(added, b, h), of_head(out, b, h),
+                         of_head(weights, b, h), z);
+        }
+    }
+    free(room);
+    return room != NULL;
+}
+
+int attention_backward(task n, heads q, heads k, heads v, heads out, heads weights, heads g, heads dq, heads dk,
+                       heads dv)
+{
+    const count wide = whole_vectors(n.S), shared = n.H / n.G;
+    float *room = malloc((n.E + 2 * n.T) * wide * sizeof(float));
+    const matrix values = {room, wide, 1}, dz = from(values, n.E, 0);
+    const uint8_t *left = n.left;
+    for (count pair = n.first; room && pair < n.last; pair++) {
+        const count b = pair / n.G, group = pair % n.G;
+        transpose(n.S, n.E, of_head(v, b, group), values);
+        for (count h = group * shared; h < (group + 1) * shared; h++) {
+            const matrix own = of_head(weights, b, h);
+            n.left = left ? left + (b * n.H + h) * n.T * n.S : NULL;
+            head_backward(n, of_head(q, b, h), of_head(k, b, group), values, of_head(out, b, h), own, of_head(g, b, h),
+                          of_head(dq, b, h), of_head(dk, b, group), of_head(dv, b, group), dz,
+                          left ? from(dz, n.T, 0) : own, h > group * shared);
+        }
+    }
+    free(room);
+    return room != NULL;
 }
 
 /* The loss of each row, and its gradient; zeros where nothing is predicted. */
@@ -185,14 +394,23 @@ void cross_entropy(count rows, const float *z, const int64_t *targets, float *lo
     }
 }
 
-/* `keep` is what decay leaves of a weight, `fresh` the share of the new gradient in each average. */
-void adamw(count n, float *w, const float *g, float *m, float *v, float keep, float fresh_m, float fresh_v,
-           float correction, float epsilon, float rate)
+/* One parameter, its gradient and its averages. `keep` is what decay leaves of it. */
+typedef struct {
+    count size;
+    float *w, *g, *m, *v, keep, correction, rate;
+} weights;
+
+/* `fresh` is the share of the new gradient in an average. */
+void adamw(count n, const weights *each, float fresh_m, float fresh_v, float epsilon)
 {
+    for (; n > 0; n--, each++) {
+        float *w = each->w, *m = each->m, *v = each->v;
+        const float *g = each->g, keep = each->keep, correction = each->correction, rate = each->rate;
 #pragma omp simd
-    for (count i = 0; i < n; i++) {
-        m[i] += (g[i] - m[i]) * fresh_m;
-        v[i] += (g[i] * g[i] - v[i]) * fresh_v;
-        w[i] = w[i] * keep - rate * (m[i] / (sqrtf(v[i]) * correction + epsilon));
+        for (count i = 0; i < each->size; i++) {
+            m[i] += (g[i] - m[i]) * fresh_m;
+            v[i] += (g[i] * g[i] - v[i]) * fresh_v;
+            w[i] = w[i] * keep - rate * (m[i] / (sqrtf(v[i]) * correction + epsilon));
+        }
     }
 }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
-from clearformer.engines.numpy import attention, compiled, optimizer, tensor
+from clearformer.engines.numpy import compiled, optimizer, tensor
 from clearformer.engines.numpy.rules import Array, Rule
 from clearformer.errors import EngineError
 
@@ -34,9 +34,7 @@ def switch(on: bool) -> str:
         except EngineError as error:
             on, words = False, f"no compiled kernels ({error})"
     tensor.OPERATIONS.update(compiled.RULES if on else PLAIN)
-    steps = compiled.STEPS if on else compiled.PLAIN
-    attention.softmax_, attention.softmax_gradient_ = steps["softmax_"], steps["softmax_gradient_"]
-    optimizer.move = steps["move"]
+    optimizer.move = compiled.move if on else compiled.plain_move
     _words = words
     return words
 
@@ -52,39 +50,34 @@ def disagreements() -> list[str]:
     x, weight, bias = (rng.standard_normal(shape, np.float32) for shape in ((70, 38), 38, 38))
     x[0] *= 50
     targets = np.where(np.arange(70) % 7 == 0, IGNORE, np.arange(70) % 38)
-    inputs: dict[str, tuple[tuple[Array, ...], dict[str, Any]]] = {
-        "gelu": ((x,), {}),
-        "swiglu": ((x,), {}),
-        "layer_norm": ((x, weight, bias), {"eps": 1e-5}),
-        "rms_norm": ((x, weight), {"eps": 1e-5}),
-        "cross_entropy": ((x,), {"targets": targets, "smoothing": 0.1}),
-    }
-    scores = x.reshape(2, 5, 7, 38).copy()
-    scores[0, 0, 0], scores[0, 0, 1, 3:] = -np.inf, -np.inf
-    weights = rng.random(scores.shape, np.float32)
-    moved = {"rate": 0.1, "decay": 0.1, "step": 3, "config": TrainConfig()}
-    steps: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
-        ("softmax_", (scores,), {"causal": False}),
-        ("softmax_", (scores,), {"causal": True}),
-        ("softmax_gradient_", (weights - 1, weights, weights[..., :1].copy()), {}),
-        ("move", (weights - 1, weights, weights / 2, weights**2), moved),
+    heads = tuple(rng.standard_normal(shape, np.float32) for shape in ((2, 4, 21, 19), (2, 2, 37, 19), (2, 2, 37, 19)))
+    causal: dict[str, Any] = {"causal": True, "mask": None, "bias": None, "dropout": 0.0, "rng": None}
+    chosen = rng.random((2, 1, 21, 37)) < 0.5, rng.standard_normal((1, 4, 1, 37), np.float32)
+    masked = dict(zip(causal, (False, *chosen, 0.3, None), strict=True))
+    given: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
+        ("gelu", (x,), {}),
+        ("swiglu", (x,), {}),
+        ("layer_norm", (x, weight, bias), {"eps": 1e-5}),
+        ("rms_norm", (x, weight), {"eps": 1e-5}),
+        ("cross_entropy", (x,), {"targets": targets, "smoothing": 0.1}),
+        ("attention", heads, causal),
+        ("attention", heads, masked),
     ]
     with np.errstate(all="ignore"):  # what is wrong may be infinite
         pairs = [
-            (name, [results(of[name], *given) for of in (PLAIN, compiled.RULES)]) for name, given in inputs.items()
+            (name, [results(of[name], inputs, options) for of in (PLAIN, compiled.RULES)])
+            for name, inputs, options in given
         ]
-        pairs += [
-            (name, [changed(of[name], arrays, options) for of in (compiled.PLAIN, compiled.STEPS)])
-            for name, arrays, options in steps
-        ]
+        pairs += [("move", [moved(move, x) for move in (compiled.plain_move, compiled.move)])]
         return list(dict.fromkeys(name for name, (plain, fast) in pairs if not all(map(agree, plain, fast))))
 
 
 def results(rule: Rule, inputs: tuple[Array, ...], options: Mapping[str, Any]) -> list[NDArray[Any]]:
     """What a rule computes, and all gradients where that of the result is 1, 2, 3, ..."""
+    options = dict(options) | ({"rng": np.random.default_rng(0)} if "rng" in options else {})
     out, found = rule.forward(*inputs, **options)
     g = np.arange(1, out.size + 1, dtype=out.dtype).reshape(out.shape)
-    values = dict(options) | found | dict(zip(rule.arguments, inputs, strict=True)) | {"shape": inputs[0].shape}
+    values = options | found | dict(zip(rule.arguments, inputs, strict=True)) | {"shape": inputs[0].shape, "out": out}
     gradients: list[Any] = []
     for names, function, asked in rule.backward:
         found = function(g, **{name: values[name] for name in asked})
@@ -92,11 +85,11 @@ def results(rule: Rule, inputs: tuple[Array, ...], options: Mapping[str, Any]) -
     return [np.asarray(out), *gradients]
 
 
-def changed(step: Callable[..., None], arrays: tuple[Array, ...], options: Mapping[str, Any]) -> list[Array]:
-    """The arrays after a step that changes some of them in place."""
-    copies = [array.copy() for array in arrays]
-    step(*copies, **options)
-    return copies
+def moved(move: Callable[..., None], x: Array) -> list[Array]:
+    """A weight and its averages after a step of AdamW."""
+    arrays = x - 1, x / 2, x.copy(), x**2
+    move([optimizer.Move(*arrays, step=3, decay=0.1)], 0.1, TrainConfig())
+    return list(arrays)
 
 
 def agree(plain: NDArray[Any], fast: NDArray[Any]) -> bool:

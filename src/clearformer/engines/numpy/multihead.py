@@ -37,15 +37,8 @@ def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
 
 def split_heads(x: Tensor, *heads: int) -> list[Tensor]:
     """Cut each token's vector [B, T, width] into parts of so many heads each, [B, heads, T, E]."""
-    B, T, width = x.shape  # noqa: N806
-    x = x.reshape(B, T, sum(heads), width // sum(heads)).swapaxes(1, 2)
-    return [x[:, end - count : end] for count, end in zip(heads, itertools.accumulate(heads), strict=True)]
-
-
-def join_heads(x: Tensor) -> Tensor:
-    """Put the heads of each token [B, H, T, E] side by side again."""
-    B, H, T, E = x.shape  # noqa: N806
-    return x.swapaxes(1, 2).reshape(B, T, H * E)
+    width, ends = x.shape[2] // sum(heads), itertools.accumulate(heads)
+    return [F.split_heads(x, end - count, count, width) for count, end in zip(heads, ends, strict=True)]
 
 
 class ScaledDotProductAttention(Module):
@@ -88,7 +81,7 @@ class MultiHeadAttention(Module):
             q, k = self.rotary(q, places), self.rotary(k, places)
         if cache is not None:
             k, v = cache.write(k, v)
-        return self.output_projection(join_heads(self.core(q, k, v, mask)))
+        return self.output_projection(F.join_heads(self.core(q, k, v, mask)))
 
 
 class CrossAttention(Module):
@@ -112,4 +105,4 @@ class CrossAttention(Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
         (q,) = split_heads(self.query_projection(x), self.heads[0])
         k, v = self.project(memory) if cache is None else cache.remember(self.project, memory)
-        return self.output_projection(join_heads(self.core(self.query_norm(q), k, v, mask)))
+        return self.output_projection(F.join_heads(self.core(self.query_norm(q), k, v, mask)))

@@ -8,7 +8,8 @@ What is remembered of a parameter has PyTorch's names: `exp_avg`, `exp_avg_sq` a
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -40,18 +41,34 @@ class AdamW:
 
     def step(self, rate: float) -> None:
         """Move all that have a gradient."""
+        moves = []
         for name, weight in self.parameters.items():
-            if weight.grad is None:
-                continue
-            memory, decay = self.memory[name], self.config.weight_decay if decays(weight.shape) else 0.0
-            memory["step"] += 1
-            arrays = weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"]
-            move(*arrays, rate=rate, decay=decay, step=int(memory["step"]), config=self.config)
+            if weight.grad is not None:
+                memory, decay = self.memory[name], self.config.weight_decay if decays(weight.shape) else 0.0
+                memory["step"] += 1
+                arrays = weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"]
+                moves.append(Move(*arrays, int(memory["step"]), decay))
+        move(moves, rate, self.config)
 
 
-def move(w: Array, g: Array, m: Array, v: Array, *, rate: float, decay: float, step: int, config: TrainConfig) -> None:
+class Move(NamedTuple):
+    """What the formula needs of one parameter."""
+
+    w: Array
+    g: Array
+    m: Array
+    v: Array
+    step: int
+    decay: float
+
+
+def move(moves: Sequence[Move], rate: float, config: TrainConfig) -> None:
     """The formula, in place."""
+    for each in moves:
+        _move(*each, rate, config)
 
+
+def _move(w: Array, g: Array, m: Array, v: Array, step: int, decay: float, rate: float, config: TrainConfig) -> None:
     def chunk(w: Array, g: Array, m: Array, v: Array) -> None:
         if decay:
             w *= 1 - rate * decay

@@ -63,12 +63,13 @@ def train(
     Raises TrainingError before an update whose loss or gradient is not finite.
     """
     model.train()
+    parameters = list(model.parameters())
 
     def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
         manual_seed(seed)
         with np.errstate(all="ignore"):  # what is not finite is told in words
             loss = accumulate_gradients(model, micro_batches, config)
-            norm = clip_gradients(model, config.clip)
+            norm = clip_gradients(parameters, config.clip)
         if math.isfinite(loss) and math.isfinite(norm):
             optimizer.step(rate)
         return loss, norm
@@ -96,9 +97,9 @@ def _summed_loss(model: Model, batch: Batch, config: TrainConfig) -> Tensor:
     return F.cross_entropy(objective(model, config)(*batch.inputs), batch.targets, config.label_smoothing)
 
 
-def clip_gradients(model: Module, largest: float) -> float:
+def clip_gradients(parameters: Iterable[Tensor], largest: float) -> float:
     """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients))
     if largest > 0 and math.isfinite(norm) and norm > largest:
         for gradient in gradients:

@@ -56,6 +56,16 @@ def embedded(draw: Draw, rng: np.random.Generator) -> Made:
     return [rng.standard_normal((V, draw(WIDTH)))], {"tokens": rng.integers(0, V, draw(TOKENS))}
 
 
+def beside(draw: Draw, rng: np.random.Generator) -> Made:
+    B, T, before, count, after, width = draw(st.tuples(*[st.integers(0, 3)] * 6))  # noqa: N806
+    options = {"first": before, "count": count, "width": width + 1}
+    return [rng.standard_normal((B, T, (before + count + after) * (width + 1)))], options
+
+
+def split(draw: Draw, rng: np.random.Generator) -> Made:
+    return [rng.standard_normal(draw(array_shapes(min_dims=4, max_dims=4, min_side=0, max_side=3)))], {}
+
+
 def turned(draw: Draw, rng: np.random.Generator) -> Made:
     B, H, T, half = draw(st.tuples(*[st.integers(0, 3)] * 4))  # noqa: N806
     angles = rng.standard_normal(draw(st.sampled_from(((T, half), (B, 1, T, half)))))
@@ -118,6 +128,11 @@ def torch_swiglu(x):
 CASES: dict[str, tuple[Callable[..., Made], Callable[..., torch.Tensor]]] = {
     "linear": (linear, F.linear),
     "embedding": (embedded, lambda weight, tokens: F.embedding(torch.tensor(tokens), weight)),
+    "split_heads": (
+        beside,
+        lambda x, first, count, width: x.unflatten(2, (-1, width))[:, :, first : first + count].transpose(1, 2),
+    ),
+    "join_heads": (split, lambda x: x.transpose(1, 2).flatten(2)),
     "rotary": (turned, torch_rotary),
     "dropout": (dropped, torch_dropout),
     "cross_entropy": (
