@@ -141,7 +141,7 @@ void norm_backward(count rows, const float *g, const float *x, const float *mean
 #ifdef __AVX512F__
 enum { LANES = 16, HEIGHT = 8 };
 #else
-enum { LANES = 8, HEIGHT = 6 };
+enum { LANES = 8, HEIGHT = 5 };
 #endif
 enum { STRIP = 2 * HEIGHT }; /* queries or keys that are done together */
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));

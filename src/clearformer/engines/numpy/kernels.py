@@ -14,6 +14,7 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy import compiled, optimizer, tensor
 from clearformer.engines.numpy.rules import Array, Rule
+from clearformer.engines.numpy.threads import threads
 from clearformer.errors import EngineError
 
 PLAIN: dict[str, Rule] = {name: tensor.OPERATIONS[name] for name in compiled.RULES}
@@ -28,7 +29,7 @@ def switch(on: bool) -> str:
     words = "no compiled kernels"
     if on:
         try:
-            words = f"kernels compiled by {compiled.library()[1]}"
+            words = f"kernels compiled by {compiled.library()[1]} ({threads()} thread{'s' if threads() > 1 else ''})"
             if wrong := disagreements():
                 on, words = False, f"no compiled kernels ({compiled.library()[1]} computes {', '.join(wrong)} wrongly)"
         except EngineError as error:
