@@ -133,7 +133,7 @@ class NumPyPort(Port):
         return dict(model.named_parameters())
 
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
-        loss = numpy_training.accumulate_gradients(model, [batch], config)
+        loss = numpy_training.accumulate_gradients(model, model.parameters(), [batch], config)
         return loss, self._gradients(model)
 
     def double(self, model: Any) -> Any:

@@ -180,15 +180,10 @@ def rms_norm_backward(g: Tokens, weight: Vector, y: Array, r: Array, mean: Array
 def _norm_backward(
     g: Tokens, weight: Vector, x: Float[Array, "N D"], r: Float[Array, " N"], mean: Float[Array, " N"], *, centred: bool
 ) -> tuple[Tokens, Vector, Vector]:
-    function, flat, width, scales = (
-        library()[0].norm_backward,
-        rows(np.ascontiguousarray(g)),
-        x.shape[1],
-        np.ascontiguousarray(weight),
-    )
-    dx = np.empty_like(x)
+    function, width = library()[0].norm_backward, x.shape[1]
+    flat, scales, dx = rows(np.ascontiguousarray(g)), np.ascontiguousarray(weight), np.empty_like(x)
 
-    def piece(first: int, last: int) -> Float[Array, "2 D"]:
+    def piece(first: int, last: int) -> Array:
         dvectors = np.empty((2, width), x.dtype)
         arrays = [_at(array[first:last]) for array in (flat, x, mean, r, dx)]
         function(last - first, *arrays, *map(_at, dvectors), width, _at(scales), centred)

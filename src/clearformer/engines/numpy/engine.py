@@ -53,13 +53,14 @@ def _products() -> str:
 
 def measure_step(model: Model, batch: Batch, config: TrainConfig) -> int:
     """Bytes that a step holds at its height beside 16 a parameter: all that NumPy asks for, less the gradients."""
+    parameters = list(model.parameters())
     tracemalloc.start()
     try:
-        training.accumulate_gradients(model, [batch], config)
+        training.accumulate_gradients(model, parameters, [batch], config)
         height = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return height - sum(parameter.data.nbytes for parameter in model.parameters())
+    return height - sum(parameter.data.nbytes for parameter in parameters)
 
 
 PORTS: dict[Any, Callable[..., Any]] = {

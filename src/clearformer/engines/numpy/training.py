@@ -68,7 +68,7 @@ def train(
     def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
         manual_seed(seed)
         with np.errstate(all="ignore"):  # what is not finite is told in words
-            loss = accumulate_gradients(model, micro_batches, config)
+            loss = accumulate_gradients(model, parameters, micro_batches, config)
             norm = clip_gradients(parameters, config.clip)
         if math.isfinite(loss) and math.isfinite(norm):
             optimizer.step(rate)
@@ -80,9 +80,14 @@ def train(
     return updates(step, explain, batches, config, model.config.d_model, start)
 
 
-def accumulate_gradients(model: Model, micro_batches: list[Batch], config: TrainConfig) -> float:
-    """The gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
-    for parameter in model.parameters():
+def accumulate_gradients(
+    model: Model, parameters: Iterable[Tensor], micro_batches: list[Batch], config: TrainConfig
+) -> float:
+    """The gradients of all micro-batches, each token weighing the same, as if they were one; return the loss.
+
+    `parameters` are those of the model, which need not be looked for at every step.
+    """
+    for parameter in parameters:
         parameter.grad = None
     count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
     total = 0.0

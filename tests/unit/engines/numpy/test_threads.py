@@ -1,5 +1,6 @@
 import itertools
 import threading
+from collections.abc import Iterator
 
 import pytest
 from threadpoolctl import threadpool_info
@@ -9,12 +10,15 @@ from clearformer.engines.numpy.threads import GRAIN, SLEEPING, in_threads
 
 
 @pytest.fixture
-def three(monkeypatch: pytest.MonkeyPatch) -> None:
+def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(threads, "threads", lambda: 3)
+    threads._pool.cache_clear()
+    yield
+    threads._pool.cache_clear()
 
 
 @pytest.fixture
-def asked_anew():
+def asked_anew() -> Iterator[None]:
     threads.threads.cache_clear()
     yield
     threads.threads.cache_clear()
