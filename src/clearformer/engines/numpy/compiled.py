@@ -32,32 +32,7 @@ SIGNATURES = {
     "adamw": "npfff",
 }
 """the arguments of each function: n a count, p where an array begins, f a float, i an int"""
-TYPES: dict[str, Any] = {
-    "n": ctypes.c_int64,
-    "p": ctypes.c_void_p,
-    "f": ctypes.c_float,
-    "i": ctypes.c_int,
-}
-
-
-class Task(ctypes.Structure):
-    """`task` of kernels.c."""
-
-    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nnnnnnnifp"))
-
-
-class Weights(ctypes.Structure):
-    """`weights` of kernels.c."""
-
-    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nppppfff"))
-
-
-class Heads(ctypes.Structure):
-    """`heads` of kernels.c."""
-
-    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("pnnn"))
-
-
+TYPES: dict[str, Any] = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int}
 FEW = 8
 """queries; of fewer, kernels.c has no fast product"""
 CURVE = np.array(
@@ -69,6 +44,25 @@ CURVE = np.array(
     ],
     np.float32,
 )
+
+
+class Task(ctypes.Structure):
+    """`task` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nnnnnnnifp"))
+
+
+class Heads(ctypes.Structure):
+    """`heads` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("pnnn"))
+
+
+class Weights(ctypes.Structure):
+    """`weights` of kernels.c."""
+
+    _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nppppfff"))
+
 
 Tokens = Float[Array, "*tokens D"]
 Halves = Float[Array, "*tokens two_D"]
@@ -267,7 +261,9 @@ def _in_groups(
     ]
     rest = H, G, T, S, E, causal, 1 / (1 - dropout), None if left is None else _at(left)
     if not all(in_threads(B * G, q.size * S, lambda first, last: function(Task(first, last, *rest), *heads))):
-        raise MemoryError(f"the scores of {T} queries and {S} keys were expected to fit")
+        raise MemoryError(
+            f"room for the scores of {T} queries and {S} keys was expected, found none; take a smaller batch"
+        )
 
 
 def move(moves: Sequence[optimizer.Move], rate: float, config: TrainConfig) -> None:
