@@ -31,8 +31,8 @@ should be (losses and weights after steps: against PyTorch in the same precision
 
 NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environment keeps it to NumPy alone. It is a
 fifth faster with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184`, which let glibc keep freed memory; with
-`OPENBLAS_THREAD_TIMEOUT=18` the threads of matrix products soon sleep, so that the kernels have threads too: a step of a
-GPT of width 384 takes 0.94 times the time.
+`OPENBLAS_THREAD_TIMEOUT=18` the threads of matrix products soon sleep, so that the kernels have threads too: a step of
+a GPT of width 384 takes 0.94 times the time.
 """
 NAMES = ["torch", *PORTS]
 
