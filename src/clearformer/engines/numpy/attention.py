@@ -54,7 +54,7 @@ def attention(
     """
     (B, H, T, E), (G, S) = q.shape, k.shape[1:3]  # noqa: N806
     weights, out = np.empty((B, H, T, S), q.dtype), side_by_side(q.shape, q.dtype)
-    onto, left = added(mask, bias, q.dtype), drawn(weights.shape, dropout, rng)
+    added, left = masked_bias(mask, bias, q.dtype), drawn(weights.shape, dropout, rng)
     for some in chunks_of(weights):
         queries, keys, values = _grouped(q[some] / math.sqrt(E), G), k[some][:, :, None], v[some][:, :, None]
         result = _grouped(out[some], G)
@@ -62,8 +62,8 @@ def attention(
             z = weights[some, :, rows, :end]
             p = _grouped(z, G)
             np.matmul(queries[..., rows, :], keys[..., :end, :].swapaxes(-1, -2), out=p)
-            if onto is not None:
-                z += np.broadcast_to(onto, weights.shape)[some]
+            if added is not None:
+                z += np.broadcast_to(added, weights.shape)[some]
             softmax_(z, causal=causal)
             if left is not None:
                 p = p * _grouped(_kept(left[some, :, rows, :end], dropout, q.dtype), G)
@@ -153,7 +153,7 @@ def _grouped(x: Float[Array, "B H T width"], groups: int) -> Float[Array, "B G R
     return x.reshape(B, groups, H // groups, T, width)
 
 
-def added(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:
+def masked_bias(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> Bias | None:
     """Mask and bias as one array to add to the scores."""
     if mask is None:
         return bias

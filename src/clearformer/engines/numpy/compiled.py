@@ -219,16 +219,14 @@ def attend(
     dropout: float,
     rng: np.random.Generator | None,
 ) -> tuple[attention.Queries, Found]:
-    """For few queries the time goes into reading keys and values, which NumPy does as fast."""
-    if not _suit(q, k, v) or q.shape[2] < FEW:
-        out, found = attention.attention(q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
-        return out, found | {"compiled": False}
+    if not _many(q, k, v):
+        return attention.attention(q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
     out, weights = attention.side_by_side(q.shape, q.dtype), np.empty((*q.shape[:3], k.shape[2]), q.dtype)
-    added, left = attention.added(mask, bias, q.dtype), attention.drawn(weights.shape, dropout, rng)
+    added, left = attention.masked_bias(mask, bias, q.dtype), attention.drawn(weights.shape, dropout, rng)
     if added is not None:
         added = np.broadcast_to(added.astype(q.dtype, copy=False), weights.shape)
     _in_groups("attention", causal, left, dropout, q, k, v, added, out, weights)
-    return out, {"weights": weights, "left": left, "compiled": True}
+    return out, {"weights": weights, "left": left}
 
 
 def attend_backward(
@@ -241,13 +239,17 @@ def attend_backward(
     left: attention.Left | None,
     dropout: float,
     causal: bool,
-    compiled: bool,
 ) -> tuple[attention.Queries, attention.Keys, attention.Keys]:
-    if not compiled:
+    if not _many(q, k, v):
         return attention.attention_backward(g, q, k, v, out, weights, left, dropout, causal)
     dq, dk, dv = (attention.side_by_side(x.shape, x.dtype) for x in (q, k, v))
     _in_groups("attention_backward", causal, left, dropout, q, k, v, out, weights, g, dq, dk, dv)
     return dq, dk, dv
+
+
+def _many(q: attention.Queries, k: attention.Keys, v: attention.Keys) -> bool:
+    """For few queries the time goes into reading keys and values, which NumPy does as fast."""
+    return _suit(q, k, v) and q.shape[2] >= FEW
 
 
 def _in_groups(

@@ -37,7 +37,7 @@ def test_pieces_are_all_rows_in_order_and_none_is_too_small(rows, numbers, piece
 @pytest.mark.usefixtures("three")
 def test_pieces_are_done_at_once():
     together = threading.Barrier(3, timeout=60)
-    in_threads(3, 3 * GRAIN, lambda *_: together.wait())
+    assert sorted(in_threads(3, 3 * GRAIN, lambda *_: together.wait())) == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("three")
