@@ -20,7 +20,7 @@ from clearformer.evaluation.evaluate import evaluate
 from clearformer.generation.beam import Beam
 from clearformer.recipes import RECIPES
 from clearformer.runs import metrics
-from clearformer.runs.folder import create_run
+from clearformer.runs.folder import create_folder
 from clearformer.runs.session import train_run
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     config = changed(RECIPES[options.recipe](), {"train.seed": options.seed})
     config = dataclasses.replace(config, data=tuple(options.data), start_from=options.start_from)
     name = f"{options.recipe}-{options.seed}"
-    run = create_run(options.out or Path("runs/quality") / name, config, print)
+    run = create_folder(options.out or Path("runs/quality") / name, config, print)
     began, worked = time.perf_counter(), time.process_time()
     for progress in train_run(run):
         if progress.validation_loss is not None:

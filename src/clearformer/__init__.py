@@ -1,6 +1,12 @@
 """clearformer: a transformer you can see through.
 
-Build one from a configuration, train it, use it, look inside:
+Train one on data that is built in, and use it; or open a run that was trained before:
+
+    run = clearformer.train("dates", steps=200)
+    run = clearformer.open_run("runs/dates")
+    run.translate("March 3rd, 1999")
+
+Or build a model from a configuration:
 
     >>> import clearformer
     >>> config = clearformer.GPTConfig(vocab_size=65, context=64, d_model=64, num_heads=4, num_layers=2, d_ff=256)
@@ -17,44 +23,61 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from clearformer.config import Config, CosineSchedule, GPTConfig, PaperSchedule, TrainConfig, TransformerConfig
+    from clearformer.api.run import Run, open_run
+    from clearformer.api.training import train
+    from clearformer.config import (
+        BERTConfig,
+        ClassifierConfig,
+        Config,
+        CosineSchedule,
+        GPTConfig,
+        LinearSchedule,
+        PaperSchedule,
+        TrainConfig,
+        TransformerConfig,
+    )
     from clearformer.data.tokenizers import Tokenizer
     from clearformer.errors import ClearformerError
-    from clearformer.generation.decoding import generate
-    from clearformer.generation.translation import translate
     from clearformer.inspection.record import record
     from clearformer.models.build import build
     from clearformer.models.gpt import GPT
     from clearformer.models.transformer import Transformer
     from clearformer.recipes import RECIPES
-    from clearformer.runs.folder import Run, create_run, open_run
-    from clearformer.runs.session import load_model, train_run
-    from clearformer.training.loop import train
 
 _HOME = {
-    "config": ("Config", "CosineSchedule", "GPTConfig", "PaperSchedule", "TrainConfig", "TransformerConfig"),
+    "api.run": ("Run", "open_run"),
+    "api.training": ("train",),
+    "config": (
+        "BERTConfig",
+        "ClassifierConfig",
+        "Config",
+        "CosineSchedule",
+        "GPTConfig",
+        "LinearSchedule",
+        "PaperSchedule",
+        "TrainConfig",
+        "TransformerConfig",
+    ),
     "data.tokenizers": ("Tokenizer",),
     "errors": ("ClearformerError",),
-    "generation.decoding": ("generate",),
-    "generation.translation": ("translate",),
     "inspection.record": ("record",),
     "models.build": ("build",),
     "models.gpt": ("GPT",),
     "models.transformer": ("Transformer",),
     "recipes": ("RECIPES",),
-    "runs.folder": ("Run", "create_run", "open_run"),
-    "runs.session": ("load_model", "train_run"),
-    "training.loop": ("train",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "GPT",
     "RECIPES",
+    "BERTConfig",
+    "ClassifierConfig",
     "ClearformerError",
     "Config",
     "CosineSchedule",
     "GPTConfig",
+    "LinearSchedule",
     "PaperSchedule",
     "Run",
     "Tokenizer",
@@ -62,14 +85,9 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "build",
-    "create_run",
-    "generate",
-    "load_model",
     "open_run",
     "record",
     "train",
-    "train_run",
-    "translate",
 ]
 
 

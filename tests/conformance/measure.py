@@ -28,7 +28,7 @@ from clearformer.generation.translation import translate
 from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
-from clearformer.runs.folder import create_run
+from clearformer.runs.folder import create_folder
 from clearformer.runs.session import untrained_model
 from clearformer.training.loop import train
 from clearformer.training.optimizer import make_optimizer
@@ -154,7 +154,7 @@ def curve(name: str, folder: Path, double: bool) -> list[float]:
     settings = dataclasses.replace(config.train, steps=CURVE_STEPS, batch_tokens=2 * config.model.context)
     engine = port(name)
     config = dataclasses.replace(config, data=(str(TEXT),), train=settings, engine=engine.engine)
-    run = create_run(folder, config, print)
+    run = create_folder(folder, config, print)
     model = engine.double(untrained_model(run)) if double else untrained_model(run)
     records = train(model, make_optimizer(model, settings), run.batches("train"), settings)
     return [record.loss for record in records]

@@ -25,7 +25,7 @@ from clearformer.models.build import build
 from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.recipes import RECIPES
-from clearformer.runs.folder import create_run
+from clearformer.runs.folder import create_folder
 from clearformer.training.loop import accumulate_gradients, clip_gradients
 from clearformer.training.optimizer import make_optimizer
 from clearformer.training.schedule import learning_rate
@@ -236,7 +236,9 @@ def test_5_1_source_and_target_share_a_byte_pair_vocabulary_of_37000_tokens(tmp_
     assert (PAPER.tokenizer, PAPER.model.vocab_size) == ("bpe", 37_000)
     lines = [f"abababab {number}\txyxyxyxy {number}\n" for number in range(300)]
     (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
-    tokenizer = create_run(tmp_path / "run", replace(PAPER, data=(str(tmp_path / "pairs.tsv"),)), pytest.fail).tokenizer
+    tokenizer = create_folder(
+        tmp_path / "run", replace(PAPER, data=(str(tmp_path / "pairs.tsv"),)), pytest.fail
+    ).tokenizer
     assert [len(tokenizer.encode(word)) for word in ("abababab", "xyxyxyxy")] == [1, 1]
 
 

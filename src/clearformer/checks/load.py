@@ -44,10 +44,10 @@ def loaded(target: str, notify: Callable[[str], None], part: bool = False) -> It
 
 
 def _of_run(folder: Path, notify: Callable[[str], None]) -> Any:
-    from clearformer.runs.folder import open_run
+    from clearformer.runs.folder import open_folder
     from clearformer.runs.session import load_model
 
-    return load_model(open_run(folder, notify), "torch")[0].cpu()
+    return load_model(open_folder(folder, notify), "torch")[0].cpu()
 
 
 def _made(function: Callable[..., Any], name: str, part: bool) -> Any:

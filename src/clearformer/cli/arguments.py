@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from clearformer.api.display import say
 from clearformer.errors import ClearformerError, DataError
 
 T = TypeVar("T")
@@ -42,9 +43,9 @@ def _sentence(box: str) -> str:
     return paragraphs[0].rstrip(".") + meant
 
 
-def say(message: str) -> None:
-    """A line for the person, not for the program that reads our output."""
-    print(message, file=sys.stderr, flush=True)
+def exit_code(stopped: int) -> int:
+    """The exit code of a training that a signal stopped, or 0 of one that went to its end."""
+    return 128 + stopped if stopped else 0
 
 
 def input_lines() -> Iterator[str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from clearformer.api.display import Display, say
 from clearformer.checks.subject import Kind
-from clearformer.cli.arguments import parse, say
-from clearformer.cli.display import Display
+from clearformer.cli.arguments import parse
 from clearformer.cli.findings import print_report
 from clearformer.errors import ClearformerError
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.api.display import say
+from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
@@ -36,21 +37,18 @@ class Classify:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Classify, arguments, "classify")
-    from clearformer.cli.family import require_family
-    from clearformer.generation.classification import EXAMPLES_AT_ONCE, classify
-    from clearformer.runs.folder import open_run
-    from clearformer.runs.session import load_model
+    from clearformer.api.run import open_run
+    from clearformer.generation.classification import EXAMPLES_AT_ONCE
 
     if options.top < 1:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
-    run = open_run(options.run, say)
-    require_family(run, "classifier")
-    model, _ = load_model(run, options.engine)
+    run = open_run(options.run, engine=options.engine)
+    run.require("classifier")
     source: Iterator[str] = iter(options.text) if options.text else input_lines()
-    context, count, truncated, unknown = model.config.context, 0, 0, 0
+    context, count, truncated, unknown = run.model.config.context, 0, 0, 0
     while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else EXAMPLES_AT_ONCE)):
         full = [line for line in lines if line.strip()]
-        done = classify(model, run.tokenizer, [line.split("\t") for line in full])
+        done = run.classifications(full)
         count, truncated, unknown = count + len(full), truncated + done.truncated, unknown + done.unknown
         found = iter(done.probabilities.tolist())
         for line in lines:

@@ -21,7 +21,7 @@ class Data:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Data, arguments, "data")
-    from clearformer.cli.display import Downloading
+    from clearformer.api.display import Downloading
     from clearformer.data.catalogue import DOWNLOADS
     from clearformer.data.downloads import cache_folder, fetch
     from clearformer.data.load import BUILT_IN

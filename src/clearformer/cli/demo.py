@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clearformer.cli.arguments import parse, say
+from clearformer.api.display import say
+from clearformer.cli.arguments import exit_code, parse
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class Demo:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Demo, arguments, "demo")
-    from clearformer.cli.training import train_to_end
+    from clearformer.api.training import train_to_end
     from clearformer.demo import story
 
     began = time.monotonic()
     runs = story.prepare(options.out, say)
     for each in runs:
-        code = train_to_end(each)
+        code = exit_code(train_to_end(each))
         if code:
             return code
     verdicts = []

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from clearformer.cli.arguments import parse, say
+from clearformer.cli.arguments import parse
 from clearformer.config import EngineName
-from clearformer.data.corpora import Split
 
 
 @dataclass(frozen=True)
@@ -33,26 +32,22 @@ class Evaluate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Evaluate, arguments, "evaluate")
-    from clearformer.cli.display import Display
+    from clearformer.api.run import open_run
     from clearformer.cli.tables import print_scores
-    from clearformer.evaluation import evaluate as evaluation
-    from clearformer.generation.beam import Beam
-    from clearformer.runs.folder import open_run
 
-    beam = Beam(options.beam, options.length_penalty)
-    run = open_run(options.run, say)
-    default: Split = "test" if run.corpus.test else "validation"
-    split = default if options.split == "auto" else options.split
-    with Display("measuring", 1) as display:
-        show = lambda what, done, count: display.show(done, what, count)  # noqa: E731
-        scores = evaluation.evaluate(run, split, show, beam, options.engine)
+    run = open_run(options.run, engine=options.engine)
+    scores = run.evaluate(options.split, beam=options.beam, length_penalty=options.length_penalty)
     if options.json:
         print(json.dumps(scores))
         return 0
-    print(f"{run.folder} at step {scores['step']}, on the {split} split\n")
+    print(f"{run.folder} at step {scores['step']}, on the {scores['split']} split\n")
     print_scores(scores)
     if "bleu_signature" in scores:
-        how = f"a beam of {beam.size}, length penalty {beam.length_penalty}" if beam.size > 1 else "greedy choice"
+        how = (
+            "greedy choice"
+            if scores["beam"] == 1
+            else f"a beam of {scores['beam']}, length penalty {scores['length_penalty']}"
+        )
         print(f"\nTranslated by {how}. BLEU is sacreBLEU's:")
         print(f"  bleu            {scores['bleu_signature']}\n  bleu_lowercase  {scores['bleu_lowercase_signature']}")
     return 0

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.api.display import say
+from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
@@ -32,20 +33,16 @@ class Fill:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Fill, arguments, "fill")
-    from clearformer.cli.family import require_family
-    from clearformer.generation.fill import Filler
-    from clearformer.runs.folder import open_run
-    from clearformer.runs.session import load_model
+    from clearformer.api.run import open_run
 
     if options.top < 1:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
-    run = open_run(options.run, say)
-    require_family(run, "bert")
-    model, _ = load_model(run, options.engine)
+    run = open_run(options.run, engine=options.engine)
+    run.require("bert")
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a text with <mask> was expected, found none; give --prompt TEXT or lines on standard input")
-    filled = Filler(model, run.tokenizer)(prompts, options.top)
+    filled = run.fillings(prompts, options.top)
     if unknown := sum(each.unknown for each in filled):
         say(f"{unknown} tokens of the input were not in the vocabulary and read as <unk>")
     if options.json:

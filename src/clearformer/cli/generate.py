@@ -1,14 +1,14 @@
 """`clearformer generate`"""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
 
@@ -43,31 +43,17 @@ class Generate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Generate, arguments, "generate")
-    from clearformer.cli.family import require_family
-    from clearformer.generation import decoding
+    from clearformer.api.run import open_run
+    from clearformer.generation.decoding import pieces
     from clearformer.generation.sampling import Sampling
-    from clearformer.runs.folder import open_run
-    from clearformer.runs.session import load_model
 
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
-    if options.max_new_tokens < 1:
-        raise PromptError(f"--max-new-tokens must be 1 or more, found {options.max_new_tokens}; raise it")
-    run = open_run(options.run, say)
-    require_family(run, "gpt")
-    model, _ = load_model(run, options.engine)
+    run = open_run(options.run, engine=options.engine)
+    run.require("gpt")
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
-    if unknown := [piece for prompt in prompts for piece in run.tokenizer.unknown(prompt)]:
-        raise PromptError(f"text in the run's vocabulary was expected, but it has no {unknown[0]!r}; leave it out")
-    ids = [run.tokenizer.encode(prompt) for prompt in prompts]
-    context = model.config.context
-    if options.slide and (longer := sum(len(row) > context for row in ids)):
-        say(
-            f"{longer:,} of {len(ids):,} prompts are too long for the context of {context} tokens: truncated to their "
-            "last half of it"
-        )
-    steps = decoding.generate(model, ids, options.max_new_tokens, sampling, slide=options.slide, cached=options.cache)
+    steps = run.continue_prompts(prompts, options.max_new_tokens, sampling, slide=options.slide, cached=options.cache)
     if options.json:
         rows = [list(row) for row in zip(*steps, strict=True)]
         texts = [run.tokenizer.decode(row) for row in rows]
@@ -75,22 +61,11 @@ def run(arguments: Sequence[str]) -> int:
         print(json.dumps([{"prompt": prompt, "text": text, "tokens": row} for prompt, text, row in results]))
         return 0
     if len(prompts) == 1:
-        _stream(prompts[0], run.tokenizer.decode, (tokens[0] for tokens in steps))
+        print(prompts[0], end="", flush=True)
+        for piece in pieces(run.tokenizer, (tokens[0] for tokens in steps)):
+            print(piece, end="", flush=True)
+        print()
         return 0
     for prompt, row in zip(prompts, zip(*steps, strict=True), strict=True):
         print(f"{prompt}{run.tokenizer.decode(row)}\n")
     return 0
-
-
-def _stream(prompt: str, decode: Callable[[list[int]], str], tokens: Iterator[int]) -> None:
-    """Print text as it comes. A character may take several tokens, so what ends in half a one waits."""
-    print(prompt, end="", flush=True)
-    made: list[int] = []
-    shown = ""
-    for token in tokens:
-        made.append(token)
-        text = decode(made)
-        if not text.endswith("\ufffd"):
-            print(text[len(shown) :], end="", flush=True)
-            shown = text
-    print(decode(made)[len(shown) :])

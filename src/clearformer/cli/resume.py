@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from clearformer.cli.arguments import parse, say
+from clearformer.cli.arguments import exit_code, parse
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Resume:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Resume, arguments, "resume")
-    from clearformer.cli.training import train_and_report
-    from clearformer.runs.folder import open_run
+    from clearformer.api.run import open_run
+    from clearformer.api.training import train_and_report
 
-    return train_and_report(open_run(options.run, say))
+    return exit_code(train_and_report(open_run(options.run)))

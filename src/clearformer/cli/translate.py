@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from clearformer.cli.arguments import input_lines, parse, say
+from clearformer.api.display import say
+from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 
 if TYPE_CHECKING:
@@ -38,24 +39,18 @@ class Translate:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Translate, arguments, "translate")
-    from clearformer.cli.family import require_family
+    from clearformer.api.run import open_run
     from clearformer.generation.beam import Beam
-    from clearformer.generation.translation import SENTENCES_AT_ONCE, Translation, n_best_texts
-    from clearformer.runs.folder import open_run
-    from clearformer.runs.session import load_model
+    from clearformer.generation.translation import SENTENCES_AT_ONCE
 
     beam = Beam(options.beam, options.length_penalty, options.n_best)
-    run = open_run(options.run, say)
-    require_family(run, "transformer")
-    model, _ = load_model(run, options.engine)
+    run = open_run(options.run, engine=options.engine)
+    run.require("transformer")
     unknown = number = 0
-    empty = [Translation("", 0.0, 0.0)]
     for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else SENTENCES_AT_ONCE):
-        full = [line for line in lines if line.strip()]
-        unknown += sum(len(run.tokenizer.unknown(line)) for line in full)
-        outputs = iter(n_best_texts(model, run.tokenizer, full, beam, cached=options.cache))
-        for line in lines:
-            print(_shown(options, number, line, next(outputs) if line.strip() else empty), flush=True)
+        unknown += sum(len(run.tokenizer.unknown(line)) for line in lines if line.strip())
+        for line, found in zip(lines, run.translations(lines, beam, cached=options.cache), strict=True):
+            print(_shown(options, number, line, found), flush=True)
             number += 1
     if unknown:
         say(f"{unknown} tokens of the input were not in the vocabulary and read as <unk>")

@@ -24,7 +24,7 @@ from clearformer.generation.translation import translate
 from clearformer.models.build import build
 from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model, untrained_model
 from clearformer.training.device import choose_device, move
 from clearformer.training.loop import train
@@ -49,7 +49,7 @@ class Verdict:
     measured: str
 
 
-def learns_a_tiny_set(run: Run) -> Verdict:
+def learns_a_tiny_set(run: RunFolder) -> Verdict:
     """Eight pairs of the training split, from the initial weights, to a loss near zero."""
     full = run.batches("train")
     assert isinstance(full, PairBuckets)
@@ -64,7 +64,7 @@ def learns_a_tiny_set(run: Run) -> Verdict:
     return Verdict("a tiny set is learned by heart", loss < TINY_LOSS, measured)
 
 
-def training_helped(dates: Run, pydocs: Run) -> Verdict:
+def training_helped(dates: RunFolder, pydocs: RunFolder) -> Verdict:
     """Unseen dates exactly right, and the loss on unseen text, against the models as they were before training."""
     after, before = _scores(dates)
     text_after, text_before = _scores(pydocs)
@@ -77,13 +77,13 @@ def training_helped(dates: Run, pydocs: Run) -> Verdict:
     return Verdict("the trained models beat the untrained ones", better and right >= UNSEEN_RIGHT, measured)
 
 
-def _scores(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+def _scores(run: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the trained and the untrained model reach on the test split."""
     batches = run.batches("test")
     return measure(run, load_model(run)[0], "test", batches), measure(run, untrained_model(run), "test", batches)
 
 
-def reloaded_is_the_same(dates: Run, pydocs: Run) -> Verdict:
+def reloaded_is_the_same(dates: RunFolder, pydocs: RunFolder) -> Verdict:
     """The command in a new process, from the saved files and with the cache, against full forward passes here."""
     assert isinstance(dates.corpus, PairCorpus)
     new_tokens, sources = 60, [source for source, _ in dates.corpus.test[:20]]
@@ -106,7 +106,7 @@ def reloaded_is_the_same(dates: Run, pydocs: Run) -> Verdict:
     return Verdict("saved, reloaded and cached it writes the same as full passes", same == count, measured)
 
 
-def no_token_sees_the_future(dates: Run, pydocs: Run) -> Verdict:
+def no_token_sees_the_future(dates: RunFolder, pydocs: RunFolder) -> Verdict:
     """Change the last tokens, from each position on, and look at the logits before that position."""
     leaks, effects = zip(*(_perturb(run) for run in (dates, pydocs)), strict=True)
     measured = f"past logits moved by at most {max(leaks):.1e}, later ones by at least {min(effects):.2f}"
@@ -114,7 +114,7 @@ def no_token_sees_the_future(dates: Run, pydocs: Run) -> Verdict:
 
 
 @torch.inference_mode()
-def _perturb(run: Run) -> tuple[float, float]:
+def _perturb(run: RunFolder) -> tuple[float, float]:
     """The largest change of a logit before the changed tokens, and the smallest at or behind them."""
     model, _ = load_model(run)
     device = next(model.parameters()).device

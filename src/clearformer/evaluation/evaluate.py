@@ -14,7 +14,7 @@ from clearformer.evaluation.guesses import frequency_scores, guess_scores
 from clearformer.evaluation.scores import bleu, exact_match
 from clearformer.generation.beam import GREEDY_BEAM, Beam
 from clearformer.generation.translation import translate_texts
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model, untrained_model
 from clearformer.training.loss import mean_loss
 
@@ -25,7 +25,7 @@ FREQUENCY = {"bert": "unigram", "classifier": "majority"}
 
 
 def evaluate(
-    run: Run,
+    run: RunFolder,
     split: Split,
     advance: Advance = lambda *_: None,
     beam: Beam = GREEDY_BEAM,
@@ -52,7 +52,7 @@ def evaluate(
 
 
 def measure(
-    run: Run,
+    run: RunFolder,
     model: Any,
     split: Split,
     batches: Batches,

@@ -16,17 +16,17 @@ from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.data.corpora import LabelledCorpus, TextCorpus
 from clearformer.evaluation.scores import accuracy, confusion_matrix, guess_by_frequency, macro_f1
 from clearformer.generation.forward import logits_of
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 
 Answers = Int[NDArray[np.int64], " N"]
 
 
-def guess_scores(run: Run, model: Any, batches: Batches) -> dict[str, Any]:
+def guess_scores(run: RunFolder, model: Any, batches: Batches) -> dict[str, Any]:
     """`loss` and `accuracy`; of a classifier also `macro_f1` and `confusion`, its rows the true classes by number."""
     return _scores(run, *guess(model, batches.in_order()))
 
 
-def frequency_scores(run: Run, batches: Batches) -> dict[str, Any]:
+def frequency_scores(run: RunFolder, batches: Batches) -> dict[str, Any]:
     """The same of a guesser that knows how often each answer occurs in the training split, and looks at nothing."""
     counts = _training_counts(run)
     truth = np.concatenate([batch.targets[batch.targets != IGNORE] for batch in batches.in_order()])
@@ -48,7 +48,7 @@ def guess(model: Any, batches: Iterable[Batch]) -> tuple[float, Answers, Answers
     return float(total) / sum(map(len, truth)), np.concatenate(truth), np.concatenate(guesses)
 
 
-def _scores(run: Run, loss: float, truth: Answers, guesses: Answers) -> dict[str, Any]:
+def _scores(run: RunFolder, loss: float, truth: Answers, guesses: Answers) -> dict[str, Any]:
     if run.config.model.kind != "classifier":
         return {"loss": loss, "accuracy": float((truth == guesses).mean())}
     confusion = confusion_matrix(truth, guesses, len(run.classes))
@@ -56,7 +56,7 @@ def _scores(run: Run, loss: float, truth: Answers, guesses: Answers) -> dict[str
     return scores | {"confusion": confusion.tolist()}
 
 
-def _training_counts(run: Run) -> Int[NDArray[np.int64], " V"]:
+def _training_counts(run: RunFolder) -> Int[NDArray[np.int64], " V"]:
     """How often each token, or each class, occurs in the training split."""
     if isinstance(run.corpus, TextCorpus):
         return np.bincount(run.tokenizer.encode_lines(run.corpus.train), minlength=run.tokenizer.vocab_size)

@@ -5,7 +5,7 @@
 Prompts of unequal lengths go together: each row has its own place, and all take the same steps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
+from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
 from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
 from clearformer.generation.sampling import Sampler, Sampling
@@ -142,3 +142,17 @@ def generate(
         tokens = sampler(decoder.next_logits()).tolist()
         decoder.append(tokens)
         yield tokens
+
+
+def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+    """Yield text as its tokens come. A character may take several tokens, so what ends in half a one waits."""
+    made: list[int] = []
+    shown = ""
+    for token in tokens:
+        made.append(token)
+        text = tokenizer.decode(made)
+        if not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+            shown = text
+    if rest := tokenizer.decode(made)[len(shown) :]:
+        yield rest

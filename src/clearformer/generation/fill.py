@@ -64,24 +64,28 @@ class Filler:
         """Raises PromptError for a text without a mask, or longer than the context."""
         filled: list[Filled] = []
         for first in range(0, len(texts), TEXTS_AT_ONCE):
-            filled += self._fill([text.split(SPECIAL[MASK]) for text in texts[first : first + TEXTS_AT_ONCE]], top)
+            filled += self._fill(texts[first : first + TEXTS_AT_ONCE], top)
         return filled
 
-    def _fill(self, texts: Sequence[Sequence[str]], top: int) -> list[Filled]:
-        """Fill texts that were cut at their masks."""
-        rows = [self._encode(pieces) for pieces in texts]
+    def _fill(self, texts: Sequence[str], top: int) -> list[Filled]:
+        rows = [self.encode(text) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if MASK not in row:
+                raise PromptError(f"a text with a hole to fill was expected, found {text!r}; type <mask> for the hole")
         tokens = pad(rows, PAD)
         logits = logits_of(self.model, (tokens, tokens != PAD, np.zeros_like(tokens)))
         filled = []
-        for pieces, row, scores in zip(texts, rows, logits, strict=True):
+        for text, row, scores in zip(texts, rows, logits, strict=True):
             at_masks = scores[: len(row)][np.array(row) == MASK]
-            filled.append(self._guess(pieces, at_masks, top, row.count(UNK)))
+            filled.append(self._guess(text.split(SPECIAL[MASK]), at_masks, top, row.count(UNK)))
         return filled
 
-    def _encode(self, pieces: Sequence[str]) -> list[int]:
-        """The tokens of a text: those between the masks, without the spaces that the masked tokens carry."""
-        if len(pieces) == 1:
-            raise PromptError(f"a text with a hole to fill was expected, found {pieces[0]!r}; type <mask> for the hole")
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text: MASK for each <mask>, and those between, without the spaces that masked tokens carry.
+
+        Raises PromptError for a text longer than the context.
+        """
+        pieces = text.split(SPECIAL[MASK])
         bare = [piece[: -self._spaced(piece) or None] for piece in pieces[:-1]]
         first, *others = self.tokenizer.encode_many([*bare, pieces[-1]])
         tokens = [*first, *(index for ids in others for index in (MASK, *ids))]

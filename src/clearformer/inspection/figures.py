@@ -36,8 +36,13 @@ def loss_curve(lines: Sequence[dict[str, Any]]) -> str:
         return _svg(figure)
 
 
-def attention_map(weights: Float[NDArray[np.floating], "T S"], target: Sequence[str], source: Sequence[str]) -> str:
-    """How much each target token (a row) attended to each source token (a column), from 0 to 1; ■ is the end."""
+def attention_svg(
+    weights: Float[NDArray[np.floating], "T S"], target: Sequence[str], source: Sequence[str], labels: tuple[str, str]
+) -> str:
+    """How much each target token (a row) attended to each source token (a column), from 0 to 1; ■ is the end.
+
+    `labels` name the two axes.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(1.2 + 0.27 * len(source), 1.0 + 0.27 * len(target)), layout="constrained")
         axes = figure.add_subplot()
@@ -45,7 +50,7 @@ def attention_map(weights: Float[NDArray[np.floating], "T S"], target: Sequence[
         upright = max(map(len, source)) > 5  # words would run into each other
         axes.set_xticks(range(len(source)), [_visible(token) for token in source], rotation=90 if upright else 0)
         axes.set_yticks(range(len(target)), [_visible(token) for token in target])
-        axes.set(xlabel="source token (S)", ylabel="target token written (T)")
+        axes.set(xlabel=labels[1], ylabel=labels[0])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, shrink=0.8, label="attention")

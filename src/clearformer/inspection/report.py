@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
 
-from clearformer.data.batches import IGNORE, collate
+from clearformer.data.batches import IGNORE
 from clearformer.data.corpora import LabelledCorpus, Pair, PairCorpus
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.evaluation.guesses import guess, guess_scores
@@ -15,28 +12,27 @@ from clearformer.generation.classification import classify
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import Sampling
 from clearformer.generation.translation import translate_texts
-from clearformer.inspection.figures import attention_map, loss_curve
+from clearformer.inspection.attention import attention_map
+from clearformer.inspection.figures import loss_curve
 from clearformer.inspection.page import Section, figure, page, table, text
-from clearformer.inspection.record import record
 from clearformer.models.bert import BERT
 from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model
-from clearformer.training.device import move
 
 SAMPLES = 8
 NEW_TOKENS = 200
 
 
-def write_run_report(run: Run) -> None:
+def write_run_report(run: RunFolder) -> None:
     """Write report.html into the run's folder."""
     (run.folder / "report.html").write_text(page(f"clearformer: {run.folder.name}", sections(run)), encoding="utf-8")
 
 
-def sections(run: Run) -> list[Section]:
+def sections(run: RunFolder) -> list[Section]:
     """The report of a run that has a checkpoint."""
     model, step = load_model(run, "torch")
     name = run.config.dataset
@@ -54,7 +50,7 @@ def sections(run: Run) -> list[Section]:
     return [learning, samples_section(run, model, pairs), alignment_section(model, run.tokenizer, *longest)]
 
 
-def sample(run: Run, model: GPT) -> str:
+def sample(run: RunFolder, model: GPT) -> str:
     """A prompt from the validation split, and what the model makes of it."""
     prompt = str(run.corpus.validation)[:40]
     sampling = Sampling(temperature=0.8, seed=run.config.train.seed)
@@ -62,14 +58,14 @@ def sample(run: Run, model: GPT) -> str:
     return f"{prompt}▸{run.tokenizer.decode(tokens[0] for tokens in steps)}"
 
 
-def samples_section(run: Run, model: Transformer, pairs: Sequence[Pair]) -> Section:
+def samples_section(run: RunFolder, model: Transformer, pairs: Sequence[Pair]) -> Section:
     """Sources, what the model makes of them, and the references."""
     outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs])
     rows = [(source, output, target) for (source, target), output in zip(pairs, outputs, strict=True)]
     return Section(f"{run.config.dataset}: written by the model", table(("source", "model", "reference"), rows))
 
 
-def filled_section(run: Run, model: BERT) -> Section:
+def filled_section(run: RunFolder, model: BERT) -> Section:
     """Windows of the validation split as the model saw them, and each hidden token beside the guess."""
     batch = next(iter(run.batches("validation").in_order(1)))
     _, truth, guesses = guess(model, [batch])
@@ -86,7 +82,7 @@ def filled_section(run: Run, model: BERT) -> Section:
     return Section(f"{run.config.dataset}: guessed by the model", table(head, rows))
 
 
-def confusion_section(run: Run, model: Classifier) -> Section:
+def confusion_section(run: RunFolder, model: Classifier) -> Section:
     """How often each class of the validation split was taken for each."""
     scores = guess_scores(run, model, run.batches("validation"))
     rows = [(name, *map(str, counts)) for name, counts in zip(run.classes, scores["confusion"], strict=True)]
@@ -95,7 +91,7 @@ def confusion_section(run: Run, model: Classifier) -> Section:
     return Section(f"{run.config.dataset}: what is taken for what", body)
 
 
-def classified_section(run: Run, model: Classifier) -> Section:
+def classified_section(run: RunFolder, model: Classifier) -> Section:
     """Some texts of the validation split, the likeliest class and the true one."""
     assert isinstance(run.corpus, LabelledCorpus)
     examples = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
@@ -108,23 +104,10 @@ def classified_section(run: Run, model: Classifier) -> Section:
 
 
 def alignment_section(model: Transformer, tokenizer: Tokenizer, source: str, target: str) -> Section:
-    """The picture of `cross_attention`."""
+    """Where the model looks while it writes the target."""
     caption = (
         "A row is a token as it is written, a column a token of the source; dark is where the model looked. "
         f"Last decoder layer, mean over its {model.config.num_heads} heads."
     )
-    svg = attention_map(*cross_attention(model, tokenizer, source, target))
+    svg = attention_map(model, tokenizer, source, target).svg()
     return Section(f"What it looks at: {source} → {target}", figure(svg, caption))
-
-
-def cross_attention(
-    model: Transformer, tokenizer: Tokenizer, source: str, target: str
-) -> tuple[Float[NDArray[np.float32], "T S"], list[str], list[str]]:
-    """Weights of the last layer, mean over heads; the tokens of their rows (as they are predicted) and columns."""
-    batch = collate([(tokenizer.encode(source), tokenizer.encode(target))])
-    device = next(model.parameters()).device
-    with torch.inference_mode(), record(model.eval()) as trace:
-        model(*(move(array, device) for array in batch.inputs))
-    weights = trace.attention[f"decoder.layers.{model.config.num_layers - 1}.cross_attention.core"][0].mean(0)
-    rows, columns = ([tokenizer.label(int(index)) for index in row] for row in (batch.targets[0], batch.source[0]))
-    return weights.float().cpu().numpy(), rows, columns

@@ -46,6 +46,12 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(found, key=_step_of)
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint in `folder`, whole or not; None if there is none."""
+    found = checkpoint_folders(folder)
+    return _step_of(found[-1]) if found else None
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int = 1) -> Path:
     """Write one checkpoint, then delete those before it, except for the newest `keep` - 1 at multiples of `every`.
 

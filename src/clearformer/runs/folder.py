@@ -32,7 +32,7 @@ KINDS: dict[str, Kind] = {"transformer": "pairs", "gpt": "text", "bert": "text",
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """One run, opened. The corpus is read when it is first asked for."""
 
     folder: Path
@@ -92,11 +92,11 @@ class Run:
             raise RunError(f"{what} was expected in {self.folder / 'data.json'}, but: {error}; train anew") from error
 
 
-def create_run(folder: Path, config: Config, notify: Notify, progress: Progress | None = None) -> Run:
+def create_folder(folder: Path, config: Config, notify: Notify, progress: Progress | None = None) -> RunFolder:
     """Read the data, train the tokenizer on the training split, and write the run's folder.
 
     With `start_from`, the tokenizer and the first weights are those of that run, and are copied into the folder.
-    Raises RunError if the folder holds anything but what an earlier `create_run` left unfinished.
+    Raises RunError if the folder holds anything but what an earlier `create_folder` left unfinished.
     """
     ours = {"tokenizer.json", "data.json", "config.tmp", "start"}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
@@ -111,10 +111,10 @@ def create_run(folder: Path, config: Config, notify: Notify, progress: Progress 
             f"a {config.model.kind} learns from {KINDS[config.model.kind]}, but {corpus.name} holds {corpus.kind}; "
             f"choose a recipe for {corpus.kind}"
         )
-    earlier = open_run(Path(config.start_from).resolve(), notify) if config.start_from else None
+    earlier = open_folder(Path(config.start_from).resolve(), notify) if config.start_from else None
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
     config = _settle(config, tokenizer, corpus, earlier)
-    run, silent = Run(folder, config, tokenizer, notify), Run(folder, config, tokenizer, lambda _: None)
+    run, silent = RunFolder(folder, config, tokenizer, notify), RunFolder(folder, config, tokenizer, lambda _: None)
     for each in (run, silent):
         each.__dict__["corpus"] = corpus  # the property would read it again
     silent.batches("validation")  # what is too short for the model is told before anything is written
@@ -157,7 +157,7 @@ def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
     return train_tokenizer(config.tokenizer, texts, config.model.vocab_size, mask=isinstance(config.model, BERTConfig))
 
 
-def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: Run | None) -> Config:
+def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: RunFolder | None) -> Config:
     """The configuration with all that data, tokenizer and folders decide."""
     model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     if isinstance(model, ClassifierConfig) and isinstance(corpus, LabelledCorpus):
@@ -171,8 +171,8 @@ def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: Run |
     )
 
 
-def open_run(folder: Path, notify: Notify) -> Run:
-    """Open a run that `create_run` made. Raises RunError if there is none."""
+def open_folder(folder: Path, notify: Notify) -> RunFolder:
+    """Open a run that `create_folder` made. Raises RunError if there is none."""
     if not (folder / "config.json").is_file():
         raise RunError(f"a run was expected in {folder}, but there is no config.json; make one with: clearformer train")
     config = Config.load(folder / "config.json")
@@ -182,4 +182,4 @@ def open_run(folder: Path, notify: Notify) -> Run:
             f"a vocabulary of {config.model.vocab_size} was expected in {folder / 'tokenizer.json'}, "
             f"found {tokenizer.vocab_size}; put back the tokenizer that the run was made with"
         )
-    return Run(folder, config, tokenizer, notify)
+    return RunFolder(folder, config, tokenizer, notify)

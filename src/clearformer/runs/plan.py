@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch, Batches
 from clearformer.models.initial import count_parameters
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import untrained_model
 from clearformer.training.device import autocast, move
 from clearformer.training.loop import train
@@ -61,7 +61,7 @@ class Plan:
         )
 
 
-def plan_run(run: Run) -> Plan:
+def plan_run(run: RunFolder) -> Plan:
     """Try a few steps on a model that is thrown away; the run is left as it is. Raises what these steps raise."""
     config, batches = run.config.train, run.batches("train")
     reads = config.steps * config.accumulation

@@ -15,7 +15,7 @@ from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import alone
 from clearformer.training.loop import train
 from clearformer.training.loss import mean_loss
@@ -32,7 +32,7 @@ class Progress:
     validation_loss: float | None
 
 
-def load_model(run: Run, engine: EngineName | None = None) -> tuple[Any, int]:
+def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, int]:
     """The run's model, ready to be used, and the step of its newest whole checkpoint.
 
     It is the model of the engine that the run was trained by unless another is named: checkpoints are all alike.
@@ -49,12 +49,12 @@ def load_model(run: Run, engine: EngineName | None = None) -> tuple[Any, int]:
     return model, checkpoint.step
 
 
-def untrained_model(run: Run, engine: EngineName | None = None) -> Any:
+def untrained_model(run: RunFolder, engine: EngineName | None = None) -> Any:
     """The same model with the random weights of its seed: the baseline of every evaluation."""
     return open_engine(engine or run.config.engine).make_model(run.config)
 
 
-def first_model(run: Run) -> Any:
+def first_model(run: RunFolder) -> Any:
     """The model before its first step: with its initial weights, or with those of the run it starts from."""
     model = untrained_model(run)
     if run.config.start_from:
@@ -65,7 +65,7 @@ def first_model(run: Run) -> Any:
     return model
 
 
-def train_run(run: Run) -> Generator[Progress, None, None]:
+def train_run(run: RunFolder) -> Generator[Progress, None, None]:
     """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise.
 
     Raises RunError if another process is training the run.
@@ -74,7 +74,7 @@ def train_run(run: Run) -> Generator[Progress, None, None]:
         yield from _train(run)
 
 
-def _train(run: Run) -> Generator[Progress, None, None]:
+def _train(run: RunFolder) -> Generator[Progress, None, None]:
     config = run.config.train
     shapes = parameter_shapes(run.config.model)
     checkpoint = load_newest(

@@ -52,7 +52,6 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
         (["evaluate", "nowhere", "--split", "dev"], "Expected one of ('auto', 'train', 'validation', 'test')"),
         (["generate", "nowhere", "--temperature", "-1"], "--temperature must be 0 (greedy) or more, found -1.0"),
         (["generate", "nowhere", "--top-p", "0"], "--top-p must be above 0 and at most 1, found 0.0"),
-        (["generate", "nowhere", "--max-new-tokens", "0"], "--max-new-tokens must be 1 or more, found 0"),
         (["data", "get", "imagenet"], "one of tinyshakespeare, multi30k, polarity, ag_news was expected"),
     ],
 )  # fmt: skip

@@ -6,19 +6,19 @@ import torch
 from clearformer.blocks.attention import ScaledDotProductAttention
 from clearformer.config import PaperSchedule
 from clearformer.demo import proofs
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow  # two runs have to be made first
 
 
-def test_a_model_that_was_hardly_trained_does_not_pass_as_trained(dates: Run, pydocs: Run):
+def test_a_model_that_was_hardly_trained_does_not_pass_as_trained(dates: RunFolder, pydocs: RunFolder):
     verdict = proofs.training_helped(dates, pydocs)
     assert not verdict.holds
     assert "0.0% of 1,000 unseen dates exactly right" in verdict.measured
 
 
 def test_a_right_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
-    dates: Run, monkeypatch: pytest.MonkeyPatch
+    dates: RunFolder, monkeypatch: pytest.MonkeyPatch
 ):
     assert proofs.learns_a_tiny_set(dates).holds
     monkeypatch.setattr(proofs, "TINY_STEPS", 20)
@@ -26,13 +26,13 @@ def test_a_right_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
     assert not proofs.learns_a_tiny_set(dates).holds
 
 
-def test_reloading_is_proven_even_for_a_model_that_learned_little(dates: Run, pydocs: Run):
+def test_reloading_is_proven_even_for_a_model_that_learned_little(dates: RunFolder, pydocs: RunFolder):
     verdict = proofs.reloaded_is_the_same(dates, pydocs)
     assert verdict.holds
     assert verdict.measured.startswith("23 of 23 outputs the same")
 
 
-def test_a_leak_of_the_future_is_found(dates: Run, pydocs: Run, monkeypatch: pytest.MonkeyPatch):
+def test_a_leak_of_the_future_is_found(dates: RunFolder, pydocs: RunFolder, monkeypatch: pytest.MonkeyPatch):
     assert proofs.no_token_sees_the_future(dates, pydocs).holds
 
     def sees_all(self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None):

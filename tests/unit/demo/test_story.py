@@ -8,7 +8,7 @@ import pytest
 from clearformer import recipes
 from clearformer.demo import story
 from clearformer.demo.proofs import Verdict
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import train_run
 
 pytestmark = pytest.mark.slow  # two runs have to be made first
@@ -29,7 +29,7 @@ def test_an_unfinished_run_is_taken_up_and_a_finished_one_begun_anew(tmp_path: P
     assert not anew.checkpoints.exists()
 
 
-def test_the_report_shows_verdicts_curves_samples_and_attention(dates: Run, pydocs: Run, tmp_path: Path):
+def test_the_report_shows_verdicts_curves_samples_and_attention(dates: RunFolder, pydocs: RunFolder, tmp_path: Path):
     verdicts = [Verdict("water is wet", True, "wetness 1 < 2"), Verdict("the moon is cheese", False, "0 % cheese")]
     story.write_report(tmp_path / "report.html", verdicts, (dates, pydocs))
     content = (tmp_path / "report.html").read_text(encoding="utf-8")

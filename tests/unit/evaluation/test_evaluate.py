@@ -12,7 +12,7 @@ from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, T
 from clearformer.errors import CheckpointError, DataError
 from clearformer.evaluation.evaluate import evaluate, measure
 from clearformer.models.build import build
-from clearformer.runs.folder import Run, create_run, open_run
+from clearformer.runs.folder import RunFolder, create_folder, open_folder
 from clearformer.runs.session import train_run
 
 # float32, one division and one logarithm a token
@@ -23,27 +23,27 @@ FAMILIES = {"gpt": GPTConfig(**SIZES), "transformer": TransformerConfig(**SIZES)
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Run]:
-    def make(family: str) -> Run:
+def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
+    def make(family: str) -> RunFolder:
         words = [f"{number:03b}{'xy'[number % 2]}" for number in range(300)]
         lines = words if family == "gpt" else [f"{word}\t{'a' if word[-1] == 'x' else 'bb'}" for word in words]
         data = tmp_path / ("data.txt" if family == "gpt" else "data.tsv")
         data.write_text("".join(f"{line}\n" for line in lines))
         settings = TrainConfig(steps=100, batch_tokens=500, schedule=CosineSchedule(3e-2, 1e-3, 5), device="cpu")
         config = Config("mine", FAMILIES[family], data=(str(data),), train=settings)
-        return create_run(tmp_path / family, config, pytest.fail)
+        return create_folder(tmp_path / family, config, pytest.fail)
 
     return make
 
 
-def predictions(run: Run, split: str) -> int:
+def predictions(run: RunFolder, split: str) -> int:
     """Tokens that are predicted: of text all but the first, of pairs each character of the target and its end."""
     examples = getattr(run.corpus, split)
     return len(examples) - 1 if isinstance(examples, str) else sum(len(target) + 1 for _, target in examples)
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(make_run: Callable[..., Run], family: str):
+def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(make_run: Callable[..., RunFolder], family: str):
     run = make_run(family)
     model = build(run.config.model, 1).eval()
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(make_run: Cal
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[..., Run], family: str):
+def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[..., RunFolder], family: str):
     # a model whose answer does not depend on its input: logits are the output matrix times one vector
     run = make_run(family)
     model = build(dataclasses.replace(run.config.model, tie_embeddings=False, norm_order="pre"), 1).eval()
@@ -78,14 +78,14 @@ def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[.
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., Run], family: str):
+def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., RunFolder], family: str):
     run = make_run(family)
     with pytest.raises(CheckpointError, match="none was saved yet; resume the run first"):
         evaluate(run, "validation")
     for _ in train_run(run):
         pass
     told: list[tuple[str, int, int]] = []
-    result = evaluate(open_run(run.folder, pytest.fail), "validation", lambda *what: told.append(what))
+    result = evaluate(open_folder(run.folder, pytest.fail), "validation", lambda *what: told.append(what))
     untrained = result.pop("untrained")
     assert (result["run"], result["split"], result["step"]) == (str(run.folder), "validation", 100)
     assert result["loss"] < untrained["loss"] - 0.5
@@ -102,7 +102,7 @@ def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., Run],
         assert "bleu" not in result
 
 
-def test_a_split_that_is_not_there_is_refused(make_run: Callable[..., Run]):
+def test_a_split_that_is_not_there_is_refused(make_run: Callable[..., RunFolder]):
     run = make_run("gpt")
     model = build(run.config.model, 1)
     with pytest.raises(DataError, match=r"data\.txt has no test split; evaluate with --split validation"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clearformer.cli.main import main
-from clearformer.inspection.figures import attention_map, loss_curve
+from clearformer.inspection.figures import attention_svg, loss_curve
 from clearformer.inspection.page import Section, page, table, text
 
 TINY = [
@@ -58,6 +58,6 @@ def test_a_curve_is_the_same_file_twice_and_names_its_axes():
 
 
 def test_an_attention_map_labels_every_token_and_makes_spaces_visible():
-    svg = attention_map(np.eye(2, 3), ["x", "<eos>"], ["a", " ", "\n"])
-    for label in ("x", "■", "a", "␣", "⏎"):
+    svg = attention_svg(np.eye(2, 3), ["x", "<eos>"], ["a", " ", "\n"], ("written", "read"))
+    for label in ("written", "read", "x", "■", "a", "␣", "⏎"):
         assert f">{label}</text>" in svg

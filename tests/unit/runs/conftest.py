@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
-from clearformer.runs.folder import Run, create_run, open_run
+from clearformer.runs.folder import RunFolder, create_folder, open_folder
 from clearformer.runs.session import train_run
 
 SIZES = {"vocab_size": 60, "context": 16, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 16, "dropout": 0.1}
@@ -34,11 +34,11 @@ def config(tmp_path: Path) -> Callable[..., Config]:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, config: Callable[..., Config]) -> Callable[..., Run]:
+def make_run(tmp_path: Path, config: Callable[..., Config]) -> Callable[..., RunFolder]:
     """`make_run("gpt", "name", steps=3)`: a new run in a folder of that name. What it announces is an error."""
 
-    def make(family: str, name: str = "run", **train: object) -> Run:
-        return create_run(tmp_path / name, config(family, **train), notify=pytest.fail)
+    def make(family: str, name: str = "run", **train: object) -> RunFolder:
+        return create_folder(tmp_path / name, config(family, **train), notify=pytest.fail)
 
     return make
 
@@ -49,7 +49,7 @@ def resume() -> Callable[..., list[str]]:
 
     def train(folder: Path, stop: int | None = None) -> list[str]:
         said: list[str] = []
-        session = train_run(open_run(folder, said.append))
+        session = train_run(open_folder(folder, said.append))
         for progress in session:
             if progress.record.step == stop:
                 break

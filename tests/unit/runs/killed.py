@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch._dynamo  # which the first optimizer would, in every child anew
 
-from clearformer.runs.folder import open_run
+from clearformer.runs.folder import open_folder
 from clearformer.runs.session import train_run
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's threads would not survive a fork
@@ -33,7 +33,7 @@ def die() -> None:
 
 
 def train(folder: Path, stop: int | None = None) -> None:
-    for progress in train_run(open_run(folder, print)):
+    for progress in train_run(open_folder(folder, print)):
         if progress.record.step == stop:
             die()
 

@@ -11,9 +11,9 @@ from clearformer.config import Config
 from clearformer.data.batches import PairBuckets, TextWindows
 from clearformer.data.corpora import Split
 from clearformer.errors import ClearformerError, ConfigError, DataError, RunError
-from clearformer.runs.folder import Run, create_run, open_run
+from clearformer.runs.folder import RunFolder, create_folder, open_folder
 
-Make = Callable[..., Run]
+Make = Callable[..., RunFolder]
 MakeConfig = Callable[..., Config]
 
 
@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
 def test_a_run_opens_as_it_was_made(make_run: Make, family: str):
     made = make_run(family)
-    opened = open_run(made.folder, pytest.fail)
+    opened = open_folder(made.folder, pytest.fail)
     assert sorted(contents(made.folder)) == ["config.json", "data.json", "tokenizer.json"]
     assert opened.config == made.config
     assert opened.corpus == made.corpus
@@ -41,10 +41,10 @@ def test_the_vocabulary_is_as_large_as_the_text_needs(make_run: Make):
 def test_a_run_finds_its_data_from_any_folder(tmp_path: Path, config: MakeConfig, monkeypatch: pytest.MonkeyPatch):
     given = config("gpt")
     monkeypatch.chdir(tmp_path)
-    create_run(tmp_path / "run", dataclasses.replace(given, data=("numbers.txt",)), pytest.fail)
+    create_folder(tmp_path / "run", dataclasses.replace(given, data=("numbers.txt",)), pytest.fail)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    run = open_run(tmp_path / "run", pytest.fail)
+    run = open_folder(tmp_path / "run", pytest.fail)
     assert run.config.data == given.data
     assert run.corpus.name == "numbers.txt"
 
@@ -62,14 +62,14 @@ def test_reversed_pairs_are_the_same_the_other_way_round_and_another_data_set(
 ):
     forwards = make_run("transformer", "forwards")
     reversed_config = dataclasses.replace(config("transformer"), reverse_pairs=True)
-    create_run(tmp_path / "backwards", reversed_config, pytest.fail)
-    backwards = open_run(tmp_path / "backwards", pytest.fail)
+    create_folder(tmp_path / "backwards", reversed_config, pytest.fail)
+    backwards = open_folder(tmp_path / "backwards", pytest.fail)
     for split in ("train", "validation", "test"):
         pairs = getattr(forwards.corpus, split)
         assert getattr(backwards.corpus, split) == [(target, source) for source, target in pairs]
     turned = dataclasses.replace(backwards.config, reverse_pairs=False)
     with pytest.raises(RunError, match=r"now holds something else"):
-        Run(backwards.folder, turned, backwards.tokenizer, pytest.fail).batches("train")
+        RunFolder(backwards.folder, turned, backwards.tokenizer, pytest.fail).batches("train")
 
 
 @pytest.mark.parametrize(("family", "kind"), [("gpt", TextWindows), ("transformer", PairBuckets)])
@@ -82,7 +82,7 @@ def test_a_folder_with_a_run_is_refused_and_told_how_to_go_on(make_run: Make, co
     before = contents(run.folder)
     words = r"a new or empty folder was expected, but .*run is in use; go on with: clearformer resume .*run, or choose"
     with pytest.raises(RunError, match=words):
-        create_run(run.folder, config("gpt"), pytest.fail)
+        create_folder(run.folder, config("gpt"), pytest.fail)
     assert contents(run.folder) == before
 
 
@@ -92,7 +92,7 @@ def test_a_folder_of_something_else_and_a_file_are_refused(tmp_path: Path, confi
     (tmp_path / "file").write_text("mine")
     for name in ("folder", "file"):
         with pytest.raises(RunError, match=rf"but .*{name} is in use; choose another --out$"):
-            create_run(tmp_path / name, config("gpt"), pytest.fail)
+            create_folder(tmp_path / name, config("gpt"), pytest.fail)
     assert contents(tmp_path / "folder") == {"thesis.txt": b"mine"}
 
 
@@ -104,14 +104,14 @@ def test_a_folder_whose_making_was_interrupted_is_made_anew(
     (tmp_path / "half").mkdir()
     for name in left:
         (tmp_path / "half" / name).write_text("half")
-    create_run(tmp_path / "half", config("gpt"), pytest.fail)
+    create_folder(tmp_path / "half", config("gpt"), pytest.fail)
     assert contents(tmp_path / "half") == expected
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, config: MakeConfig):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"must be a folder that can be written to, but: .*; choose another --out"):
-        create_run(tmp_path / "file" / "run", config("gpt"), pytest.fail)
+        create_folder(tmp_path / "file" / "run", config("gpt"), pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_data_that_does_not_suit_the_family_is_refused(
 ):
     unsuited = dataclasses.replace(config(family), data=config(other).data)
     with pytest.raises(ConfigError, match=words):
-        create_run(tmp_path / "run", unsuited, pytest.fail)
+        create_folder(tmp_path / "run", unsuited, pytest.fail)
     assert not (tmp_path / "run").exists()
 
 
@@ -136,7 +136,7 @@ def test_changed_data_is_refused(make_run: Make):
     data.write_text(data.read_text().replace("no. 4\n", "no. 5\n"))
     words = r"the data that .*run was made with \(SHA-256 [0-9a-f]{12}…\) was expected, but .*numbers\.txt now holds so"
     with pytest.raises(RunError, match=words):
-        open_run(run.folder, pytest.fail).batches("train")
+        open_folder(run.folder, pytest.fail).batches("train")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
@@ -146,14 +146,14 @@ def test_a_run_that_lost_its_fingerprint_is_refused(make_run: Make, content: str
     if content is not None:
         (run.folder / "data.json").write_text(content)
     with pytest.raises(RunError, match=r"the data's SHA-256 was expected in .*data\.json, but: .*; train anew"):
-        open_run(run.folder, pytest.fail).batches("train")
+        open_folder(run.folder, pytest.fail).batches("train")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path):
     with pytest.raises(
         RunError, match=r"a run was expected in .*, but there is no config\.json; make one with: clearf"
     ):
-        open_run(tmp_path, pytest.fail)
+        open_folder(tmp_path, pytest.fail)
 
 
 def test_the_tokenizer_of_another_run_is_refused(make_run: Make):
@@ -161,7 +161,7 @@ def test_the_tokenizer_of_another_run_is_refused(make_run: Make):
     transformer.tokenizer.save(gpt.folder / "tokenizer.json")
     sizes = rf"a vocabulary of 19 was expected in .*tokenizer\.json, found {transformer.tokenizer.vocab_size}; put back"
     with pytest.raises(RunError, match=sizes):
-        open_run(gpt.folder, pytest.fail)
+        open_folder(gpt.folder, pytest.fail)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
@@ -169,7 +169,7 @@ def test_a_damaged_file_of_a_run_is_named(make_run: Make, name: str):
     run = make_run("gpt")
     (run.folder / name).write_text("{")
     with pytest.raises(ClearformerError, match=rf"was expected in .*{name}, but: "):
-        open_run(run.folder, pytest.fail)
+        open_folder(run.folder, pytest.fail)
 
 
 def test_text_has_no_test_split(make_run: Make):
@@ -177,10 +177,10 @@ def test_text_has_no_test_split(make_run: Make):
         make_run("gpt").batches("test")
 
 
-def long_pairs(run: Run, context: int, said: list[str]) -> Run:
+def long_pairs(run: RunFolder, context: int, said: list[str]) -> RunFolder:
     """The same run with a model of that context: its targets have 5 to 9 characters."""
     model = dataclasses.replace(run.config.model, context=context)
-    return Run(run.folder, dataclasses.replace(run.config, model=model), run.tokenizer, said.append)
+    return RunFolder(run.folder, dataclasses.replace(run.config, model=model), run.tokenizer, said.append)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -214,7 +214,7 @@ def test_tokens_outside_the_vocabulary_are_announced(tmp_path: Path, config: Mak
     known = config(family)
     small = dataclasses.replace(known, model=dataclasses.replace(known.model, vocab_size=8))
     said: list[str] = []
-    run = create_run(tmp_path / "run", small, said.append)
+    run = create_folder(tmp_path / "run", small, said.append)
     assert said == []
     batches = run.batches("train")
     targets = [index for batch in batches.in_order() for index in batch.targets.ravel().tolist() if index != -100]

@@ -13,12 +13,12 @@ from clearformer.data.labelled import LabelledBuckets
 from clearformer.data.masked import MaskedWindows
 from clearformer.models.build import build
 from clearformer.runs import plan
-from clearformer.runs.folder import Run, create_run
+from clearformer.runs.folder import RunFolder, create_folder
 from clearformer.runs.plan import Plan, plan_run
 from clearformer.runs.session import train_run
 from clearformer.training.steps import Record
 
-Make = Callable[..., Run]
+Make = Callable[..., RunFolder]
 SIZES: dict[str, Any] = {
     "vocab_size": 60, "context": 16, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 16, "dropout": 0.0,
 }  # fmt: skip
@@ -28,16 +28,16 @@ SIZES: dict[str, Any] = {
 def make(tmp_path: Path, make_run: Make, config: Callable[..., Config]) -> Make:
     """`make_run` for all four families: `make("bert", steps=3)`."""
 
-    def other(family: str, **train: object) -> Run:
+    def other(family: str, **train: object) -> RunFolder:
         if family in ("gpt", "transformer"):
             return make_run(family, **train)
         base = config("gpt", **train)
         if family == "bert":
-            return create_run(tmp_path / "run", dataclasses.replace(base, model=BERTConfig(**SIZES)), pytest.fail)
+            return create_folder(tmp_path / "run", dataclasses.replace(base, model=BERTConfig(**SIZES)), pytest.fail)
         data = tmp_path / "labels.csv"
         data.write_text("".join(f"{number * number},{'ab'[number % 2]}\n" for number in range(300)))
         changed = dataclasses.replace(base, model=ClassifierConfig(**SIZES), data=(str(data),))
-        return create_run(tmp_path / "run", changed, lambda _: None)
+        return create_folder(tmp_path / "run", changed, lambda _: None)
 
     return other
 
@@ -45,9 +45,9 @@ def make(tmp_path: Path, make_run: Make, config: Callable[..., Config]) -> Make:
 FAMILIES = {"gpt": TextWindows, "bert": MaskedWindows, "transformer": PairBuckets, "classifier": LabelledBuckets}
 
 
-def with_steps(run: Run, steps: int) -> Run:
+def with_steps(run: RunFolder, steps: int) -> RunFolder:
     train = dataclasses.replace(run.config.train, steps=steps)
-    return Run(run.folder, dataclasses.replace(run.config, train=train), run.tokenizer, run.notify)
+    return RunFolder(run.folder, dataclasses.replace(run.config, train=train), run.tokenizer, run.notify)
 
 
 @pytest.mark.parametrize("whole_epochs", [False, True])
@@ -91,7 +91,7 @@ def test_a_training_that_was_planned_first_is_the_same_to_the_bit(
 def test_what_there_is_to_say_of_the_data_is_said_once(tmp_path: Path, config: Callable[..., Config]):
     known, said = config("gpt"), list[str]()
     small = dataclasses.replace(known, model=dataclasses.replace(known.model, vocab_size=8))
-    run = create_run(tmp_path / "run", small, said.append)
+    run = create_folder(tmp_path / "run", small, said.append)
     plan_run(run)
     list(train_run(run))
     assert [line.split(" of the ")[1] for line in said] == [
@@ -133,7 +133,7 @@ def test_memory_worked_by_hand(tmp_path: Path, config: Callable[..., Config]):
     B, T, D, F, H, L = 5, 16, 8, 24, 2, 3  # noqa: N806
     model = GPTConfig(**SIZES | {"d_ff": F, "num_layers": L})
     data = dataclasses.replace(config("gpt", batch_tokens=B * T), model=model)
-    run = create_run(tmp_path / "run", data, pytest.fail)
+    run = create_folder(tmp_path / "run", data, pytest.fail)
     V = run.config.model.vocab_size  # noqa: N806
     norm = D + D + 2  # what comes in, what goes out; mean and deviation
     attention = 3 * D + D + H  # queries, keys and values; what goes out; the sum of each softmax

@@ -16,10 +16,10 @@ from safetensors.numpy import load_file
 import clearformer
 from clearformer.errors import CheckpointError, RunError
 from clearformer.models.initial import initial_weights
-from clearformer.runs.folder import Run
+from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model, train_run, untrained_model
 
-Make = Callable[..., Run]
+Make = Callable[..., RunFolder]
 Resume = Callable[..., list[str]]
 Outcome = Callable[[Path], dict[str, bytes]]
 
@@ -121,7 +121,7 @@ def test_work_done_after_a_damaged_checkpoint_was_passed_over_is_kept(make_run: 
     (run.checkpoints / "step-000006" / "state.json").write_text("{")
     resume(run.folder, stop=4)
     said: list[str] = []
-    assert load_model(Run(run.folder, run.config, run.tokenizer, said.append))[1] == 4
+    assert load_model(RunFolder(run.folder, run.config, run.tokenizer, said.append))[1] == 4
     assert len(said) == 1
 
 

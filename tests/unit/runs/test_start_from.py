@@ -13,7 +13,7 @@ import pytest
 from clearformer.config import BERTConfig, ClassifierConfig, Config, CosineSchedule, GPTConfig, ModelConfig, TrainConfig
 from clearformer.errors import CheckpointError, ConfigError, RunError
 from clearformer.models.initial import initial_weights, parameter_shapes
-from clearformer.runs.folder import Run, create_run, open_run
+from clearformer.runs.folder import RunFolder, create_folder, open_folder
 from clearformer.runs.session import first_model, load_model, train_run, untrained_model
 from clearformer.runs.start import taken_names
 from clearformer.training.loss import mean_loss
@@ -35,14 +35,14 @@ BODY = {"bert": "classifier", "gpt": "classifier on gpt"}
 SETTINGS = {"steps": 6, "batch_tokens": 200, "schedule": CosineSchedule(1e-2, 0.0, 2), "checkpoint_every": 3}
 SETTINGS |= {"validate_every": 4, "validation_tokens": 100, "device": "cpu"}
 
-Make = Callable[..., Run]
+Make = Callable[..., RunFolder]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """`make("bert", "name")`: a new run of that family; `said` collects what is announced."""
 
-    def make(family: str, name: str, start_from: str = "", said: list[str] | None = None, **model: object) -> Run:
+    def make(family: str, name: str, start_from: str = "", said: list[str] | None = None, **model: object) -> RunFolder:
         labelled = family.startswith("classifier")
         data = tmp_path / ("words.tsv" if labelled else "words.txt")
         words = [f"no. {number * number}" for number in range(300)]
@@ -55,16 +55,16 @@ def make(tmp_path: Path) -> Make:
             start_from=start_from,
             train=TrainConfig(**SETTINGS),
         )
-        return create_run(tmp_path / name, config, (said if said is not None else []).append)
+        return create_folder(tmp_path / name, config, (said if said is not None else []).append)
 
     return make
 
 
-def weights(run: Run) -> dict[str, np.ndarray]:
+def weights(run: RunFolder) -> dict[str, np.ndarray]:
     return {name: weight.detach().numpy() for name, weight in load_model(run)[0].named_parameters()}
 
 
-def first(run: Run) -> dict[str, np.ndarray]:
+def first(run: RunFolder) -> dict[str, np.ndarray]:
     return {name: weight.detach().numpy() for name, weight in first_model(run).named_parameters()}
 
 
@@ -142,7 +142,7 @@ def test_killed_before_the_first_checkpoint_and_without_the_earlier_run_it_ends_
     resume(parts.folder, stop=4)
     resume(parts.folder)
     assert outcome(parts.folder) == outcome(whole.folder)
-    assert load_model(open_run(parts.folder, pytest.fail))[1] == 6
+    assert load_model(open_folder(parts.folder, pytest.fail))[1] == 6
 
 
 def test_a_run_that_lost_its_first_weights_says_so_until_it_has_a_checkpoint(make: Make, resume: Resume):
@@ -219,10 +219,10 @@ def test_a_classifier_takes_its_classes_from_the_data_and_keeps_their_names(make
     assert run.config.model.num_classes == 2
     data = json.loads((run.folder / "data.json").read_text())
     assert (data["kind"], data["classes"]) == ("labels", ["even", "odd"])
-    assert open_run(run.folder, pytest.fail).classes == ["even", "odd"]
+    assert open_folder(run.folder, pytest.fail).classes == ["even", "odd"]
     (run.folder / "data.json").write_text("{}")
     with pytest.raises(RunError, match=r"the names of the classes was expected in .*data\.json, but: 'classes'"):
-        _ = open_run(run.folder, pytest.fail).classes
+        _ = open_folder(run.folder, pytest.fail).classes
 
 
 def test_texts_beyond_the_context_are_cut_counted_and_said(make: Make):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from clearformer.cli import display
-from clearformer.cli.display import Display, TrainingDetails
+from clearformer.api import display
+from clearformer.api.display import Display, TrainingDetails
 from clearformer.runs.session import Progress
 from clearformer.training.steps import Record
 

@@ -1,12 +1,13 @@
 """Stop on SIGINT or SIGTERM where it is safe: the first asks, the second does not wait."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from clearformer.cli.arguments import say
+from clearformer.api.display import say
 
 
 @dataclass
@@ -18,8 +19,14 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Note a first signal instead of dying of it; restore the usual behaviour for a second, and at the end."""
+    """Note a first signal instead of dying of it; restore the usual behaviour for a second, and at the end.
+
+    Only the main thread can; in another one signals do what they always do.
+    """
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:

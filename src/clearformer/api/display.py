@@ -1,8 +1,10 @@
-"""Progress for people, on standard error: a live bar on a terminal, a line now and then elsewhere."""
+"""Progress for people: a live bar on a terminal and in a notebook, a line on standard error now and then elsewhere."""
 
+import html
+import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +13,20 @@ if TYPE_CHECKING:
     from clearformer.runs.session import Progress as Update
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_UPDATES = 0.2
+"""of a notebook's bar, each of which is a message to the browser"""
+
+
+def say(message: str) -> None:
+    """Print a line for the person, on standard error, not for the program that reads our output."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def notebook_display() -> Any:
+    """Return IPython's `display` in a Jupyter kernel, else None. It is never imported where it is not in use."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return ipython.display.display if ipython is not None and hasattr(shell, "kernel") else None
 
 
 class Display:
@@ -23,6 +39,8 @@ class Display:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
         left = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
         self.bar = Progress(*columns, *left, console=self.console, disable=not self.console.is_terminal)
+        display = notebook_display()
+        self.notebook = display({"text/plain": label}, raw=True, display_id=True) if display else None
         self.task = self.bar.add_task(label, total=total, details="")
         self.began = self.last_line = time.monotonic()
         self.first: int | None = None
@@ -41,13 +59,18 @@ class Display:
         now = time.monotonic()
         if self.first is None:  # a run that is resumed does not begin at 0
             self.first, self.began = done, now
-        finished = done >= self.total
-        if not self.console.is_terminal and (finished or now - self.last_line > SECONDS_BETWEEN_LINES):
+        if self.console.is_terminal:
+            return
+        interval = SECONDS_BETWEEN_UPDATES if self.notebook else SECONDS_BETWEEN_LINES
+        if done >= self.total or now - self.last_line > interval:
             self.last_line = now
             left = (now - self.began) / max(1, done - self.first) * (self.total - done)
-            self.console.print(
-                f"{self.label} {done:,}/{self.total:,} {details} {left:.0f} s left", highlight=False, soft_wrap=True
-            )
+            line = f"{self.label} {done:,}/{self.total:,} {details} {left:.0f} s left"
+            if self.notebook:
+                bar = f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}'
+                self.notebook.update({"text/plain": line, "text/html": bar}, raw=True)
+            else:
+                self.console.print(line, highlight=False, soft_wrap=True)
 
 
 class TrainingDetails:

@@ -1,4 +1,4 @@
-"""Two tiny runs, trained once by the command itself."""
+"""A tiny run of each family, trained once by the command itself."""
 
 from pathlib import Path
 

@@ -1,0 +1,147 @@
+"""Train a run: choose what, make its folder, show progress, stop where it is safe, write its report."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from clearformer.api.display import Display, Downloading, TrainingDetails, say
+from clearformer.api.run import Run
+from clearformer.api.signals import stop_on_signals
+from clearformer.config import Config, EngineName
+from clearformer.engine import open_engine
+from clearformer.errors import ConfigError
+from clearformer.models.initial import count_parameters
+from clearformer.recipes import RECIPES, own
+from clearformer.runs.folder import RunFolder, create_folder
+from clearformer.runs.splits import Notify
+
+KINDS = {"text": "text", "pairs": "pairs of source and target", "labels": "texts with labels"}
+"""what files may hold, in words"""
+
+
+def train(
+    recipe: str | Path | Config | None = None,
+    *,
+    data: str | Path | Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    engine: EngineName | None = None,
+) -> Run:
+    """Train a recipe, a .toml or .json configuration, or a `Config`, and return the run.
+
+    `data` is a file or files to learn from in place of the recipe's; without a recipe they choose one. `out` is the
+    run's folder, by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use. `steps`, `seed` and `engine`
+    replace what the recipe says; to change more, give a `Config`. Raises ConfigError, DataError or RunError for what
+    cannot be; KeyboardInterrupt if it is interrupted, after the step just done is saved: `open_run(...).resume()` goes
+    on.
+    """
+    files = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
+    name, config = (recipe.dataset, recipe) if isinstance(recipe, Config) else choose(recipe or "", files, say)
+    settings = config.train
+    config = dataclasses.replace(
+        config,
+        data=tuple(map(str, files)) or config.data,
+        engine=engine or config.engine,
+        train=dataclasses.replace(
+            settings,
+            steps=settings.steps if steps is None else steps,
+            seed=settings.seed if seed is None else seed,
+        ),
+    )
+    return start(config, Path(out) if out else free_folder(name)).resume()
+
+
+def start(config: Config, folder: Path) -> Run:
+    """Make the folder of a new run, and say what its training will cost.
+
+    Raises ConfigError for what the engine does not do, before anything is read or written.
+    """
+    from clearformer.runs.plan import plan_run
+
+    open_engine(config.engine).describe(config)
+    downloading = Downloading()
+    try:
+        run = Run.of(create_folder(folder, config, say, downloading))
+    finally:
+        downloading.close()
+    say(f"plan: {plan_run(run)}")
+    return run
+
+
+def choose(recipe: str | Path, files: Sequence[Path], notify: Notify) -> tuple[str, Config]:
+    """Return a name for the run and a configuration: the recipe's, or one that suits the files.
+
+    Raises ConfigError if there is neither, or no such recipe.
+    """
+    if str(recipe):
+        return Path(recipe).stem, _recipe(str(recipe))
+    if not files:
+        raise ConfigError(
+            f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one behind `train`"
+        )
+    from clearformer.data.files import read_text
+    from clearformer.data.load import kind_of
+
+    kind = "pairs" if len(files) > 1 else kind_of(files[0])
+    size = sum(len(read_text(path)) for path in files)
+    config = own(kind, " and ".join(path.name for path in files), size)
+    notify(f"{config.dataset}: taken for {KINDS[kind]}, to train a {config.model.kind}")
+    return files[0].name.split(".")[0] or "own", config
+
+
+def _recipe(name: str) -> Config:
+    if name in RECIPES:
+        return RECIPES[name]()
+    if Path(name).suffix in (".toml", ".json"):
+        return Config.load(Path(name))
+    near = [*difflib.get_close_matches(name, RECIPES, n=1), *[f"--data {name}"] * Path(name).exists()]
+    hint = f"did you mean {near[-1]!r}" if near else "see clearformer recipes"
+    raise ConfigError(f"a recipe ({', '.join(RECIPES)}) or a .toml or .json file was expected, found {name!r}; {hint}")
+
+
+def free_folder(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on where a run stands there already."""
+    folder = free = Path("runs") / name
+    number = 1
+    while (free / "config.json").exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def train_to_end(run: RunFolder) -> int:
+    """Train with a progress bar; return 0 at the end, or the signal that stopped it, the step just done being saved."""
+    from clearformer.runs.session import train_run
+
+    config, where = run.config, open_engine(run.config.engine).describe(run.config)
+    say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {where}")
+    step, details = 0, TrainingDetails()
+    with stop_on_signals() as stop:
+        session = train_run(run)
+        with Display(run.folder.name, config.train.steps) as display:
+            for update in session:
+                step = update.record.step
+                display.show(step, details(update))
+                if stop.signal and step < config.train.steps:
+                    session.close()
+                    break
+    if stop.signal and step < config.train.steps:
+        say(f"stopped after step {step}, which is saved; go on with: clearformer resume {run.folder}")
+        return stop.signal
+    if not step:
+        say(f"all {config.train.steps} steps are done already")
+    return 0
+
+
+def train_and_report(run: Run) -> int:
+    """Train to the end, as `train_to_end` does, then write the run's report and say what to do next."""
+    from clearformer.inspection.report import write_run_report
+
+    run.forget_model()
+    stopped = train_to_end(run)
+    if not stopped:
+        write_run_report(run)
+        say(f"see {run.folder / 'report.html'}, or type: clearformer evaluate {run.folder}")
+    return stopped
