@@ -43,7 +43,7 @@ class Display:
         self.notebook = display({"text/plain": label}, raw=True, display_id=True) if display else None
         self.task = self.bar.add_task(label, total=total, details="")
         self.began = self.last_line = time.monotonic()
-        self.first: int | None = None
+        self.first = self.done = -1
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -57,8 +57,9 @@ class Display:
         self.total = total or self.total
         self.bar.update(self.task, completed=done, total=self.total, details=details)
         now = time.monotonic()
-        if self.first is None:  # a run that is resumed does not begin at 0
+        if self.first < 0 or done < self.done:  # a resumed run does not begin at 0; a second pass begins anew
             self.first, self.began = done, now
+        self.done = done
         if self.console.is_terminal:
             return
         interval = SECONDS_BETWEEN_UPDATES if self.notebook else SECONDS_BETWEEN_LINES

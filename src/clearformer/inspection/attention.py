@@ -26,7 +26,7 @@ CROSS = ("target token written (T)", "source token (S)")
 SELF = ("query (T)", "key (S)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionMap:
     """Weights from 0 to 1, and the tokens of their rows and columns. A notebook shows it as a picture."""
 
@@ -35,6 +35,11 @@ class AttentionMap:
     columns: list[str]
     labels: tuple[str, str]
     """of the two axes"""
+
+    def __repr__(self) -> str:
+        return (
+            f"AttentionMap({len(self.rows)} x {len(self.columns)} tokens; a notebook draws it, .save(path) writes SVG)"
+        )
 
     def svg(self) -> str:
         """Return the picture as SVG."""

@@ -1,5 +1,8 @@
 """Where there is no terminal, progress comes in lines; what it says of the time left is true for resumed runs too."""
 
+import sys
+from unittest.mock import MagicMock
+
 import pytest
 
 from clearformer.api import display
@@ -22,6 +25,31 @@ def test_time_left_counts_from_where_a_resumed_run_began(
         now = 50.0
         bar.show(100)
     assert capsys.readouterr().err.splitlines() == ["run 60/100 loss 1.000 44 s left", "run 100/100  0 s left"]
+
+
+def test_a_second_pass_counts_the_time_left_anew(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    times = iter([0.0, 0.0, 30.0, 31.0, 51.0])  # made, then shown four times
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(times))
+    with Display("measuring", 100) as bar:
+        for done in (90, 100, 10, 20):
+            bar.show(done)
+    # 10 of the second pass took 20 seconds, so 80 take 160
+    assert capsys.readouterr().err.splitlines()[-1] == "measuring 20/100  160 s left"
+
+
+def test_a_notebook_gets_a_bar_that_is_updated_in_place_and_no_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    ipython = MagicMock()
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    with Display("run", 4) as bar:
+        bar.show(4, "<loss>")
+    handle = ipython.display.display.return_value  # what `display(..., display_id=True)` gives
+    (data,) = handle.update.call_args.args
+    assert data["text/html"] == '<progress value="4" max="4"></progress> run 4/4 &lt;loss&gt; 0 s left'
+    assert capsys.readouterr().err == ""
+    del ipython.get_ipython.return_value.kernel  # IPython in a terminal has none, and gets what a terminal gets
+    assert display.notebook_display() is None
 
 
 def test_details_are_a_mean_of_the_first_steps_and_keep_the_last_validation_loss():
