@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from clearformer.errors import ConfigError
 
@@ -20,11 +20,15 @@ FORMAT = 1
 """Version of the configuration's file format; a reader refuses newer ones."""
 
 
-def _require(condition: bool, owner: object, name: str, expected: str) -> None:
+class _Section(Protocol):
+    section: ClassVar[str]
+    """path of the dataclass in a configuration; empty for the configuration itself"""
+
+
+def _require(condition: bool, owner: _Section, name: str, expected: str) -> None:
     if not condition:
-        raise ConfigError(
-            f"{type(owner).__name__}.{name} must be {expected}, found {getattr(owner, name)!r}; change that value"
-        )
+        field = f"{owner.section}.{name}".lstrip(".")
+        raise ConfigError(f"{field} must be {expected}, found {getattr(owner, name)!r}; change that value", field)
 
 
 EngineName = Literal["torch", "numpy", "tinygrad"]
@@ -37,6 +41,7 @@ class ModelConfig:
     """What the families have in common. Every size counts elements; dropout is a probability."""
 
     kind: ClassVar[str]
+    section: ClassVar[str] = "model"
 
     vocab_size: int
     """V: at most so many different tokens; a run lowers it to what its tokenizer has"""
@@ -219,6 +224,7 @@ class CosineSchedule:
     """Linear warm-up to `peak`, then half a cosine down to `final` at the last step."""
 
     kind: ClassVar[str] = "cosine"
+    section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
     final: float = 1e-4
@@ -235,6 +241,7 @@ class LinearSchedule:
     """Linear warm-up to `peak`, which is held, then a line down to `final` at the last step."""
 
     kind: ClassVar[str] = "linear"
+    section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
     final: float = 0.0
@@ -254,6 +261,7 @@ class PaperSchedule:
     """The paper's section 5.3: `factor` · d_model^-0.5 · min(step^-0.5, step · warmup_steps^-1.5)."""
 
     kind: ClassVar[str] = "paper"
+    section: ClassVar[str] = "train.schedule"
 
     factor: float = 1.0
     warmup_steps: int = 4000
@@ -269,6 +277,8 @@ Schedule = CosineSchedule | LinearSchedule | PaperSchedule
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained. Tokens, steps and probabilities; no wall-clock time decides anything."""
+
+    section: ClassVar[str] = "train"
 
     steps: int = 1000
     batch_tokens: int = 4096
@@ -319,6 +329,8 @@ class TrainConfig:
 @dataclass(frozen=True)
 class Config:
     """A whole run: what is read, how it is cut into tokens, what learns from it, and how."""
+
+    section: ClassVar[str] = ""
 
     dataset: str
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""

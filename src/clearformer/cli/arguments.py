@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from clearformer.errors import ClearformerError, DataError
+from clearformer.errors import ClearformerError, ConfigError, DataError
 
 T = TypeVar("T")
 
@@ -30,6 +30,9 @@ def parse(what: Callable[..., T], arguments: Sequence[str], command: str, defaul
         if leaving.code == 0:
             raise
         raise ClearformerError(f"{_sentence(complaint.getvalue())}; see {prog} --help") from leaving
+    except ConfigError as error:
+        flag = f"--{error.field.replace('_', '-')}"
+        raise ConfigError(f"{flag}{str(error).removeprefix(error.field)}") from error
 
 
 def _sentence(box: str) -> str:

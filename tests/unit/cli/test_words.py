@@ -41,8 +41,10 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
         (["train", "dates", "--train.stpes", "3"], "--train.stpes, 3 (did you mean --train.steps?); "
                                                    "see clearformer train dates --help"),
         (["train", "dates", "--train.steps", "many"], "--train.steps: invalid literal for int() with base 10: 'many'"),
-        (["train", "dates", "--train.steps", "0"], "TrainConfig.steps must be at least 1, found 0"),
-        (["train", "dates", "--model.num-heads", "5"], "num_heads must be a divisor of d_model (64), found 5"),
+        (["train", "dates", "--train.steps", "0"], "clearformer: --train.steps must be at least 1, found 0"),
+        (["train", "dates", "--model.num-heads", "5"], "--model.num-heads must be a divisor of d_model (64), found 5"),
+        (["train", "dates", "--train.schedule.warmup-steps", "-1"], "--train.schedule.warmup-steps must be at least 0"),
+        (["train", "pydocs", "--reverse-pairs"], "--reverse-pairs must be false, since a gpt reads no pairs, found T"),
         (["train", "dates", "--model.norm", "batch"], "Expected one of ('layer', 'rms')"),
         (["train", "dates", "--data", "nowhere.tsv"], "a file was expected at nowhere.tsv, but there is none"),
         (["train", "dates", "--data", "a", "b", "c"], "--data takes one file, or a source and a target, found 3 paths"),
@@ -67,6 +69,14 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     assert words in said.err
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []  # nothing is left of what never began
+
+
+def test_a_mistake_in_a_file_is_named_as_the_file_names_it(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('dataset = "dates"\n[model]\nkind = "transformer"\n[train]\nbatch_tokens = 0\n', encoding="utf-8")
+    assert main(["train", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said == "clearformer: train.batch_tokens must be at least 1, found 0; change that value\n"
 
 
 def test_help_and_mistakes_load_no_torch():
