@@ -89,17 +89,41 @@ def test_help_and_mistakes_load_no_torch():
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_every_recipe_is_listed_and_its_configuration_can_be_read_back(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_every_recipe_has_its_line_of_figures_then_what_it_learns_and_what_it_reached(
+    capsys: pytest.CaptureFixture[str],
 ):
     assert main(["recipes"]) == 0
-    listed = capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["recipe", "family", "params", "data", "steps", "time"]
+    # table 3 of the paper: 65 million
+    assert "paper-base               transformer  63.08 M  multi30k         100,000" in lines
+    assert "multi30k-english-german  transformer   5.22 M  multi30k           1,600  85 min*" in lines
+    for name, make in RECIPES.items():
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name} "))
+        assert lines[place + 1] == f"  {(make.__doc__ or '').splitlines()[0]}"
+        if name in REACHES:
+            assert lines[place + 2] == f"  Reached: {REACHES[name].quality}."
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_the_list_of_recipes_keeps_to_its_columns_and_every_word(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    assert main(["recipes"]) == 0
+    piped = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert shown.split() == piped.split()
+
+
+def test_the_configuration_of_every_recipe_can_be_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert main(["recipes", "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
     assert list(whole) == list(RECIPES)
     for name, make in RECIPES.items():
-        assert f"{name}\n" in listed
-        assert REACHES.get(name, "") in listed
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(whole[name]))
         assert type(make()).load(path) == make()
