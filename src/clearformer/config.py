@@ -56,7 +56,9 @@ class ModelConfig:
     d_ff: int
     """F: width of the feed-forward layer's middle"""
     dropout: float
+    """probability that an element is set to zero in training"""
     norm: Literal["layer", "rms"]
+    """LayerNorm or RMSNorm"""
     norm_order: Literal["pre", "post"]
     """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
     activation: Activation
@@ -227,8 +229,11 @@ class CosineSchedule:
     section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
+    """highest learning rate"""
     final: float = 1e-4
+    """learning rate of the last step"""
     warmup_steps: int = 100
+    """steps in which the rate rises to its peak"""
 
     def __post_init__(self) -> None:
         _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
@@ -244,8 +249,11 @@ class LinearSchedule:
     section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
+    """highest learning rate"""
     final: float = 0.0
+    """learning rate of the last step"""
     warmup_steps: int = 100
+    """steps in which the rate rises to its peak"""
     cooldown: float = 1.0
     """share of all steps in which the rate falls; 1: from the warm-up's end on"""
 
@@ -264,7 +272,9 @@ class PaperSchedule:
     section: ClassVar[str] = "train.schedule"
 
     factor: float = 1.0
+    """what the paper's rate is multiplied by"""
     warmup_steps: int = 4000
+    """steps in which the rate rises to its peak"""
 
     def __post_init__(self) -> None:
         _require(self.factor > 0 and math.isfinite(self.factor), self, "factor", "above 0")
@@ -281,6 +291,7 @@ class TrainConfig:
     section: ClassVar[str] = "train"
 
     steps: int = 1000
+    """updates of the weights"""
     batch_tokens: int = 4096
     """tokens in one batch: windows times their length, or padded source and target together"""
     accumulation: int = 1
@@ -289,21 +300,29 @@ class TrainConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: for the matrices inside the layers; embeddings, output projection and vectors stay with AdamW"""
     beta1: float = 0.9
+    """AdamW's decay of the mean of gradients"""
     beta2: float = 0.98
+    """AdamW's decay of the mean of squared gradients"""
     epsilon: float = 1e-9
+    """what AdamW adds to the root it divides by"""
     weight_decay: float = 0.1
     """on matrices only; biases and norms are not decayed"""
     clip: float = 1.0
     """largest gradient norm; 0 leaves gradients as they are"""
     label_smoothing: float = 0.0
+    """share of the target's probability that is spread over all tokens"""
     token_loss: bool = False
     """of a classifier that takes the mean of its tokens: whether each token learns to tell the class by itself"""
     seed: int = 1
+    """of weights, batches and dropout: the same seed, the same run"""
     log_every: int = 10
+    """steps from one line of metrics to the next"""
     validate_every: int = 250
+    """steps from one validation loss to the next"""
     validation_tokens: int = 20_000
     """about how many tokens of the validation split are looked at while training"""
     checkpoint_every: int = 500
+    """steps from one checkpoint to the next"""
     keep_checkpoints: int = 2
     """how many of the newest checkpoints stay"""
     average_checkpoints: int = 1
@@ -312,6 +331,7 @@ class TrainConfig:
     """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32; native: also on a CPU that has
     it. Weights are always float32, and what is measured or generated goes by auto, so that runs are compared alike"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where PyTorch computes; auto: the fastest there is"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -336,6 +356,7 @@ class Config:
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
     model: AnyModelConfig
     tokenizer: Literal["character", "bpe", "word"] = "character"
+    """what a token is: a character, a piece of a word by byte-pair encoding, or a word"""
     data: tuple[str, ...] = ()
     """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, source and target, or a CSV
     or TSV of texts with labels"""

@@ -42,7 +42,10 @@ def parse(what: Callable[..., T], arguments: Sequence[str], command: str, defaul
 
 
 def flags(what: Callable[..., Any], default: Any = None) -> dict[str, str]:
-    """Each flag as the help shows it, such as `--beam INT` or `--cache, --no-cache`, and what that says of it."""
+    """Each flag as the help shows it, such as `--beam INT` or `--cache, --no-cache`, and what that says of it.
+
+    A default that is nothing is left out.
+    """
     found: dict[str, str] = {}
     flag = ""
     for line in _help(what, default).splitlines():
@@ -53,7 +56,10 @@ def flags(what: Callable[..., Any], default: Any = None) -> dict[str, str]:
             flag = ""
         if flag and text.startswith(" "):
             found[flag] += f" {text.strip()}"
-    return {flag: meaning.strip() for flag, meaning in found.items()}
+    return {
+        re.sub(r"\[(\w+) \[\1 \.\.\.\]\]", r"[\1 ...]", flag): re.sub(r"\(default: (None|'')?\)$", "", meaning).strip()
+        for flag, meaning in found.items()
+    }
 
 
 def _help(what: Callable[..., Any], default: Any) -> str:

@@ -2,6 +2,8 @@
 
 import difflib
 import itertools
+import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from clearformer.cli.arguments import parse, say
+from clearformer.cli.arguments import flags, parse, say
 from clearformer.config import Config
 from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
@@ -25,6 +27,14 @@ class Train:
 
 KINDS = {"text": "text", "pairs": "pairs of source and target", "labels": "texts with labels"}
 """what files may hold, in words"""
+OFTEN_CHANGED = (
+    "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", "--train.schedule.peak",
+    "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
+    "--model.context", "--model.dropout", "--model.vocab-size",
+)  # fmt: skip
+"""flags that the help of a recipe shows first, in that order"""
+INDENT = 27
+"""columns before what is said of a flag"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,6 +48,9 @@ def run(arguments: Sequence[str]) -> int:
             f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one behind `train`"
         )
     kind, default = ("", _recipe(name)) if name else _for_files(files)
+    if "-h" in rest or "--help" in rest:
+        print(_recipe_usage(name, default))
+        raise SystemExit(0)
     options = parse(Train, rest, f"train {name}".strip(), Train(default))
     from clearformer.cli.display import Downloading
     from clearformer.cli.training import train_and_report
@@ -65,6 +78,36 @@ RECIPE is one of {", ".join(RECIPES)}, or a configuration file (.toml or .json).
 Without one it is chosen by what the files hold: text, for a GPT that writes on; a .tsv of pairs, or a source and a
 target file, for a translator; a .csv or .tsv of texts with labels, for a classifier.
 clearformer train RECIPE --help shows all that can be changed."""
+
+
+def _recipe_usage(name: str, default: Config) -> str:
+    """What can be changed of a recipe, or of what was chosen for files if `name` is empty."""
+    left = flags(Train, Train(default))
+    flag_of = {flag.split(" ")[0]: flag for flag in left}
+    first = {flag_of[key]: left.pop(flag_of[key]) for key in OFTEN_CHANGED if key in flag_of}
+    what = (RECIPES[name].__doc__ or "").split("\n")[0] if name in RECIPES else f"Train a {default.model.kind}."
+    return "\n".join(
+        [
+            f"usage: clearformer {f'train {name}'.strip()} [--FLAG VALUE ...]\n",
+            textwrap.fill(what, _width()),
+            "\nwhat people change:",
+            *(_explained(flag, meaning) for flag, meaning in first.items()),
+            "\nthe rest:",
+            *(_explained(flag, meaning) for flag, meaning in left.items()),
+        ]
+    )
+
+
+def _explained(flag: str, meaning: str) -> str:
+    """A flag and, beside it or below, what is said of it."""
+    indent = " " * INDENT
+    text = textwrap.fill(meaning, _width(), initial_indent=indent, subsequent_indent=indent)
+    start = f"  {flag}  "
+    return start + text[len(start) :] if len(start) <= INDENT else f"{start.rstrip()}\n{text}"
+
+
+def _width() -> int:
+    return max(2 * INDENT, min(100, shutil.get_terminal_size().columns))
 
 
 def _values(arguments: Sequence[str], flag: str) -> list[str]:

@@ -1,6 +1,8 @@
 """What is typed wrong gets one sentence on standard error and exit code 2, never a traceback."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +91,58 @@ def test_a_mistake_in_a_file_is_named_as_the_file_names_it(capsys: pytest.Captur
     assert main(["train", str(file)]) == 2
     said = capsys.readouterr().err
     assert said == "clearformer: train.batch_tokens must be at least 1, found 0; change that value\n"
+
+
+def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str], str]:
+    """The flags of the first group, those of the second, and the whole text."""
+    with pytest.raises(SystemExit, match="0"):
+        main([*arguments, "--help"])
+    text = capsys.readouterr().out
+    first, rest = text.split("\nthe rest:\n")
+    return *(re.findall("^  (--[a-z0-9.-]+)", group, re.MULTILINE) for group in (first, rest)), text
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_help_of_a_recipe_shows_first_what_people_change_and_then_every_other_flag(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+):
+    first, rest, _ = help_of(["train", recipe], capsys)
+    peak = ["--train.schedule.peak"] if recipe != "paper-base" else []  # its rate follows from the model's width
+    assert first == [
+        "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", *peak,
+        "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
+        "--model.context", "--model.dropout", "--model.vocab-size",
+    ]  # fmt: skip
+    config = RECIPES[recipe]()
+    fields = [
+        *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
+        *dataclasses.fields(config.train.schedule),
+    ]  # fmt: skip
+    # --out is of the command alone; model, train and schedule stand for their own fields
+    assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 3
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_help_of_a_recipe_says_of_every_flag_what_it_is_and_its_default(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    *_, text = help_of(["train", "dates"], capsys)
+    assert max(map(len, text.splitlines())) <= columns
+    words = " ".join(text.split())
+    assert "--train.steps INT updates of the weights (default: 1200) --train.batch-tokens INT tokens in " in words
+    assert "--out PATH the run's folder; by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use" in words
+    assert not re.search(r"INT --|FLOAT --|\} --|INT \(|FLOAT \(|\} \(|default: \)|default: None", words)
+
+
+def test_help_for_files_of_ones_own_has_the_defaults_that_suit_them(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    first, _, text = help_of(["train", "--data", str(text_file)], capsys)
+    assert text.startswith("usage: clearformer train [--FLAG VALUE ...]\n\nTrain a gpt.\n")
+    assert first[:2] == ["--data", "--out"]
+    assert "--dataset STR" in text
+    assert "(default: text.txt)" in " ".join(text.split())
 
 
 def test_help_and_mistakes_load_no_torch():
