@@ -49,8 +49,8 @@ def flags(what: Callable[..., Any], default: Any = None) -> dict[str, str]:
     found: dict[str, str] = {}
     flag = ""
     for line in _help(what, default).splitlines():
-        text = line[2:].rstrip()
-        if re.match("  --?[a-zA-Z]", line):
+        text = line[2:].rstrip("│ ")
+        if re.match("[│ ] --?[a-zA-Z]", line):
             flag, _, found[flag] = text.partition("  ")
         elif not text.startswith(" "):  # the title of a group, or what it says of itself
             flag = ""
@@ -63,7 +63,7 @@ def flags(what: Callable[..., Any], default: Any = None) -> dict[str, str]:
 
 
 def _help(what: Callable[..., Any], default: Any) -> str:
-    """What tyro shows, in 100 columns: from 130 on it sets groups side by side. Into a string it draws no frames."""
+    """What tyro shows, in 100 columns: from 130 on it sets groups side by side. Some versions draw frames."""
     settings = {} if default is None else {"default": default}
     shown, columns = io.StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "100"
