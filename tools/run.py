@@ -1,6 +1,7 @@
 """Everything a person does in this checkout, by one command: `python tools/run.py TARGET`. The Makefile only calls it.
 
 The targets that need it make `.venv` first, and renew it when pyproject.toml, constraints.txt or Python has changed.
+`demo` needs the package alone; the others add the tools of development, which then stay.
 Standard library only, and no syntax that Python 3.6 cannot read: an old Python shall say a sentence, not SyntaxError.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 NEEDED = (3, 11)
 ROOT = Path(__file__).resolve().parents[1]
+ALONE, WITH_TOOLS = ".", ".[dev]"  # what pip installs
 WORKERS = min(2, os.cpu_count() or 1)  # every worker loads torch; `test -n 8` overrules
 SOURCES = ("benchmarks", "guide", "src", "tests", "tools")
 GENERATED = ("build", "dist", "__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -74,14 +76,15 @@ def missing_module(version: tuple[int, int], find: Callable[[str], object] = imp
     )
 
 
-def stamp(root: Path, version: tuple[int, int]) -> str:
-    """Return what an installation depends on: the Python and the place in the first line, then each file's hash.
+def stamp(root: Path, version: tuple[int, int], package: str) -> str:
+    """Return what an installation depends on: Python and place, each file's hash, and the package with its extras.
 
     The place counts because an environment that was moved or copied still imports from where it was made.
     """
     lines = [f"Python {version[0]}.{version[1]} in {root}"]
     for name in ("pyproject.toml", "constraints.txt"):
         lines.append(f"{name} {hashlib.sha256((root / name).read_bytes()).hexdigest()}")
+    lines.append(package)
     return "\n".join(lines) + "\n"
 
 
@@ -101,25 +104,28 @@ def make_venv(venv: Path) -> None:
         raise TargetError(
             ".venv must be made anew, which its own Python cannot do; type `deactivate` and run this again"
         )
-    print("installing into .venv: some minutes and 1.5 GB of disk, more where torch comes with CUDA", flush=True)
+    print("installing into .venv: minutes, and 1.1 to 1.5 GB of disk, more where torch comes with CUDA", flush=True)
     step("making .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
 
 
-def install() -> Path:
+def install(package: str = WITH_TOOLS) -> Path:
     """Bring `.venv` to what its stamp asks for, at once if it is there already, and return its Python.
 
-    The stamp is taken away first and written last: an environment without one is half made and begun afresh.
+    An environment that has the tools of development keeps them. The stamp is taken away first and written last: an
+    environment without one is half made and begun afresh.
     """
     venv = ROOT / ".venv"
     python, mark = venv_python(venv), venv / "clearformer-stamp.txt"
-    wanted = stamp(ROOT, sys.version_info[:2])
     found = mark.read_text(encoding="utf-8") if mark.exists() and python.exists() else ""
+    if WITH_TOOLS in found.splitlines():
+        package = WITH_TOOLS
+    wanted = stamp(ROOT, sys.version_info[:2], package)
     if found == wanted:
         return python
     if found.splitlines()[:1] != wanted.splitlines()[:1]:
         make_venv(venv)
     mark.unlink(missing_ok=True)
-    command = ["-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]"]
+    command = ["-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", package]
     # pip builds the package in an environment of its own, which -c does not reach; older pip reads the first name
     build_env = {"PIP_CONSTRAINT": "constraints.txt", "PIP_BUILD_CONSTRAINT": "constraints.txt"}
     step("pip install", [str(python), *command], build_env)
@@ -147,14 +153,14 @@ def lint_codes(python: Path) -> dict[str, int]:
 
 
 def do_install(_: list[str]) -> int:
-    """make .venv and install everything into it; at once if nothing changed"""
+    """make .venv with the package and all tools of development; at once if nothing changed"""
     print(f"ready: {install()}")
     return 0
 
 
 def do_demo(args: list[str]) -> int:
     """the whole story: clearformer demo"""
-    return run([str(install()), "-m", "clearformer", "demo", *args], cwd=None)
+    return run([str(install(ALONE)), "-m", "clearformer", "demo", *args], cwd=None)
 
 
 def do_test(args: list[str]) -> int:

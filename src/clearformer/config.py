@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from clearformer.errors import ConfigError
 
@@ -20,11 +20,15 @@ FORMAT = 1
 """Version of the configuration's file format; a reader refuses newer ones."""
 
 
-def _require(condition: bool, owner: object, name: str, expected: str) -> None:
+class _Section(Protocol):
+    section: ClassVar[str]
+    """path of the dataclass in a configuration; empty for the configuration itself"""
+
+
+def _require(condition: bool, owner: _Section, name: str, expected: str) -> None:
     if not condition:
-        raise ConfigError(
-            f"{type(owner).__name__}.{name} must be {expected}, found {getattr(owner, name)!r}; change that value"
-        )
+        field = f"{owner.section}.{name}".lstrip(".")
+        raise ConfigError(f"{field} must be {expected}, found {getattr(owner, name)!r}; change that value", field)
 
 
 EngineName = Literal["torch", "numpy", "tinygrad"]
@@ -37,6 +41,7 @@ class ModelConfig:
     """What the families have in common. Every size counts elements; dropout is a probability."""
 
     kind: ClassVar[str]
+    section: ClassVar[str] = "model"
 
     vocab_size: int
     """V: at most so many different tokens; a run lowers it to what its tokenizer has"""
@@ -51,7 +56,9 @@ class ModelConfig:
     d_ff: int
     """F: width of the feed-forward layer's middle"""
     dropout: float
+    """probability that an element is set to zero in training"""
     norm: Literal["layer", "rms"]
+    """LayerNorm or RMSNorm"""
     norm_order: Literal["pre", "post"]
     """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
     activation: Activation
@@ -219,10 +226,14 @@ class CosineSchedule:
     """Linear warm-up to `peak`, then half a cosine down to `final` at the last step."""
 
     kind: ClassVar[str] = "cosine"
+    section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
+    """highest learning rate"""
     final: float = 1e-4
+    """learning rate of the last step"""
     warmup_steps: int = 100
+    """steps in which the rate rises to its peak"""
 
     def __post_init__(self) -> None:
         _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
@@ -235,10 +246,14 @@ class LinearSchedule:
     """Linear warm-up to `peak`, which is held, then a line down to `final` at the last step."""
 
     kind: ClassVar[str] = "linear"
+    section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
+    """highest learning rate"""
     final: float = 0.0
+    """learning rate of the last step"""
     warmup_steps: int = 100
+    """steps in which the rate rises to its peak"""
     cooldown: float = 1.0
     """share of all steps in which the rate falls; 1: from the warm-up's end on"""
 
@@ -254,9 +269,12 @@ class PaperSchedule:
     """The paper's section 5.3: `factor` · d_model^-0.5 · min(step^-0.5, step · warmup_steps^-1.5)."""
 
     kind: ClassVar[str] = "paper"
+    section: ClassVar[str] = "train.schedule"
 
     factor: float = 1.0
+    """what the paper's rate is multiplied by"""
     warmup_steps: int = 4000
+    """steps in which the rate rises to its peak"""
 
     def __post_init__(self) -> None:
         _require(self.factor > 0 and math.isfinite(self.factor), self, "factor", "above 0")
@@ -270,7 +288,10 @@ Schedule = CosineSchedule | LinearSchedule | PaperSchedule
 class TrainConfig:
     """How a model is trained. Tokens, steps and probabilities; no wall-clock time decides anything."""
 
+    section: ClassVar[str] = "train"
+
     steps: int = 1000
+    """updates of the weights"""
     batch_tokens: int = 4096
     """tokens in one batch: windows times their length, or padded source and target together"""
     accumulation: int = 1
@@ -279,21 +300,29 @@ class TrainConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: for the matrices inside the layers; embeddings, output projection and vectors stay with AdamW"""
     beta1: float = 0.9
+    """AdamW's decay of the mean of gradients"""
     beta2: float = 0.98
+    """AdamW's decay of the mean of squared gradients"""
     epsilon: float = 1e-9
+    """what AdamW adds to the root it divides by"""
     weight_decay: float = 0.1
     """on matrices only; biases and norms are not decayed"""
     clip: float = 1.0
     """largest gradient norm; 0 leaves gradients as they are"""
     label_smoothing: float = 0.0
+    """share of the target's probability that is spread over all tokens"""
     token_loss: bool = False
     """of a classifier that takes the mean of its tokens: whether each token learns to tell the class by itself"""
     seed: int = 1
+    """of weights, batches and dropout: the same seed, the same run"""
     log_every: int = 10
+    """steps from one line of metrics to the next"""
     validate_every: int = 250
+    """steps from one validation loss to the next"""
     validation_tokens: int = 20_000
     """about how many tokens of the validation split are looked at while training"""
     checkpoint_every: int = 500
+    """steps from one checkpoint to the next"""
     keep_checkpoints: int = 2
     """how many of the newest checkpoints stay"""
     average_checkpoints: int = 1
@@ -302,6 +331,7 @@ class TrainConfig:
     """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32; native: also on a CPU that has
     it. Weights are always float32, and what is measured or generated goes by auto, so that runs are compared alike"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where PyTorch computes; auto: the fastest there is"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -320,10 +350,13 @@ class TrainConfig:
 class Config:
     """A whole run: what is read, how it is cut into tokens, what learns from it, and how."""
 
+    section: ClassVar[str] = ""
+
     dataset: str
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
     model: AnyModelConfig
     tokenizer: Literal["character", "bpe", "word"] = "character"
+    """what a token is: a character, a piece of a word by byte-pair encoding, or a word"""
     data: tuple[str, ...] = ()
     """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, source and target, or a CSV
     or TSV of texts with labels"""

@@ -14,7 +14,14 @@ class ClearformerError(Exception):
 
 
 class ConfigError(ClearformerError):
-    """A recipe, a configuration file or a value in it is not what it should be."""
+    """A recipe, a configuration file or a value in it is not what it should be.
+
+    `field` is the path of that value in the configuration, such as train.steps, where the sentence begins with it.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
 
 
 class DataError(ClearformerError):

@@ -102,7 +102,7 @@ def test_a_whole_number_stands_for_a_float_and_not_the_other_way_round():
         (minimal(train={"clip": "1"}), r"configuration\.train\.clip must be a number, found '1'"),
         (
             minimal(train={"token_loss": True}),
-            r"TrainConfig\.token_loss must be false but for a classifier with mean pool",
+            r"^train\.token_loss must be false but for a classifier with mean pool",
         ),
         (minimal(train={"clip": True}), r"configuration\.train\.clip must be a number, found True"),
         (minimal(tokenizer="bytes"), r"configuration\.tokenizer must be one of character, bpe, word, found 'bytes'"),
@@ -124,26 +124,26 @@ SMALL = GPT.model
 @pytest.mark.parametrize(
     ("valid", "change", "words"),
     [
-        *((SMALL, {name: 0}, rf"GPTConfig\.{name} must be at least 1, found 0; change that value")
+        *((SMALL, {name: 0}, rf"^model\.{name} must be at least 1, found 0; change that value")
           for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff")),
         (SMALL, {"num_heads": 5}, r"num_heads must be a divisor of d_model \(12\), found 5"),
         (SMALL, {"d_model": 9, "positions": "sinusoidal"}, r"d_model must be even, as sinusoidal positions need, fou"),
         (SMALL, {"dropout": 1.0}, r"dropout must be at least 0 and below 1, found 1\.0"),
         (SMALL, {"dropout": -0.1}, r"dropout must be at least 0 and below 1, found -0\.1"),
         (SMALL, {"dropout": float("nan")}, r"dropout must be at least 0 and below 1, found nan"),
-        (CosineSchedule(), {"peak": 0.0}, r"CosineSchedule\.peak must be above 0, found 0\.0"),
+        (CosineSchedule(), {"peak": 0.0}, r"^train\.schedule\.peak must be above 0, found 0\.0"),
         (CosineSchedule(), {"peak": float("inf")}, r"peak must be above 0, found inf"),
         (CosineSchedule(), {"final": 0.5}, r"final must be between 0 and peak \(0\.001\), found 0\.5"),
         (CosineSchedule(), {"final": -0.5}, r"final must be between 0 and peak"),
         (CosineSchedule(), {"warmup_steps": -1}, r"warmup_steps must be at least 0, found -1"),
-        (PaperSchedule(), {"warmup_steps": 0}, r"PaperSchedule\.warmup_steps must be at least 1, found 0"),
+        (PaperSchedule(), {"warmup_steps": 0}, r"^train\.schedule\.warmup_steps must be at least 1, found 0"),
         (PaperSchedule(), {"factor": -1.0}, r"factor must be above 0, found -1\.0"),
-        *((TrainConfig(), {name: 0}, rf"TrainConfig\.{name} must be at least 1, found 0")
+        *((TrainConfig(), {name: 0}, rf"^train\.{name} must be at least 1, found 0")
           for name in ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens",
                        "checkpoint_every", "keep_checkpoints")),
         *((TrainConfig(), {name: 1.0}, rf"{name} must be at least 0 and below 1, found 1\.0")
           for name in ("beta1", "beta2", "label_smoothing")),
-        (GPT, {"reverse_pairs": True}, r"Config\.reverse_pairs must be false, since a gpt reads no pairs, found True"),
+        (GPT, {"reverse_pairs": True}, r"^reverse_pairs must be false, since a gpt reads no pairs, found True"),
         (TrainConfig(), {"weight_decay": float("inf")}, r"weight_decay must be at least 0 and finite, found inf"),
         (TrainConfig(), {"clip": -1.0}, r"clip must be at least 0 and finite, found -1\.0"),
         (TrainConfig(), {"seed": -1}, r"seed must be at least 0 and finite, found -1"),

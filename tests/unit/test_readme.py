@@ -43,9 +43,7 @@ def test_every_command_of_readme_runs_in_its_order(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_python_of_readme_runs(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_python_of_readme_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     front, inside = _blocks("python")
     exec(compile(front, "README.md", "exec"), {})

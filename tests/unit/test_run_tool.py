@@ -30,7 +30,13 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def packages() -> list[str]:
+    """What pip would have installed."""
+    return []
+
+
+@pytest.fixture
+def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, packages: list[str]) -> list[str]:
     """What the tool would have run: "venv" (which leaves a Python behind) and the modules that Python runs."""
     ran: list[str] = []
 
@@ -40,6 +46,8 @@ def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             python = tool.venv_python(Path(command[-1]))
             python.parent.mkdir(parents=True, exist_ok=True)
             python.touch()
+        if command[2] == "pip":
+            packages.append(command[-1])
         return 0
 
     monkeypatch.setattr(tool, "run", pretend)
@@ -106,14 +114,15 @@ def test_pythons_place_differs_on_windows(tool: ModuleType):
     assert str(tool.venv_python(venv, windows=False)) == "checkout/.venv/bin/python"
 
 
-def test_stamp_names_python_place_and_the_files_sha256(tool: ModuleType, tmp_path: Path):
+def test_stamp_names_python_place_the_files_sha256_and_the_package(tool: ModuleType, tmp_path: Path):
     (tmp_path / "pyproject.toml").write_bytes(b"")
     (tmp_path / "constraints.txt").write_bytes(b"abc")
-    assert tool.stamp(tmp_path, (3, 12)).splitlines() == [
+    assert tool.stamp(tmp_path, (3, 12), ".[dev]").splitlines() == [
         f"Python 3.12 in {tmp_path}",
         # FIPS 180's digests of the empty message and of "abc"
         "pyproject.toml e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "constraints.txt ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ".[dev]",
     ]
 
 
@@ -122,6 +131,30 @@ def test_second_installation_runs_nothing(tool: ModuleType, commands: list[str])
     assert commands == ["venv", "pip"]
     assert tool.main(["install"]) == 0
     assert commands == ["venv", "pip"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (["demo", "demo"], ["."]),
+        *(([target, "demo", target], [".[dev]"]) for target in ("install", "test", "check", "lint", "docs")),
+        (["demo", "test", "demo"], [".", ".[dev]"]),
+    ],
+)
+@pytest.mark.usefixtures("commands")
+def test_demo_installs_the_package_alone_and_the_others_the_tools_which_then_stay(
+    tool: ModuleType, packages: list[str], targets: list[str], expected: list[str]
+):
+    assert [tool.main([target]) for target in targets] == [0] * len(targets)
+    assert packages == expected
+
+
+@pytest.mark.usefixtures("commands")
+def test_demo_that_renews_an_environment_keeps_its_tools(tool: ModuleType, packages: list[str], tmp_path: Path):
+    tool.install()
+    (tmp_path / "constraints.txt").write_text("torch==2\n")
+    assert tool.main(["demo"]) == 0
+    assert packages == [".[dev]", ".[dev]"]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])

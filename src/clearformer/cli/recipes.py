@@ -1,6 +1,9 @@
 """`clearformer recipes`"""
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,16 +23,48 @@ class Recipes:
     """print whole configurations, as one JSON object"""
 
 
+COLUMNS = {"recipe": "<", "family": "<", "params": ">", "data": "<", "steps": ">", "time": "<"}
+"""headings, and the side that their cells keep to"""
+NOTES = (
+    "params: M is a million; fewer where the data has fewer tokens than the vocabulary may. time: * on one CPU core, "
+    "else on two.",
+    "clearformer train RECIPE --help shows all that can be changed; --data PATH trains on your own files.",
+)
+
+
 def run(arguments: Sequence[str]) -> int:
     options = parse(Recipes, arguments, "recipes")
     if options.json:
         print(json.dumps({name: json.loads(make().to_json()) for name, make in RECIPES.items()}, indent=2))
         return 0
-    for name, make in RECIPES.items():
-        config = make()
-        what = (make.__doc__ or "").split("\n")[0]
-        size = f"{config.model.kind} of at most {count_parameters(config.model) / 1e6:.2f} million parameters"
-        reaches = f"; reaches {REACHES[name]}" if name in REACHES else ""
-        print(f"{name}\n    {what}\n    {size}, {config.train.steps:,} steps{reaches}")
-    print("\nclearformer train RECIPE --help shows all that can be changed; --data PATH trains on your own files.")
+    heading, *rows = _aligned([tuple(COLUMNS), *map(_cells, RECIPES)])
+    print(heading)
+    for (name, make), row in zip(RECIPES.items(), rows, strict=True):
+        print(row)
+        _print_text((make.__doc__ or "").split("\n")[0], indent="  ")
+        if name in REACHES:
+            _print_text(f"Reached: {REACHES[name].quality}.", indent="  ")
+    print()
+    for note in NOTES:
+        _print_text(note)
     return 0
+
+
+def _cells(name: str) -> tuple[str, ...]:
+    config = RECIPES[name]()
+    reached = REACHES.get(name)
+    time = reached.time + "*" * (reached.cores == 1) if reached else ""
+    params = f"{count_parameters(config.model) / 1e6:.2f} M"
+    return name, config.model.kind, params, config.dataset, f"{config.train.steps:,}", time
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    forms = [f"{side}{width}" for side, width in zip(COLUMNS.values(), widths, strict=True)]
+    return ["  ".join(map(format, row, forms)).rstrip() for row in rows]
+
+
+def _print_text(text: str, indent: str = "") -> None:
+    """Wrapped where there is a terminal, one line where there is none."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(indent + text)
+    print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent))

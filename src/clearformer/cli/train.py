@@ -1,6 +1,8 @@
 """`clearformer train`"""
 
 import itertools
+import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from tyro.conf import arg
 
 from clearformer.api.display import say
 from clearformer.api.training import choose, free_folder, start, train_and_report
-from clearformer.cli.arguments import exit_code, parse
+from clearformer.cli.arguments import exit_code, flags, parse
 from clearformer.config import Config
 from clearformer.recipes import RECIPES
 
@@ -22,6 +24,16 @@ class Train:
     """the run's folder; by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use"""
 
 
+OFTEN_CHANGED = (
+    "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", "--train.schedule.peak",
+    "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
+    "--model.context", "--model.dropout", "--model.vocab-size",
+)  # fmt: skip
+"""flags that the help of a recipe shows first, in that order"""
+INDENT = 27
+"""columns before what is said of a flag"""
+
+
 def run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -29,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("", arguments)
     files = [Path(path) for path in _values(rest, "--data")]
     run_name, default = choose(name, files, say)
+    if "-h" in rest or "--help" in rest:
+        print(_recipe_usage(name, default))
+        raise SystemExit(0)
     options = parse(Train, rest, f"train {name}".strip(), Train(default))
     return exit_code(train_and_report(start(options.config, options.out or free_folder(run_name))))
 
@@ -41,6 +56,36 @@ RECIPE is one of {", ".join(RECIPES)}, or a configuration file (.toml or .json).
 Without one it is chosen by what the files hold: text, for a GPT that writes on; a .tsv of pairs, or a source and a
 target file, for a translator; a .csv or .tsv of texts with labels, for a classifier.
 clearformer train RECIPE --help shows all that can be changed."""
+
+
+def _recipe_usage(name: str, default: Config) -> str:
+    """What can be changed of a recipe, or of what was chosen for files if `name` is empty."""
+    left = flags(Train, Train(default))
+    flag_of = {flag.split(" ")[0]: flag for flag in left}
+    first = {flag_of[key]: left.pop(flag_of[key]) for key in OFTEN_CHANGED if key in flag_of}
+    what = (RECIPES[name].__doc__ or "").split("\n")[0] if name in RECIPES else f"Train a {default.model.kind}."
+    return "\n".join(
+        [
+            f"usage: clearformer {f'train {name}'.strip()} [--FLAG VALUE ...]\n",
+            textwrap.fill(what, _width()),
+            "\nwhat people change:",
+            *(_explained(flag, meaning) for flag, meaning in first.items()),
+            "\nthe rest:",
+            *(_explained(flag, meaning) for flag, meaning in left.items()),
+        ]
+    )
+
+
+def _explained(flag: str, meaning: str) -> str:
+    """A flag and, beside it or below, what is said of it."""
+    indent = " " * INDENT
+    text = textwrap.fill(meaning, _width(), initial_indent=indent, subsequent_indent=indent)
+    start = f"  {flag}  "
+    return start + text[len(start) :] if len(start) <= INDENT else f"{start.rstrip()}\n{text}"
+
+
+def _width() -> int:
+    return max(2 * INDENT, min(100, shutil.get_terminal_size().columns))
 
 
 def _values(arguments: Sequence[str], flag: str) -> list[str]:

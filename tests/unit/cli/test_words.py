@@ -1,6 +1,8 @@
 """What is typed wrong gets one sentence on standard error and exit code 2, never a traceback."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +40,25 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
         (["train", "--data", "."], "a file was expected at ., found a folder; name a file in it"),
         (["train", "dats"], "found 'dats'; did you mean 'dates'"),
         (["train", "nowhere.toml"], "a configuration in JSON or TOML was expected in nowhere.toml, but"),
-        (["train", "dates", "--train.stpes", "3"], "--train.stpes, 3 (did you mean --train.steps?); "
+        (["train", "dates", "--train.stpes", "3"], "the flag --train.stpes is unknown (did you mean --train.steps?); "
                                                    "see clearformer train dates --help"),
+        (["train", "dates", "--steps", "3"], "the flag --steps is unknown (did you mean --train.steps?); see "),
+        (["train", "dates", "--model.num_head=2"], "--model.num_head is unknown (did you mean --model.num-heads?); "),
+        (["train", "dates", "--train.batch_tokens", "many"], "--train.batch-tokens: invalid literal for int()"),
+        (["train", "dates", "--no-bias"], "the flag --no-bias is unknown (did you mean --model.no-bias?); see "),
+        (["train", "dates", "--lr", "3"], "the flag --lr is unknown; see clearformer train dates --help"),
+        (["generate", "run", "--temprature", "1"], "--temprature is unknown (did you mean --temperature?); see clearf"),
+        (["generate", "run", "--engine", "x"], "'--engine'. Expected one of ('numpy', 'tinygrad', 'torch'); see "),
+        (["translate", "--bema", "3"], "the flag --bema is unknown (did you mean --beam?); see clearformer translate "),
+        (["evaluate", "run", "--splti=test"], "the flag --splti is unknown (did you mean --split?); see clearformer e"),
+        (["check", "model.py", "--knid", "gpt"], "the flag --knid is unknown (did you mean --kind?); see clearformer "),
+        (["recipes", "--jsno"], "the flag --jsno is unknown (did you mean --json?); see clearformer recipes --help"),
+        (["demo", "-o", "runs"], "the flag -o is unknown; see clearformer demo --help"),
         (["train", "dates", "--train.steps", "many"], "--train.steps: invalid literal for int() with base 10: 'many'"),
-        (["train", "dates", "--train.steps", "0"], "TrainConfig.steps must be at least 1, found 0"),
-        (["train", "dates", "--model.num-heads", "5"], "num_heads must be a divisor of d_model (64), found 5"),
+        (["train", "dates", "--train.steps", "0"], "clearformer: --train.steps must be at least 1, found 0"),
+        (["train", "dates", "--model.num-heads", "5"], "--model.num-heads must be a divisor of d_model (64), found 5"),
+        (["train", "dates", "--train.schedule.warmup-steps", "-1"], "--train.schedule.warmup-steps must be at least 0"),
+        (["train", "pydocs", "--reverse-pairs"], "--reverse-pairs must be false, since a gpt reads no pairs, found T"),
         (["train", "dates", "--model.norm", "batch"], "Expected one of ('layer', 'rms')"),
         (["train", "dates", "--data", "nowhere.tsv"], "a file was expected at nowhere.tsv, but there is none"),
         (["train", "dates", "--data", "a", "b", "c"], "--data takes one file, or a source and a target, found 3 paths"),
@@ -68,6 +84,66 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []  # nothing is left of what never began
 
 
+def test_a_mistake_in_a_file_is_named_as_the_file_names_it(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('dataset = "dates"\n[model]\nkind = "transformer"\n[train]\nbatch_tokens = 0\n', encoding="utf-8")
+    assert main(["train", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said == "clearformer: train.batch_tokens must be at least 1, found 0; change that value\n"
+
+
+def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str], str]:
+    """The flags of the first group, those of the second, and the whole text."""
+    with pytest.raises(SystemExit, match="0"):
+        main([*arguments, "--help"])
+    text = capsys.readouterr().out
+    first, rest = text.split("\nthe rest:\n")
+    return *(re.findall("^  (--[a-z0-9.-]+)", group, re.MULTILINE) for group in (first, rest)), text
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_help_of_a_recipe_shows_first_what_people_change_and_then_every_other_flag(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+):
+    first, rest, _ = help_of(["train", recipe], capsys)
+    peak = ["--train.schedule.peak"] if recipe != "paper-base" else []  # its rate follows from the model's width
+    assert first == [
+        "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", *peak,
+        "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
+        "--model.context", "--model.dropout", "--model.vocab-size",
+    ]  # fmt: skip
+    config = RECIPES[recipe]()
+    fields = [
+        *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
+        *dataclasses.fields(config.train.schedule),
+    ]  # fmt: skip
+    # --out is of the command alone; model, train and schedule stand for their own fields
+    assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 3
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_help_of_a_recipe_says_of_every_flag_what_it_is_and_its_default(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    *_, text = help_of(["train", "dates"], capsys)
+    assert max(map(len, text.splitlines())) <= columns
+    words = " ".join(text.split())
+    assert "--train.steps INT updates of the weights (default: 1200) --train.batch-tokens INT tokens in " in words
+    assert "--out PATH the run's folder; by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use" in words
+    assert not re.search(r"INT --|FLOAT --|\} --|INT \(|FLOAT \(|\} \(|default: \)|default: None", words)
+
+
+def test_help_for_files_of_ones_own_has_the_defaults_that_suit_them(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    first, _, text = help_of(["train", "--data", str(text_file)], capsys)
+    assert text.startswith("usage: clearformer train [--FLAG VALUE ...]\n\nTrain a gpt.\n")
+    assert first[:2] == ["--data", "--out"]
+    assert "--dataset STR" in text
+    assert "(default: text.txt)" in " ".join(text.split())
+
+
 def test_help_and_mistakes_load_no_torch():
     code = (
         "import sys; from clearformer.cli.main import main; main(['recipes']); main(['train', 'dats'])\n"
@@ -78,17 +154,41 @@ def test_help_and_mistakes_load_no_torch():
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_every_recipe_is_listed_and_its_configuration_can_be_read_back(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_every_recipe_has_its_line_of_figures_then_what_it_learns_and_what_it_reached(
+    capsys: pytest.CaptureFixture[str],
 ):
     assert main(["recipes"]) == 0
-    listed = capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["recipe", "family", "params", "data", "steps", "time"]
+    # table 3 of the paper: 65 million
+    assert "paper-base               transformer  63.08 M  multi30k         100,000" in lines
+    assert "multi30k-english-german  transformer   5.22 M  multi30k           1,600  85 min*" in lines
+    for name, make in RECIPES.items():
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name} "))
+        assert lines[place + 1] == f"  {(make.__doc__ or '').splitlines()[0]}"
+        if name in REACHES:
+            assert lines[place + 2] == f"  Reached: {REACHES[name].quality}."
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_the_list_of_recipes_keeps_to_its_columns_and_every_word(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    assert main(["recipes"]) == 0
+    piped = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert shown.split() == piped.split()
+
+
+def test_the_configuration_of_every_recipe_can_be_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert main(["recipes", "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
     assert list(whole) == list(RECIPES)
     for name, make in RECIPES.items():
-        assert f"{name}\n" in listed
-        assert REACHES.get(name, "") in listed
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(whole[name]))
         assert type(make()).load(path) == make()
