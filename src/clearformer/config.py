@@ -398,7 +398,7 @@ class Config:
         try:
             text = path.read_text(encoding="utf-8")
             values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"a configuration in JSON or TOML was expected in {path}, but: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"an object of keys and values was expected in {path}, found {type(values).__name__}")

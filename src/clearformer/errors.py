@@ -7,6 +7,12 @@ else, 1 where the machine or a file is to blame.
 from typing import ClassVar
 
 
+def shortened(value: object) -> str:
+    """What was found, as it is written in Python, cut to what a sentence has room for."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
 class ClearformerError(Exception):
     """The root: catch this to catch all of them."""
 

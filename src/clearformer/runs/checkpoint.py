@@ -101,7 +101,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
     """
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"a state in JSON was expected in {path / 'state.json'}, but: {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
     if not isinstance(found, int) or found > FORMAT:

@@ -10,7 +10,7 @@ holds the first weights of a run that goes on from another, which is never asked
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from clearformer.data.corpora import Corpus, LabelledCorpus, Pair, PairCorpus, S
 from clearformer.data.downloads import Progress
 from clearformer.data.load import Kind, load_corpus
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
-from clearformer.errors import ConfigError, RunError
+from clearformer.errors import ConfigError, RunError, shortened
 from clearformer.runs.checkpoint import save_checkpoint
 from clearformer.runs.splits import Notify, fitting_pairs, make_batches
 from clearformer.runs.start import first_checkpoint
@@ -57,7 +57,7 @@ class RunFolder:
     @cached_property
     def corpus(self) -> Corpus:
         """The data the run was made with. Raises RunError if it has changed since."""
-        expected = self._noted("sha256", "the data's SHA-256")
+        expected = self._noted("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
         corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
             raise RunError(
@@ -70,7 +70,10 @@ class RunFolder:
     @cached_property
     def classes(self) -> list[str]:
         """A classifier's classes by number, as `data.json` names them."""
-        return [str(name) for name in self._noted("classes", "the names of the classes")]
+        assert isinstance(self.config.model, ClassifierConfig)
+        count = self.config.model.num_classes
+        fits = lambda value: isinstance(value, list) and len(value) == count and all(map(_is_name, value))  # noqa: E731
+        return list(self._noted("classes", f"a list of the {count} classes' names", fits))
 
     def batches(self, split: Split) -> Batches:
         """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model.
@@ -85,11 +88,22 @@ class RunFolder:
         """The pairs of a split that the model's context has room for, as text and as tokens."""
         return fitting_pairs(self.config, self.tokenizer, getattr(self.corpus, split))
 
-    def _noted(self, key: str, what: str) -> Any:
+    def _noted(self, key: str, what: str, fits: Callable[[Any], bool]) -> Any:
+        """What data.json has under `key`. Raises RunError where the file has none, or one that does not fit."""
+        path = self.folder / "data.json"
         try:
-            return json.loads((self.folder / "data.json").read_text(encoding="utf-8"))[key]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{what} was expected in {self.folder / 'data.json'}, but: {error}; train anew") from error
+            noted = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{what} was expected in {path}, but: {error}; train anew") from error
+        found = noted.get(key) if isinstance(noted, dict) else noted
+        if not fits(found):
+            raise RunError(f"{what} was expected in {path}, but: {key!r} is {shortened(found)}; train anew")
+        return found
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it is text that can be printed: JSON can also spell halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def create_folder(folder: Path, config: Config, notify: Notify, progress: Progress | None = None) -> RunFolder:

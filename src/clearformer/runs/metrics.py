@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clearformer.errors import CheckpointError
+from clearformer.errors import CheckpointError, shortened
 
 ALWAYS = 10
 """the first steps are logged whatever `log_every` says: what goes wrong early shows there"""
@@ -35,9 +35,21 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         *lines, _ = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
+        found = [json.loads(line) for line in lines]
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"a JSON object in every line of {path} was expected, but: {error}; mend it") from error
+    for number, line in enumerate(found, 1):
+        if not _is_record(line):
+            raise CheckpointError(
+                f"an object of numbers, step and loss among them, was expected in line {number} of {path}, found "
+                f"{shortened(line)}; mend it"
+            )
+    return found
+
+
+def _is_record(line: Any) -> bool:
+    numbers = isinstance(line, dict) and all(type(value) in (int, float) for value in line.values())
+    return numbers and type(line.get("step")) is int and "loss" in line
 
 
 def cut(path: Path, step: int) -> None:

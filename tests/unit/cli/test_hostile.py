@@ -1,0 +1,94 @@
+"""Hostile runs, data files and command lines end well or in one sentence; `benchmarks/robustness` tries many more."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clearformer.errors import CheckpointError, ConfigError, RunError
+from clearformer.runs import metrics
+from clearformer.runs.folder import open_run
+from clearformer.runs.session import load_model
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "robustness" / "mutate.py"
+DEEP = "[" * 100_000
+DIGITS = "1" * 5000
+"""more digits than Python turns into a number"""
+
+
+@pytest.mark.parametrize("value", ["null", "true", "2", "1.5", "[]", "{}"])
+def test_a_hash_of_the_data_that_is_no_text_is_refused(labelled_run: Path, tmp_path: Path, value: str):
+    run = _copy(labelled_run, tmp_path)
+    data = json.loads((run / "data.json").read_text()) | {"sha256": json.loads(value)}
+    (run / "data.json").write_text(json.dumps(data))
+    with pytest.raises(RunError, match=r"the data's SHA-256 was expected in .*data\.json, but: 'sha256' is .*; train"):
+        _ = open_run(run, pytest.fail).corpus
+
+
+@pytest.mark.parametrize("value", [None, 2, "xy", [], ["praise"], ["praise", 2], ["praise", "\ud800"], {"a": 1}])
+def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run: Path, tmp_path: Path, value: object):
+    run = _copy(labelled_run, tmp_path)
+    data = json.loads((run / "data.json").read_text()) | {"classes": value}
+    (run / "data.json").write_text(json.dumps(data))
+    with pytest.raises(RunError, match=r"a list of the 2 classes' names was expected in .*, but: 'classes' is .*; tr"):
+        _ = open_run(run, pytest.fail).classes
+
+
+@pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
+def test_json_that_python_cannot_hold_is_refused_in_every_file(labelled_run: Path, tmp_path: Path, content: str):
+    run = _copy(labelled_run, tmp_path)
+    opened = open_run(run, lambda _: None)
+    for path in (run / "data.json", *run.glob("checkpoints/*/state.json"), run / "config.json"):
+        path.write_text(content)
+    with pytest.raises(RunError, match=r"SHA-256 was expected in .*data\.json, but: "):
+        _ = opened.corpus
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was "):
+        load_model(opened)
+    with pytest.raises(ConfigError, match=r"a configuration in JSON or TOML was expected in .*config\.json, but: "):
+        open_run(run, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["null", "[]", "2", "{}", '{"step": 1}', '{"loss": 1}', '{"step": "1", "loss": 1}', '{"step": 1, "loss": []}'],
+)
+def test_a_line_of_metrics_without_its_numbers_is_refused(tmp_path: Path, line: str):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "loss": 2.5}}\n{line}\n')
+    with pytest.raises(CheckpointError, match=r"an object of numbers, step and loss among them, was .* in line 2 of "):
+        metrics.read(path)
+
+
+@pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
+def test_a_line_of_metrics_that_python_cannot_hold_is_refused(tmp_path: Path, content: str):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{content}\n")
+    with pytest.raises(CheckpointError, match=r"a JSON object in every line of .* was expected, but: "):
+        metrics.read(path)
+
+
+def _copy(run: Path, folder: Path) -> Path:
+    for path in run.rglob("*"):
+        if path.is_file():
+            (folder / path.relative_to(run)).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path.relative_to(run)).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The script's runs, in a folder of their own."""
+    spec = importlib.util.spec_from_file_location("mutate", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Hostile(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("runs", 80), ("data", 40), ("lines", 80)])
+def test_hostile_input_ends_well_or_in_one_sentence(hostile, kind: str, count: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(hostile.home)  # put back at the end
+    cases = {f"--kind {kind} --seed {seed}": hostile.case(kind, seed) for seed in range(count)}
+    assert not {how: (what, found.fault, found.trace) for how, (what, found) in cases.items() if found.fault}
+    assert {"done", "refused"} <= {found.status for _, found in cases.values()}
