@@ -32,7 +32,7 @@ from clearformer.cli.main import COMMANDS, main
 from clearformer.errors import ClearformerError
 from clearformer.models.build import weights_of
 from clearformer.runs.checkpoint import checkpoint_folders
-from clearformer.runs.folder import open_run
+from clearformer.runs.folder import open_folder
 from clearformer.runs.session import load_model
 
 TRAINING_SECONDS, LONGEST_SECONDS = 1, 20
@@ -264,7 +264,7 @@ class Hostile:
 
 def _loaded(folder: Path) -> str:
     """A digest of the weights that a run gives out."""
-    model, _ = load_model(open_run(folder, lambda _: None), "torch")
+    model, _ = load_model(open_folder(folder, lambda _: None), "torch")
     weights = weights_of(model)
     return hashlib.sha256(b"".join(name.encode() + weights[name].tobytes() for name in sorted(weights))).hexdigest()
 

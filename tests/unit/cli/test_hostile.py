@@ -9,7 +9,7 @@ import pytest
 
 from clearformer.errors import CheckpointError, ConfigError, RunError
 from clearformer.runs import metrics
-from clearformer.runs.folder import open_run
+from clearformer.runs.folder import open_folder
 from clearformer.runs.session import load_model
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "robustness" / "mutate.py"
@@ -24,7 +24,7 @@ def test_a_hash_of_the_data_that_is_no_text_is_refused(labelled_run: Path, tmp_p
     data = json.loads((run / "data.json").read_text()) | {"sha256": json.loads(value)}
     (run / "data.json").write_text(json.dumps(data))
     with pytest.raises(RunError, match=r"the data's SHA-256 was expected in .*data\.json, but: 'sha256' is .*; train"):
-        _ = open_run(run, pytest.fail).corpus
+        _ = open_folder(run, pytest.fail).corpus
 
 
 @pytest.mark.parametrize("value", [None, 2, "xy", [], ["praise"], ["praise", 2], ["praise", "\ud800"], {"a": 1}])
@@ -33,13 +33,13 @@ def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run:
     data = json.loads((run / "data.json").read_text()) | {"classes": value}
     (run / "data.json").write_text(json.dumps(data))
     with pytest.raises(RunError, match=r"a list of the 2 classes' names was expected in .*, but: 'classes' is .*; tr"):
-        _ = open_run(run, pytest.fail).classes
+        _ = open_folder(run, pytest.fail).classes
 
 
 @pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
 def test_json_that_python_cannot_hold_is_refused_in_every_file(labelled_run: Path, tmp_path: Path, content: str):
     run = _copy(labelled_run, tmp_path)
-    opened = open_run(run, lambda _: None)
+    opened = open_folder(run, lambda _: None)
     for path in (run / "data.json", *run.glob("checkpoints/*/state.json"), run / "config.json"):
         path.write_text(content)
     with pytest.raises(RunError, match=r"SHA-256 was expected in .*data\.json, but: "):
@@ -47,7 +47,7 @@ def test_json_that_python_cannot_hold_is_refused_in_every_file(labelled_run: Pat
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was "):
         load_model(opened)
     with pytest.raises(ConfigError, match=r"a configuration in JSON or TOML was expected in .*config\.json, but: "):
-        open_run(run, pytest.fail)
+        open_folder(run, pytest.fail)
 
 
 @pytest.mark.parametrize(
