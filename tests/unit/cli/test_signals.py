@@ -32,11 +32,20 @@ def _weights(folder: Path) -> bytes:
     return (folder / "checkpoints" / "step-000600" / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("signals") / "whole"
+    subprocess.run(_train(folder), check=True, capture_output=True, env=ENVIRONMENT)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_after_the_step_and_resuming_gives_the_same_run(number: int, code: int, tmp_path: Path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run(_train(whole), check=True, capture_output=True, env=ENVIRONMENT)
+def test_a_signal_stops_after_the_step_and_resuming_gives_the_same_run(
+    number: int, code: int, whole: Path, tmp_path: Path
+):
+    stopped = tmp_path / "stopped"
     process = subprocess.Popen(_train(stopped), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     _wait_for_steps(stopped, 12)
     process.send_signal(number)
@@ -51,9 +60,8 @@ def test_a_signal_stops_after_the_step_and_resuming_gives_the_same_run(number: i
 
 
 @pytest.mark.slow
-def test_killed_before_the_first_checkpoint_a_run_starts_over_and_ends_the_same(tmp_path: Path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(_train(whole), check=True, capture_output=True, env=ENVIRONMENT)
+def test_killed_before_the_first_checkpoint_a_run_starts_over_and_ends_the_same(whole: Path, tmp_path: Path):
+    killed = tmp_path / "killed"
     process = subprocess.Popen(_train(killed), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     _wait_for_steps(killed, 5)
     process.kill()
