@@ -41,6 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        print(
+            f"clearformer: a file or folder that can be used was expected, but: {error}; check its name, your access "
+            "and the room on the disk",
+            file=sys.stderr,
+        )
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # PyTorch has no class of its own for memory that is lacking on a CPU
+        print(
+            f"clearformer: enough memory was expected, but: {str(error).split(chr(10))[0] or 'there was none left'}; "
+            "lower --train.batch-tokens or a size of --model",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _dispatch(arguments: list[str]) -> int:

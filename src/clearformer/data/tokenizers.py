@@ -31,6 +31,9 @@ CHARACTER = r"[\s\S]"
 LONGEST_LINE = 10_000
 """characters that byte pairs are learned from at once: merging within a word takes the square of its length"""
 
+MOST_TOKENS = 1 << 32
+"""the library counts tokens in 32 bits"""
+
 
 class Tokenizer:
     """Text to numbers and back, by a trained `tokenizers.Tokenizer`."""
@@ -104,6 +107,7 @@ def train_tokenizer(
 
     Raises DataError if `vocab_size` leaves no room, or there is nothing to learn from.
     """
+    vocab_size = min(vocab_size, MOST_TOKENS)
     special = SPECIAL if mask else SPECIAL[:MASK]
     least = len(special) + (256 if kind == "bpe" else 1)
     if vocab_size < least:

@@ -36,6 +36,7 @@ class Beam:
     def __post_init__(self) -> None:
         for flag, value, fits, expected in (
             ("beam", self.size, self.size >= 1, "1 (greedy) or more"),
+            ("beam", self.size, self.size < 1 << 31, "below 2,147,483,648"),
             ("length-penalty", self.length_penalty, 0.0 <= self.length_penalty < float("inf"), "0 (none) or more"),
             ("n-best", self.n_best, 1 <= self.n_best <= self.size, f"at least 1 and at most --beam ({self.size})"),
         ):

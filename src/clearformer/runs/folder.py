@@ -24,6 +24,7 @@ from clearformer.data.load import Kind, load_corpus
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
 from clearformer.runs.checkpoint import save_checkpoint
+from clearformer.runs.room import require_room
 from clearformer.runs.splits import Notify, fitting_pairs, make_batches
 from clearformer.runs.start import first_checkpoint
 
@@ -73,7 +74,7 @@ class RunFolder:
         assert isinstance(self.config.model, ClassifierConfig)
         count = self.config.model.num_classes
         fits = lambda value: isinstance(value, list) and len(value) == count and all(map(_is_name, value))  # noqa: E731
-        return list(self._noted("classes", f"a list of the {count} classes' names", fits))
+        return list(self._noted("classes", f"a list of {count} texts, the names of the classes", fits))
 
     def batches(self, split: Split) -> Batches:
         """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model.
@@ -128,6 +129,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     earlier = open_folder(Path(config.start_from).resolve(), notify) if config.start_from else None
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
     config = _settle(config, tokenizer, corpus, earlier)
+    require_room(config)
     run, silent = RunFolder(folder, config, tokenizer, notify), RunFolder(folder, config, tokenizer, lambda _: None)
     for each in (run, silent):
         each.__dict__["corpus"] = corpus  # the property would read it again

@@ -17,6 +17,7 @@ from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import alone
+from clearformer.runs.room import require_room
 from clearformer.training.loop import train
 from clearformer.training.loss import mean_loss
 from clearformer.training.memory import optimizer_shapes
@@ -38,6 +39,7 @@ def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, i
     It is the model of the engine that the run was trained by unless another is named: checkpoints are all alike.
     Its weights are the mean of the newest `average_checkpoints`. Raises CheckpointError if none was saved yet.
     """
+    require_room(run.config)
     shapes = {"model": parameter_shapes(run.config.model)}
     checkpoint = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
     if checkpoint is None:
@@ -75,6 +77,7 @@ def train_run(run: RunFolder) -> Generator[Progress, None, None]:
 
 
 def _train(run: RunFolder) -> Generator[Progress, None, None]:
+    require_room(run.config)
     config = run.config.train
     shapes = parameter_shapes(run.config.model)
     checkpoint = load_newest(

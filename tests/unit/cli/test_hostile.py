@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from clearformer.cli.main import main
 from clearformer.errors import CheckpointError, ConfigError, RunError
 from clearformer.runs import metrics
 from clearformer.runs.folder import open_folder
@@ -32,7 +34,7 @@ def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run:
     run = _copy(labelled_run, tmp_path)
     data = json.loads((run / "data.json").read_text()) | {"classes": value}
     (run / "data.json").write_text(json.dumps(data))
-    with pytest.raises(RunError, match=r"a list of the 2 classes' names was expected in .*, but: 'classes' is .*; tr"):
+    with pytest.raises(RunError, match=r"a list of 2 texts, the names of the classes was expected in .*, but: 'c"):
         _ = open_folder(run, pytest.fail).classes
 
 
@@ -67,6 +69,50 @@ def test_a_line_of_metrics_that_python_cannot_hold_is_refused(tmp_path: Path, co
     path.write_text(f"{content}\n")
     with pytest.raises(CheckpointError, match=r"a JSON object in every line of .* was expected, but: "):
         metrics.read(path)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--model.d-ff", "9" * 15, r"found num_layers 1, d_model 4, d_ff 9{15}, which take at least "),
+        ("--model.num-layers", "9" * 15, r"found num_layers 9{15}, d_model 4, d_ff 4, which take at least "),
+        ("--model.context", "9" * 15, r"found context 9{15}, which take at least "),
+        ("--model.ngram-buckets", "9" * 15, r"found ngram_buckets 9{15}, d_model 4, which take at least "),
+        ("--train.batch-tokens", "9" * 15, r"found batch_tokens 9{15}, which take at least "),
+        ("--model.window", "9" * 30, r"window must be at most \d+, found 9{30}; lower it"),
+        ("--out", "x" * 5000, r"a file or folder that can be used was expected, but: .*File name too long"),
+    ],
+)
+def test_a_size_that_no_machine_has_room_for_is_refused_before_anything_is_made(
+    hostile, capsys: pytest.CaptureFixture[str], flag: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(hostile.home)
+    assert main(hostile.train("tinyshakespeare", "text.txt", "refused", flag, value)) in (1, 2)
+    assert re.match(f"clearformer: .*{words}", capsys.readouterr().err)
+    assert not (hostile.home / "refused").exists()
+
+
+def test_a_vocabulary_of_any_size_is_asked_for_as_at_most_so_many(hostile):
+    lines = hostile.train("tinyshakespeare", "text.txt", "wide", "--train.steps", "1", "--model.vocab-size", "9" * 30)
+    assert main(lines) == 0
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "generate"])
+def test_a_run_whose_name_is_too_long_for_a_file_is_refused(capsys: pytest.CaptureFixture[str], command: str):
+    assert main([command, "x" * 5000]) == 1
+    assert "clearformer: a file or folder that can be used was expected, but: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("9 GB"), RuntimeError("can't allocate memory: 9 GB")])
+def test_lack_of_memory_is_told_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def lack(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("clearformer.cli.recipes.run", lack)
+    assert main(["recipes"]) == 1
+    assert re.fullmatch("clearformer: enough memory was expected, but: .+; lower .*\n", capsys.readouterr().err)
 
 
 def _copy(run: Path, folder: Path) -> Path:
