@@ -109,7 +109,7 @@ def height() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
-def opened(name: str) -> Engine:
+def opened(name: str) -> Engine[Any, Any]:
     """An engine; NumPy's with its kernels in C or without."""
     engine = open_engine("numpy" if name == "compiled" else name)  # type: ignore[arg-type]  # a choice of --against
     if name in ("numpy", "compiled"):
@@ -123,14 +123,12 @@ def training_step(name: str, model_config: GPTConfig, windows: int) -> Callable[
     """Forward, backward, clipping and AdamW, as training does it."""
     train_config = TrainConfig(steps=10**9, batch_tokens=windows * model_config.context)
     engine = opened(name)
-    from clearformer.training.loop import train
-    from clearformer.training.optimizer import make_optimizer
 
     BEFORE.append(height())
     model = engine.make_model(Config(dataset="", model=model_config, train=train_config))
     tokens = np.random.default_rng(1).integers(4, model_config.vocab_size, 100_000)
     batches = TextWindows(tokens, model_config.context, train_config.batch_tokens, seed=1)
-    records = train(model, make_optimizer(model, train_config), batches, train_config)
+    records = engine.train(model, engine.make_optimizer(model, train_config), batches, train_config)
     return lambda: next(records)
 
 

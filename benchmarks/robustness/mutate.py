@@ -29,8 +29,8 @@ from typing import Any
 from unittest import mock
 
 from clearformer.cli.main import COMMANDS, main
+from clearformer.engine import engine_of
 from clearformer.errors import ClearformerError
-from clearformer.models.build import weights_of
 from clearformer.runs.checkpoint import checkpoint_folders
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import load_model
@@ -266,7 +266,7 @@ class Hostile:
 def _loaded(folder: Path) -> str:
     """A digest of the weights that a run gives out."""
     model, _ = load_model(open_folder(folder, lambda _: None), "torch")
-    weights = weights_of(model)
+    weights = engine_of(model).weights_of(model)
     return hashlib.sha256(b"".join(name.encode() + weights[name].tobytes() for name in sorted(weights))).hexdigest()
 
 

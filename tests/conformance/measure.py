@@ -17,22 +17,18 @@ from numpy.typing import NDArray
 from ports import PORTS, Arrays, Port, TorchPort
 
 from clearformer import recipes
-from clearformer.config import AnyModelConfig, GPTConfig
-from clearformer.data.batches import Batch
-from clearformer.engine import open_engine
+from clearformer.config import AnyModelConfig, GPTConfig, TrainConfig
+from clearformer.data.batches import Batch, Batches
+from clearformer.engine import engine_of, open_engine
 from clearformer.generation.beam import Beam, beam_search
 from clearformer.generation.decoding import generate
-from clearformer.generation.forward import logits_of
 from clearformer.generation.sampling import GREEDY
 from clearformer.generation.translation import translate
-from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
 from clearformer.runs.folder import create_folder
 from clearformer.runs.session import untrained_model
-from clearformer.training.loop import train
-from clearformer.training.optimizer import make_optimizer
-from clearformer.training.steps import asked
+from clearformer.training.steps import Record, asked
 
 TORCH = TorchPort()
 CURVE_STEPS = 100
@@ -56,7 +52,7 @@ def made(name: str, config: AnyModelConfig, weights: Arrays) -> Any:
     """An engine's model with these weights."""
     engine = port(name).engine
     model = open_engine(engine).make_model(whole(config, engine))
-    load_weights(model, weights)
+    engine_of(model).load_weights(model, weights)
     return model
 
 
@@ -101,7 +97,9 @@ def model_errors(name: str, family: str, variant: str, weights: Arrays, double: 
     batch, model = batch_for(config), made(name, config, weights)
     if double:
         model = engine.double(model)
-    logits = engine.run(model, list(batch.inputs), None)[0] if double else logits_of(model, batch.inputs)
+    logits = (
+        engine.run(model, list(batch.inputs), None)[0] if double else engine_of(model).logits_of(model, batch.inputs)
+    )
     loss, gradients = engine.gradients(model, batch, TRAIN)
     expected = exact(family, variant)
     return {
@@ -148,6 +146,12 @@ def block_errors(name: str, block: str, double: bool) -> dict[str, float]:
     return errors | ({"gradients": gradient_error(gradients, expected_gradients)} if learns else {})
 
 
+def updates_of(model: Any, batches: Batches, settings: TrainConfig) -> Iterator[Record]:
+    """All updates of a model, by its engine."""
+    engine = engine_of(model)
+    return engine.train(model, engine.make_optimizer(model, settings), batches, settings)
+
+
 def curve(name: str, folder: Path, double: bool) -> list[float]:
     """The losses of a recipe's first hundred steps on a text of ours; batches are of two windows, to save time."""
     config = recipes.tinyshakespeare()
@@ -156,8 +160,7 @@ def curve(name: str, folder: Path, double: bool) -> list[float]:
     config = dataclasses.replace(config, data=(str(TEXT),), train=settings, engine=engine.engine)
     run = create_folder(folder, config, print)
     model = engine.double(untrained_model(run)) if double else untrained_model(run)
-    records = train(model, make_optimizer(model, settings), run.batches("train"), settings)
-    return [record.loss for record in records]
+    return [record.loss for record in updates_of(model, run.batches("train"), settings)]
 
 
 def written(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
@@ -187,9 +190,9 @@ class Same:
 def trained(name: str, config: AnyModelConfig, weights: Arrays, steps: int) -> tuple[list[float], Arrays]:
     """The losses of so many updates, and the weights after them."""
     model = made(name, config, weights)
-    records = train(model, make_optimizer(model, TRAIN), Same(config), TRAIN)
+    records = updates_of(model, Same(config), TRAIN)
     losses = [record.loss for record in itertools.islice(records, steps)]
-    return losses, {key: value.copy() for key, value in weights_of(model).items()}
+    return losses, {key: value.copy() for key, value in engine_of(model).weights_of(model).items()}
 
 
 def step_errors(name: str, family: str, variant: str, steps: int) -> dict[str, float]:

@@ -4,6 +4,8 @@ The reference is PyTorch in float64, so each limit is above the engine's own rou
 seen over all cases stands beside it. A wrong formula is off by a tenth or more.
 """
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from measure import (
 from ports import PORTS
 
 from clearformer.config import Config
+from clearformer.engine import Engine, engine_of, open_engine
 
 LOGITS = 1e-5
 """of the largest logit, in float32: 8e-7 seen, and 1.3e-6 of PyTorch's own float32"""
@@ -61,7 +64,8 @@ DOUBLES = [name for name, port in PORTS.items() if port.doubles]
 @pytest.fixture(autouse=True)
 def _there(request: pytest.FixtureRequest) -> None:
     """Skip, with the reason, an engine that this machine cannot run."""
-    if "name" in request.fixturenames and (reason := PORTS[request.getfixturevalue("name")].missing()):
+    name = request.getfixturevalue("name") if "name" in request.fixturenames else "torch"
+    if name != "torch" and (reason := PORTS[name].missing()):
         pytest.skip(reason)
 
 
@@ -136,6 +140,23 @@ def test_a_recipe_has_the_same_loss_curve_for_a_hundred_steps(name: str, tmp_pat
 def test_in_float64_the_curve_is_the_same_to_many_digits(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=True)) for each in (name, "torch"))
     assert np.abs(losses / expected - 1).max() < CURVE_EXACT
+
+
+@pytest.mark.parametrize("member", [name for name in vars(Engine) if not name.startswith("_")])
+@pytest.mark.parametrize("name", ["torch", *ENGINES])
+def test_an_engine_has_each_function_with_the_parameters_that_callers_name(name: str, member: str):
+    def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, bool]]:
+        found = inspect.signature(function).parameters.values()
+        return [(each.name.lstrip("_"), each.kind, each.default is each.empty) for each in found if each.name != "self"]
+
+    engine = open_engine(PORTS[name].engine if name != "torch" else "torch")
+    assert parameters(getattr(engine, member)) == parameters(getattr(Engine, member))
+
+
+@pytest.mark.parametrize("name", ["torch", *ENGINES])
+def test_a_model_knows_its_engine(name: str):
+    engine = open_engine(PORTS[name].engine if name != "torch" else "torch")
+    assert engine_of(engine.make_model(Config("none", config_of("gpt", "as it is")))) is engine
 
 
 def test_every_engine_is_held_against_pytorch():

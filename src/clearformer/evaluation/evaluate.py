@@ -10,13 +10,13 @@ from typing import Any
 from clearformer.config import EngineName
 from clearformer.data.batches import Batches
 from clearformer.data.corpora import Split
+from clearformer.engine import engine_of
 from clearformer.evaluation.guesses import frequency_scores, guess_scores
 from clearformer.evaluation.scores import bleu, exact_match
 from clearformer.generation.beam import GREEDY_BEAM, Beam
 from clearformer.generation.translation import translate_texts
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model, untrained_model
-from clearformer.training.loss import mean_loss
 
 Advance = Callable[[str, int, int], None]
 """is told what is being measured, how much is done, and how much there is"""
@@ -63,7 +63,7 @@ def measure(
     kind = run.config.model.kind
     if kind in FREQUENCY:
         return guess_scores(run, model, batches)
-    loss = mean_loss(model, batches.in_order())
+    loss = engine_of(model).mean_loss(model, batches.in_order())
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
     if kind == "transformer":
         pairs = [pair for pair, _ in run.pairs(split)]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.data.corpora import LabelledCorpus, TextCorpus
+from clearformer.engine import engine_of
 from clearformer.evaluation.scores import accuracy, confusion_matrix, guess_by_frequency, macro_f1
-from clearformer.generation.forward import logits_of
 from clearformer.runs.folder import RunFolder
 
 Answers = Int[NDArray[np.int64], " N"]
@@ -40,7 +40,7 @@ def guess(model: Any, batches: Iterable[Batch]) -> tuple[float, Answers, Answers
     truth, guesses = [], []
     for batch in batches:
         asked = batch.targets != IGNORE
-        right, logits = batch.targets[asked], logits_of(model, batch.inputs)[asked].astype(np.float64)
+        right, logits = batch.targets[asked], engine_of(model).logits_of(model, batch.inputs)[asked].astype(np.float64)
         logits -= logits.max(-1, keepdims=True)
         total += np.log(np.exp(logits).sum(-1)).sum() - logits[np.arange(len(right)), right].sum()
         truth.append(right)

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from clearformer.data.tokenizers import EOS
+from clearformer.engine import engine_of
 from clearformer.errors import PromptError, TrainingError
-from clearformer.generation.decoding import write_targets
 from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
 
 Rows = Int[NDArray[np.int64], " _"]
@@ -82,7 +82,7 @@ class _Search:
     def __init__(self, model: Any, sources: Sequence[Sequence[int]], beam: Beam, cached: bool) -> None:
         context = model.config.context
         self.beam, self.longest = beam, longest_targets(sources, context)
-        self.decoder = write_targets(
+        self.decoder = engine_of(model).write_targets(
             model, padded_sources(sources, context), cached=cached, most=int(self.longest.max())
         )
         self.source = np.arange(len(sources))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clearformer.data.labelled import collate_labelled, tokens_cut, truncate, whole_length
 from clearformer.data.tokenizers import UNK, Tokenizer
-from clearformer.generation.forward import logits_of
+from clearformer.engine import engine_of
 from clearformer.generation.sampling import Sampling, probabilities
 
 EXAMPLES_AT_ONCE = 100
@@ -46,7 +46,7 @@ def classify(model: Any, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]
     for first in range(0, len(order), EXAMPLES_AT_ONCE):
         places = order[first : first + EXAMPLES_AT_ONCE]
         batch = collate_labelled([(truncate(tokens[place], config.context), 0) for place in places], config.segments)
-        found[places] = probabilities(logits_of(model, batch.inputs), Sampling())
+        found[places] = probabilities(engine_of(model).logits_of(model, batch.inputs), Sampling())
     return Classified(
         found,
         truncated=sum(tokens_cut(texts, config.context) > 0 for texts in tokens),

@@ -6,7 +6,6 @@ Prompts of unequal lengths go together: each row has its own place, and all take
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
+from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
 from clearformer.generation.sampling import Sampler, Sampling
@@ -25,13 +25,11 @@ from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
 
 
-@singledispatch
 def continue_rows(model: Any, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
     """A decoder of a language model."""
     return TorchDecoder(model, model.features, prompts, cached=cached, most=model.config.context)
 
 
-@singledispatch
 def write_targets(model: Any, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
     """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
     return TargetDecoder(model, sources, cached=cached, most=most)
@@ -129,7 +127,7 @@ def generate(
                 f"a prompt of at most {context} tokens was expected, the model's context, found {len(prompt)}; "
                 "shorten it, or add --slide to keep only its end"
             )
-    decoder = continue_rows(model, prompts, cached=cached)
+    decoder = engine_of(model).continue_rows(model, prompts, cached=cached)
     sampler = Sampler(sampling, len(prompts), never=[PAD, BOS, EOS, UNK])
     for made in range(max_new_tokens):
         if max(map(len, decoder.rows)) > context:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from clearformer.data.batches import pad
 from clearformer.data.tokenizers import MASK, PAD, SPECIAL, UNK, Tokenizer
+from clearformer.engine import engine_of
 from clearformer.errors import PromptError
-from clearformer.generation.forward import logits_of
 from clearformer.generation.sampling import Sampling, probabilities
 
 TEXTS_AT_ONCE = 100
@@ -73,7 +73,7 @@ class Filler:
             if MASK not in row:
                 raise PromptError(f"a text with a hole to fill was expected, found {text!r}; type <mask> for the hole")
         tokens = pad(rows, PAD)
-        logits = logits_of(self.model, (tokens, tokens != PAD, np.zeros_like(tokens)))
+        logits = engine_of(self.model).logits_of(self.model, (tokens, tokens != PAD, np.zeros_like(tokens)))
         filled = []
         for text, row, scores in zip(texts, rows, logits, strict=True):
             at_masks = scores[: len(row)][np.array(row) == MASK]

@@ -1,6 +1,5 @@
 """One look at a whole batch by a trained model: arrays in, an array out."""
 
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from clearformer.training.device import autocast, move
 
 
-@singledispatch
 @torch.inference_mode()
 def logits_of(model: Any, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
     """What a model in evaluation mode says of a batch's `inputs`."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from clearformer.data.tokenizers import EOS, Tokenizer
+from clearformer.engine import engine_of
 from clearformer.generation.beam import GREEDY_BEAM, Beam, beam_search
-from clearformer.generation.decoding import write_targets
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
 from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
 
@@ -25,7 +25,7 @@ def translate(
     """
     context = model.config.context
     longest = longest_targets(sources, context)
-    decoder = write_targets(model, padded_sources(sources, context), cached=cached, most=context)
+    decoder = engine_of(model).write_targets(model, padded_sources(sources, context), cached=cached, most=context)
     sampler = Sampler(sampling, len(sources), never=NEVER_WRITTEN)
     ended = np.zeros(len(sources), dtype=bool)
     made = 0

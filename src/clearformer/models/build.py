@@ -1,7 +1,6 @@
 """From a configuration to a model: built, and filled with its initial weights."""
 
 from collections.abc import Mapping
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ def build(config: AnyModelConfig, seed: int) -> Model:
     return model
 
 
-@singledispatch
 def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
     """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
     parameters = dict(model.named_parameters())
@@ -44,7 +42,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -
             parameter.copy_(torch.from_numpy(weights[name]))
 
 
-@singledispatch
 def weights_of(model: Any) -> dict[str, NDArray[np.float32]]:
     """Arrays with the parameters' names; on a CPU they share memory with them."""
     return {name: parameter.detach().cpu().numpy() for name, parameter in model.named_parameters()}

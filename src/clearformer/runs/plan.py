@@ -1,10 +1,7 @@
 """What a training will cost, said before it begins: parameters, tokens, memory, and time by a few steps tried.
 
-    memory = weights, gradients and the optimizer's two averages      4 bytes each, 16 a parameter
-           + what a step holds beside these at its height
-
-PyTorch's height is 4/3 of what a batch's forward pass keeps for the backward one, as was measured, and the logits and
-two gradients of their size. What is kept is counted on a batch, so it holds for every family.
+memory = weights, gradients and the optimizer's two averages      4 bytes each, 16 a parameter
+       + what a step holds beside these at its height
 """
 
 import dataclasses
@@ -12,22 +9,15 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any
 
-from torch import Tensor, UntypedStorage
-from torch.autograd.graph import saved_tensors_hooks
-
 from clearformer.config import TrainConfig
-from clearformer.data.batches import Batch, Batches
+from clearformer.data.batches import Batches
+from clearformer.engine import engine_of
 from clearformer.models.initial import count_parameters
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import untrained_model
-from clearformer.training.device import autocast, move
-from clearformer.training.loop import train
-from clearformer.training.loss import summed_loss
-from clearformer.training.optimizer import make_optimizer
-from clearformer.training.steps import asked, objective
+from clearformer.training.steps import asked
 
 WARM_UP, TRIED = 2, 5
 """steps that are made to measure one; the first are slower and not counted"""
@@ -71,35 +61,16 @@ def plan_run(run: RunFolder) -> Plan:
     model = untrained_model(run)
     rate = _tokens_a_second(model, batches, config)
     parameters = count_parameters(run.config.model)
-    memory = 16 * parameters + step_memory(model, largest, config)
+    memory = 16 * parameters + engine_of(model).step_memory(model, largest, config)
     return Plan(parameters, tokens, reads / batches.batches_per_epoch, memory, tokens / rate)
 
 
 def _tokens_a_second(model: Any, batches: Batches, config: TrainConfig) -> float:
     """How fast training is, by a few steps of one batch each."""
     began, rates = time.perf_counter(), []
-    for record in train(model, make_optimizer(model, config), batches, dataclasses.replace(config, accumulation=1)):
+    engine, single = engine_of(model), dataclasses.replace(config, accumulation=1)
+    for record in engine.train(model, engine.make_optimizer(model, config), batches, single):
         rates.append(record.tokens_per_second)
         if len(rates) == WARM_UP + TRIED or time.perf_counter() - began > LONGEST_TRIAL:
             break
     return statistics.median(rates[WARM_UP:] or rates[-1:])
-
-
-@singledispatch
-def step_memory(model: Any, batch: Batch, config: TrainConfig) -> int:
-    """Bytes that a step holds at its height, beside 16 a parameter."""
-    device = next(model.parameters()).device
-    kept: dict[int, UntypedStorage] = {}  # held, so that no address is given twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()  # several tensors may be views of one
-        kept[storage.data_ptr()] = storage
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        with autocast(device, config.precision):
-            logits = objective(model, config)(*(move(array, device) for array in batch.inputs))
-        summed_loss(logits, move(batch.targets, device), config.label_smoothing)
-    for weight in model.parameters():
-        kept.pop(weight.untyped_storage().data_ptr(), None)
-    return sum(storage.nbytes() for storage in kept.values()) * 4 // 3 + 3 * 4 * logits.numel()

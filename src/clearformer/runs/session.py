@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearformer.config import EngineName
-from clearformer.engine import open_engine
+from clearformer.engine import engine_of, open_engine
 from clearformer.errors import CheckpointError
-from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import alone
 from clearformer.runs.room import require_room
-from clearformer.training.loop import train
-from clearformer.training.loss import mean_loss
 from clearformer.training.memory import optimizer_shapes
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from clearformer.training.steps import Record
 
 
@@ -47,7 +43,7 @@ def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, i
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
         )
     model = untrained_model(run, engine)
-    load_weights(model, checkpoint.tensors["model"])
+    engine_of(model).load_weights(model, checkpoint.tensors["model"])
     return model, checkpoint.step
 
 
@@ -63,7 +59,7 @@ def first_model(run: RunFolder) -> Any:
         start = load_newest(run.start, {"model": parameter_shapes(run.config.model)}, run.notify)
         if start is None:
             raise CheckpointError(f"the weights to begin with were expected in {run.start}, found none; train anew")
-        load_weights(model, start.tensors["model"])
+        engine_of(model).load_weights(model, start.tensors["model"])
     return model
 
 
@@ -85,28 +81,29 @@ def _train(run: RunFolder) -> Generator[Progress, None, None]:
     )
     batches, validation = run.batches("train"), run.batches("validation")
     model = first_model(run) if checkpoint is None else untrained_model(run)
-    optimizer = make_optimizer(model, config)
+    engine = engine_of(model)
+    optimizer = engine.make_optimizer(model, config)
     start = 0
     if checkpoint is not None:
         start = checkpoint.step
-        load_weights(model, checkpoint.tensors["model"])
-        load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
+        engine.load_weights(model, checkpoint.tensors["model"])
+        engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
     metrics.cut(run.metrics, start)
     saved = step = start
 
     def save() -> None:
         nonlocal saved
         metrics.sync(run.metrics)
-        tensors = {"model": weights_of(model), "optimizer": optimizer_tensors(model, optimizer)}
+        tensors = {"model": engine.weights_of(model), "optimizer": engine.optimizer_tensors(model, optimizer)}
         save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints, config.checkpoint_every)
         saved = step
 
     try:
-        for record in train(model, optimizer, batches, config, start):
+        for record in engine.train(model, optimizer, batches, config, start):
             step = record.step
             last = step == config.steps
             validate = last or step % config.validate_every == 0
-            measured = mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
+            measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
             if validate or step <= metrics.ALWAYS or step % config.log_every == 0:
                 metrics.append(run.metrics, _line(record, measured))
             if last or step % config.checkpoint_every == 0:

@@ -7,7 +7,6 @@ Printing, saving, plotting and stopping belong to the caller. What does not depe
 
 import math
 from collections.abc import Iterator
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from clearformer.training.loss import summed_loss
 from clearformer.training.steps import Record, objective, updates
 
 
-@singledispatch
 def train(model: Any, optimizer: Any, batches: Batches, config: TrainConfig, start: int = 0) -> Iterator[Record]:
     """Update number `start` + 1 and so on, up to `config.steps`.
 

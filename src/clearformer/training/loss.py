@@ -7,7 +7,6 @@ predicted tokens, never over batches: padding is not predicted and counts nowher
 """
 
 from collections.abc import Iterable
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -42,7 +41,6 @@ def summed_loss(
     )
 
 
-@singledispatch
 @torch.no_grad()
 def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
     """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""

@@ -7,7 +7,6 @@ Muon takes the matrices inside the layers; embeddings, output projection and vec
 """
 
 from collections.abc import Mapping
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,6 @@ class Optimizer:
         return self._owner[parameter]
 
 
-@singledispatch
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """What `config` asks for over all parameters, with decay on matrices alone."""
     named = list(model.named_parameters())
@@ -62,7 +60,6 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return Optimizer(*parts)
 
 
-@singledispatch
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
     """The optimizer's memory by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
@@ -72,7 +69,6 @@ def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArr
     }
 
 
-@singledispatch
 def load_optimizer(
     model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], config: TrainConfig
 ) -> None:

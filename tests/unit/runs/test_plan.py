@@ -11,6 +11,7 @@ from clearformer.config import BERTConfig, ClassifierConfig, Config, GPTConfig, 
 from clearformer.data.batches import PairBuckets, TextWindows
 from clearformer.data.labelled import LabelledBuckets
 from clearformer.data.masked import MaskedWindows
+from clearformer.engine import open_engine
 from clearformer.models.build import build
 from clearformer.runs import plan
 from clearformer.runs.folder import RunFolder, create_folder
@@ -111,7 +112,7 @@ def test_time_is_of_the_median_step_after_the_first_two(
             made.append(made_rate)
             yield Record(1, 1.0, 1.0, 1e-3, 10, made_rate)
 
-    monkeypatch.setattr(plan, "train", train)
+    monkeypatch.setattr(open_engine("torch"), "train", train)
     found = plan_run(make_run("gpt", steps=steps, accumulation=4))
     assert found.seconds == found.tokens / rate
     assert len(made) == min(7, steps)
@@ -122,7 +123,7 @@ def test_a_slow_trial_ends_after_one_step(make_run: Make, monkeypatch: pytest.Mo
         yield Record(1, 1.0, 1.0, 1e-3, 10, 50.0)
         pytest.fail("another step was begun")
 
-    monkeypatch.setattr(plan, "train", train)
+    monkeypatch.setattr(open_engine("torch"), "train", train)
     monkeypatch.setattr(plan, "LONGEST_TRIAL", 0.0)
     found = plan_run(make_run("gpt"))
     assert found.seconds == found.tokens / 50
@@ -152,7 +153,7 @@ def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest
     batches = run.batches("train")
     sizes = [batches.batch(number).size for number in range(batches.batches_per_epoch)]
     assert sizes[0] < max(sizes)
-    monkeypatch.setattr(plan, "step_memory", lambda _model, batch, _config: batch.size)
+    monkeypatch.setattr(open_engine("torch"), "step_memory", lambda _model, batch, _config: batch.size)
     found = plan_run(run)
     assert found.memory == 16 * found.parameters + max(sizes)
 

@@ -73,3 +73,8 @@ class TargetDecoder(NumPyDecoder):
 def continue_rows(model: GPT, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
     """A decoder of a language model."""
     return NumPyDecoder(model, model.features, prompts, cached=cached, most=model.config.context)
+
+
+def write_targets(model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
+    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
+    return TargetDecoder(model, sources, cached=cached, most=most)

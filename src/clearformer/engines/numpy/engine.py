@@ -2,32 +2,49 @@
 
 import os
 import tracemalloc
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
-from clearformer.engines.numpy import decoding, kernels, training
+from clearformer.engines.numpy import kernels
+from clearformer.engines.numpy.decoding import continue_rows, logits_of, write_targets
 from clearformer.engines.numpy.models import Model
-from clearformer.engines.numpy.modules import Module
-from clearformer.engines.numpy.optimizer import Optimizer
+from clearformer.engines.numpy.optimizer import make_optimizer
+from clearformer.engines.numpy.training import (
+    accumulate_gradients,
+    build,
+    load_optimizer,
+    load_weights,
+    mean_loss,
+    optimizer_tensors,
+    train,
+    weights_of,
+)
 from clearformer.errors import ConfigError
-from clearformer.generation.decoding import continue_rows, write_targets
-from clearformer.generation.forward import logits_of
-from clearformer.models.build import load_weights, weights_of
-from clearformer.runs.plan import step_memory
-from clearformer.training.loop import train
-from clearformer.training.loss import mean_loss
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+
+__all__ = [
+    "continue_rows",
+    "describe",
+    "load_optimizer",
+    "load_weights",
+    "logits_of",
+    "make_model",
+    "make_optimizer",
+    "mean_loss",
+    "optimizer_tensors",
+    "step_memory",
+    "train",
+    "weights_of",
+    "write_targets",
+]
 
 kernels.switch(True)
 
 
 def make_model(config: Config) -> Model:
-    return training.build(config.model, config.train.seed).eval()
+    return build(config.model, config.train.seed).eval()
 
 
 def describe(config: Config) -> str:
@@ -51,30 +68,13 @@ def _products() -> str:
     return " and ".join(found) or "an unknown BLAS"
 
 
-def measure_step(model: Model, batch: Batch, config: TrainConfig) -> int:
-    """Bytes that a step holds at its height beside 16 a parameter: all that NumPy asks for, less the gradients."""
+def step_memory(model: Model, batch: Batch, config: TrainConfig) -> int:
+    """Bytes that a step takes at its peak, beside 16 a parameter: all that NumPy allocates, less the gradients."""
     parameters = list(model.parameters())
     tracemalloc.start()
     try:
-        training.accumulate_gradients(model, parameters, [batch], config)
+        accumulate_gradients(model, parameters, [batch], config)
         height = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     return height - sum(parameter.data.nbytes for parameter in parameters)
-
-
-PORTS: dict[Any, Callable[..., Any]] = {
-    load_weights: training.load_weights,
-    weights_of: training.weights_of,
-    make_optimizer: Optimizer,
-    optimizer_tensors: training.optimizer_tensors,
-    load_optimizer: training.load_optimizer,
-    train: training.train,
-    mean_loss: training.mean_loss,
-    step_memory: measure_step,
-    logits_of: decoding.logits_of,
-    continue_rows: decoding.continue_rows,
-    write_targets: decoding.TargetDecoder,
-}
-for generic, function in PORTS.items():
-    generic.register(Module, function)

@@ -7,11 +7,12 @@ Names, shapes and defaults are those of `torch.nn`. A list of modules counts as 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from clearformer.config import EngineName
 from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.modes import generator
 from clearformer.engines.numpy.tensor import Tensor
@@ -30,6 +31,7 @@ def parameter(*shape: int) -> Tensor:
 class Module:
     """Call it to compute; `forward` says what."""
 
+    engine: ClassVar[EngineName] = "numpy"
     training = True
     forward: Callable[..., Any]
 

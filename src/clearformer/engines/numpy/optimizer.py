@@ -141,3 +141,7 @@ class Optimizer:
     def step(self, rate: float) -> None:
         for part in self.parts:
             part.step(rate)
+
+
+def make_optimizer(model: Module, config: TrainConfig) -> Optimizer:
+    return Optimizer(model, config)

@@ -119,6 +119,11 @@ def continue_rows(model: Model, prompts: Sequence[Sequence[int]], *, cached: boo
     return TinygradDecoder(model, prompts, cached=cached, most=model.config.context)
 
 
+def write_targets(model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
+    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
+    return TargetDecoder(model, sources, cached=cached, most=most)
+
+
 def power_of_two(rows: int) -> int:
     """The least that is not below."""
     return 1 << (rows - 1).bit_length()

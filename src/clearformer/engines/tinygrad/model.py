@@ -1,7 +1,7 @@
 """Model: a network, the buffer that holds its weights, and what of it was compiled."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from clearformer.config import AnyModelConfig
+from clearformer.config import AnyModelConfig, EngineName
 from clearformer.engines.tinygrad.compiled import Compiled, padded_inputs
 from clearformer.engines.tinygrad.dropout import Noise
 from clearformer.engines.tinygrad.models import FAMILIES, Network
@@ -19,6 +19,8 @@ from clearformer.models.initial import initial_weights, parameter_shapes
 
 class Model:
     """A network of one of the families, with the initial weights of (configuration, seed)."""
+
+    engine: ClassVar[EngineName] = "tinygrad"
 
     def __init__(self, config: AnyModelConfig, seed: int) -> None:
         self.config = config

@@ -85,6 +85,10 @@ def orthogonal(x: Float[Tensor, "N n m"]) -> Float[Tensor, "N n m"]:
     return x
 
 
+def make_optimizer(model: Model, config: TrainConfig) -> Optimizer:
+    return Optimizer(model, config)
+
+
 def optimizer_tensors(_model: Model, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
     """The optimizer's memory by PyTorch's names, in the order of the parameters."""
     first, second = optimizer.exp_avg.read(), optimizer.exp_avg_sq.read()

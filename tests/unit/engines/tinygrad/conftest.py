@@ -11,9 +11,8 @@ from torch import nn
 
 from clearformer.config import Config
 from clearformer.data.batches import IGNORE, PairBatch, TextBatch
-from clearformer.engine import open_engine
+from clearformer.engine import engine_of, open_engine
 from clearformer.engines.tinygrad import adapter
-from clearformer.models.build import load_weights, weights_of
 
 Inputs = tuple[np.ndarray[Any, Any], ...]
 
@@ -38,7 +37,7 @@ def both(tiny: Callable[..., nn.Module]) -> Callable[..., tuple[Any, Any]]:
     def make(kind: str, **changes: object) -> tuple[Any, Any]:
         model = tiny(kind, **changes)
         twin = open_engine("tinygrad").make_model(Config("none", model.config))
-        load_weights(twin, weights_of(model))
+        engine_of(twin).load_weights(twin, engine_of(model).weights_of(model))
         return model, twin
 
     return make

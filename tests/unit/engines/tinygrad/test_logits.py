@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from clearformer.config import Config, TrainConfig
-from clearformer.engine import open_engine
+from clearformer.engine import engine_of, open_engine
 from clearformer.engines.tinygrad import adapter
-from clearformer.generation.forward import logits_of
-from clearformer.models.build import load_weights, weights_of
 from clearformer.models.initial import initial_weights
 
 pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
@@ -52,7 +50,7 @@ ALL_AT_ONCE = {
 
 def difference(model: Any, twin: Any, inputs: Any) -> float:
     """The largest, as a share of the largest logit."""
-    expected, found = logits_of(model, inputs), logits_of(twin, inputs)
+    expected, found = engine_of(model).logits_of(model, inputs), engine_of(twin).logits_of(twin, inputs)
     assert found.shape == expected.shape
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
@@ -106,18 +104,19 @@ def test_a_second_and_a_third_look_are_like_the_first(both: Callable[..., Any], 
 
 def test_weights_come_back_as_they_went_in_and_are_the_initial_ones_at_first(both: Callable[..., Any]):
     model, twin = both("transformer", ngram_buckets=5, tie_embeddings=False)
-    found, expected = weights_of(twin), weights_of(model)
+    engine = open_engine("tinygrad")
+    found, expected = engine.weights_of(twin), engine_of(model).weights_of(model)
     assert list(found) == list(initial_weights(twin.config, 1))
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
-    fresh = weights_of(open_engine("tinygrad").make_model(Config("none", twin.config, train=TrainConfig(seed=3))))
+    fresh = engine.weights_of(engine.make_model(Config("none", twin.config, train=TrainConfig(seed=3))))
     assert all(np.array_equal(fresh[name], weight) for name, weight in initial_weights(twin.config, 3).items())
 
 
 def test_weights_of_another_shape_are_not_taken(both: Callable[..., Any]):
     _, twin = both("gpt")
-    weights = weights_of(twin)
+    weights = engine_of(twin).weights_of(twin)
     with pytest.raises(AssertionError, match=r"decoder\.norm\.bias: \(3,\), \(8,\)"):
-        load_weights(twin, weights | {"decoder.norm.bias": np.zeros(3, np.float32)})
+        engine_of(twin).load_weights(twin, weights | {"decoder.norm.bias": np.zeros(3, np.float32)})
     del weights["decoder.norm.bias"]
     with pytest.raises(AssertionError, match=r"names differ: \['decoder\.norm\.bias'\]"):
-        load_weights(twin, weights)
+        engine_of(twin).load_weights(twin, weights)

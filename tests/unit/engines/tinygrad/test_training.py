@@ -12,13 +12,10 @@ import torch
 
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig
 from clearformer.data.batches import IGNORE, PairBatch, TextBatch, TextWindows
-from clearformer.engine import open_engine
+from clearformer.engine import engine_of, open_engine
 from clearformer.engines.tinygrad import adapter
 from clearformer.errors import TrainingError
-from clearformer.models.build import load_weights, weights_of
-from clearformer.training.loop import accumulate_gradients, train
-from clearformer.training.loss import mean_loss
-from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.training.loop import accumulate_gradients
 from clearformer.training.steps import Record
 
 pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
@@ -46,7 +43,7 @@ def gradients(twin: Any, config: TrainConfig, *batches: Any) -> dict[str, np.nda
     """Of all batches together, by tinygrad."""
     from clearformer.engines.tinygrad.training import Trainer
 
-    optimizer = make_optimizer(twin, config)
+    optimizer = engine_of(twin).make_optimizer(twin, config)
     Trainer(twin, optimizer, config).gradients(list(batches), seed=1)
     return optimizer.gradients.read()
 
@@ -69,9 +66,9 @@ def test_the_gradient_of_every_parameter_is_that_of_pytorch(
 
 def trained(model: Any, config: TrainConfig) -> tuple[list[Record], dict[str, Any], dict[str, Any]]:
     """Records, weights, and what the optimizer remembers."""
-    optimizer = make_optimizer(model, config)
-    records = list(train(model, optimizer, TEXT, config))
-    return records, weights_of(model), optimizer_tensors(model, optimizer)
+    optimizer = engine_of(model).make_optimizer(model, config)
+    records = list(engine_of(model).train(model, optimizer, TEXT, config))
+    return records, engine_of(model).weights_of(model), engine_of(model).optimizer_tensors(model, optimizer)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -99,7 +96,9 @@ def test_padding_changes_neither_loss_nor_gradient(both: Callable[..., Any], exa
         return np.pad(array, ((0, 2), (0, 20)), constant_values=value)
 
     padded = PairBatch(*map(longer, batch.inputs), longer(batch.targets, IGNORE))
-    assert mean_loss(twin, [padded]) == pytest.approx(mean_loss(twin, [batch]), rel=LOSS_TOLERANCE)
+    assert engine_of(twin).mean_loss(twin, [padded]) == pytest.approx(
+        engine_of(twin).mean_loss(twin, [batch]), rel=LOSS_TOLERANCE
+    )
     narrow, wide = (gradients(twin, TEN_STEPS, one) for one in (batch, padded))
     scale = max(np.abs(gradient).max() for gradient in narrow.values())
     assert max(np.abs(narrow[name] - wide[name]).max() for name in narrow) < GRADIENT_TOLERANCE * scale
@@ -109,7 +108,9 @@ def test_padding_changes_neither_loss_nor_gradient(both: Callable[..., Any], exa
 def test_the_mean_loss_is_that_of_pytorch(kind: str, both: Callable[..., Any], examples: Callable[..., Any]):
     model, twin = both(kind, num_layers=1)
     batches = [examples(kind, seed=seed, rows=rows) for seed, rows in ((1, 3), (2, 3), (3, 2))]
-    assert mean_loss(twin, batches) == pytest.approx(mean_loss(model, batches), rel=LOSS_TOLERANCE)
+    assert engine_of(twin).mean_loss(twin, batches) == pytest.approx(
+        engine_of(model).mean_loss(model, batches), rel=LOSS_TOLERANCE
+    )
 
 
 def fresh(**changes: Any) -> Any:
@@ -122,14 +123,14 @@ def test_a_resumed_run_repeats_every_number_dropout_included():
     whole = fresh()
     records, weights, _ = trained(whole, config)
     before, after = fresh(), fresh()
-    optimizer = make_optimizer(before, config)
-    first = list(itertools.islice(train(before, optimizer, TEXT, config), 2))
-    load_weights(after, weights_of(before))
-    resumed = make_optimizer(after, config)
-    load_optimizer(after, resumed, optimizer_tensors(before, optimizer), config)
-    rest = list(train(after, resumed, TEXT, config, start=2))
+    optimizer = engine_of(before).make_optimizer(before, config)
+    first = list(itertools.islice(engine_of(before).train(before, optimizer, TEXT, config), 2))
+    engine_of(after).load_weights(after, engine_of(before).weights_of(before))
+    resumed = engine_of(after).make_optimizer(after, config)
+    engine_of(after).load_optimizer(after, resumed, engine_of(before).optimizer_tensors(before, optimizer), config)
+    rest = list(engine_of(after).train(after, resumed, TEXT, config, start=2))
     assert [record.loss for record in first + rest] == [record.loss for record in records]
-    assert all(np.array_equal(weights_of(after)[name], weight) for name, weight in weights.items())
+    assert all(np.array_equal(engine_of(after).weights_of(after)[name], weight) for name, weight in weights.items())
 
 
 def test_dropout_drops_its_share_anew_in_every_layer_and_step_and_nothing_without_a_key():
@@ -158,31 +159,34 @@ def test_dropout_drops_its_share_anew_in_every_layer_and_step_and_nothing_withou
 def begun() -> SimpleNamespace:
     """A model after two steps, and its optimizer."""
     model, config = fresh(dropout=0.0, tie_embeddings=False), replace(TEN_STEPS, accumulation=1)
-    optimizer = make_optimizer(model, config)
-    list(train(model, optimizer, TEXT, replace(config, steps=2)))
+    optimizer = engine_of(model).make_optimizer(model, config)
+    list(engine_of(model).train(model, optimizer, TEXT, replace(config, steps=2)))
     return SimpleNamespace(model=model, optimizer=optimizer, config=config)
 
 
 def goes_wrong(begun: SimpleNamespace, weights: dict[str, np.ndarray[Any, Any]], said: str) -> None:
     """The third step from these weights says so, and leaves everything as it was."""
-    load_weights(begun.model, weights)
-    remembered = optimizer_tensors(begun.model, begun.optimizer)
+    engine_of(begun.model).load_weights(begun.model, weights)
+    remembered = engine_of(begun.model).optimizer_tensors(begun.model, begun.optimizer)
     with pytest.raises(TrainingError, match=said):
-        list(train(begun.model, begun.optimizer, TEXT, begun.config, start=2))
-    left, memory = weights_of(begun.model), optimizer_tensors(begun.model, begun.optimizer)
+        list(engine_of(begun.model).train(begun.model, begun.optimizer, TEXT, begun.config, start=2))
+    left, memory = (
+        engine_of(begun.model).weights_of(begun.model),
+        engine_of(begun.model).optimizer_tensors(begun.model, begun.optimizer),
+    )
     assert all(np.array_equal(left[name], weight) for name, weight in weights.items())
     assert all(np.array_equal(memory[name], value) for name, value in remembered.items())
 
 
 def test_an_infinite_output_leaves_everything_and_names_step_layer_and_batch(begun: SimpleNamespace):
-    weights = weights_of(begun.model)
+    weights = engine_of(begun.model).weights_of(begun.model)
     weights["decoder.layers.0.feed_forward.linear1.weight"][0, 0] = np.inf
     layer = r"decoder\.layers\.0\.feed_forward\.linear1"
     goes_wrong(begun, weights, rf"at step 3, but the output of {layer} on batch 2 is not finite")
 
 
 def test_a_norm_that_overflows_leaves_everything_and_is_named(begun: SimpleNamespace):
-    weights = weights_of(begun.model)
+    weights = engine_of(begun.model).weights_of(begun.model)
     weights["decoder.norm.weight"] *= 1e-25  # the logits stay as they are; what comes back through the matrix does not
     weights["decoder.norm.bias"] *= 1e-25
     weights["output_projection.weight"] *= 1e25
@@ -202,12 +206,12 @@ def test_the_last_gradient_that_is_not_finite_is_named(begun: SimpleNamespace):
 
 
 def test_what_a_step_holds_is_measured(both: Callable[..., Any]):
-    from clearformer.runs.plan import step_memory
 
     _, twin = both("gpt", num_layers=1, context=64)
     tokens = np.ones((1, 64), np.int64)
     few, many = (
-        step_memory(twin, TextBatch(tokens.repeat(rows, 0), tokens.repeat(rows, 0)), TEN_STEPS) for rows in (8, 64)
+        engine_of(twin).step_memory(twin, TextBatch(tokens.repeat(rows, 0), tokens.repeat(rows, 0)), TEN_STEPS)
+        for rows in (8, 64)
     )
     # at least the probabilities of attention, [B, H, T, S] in float32
     assert many - few > 56 * 2 * 64 * 64 * 4
@@ -218,9 +222,9 @@ def test_a_model_of_pytorch_goes_on_in_tinygrad(both: Callable[..., Any]):
     whole, _ = both("gpt")
     expected = trained(whole, config)[0]
     model, twin = both("gpt")
-    optimizer, resumed = make_optimizer(model, config), make_optimizer(twin, config)
-    list(itertools.islice(train(model, optimizer, TEXT, config), 2))
-    load_weights(twin, weights_of(model))
-    load_optimizer(twin, resumed, optimizer_tensors(model, optimizer), config)
-    rest = list(train(twin, resumed, TEXT, config, start=2))
+    optimizer, resumed = engine_of(model).make_optimizer(model, config), engine_of(twin).make_optimizer(twin, config)
+    list(itertools.islice(engine_of(model).train(model, optimizer, TEXT, config), 2))
+    engine_of(twin).load_weights(twin, engine_of(model).weights_of(model))
+    engine_of(twin).load_optimizer(twin, resumed, engine_of(model).optimizer_tensors(model, optimizer), config)
+    rest = list(engine_of(twin).train(twin, resumed, TEXT, config, start=2))
     assert [record.loss for record in rest] == pytest.approx([one.loss for one in expected[2:]], rel=LOSS_TOLERANCE)

@@ -1,0 +1,35 @@
+"""PyTorch as an engine, the reference of all others: see `clearformer.engine`."""
+
+from clearformer.config import Config
+from clearformer.generation.decoding import continue_rows, write_targets
+from clearformer.generation.forward import logits_of
+from clearformer.models.build import Model, build, load_weights, weights_of
+from clearformer.training.device import choose_device
+from clearformer.training.loop import train
+from clearformer.training.loss import mean_loss
+from clearformer.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.training.step_memory import step_memory
+
+__all__ = [
+    "continue_rows",
+    "describe",
+    "load_optimizer",
+    "load_weights",
+    "logits_of",
+    "make_model",
+    "make_optimizer",
+    "mean_loss",
+    "optimizer_tensors",
+    "step_memory",
+    "train",
+    "weights_of",
+    "write_targets",
+]
+
+
+def describe(config: Config) -> str:
+    return str(choose_device(config.train.device))
+
+
+def make_model(config: Config) -> Model:
+    return build(config.model, config.train.seed).to(choose_device(config.train.device)).eval()
