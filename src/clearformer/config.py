@@ -38,7 +38,10 @@ Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the families have in common. Every size counts elements; dropout is a probability."""
+    """What the families have in common; what a family does not set itself is as in GPT-2 small.
+
+    Every size counts elements; dropout is a probability.
+    """
 
     kind: ClassVar[str]
     section: ClassVar[str] = "model"
@@ -47,29 +50,29 @@ class ModelConfig:
     """V: at most so many different tokens; a run lowers it to what its tokenizer has"""
     context: int
     """longest sequence, in tokens"""
-    d_model: int
+    d_model: int = 768
     """D: width of the vector that stands for a token"""
-    num_heads: int
+    num_heads: int = 12
     """H: attention heads; they share d_model equally"""
-    num_layers: int
+    num_layers: int = 12
     """L: layers (of each stack, where there are two)"""
-    d_ff: int
+    d_ff: int = 3072
     """F: width of the feed-forward layer's middle"""
-    dropout: float
+    dropout: float = 0.1
     """probability that an element is set to zero in training"""
-    norm: Literal["layer", "rms"]
+    norm: Literal["layer", "rms"] = "layer"
     """LayerNorm or RMSNorm"""
-    norm_order: Literal["pre", "post"]
+    norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
-    activation: Activation
+    activation: Activation = "gelu"
     """of the feed-forward layer; swiglu gates it"""
-    positions: Positions
+    positions: Positions = "learned"
     """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores"""
-    bias: bool
+    bias: bool = True
     """whether the linear layers add a bias"""
-    scale_embeddings: bool
+    scale_embeddings: bool = False
     """whether token embeddings are multiplied by sqrt(d_model), as the paper does"""
-    tie_embeddings: bool
+    tie_embeddings: bool = True
     """whether the output projection is the token embedding's matrix"""
     num_kv_heads: int = 0
     """G: heads of keys and values, each shared by num_heads / G queries' heads; 0: num_heads; 1: multi-query"""
@@ -121,14 +124,10 @@ class TransformerConfig(ModelConfig):
     num_heads: int = 8
     num_layers: int = 6
     d_ff: int = 2048
-    dropout: float = 0.1
-    norm: Literal["layer", "rms"] = "layer"
     norm_order: Literal["pre", "post"] = "post"
     activation: Activation = "relu"
     positions: Positions = "sinusoidal"
-    bias: bool = True
     scale_embeddings: bool = True
-    tie_embeddings: bool = True
 
 
 @dataclass(frozen=True)
@@ -139,18 +138,6 @@ class GPTConfig(ModelConfig):
 
     vocab_size: int = 50_257
     context: int = 1024
-    d_model: int = 768
-    num_heads: int = 12
-    num_layers: int = 12
-    d_ff: int = 3072
-    dropout: float = 0.1
-    norm: Literal["layer", "rms"] = "layer"
-    norm_order: Literal["pre", "post"] = "pre"
-    activation: Activation = "gelu"
-    positions: Positions = "learned"
-    bias: bool = True
-    scale_embeddings: bool = False
-    tie_embeddings: bool = True
 
 
 @dataclass(frozen=True)
@@ -159,18 +146,7 @@ class _BERTBase(ModelConfig):
 
     vocab_size: int = 30_522
     context: int = 512
-    d_model: int = 768
-    num_heads: int = 12
-    num_layers: int = 12
-    d_ff: int = 3072
-    dropout: float = 0.1
-    norm: Literal["layer", "rms"] = "layer"
     norm_order: Literal["pre", "post"] = "post"
-    activation: Activation = "gelu"
-    positions: Positions = "learned"
-    bias: bool = True
-    scale_embeddings: bool = False
-    tie_embeddings: bool = True
     segments: int = 0
     """how many texts are told apart by an embedding of their own; 0: none are"""
 
@@ -222,10 +198,9 @@ AnyModelConfig = TransformerConfig | GPTConfig | BERTConfig | ClassifierConfig
 
 
 @dataclass(frozen=True)
-class CosineSchedule:
-    """Linear warm-up to `peak`, then half a cosine down to `final` at the last step."""
+class _FallingSchedule:
+    """Linear warm-up to `peak`, and a fall to `final`."""
 
-    kind: ClassVar[str] = "cosine"
     section: ClassVar[str] = "train.schedule"
 
     peak: float = 1e-3
@@ -242,25 +217,24 @@ class CosineSchedule:
 
 
 @dataclass(frozen=True)
-class LinearSchedule:
+class CosineSchedule(_FallingSchedule):
+    """Linear warm-up to `peak`, then half a cosine down to `final` at the last step."""
+
+    kind: ClassVar[str] = "cosine"
+
+
+@dataclass(frozen=True)
+class LinearSchedule(_FallingSchedule):
     """Linear warm-up to `peak`, which is held, then a line down to `final` at the last step."""
 
     kind: ClassVar[str] = "linear"
-    section: ClassVar[str] = "train.schedule"
 
-    peak: float = 1e-3
-    """highest learning rate"""
     final: float = 0.0
-    """learning rate of the last step"""
-    warmup_steps: int = 100
-    """steps in which the rate rises to its peak"""
     cooldown: float = 1.0
     """share of all steps in which the rate falls; 1: from the warm-up's end on"""
 
     def __post_init__(self) -> None:
-        _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
-        _require(0 <= self.final <= self.peak, self, "final", f"between 0 and peak ({self.peak})")
-        _require(self.warmup_steps >= 0, self, "warmup_steps", "at least 0")
+        super().__post_init__()
         _require(0.0 < self.cooldown <= 1.0, self, "cooldown", "above 0 and at most 1")
 
 
@@ -390,7 +364,7 @@ class Config:
                 f"a configuration of format {FORMAT} or older was expected, found format {found!r}; "
                 "upgrade clearformer to read it"
             )
-        return typing.cast(Self, _from_dict(cls, values, "configuration"))
+        return typing.cast(Self, _from_dict(cls, values, ""))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -416,11 +390,13 @@ def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(cls)
     known = {item.name: item for item in dataclasses.fields(cls)}
     if unknown := sorted(values.keys() - known.keys()):
-        raise ConfigError(f"{where} has the unknown key {unknown[0]!r}; it may have {', '.join(known)}")
+        raise ConfigError(
+            f"{where or 'configuration'} has the unknown key {unknown[0]!r}; it may have {', '.join(known)}"
+        )
     required = [name for name, item in known.items() if item.default is item.default_factory is dataclasses.MISSING]
     if missing := [name for name in required if name not in values]:
-        raise ConfigError(f"{where} lacks the key {missing[0]!r}; add it")
-    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+        raise ConfigError(f"{where or 'configuration'} lacks the key {missing[0]!r}; add it")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -429,8 +405,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:  # of dataclasses, told apart by `kind`
         by_kind = {choice.kind: choice for choice in choices}
         kind = value.get("kind") if isinstance(value, dict) else None
-        if kind not in by_kind:
-            raise ConfigError(f"{where}.kind must be one of {', '.join(by_kind)}, found {kind!r}")
+        if not isinstance(kind, str) or kind not in by_kind:
+            raise ConfigError(f"{where}.kind must be one of {', '.join(by_kind)}, found {kind!r}; change that value")
         return _from_dict(by_kind[kind], {key: item for key, item in value.items() if key != "kind"}, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _from_dict(typing.cast(type, hint), value, where)
@@ -445,5 +421,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     else:
         fits, expected = type(value) is hint, f"of type {hint.__name__}"
     if not fits:
-        raise ConfigError(f"{where} must be {expected}, found {value!r}")
+        raise ConfigError(f"{where} must be {expected}, found {value!r}; change that value")
     return value

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from clearformer.config import (
     BERTConfig,
@@ -76,7 +76,7 @@ def gpt2_style() -> Config:
     Learned positions, LayerNorm before each sub-layer, GELU, biases everywhere, tied embeddings, dropout (Radford et
     al. 2019). GPTConfig's defaults are GPT-2 small itself.
     """
-    return _style(GPTConfig(vocab_size=2048, context=128, d_model=128, num_heads=4, num_layers=4, d_ff=512))
+    return _style(dropout=0.1, bias=True)
 
 
 def llama_style() -> Config:
@@ -87,40 +87,20 @@ def llama_style() -> Config:
     second version (arXiv:2307.09288).
     """
     return _style(
-        GPTConfig(
-            vocab_size=2048,
-            context=128,
-            d_model=128,
-            num_heads=4,
-            num_kv_heads=2,
-            num_layers=4,
-            d_ff=344,  # 8/3 · 128 rounded up to a multiple of 8, so that it costs what 4 · 128 costs without a gate
-            dropout=0.0,
-            norm="rms",
-            activation="swiglu",
-            positions="rotary",
-            bias=False,
-            tie_embeddings=False,
-        )
+        num_kv_heads=2,
+        d_ff=344,  # 8/3 · 128 rounded up to a multiple of 8, so that it costs what 4 · 128 costs without a gate
+        norm="rms",
+        activation="swiglu",
+        positions="rotary",
+        tie_embeddings=False,
     )
 
 
-def _style(model: GPTConfig) -> Config:
-    """Both styles are trained alike, as large models of their kind are (Brown et al. 2020, arXiv:2005.14165, B)."""
-    return Config(
-        dataset="pydocs",
-        tokenizer="bpe",
-        model=model,
-        train=TrainConfig(
-            steps=1500,
-            batch_tokens=2048,
-            schedule=CosineSchedule(peak=2e-3, final=2e-4, warmup_steps=100),
-            beta2=0.95,
-            epsilon=1e-8,
-            weight_decay=0.1,
-            clip=1.0,
-        ),
-    )
+def _style(**changes: Any) -> Config:
+    """pydocs with `changes` of its model, trained as large models are (Brown et al. 2020, arXiv:2005.14165, B)."""
+    config = pydocs()
+    model, train = dataclasses.replace(config.model, **changes), dataclasses.replace(config.train, beta2=0.95)
+    return dataclasses.replace(config, model=model, train=train)
 
 
 def tinyshakespeare() -> Config:
@@ -146,19 +126,13 @@ def tinyshakespeare_minute() -> Config:
 
     What each ingredient is worth stands in benchmarks/quality/results/tinyshakespeare-ingredients.json.
     """
-    return Config(
-        dataset="tinyshakespeare",
-        tokenizer="character",
-        model=GPTConfig(
-            vocab_size=256,
-            context=64,
-            d_model=128,
-            num_heads=4,
+    config = tinyshakespeare()
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            config.model,
             num_layers=2,
-            d_ff=512,
-            dropout=0.0,
             positions="rotary",
-            bias=False,
             scale_embeddings=True,
             tie_embeddings=False,
             qk_norm=True,

@@ -47,6 +47,11 @@ class Tokenizer:
                 f"a vocabulary that begins with {', '.join(SPECIAL[:MASK])} was expected, found {found}; "
                 "use the tokenizer.json that the run was made with"
             )
+        if (unknown := getattr(backend.model, "unk_token", None)) not in (None, SPECIAL[UNK]):
+            raise DataError(
+                f"a vocabulary whose unknown token is {SPECIAL[UNK]} was expected, found {unknown!r}; "
+                "use the tokenizer.json that the run was made with"
+            )
 
     @property
     def vocab_size(self) -> int:

@@ -179,6 +179,18 @@ def test_a_tokenizer_of_other_people_is_refused(tmp_path: Path):
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
+def test_another_unknown_token_is_refused(tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    train_tokenizer("word", ["a b"], 10).save(path)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"unk_token": "<unk>"', '"unk_token": "a"'), encoding="utf-8"
+    )
+    with pytest.raises(
+        DataError, match=r"a vocabulary whose unknown token is <unk> was expected, found 'a'; use the tok"
+    ):
+        Tokenizer.load(path)
+
+
 def test_the_file_holds_no_text_but_the_vocabulary(tmp_path: Path):
     TOKENIZERS["character"].save(tmp_path / "tokenizer.json")
     saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
