@@ -33,6 +33,8 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
 
 EngineName = Literal["torch", "numpy", "tinygrad"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu"]
+GATED = ("swiglu",)
+"""activations by which one half of a feed-forward layer's middle gates the other"""
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
 
 
@@ -105,6 +107,11 @@ class ModelConfig:
     def kv_heads(self) -> int:
         """G: heads of keys and values."""
         return self.num_kv_heads or self.num_heads
+
+    @property
+    def linear1_width(self) -> int:
+        """What a feed-forward layer's first matrix widens to: F, or 2F where the activation is gated."""
+        return 2 * self.d_ff if self.activation in GATED else self.d_ff
 
     @property
     def head_width(self) -> int:

@@ -4,6 +4,7 @@ The reference is PyTorch in float64, so each limit is above the engine's own rou
 seen over all cases stands beside it. A wrong formula is off by a tenth or more.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from ports import PORTS
 
 from clearformer.config import Config
 from clearformer.engine import Engine, engine_of, open_engine
+from clearformer.errors import ConfigError
 
 LOGITS = 1e-5
 """of the largest logit, in float32: 8e-7 seen, and 1.3e-6 of PyTorch's own float32"""
@@ -151,6 +153,17 @@ def test_an_engine_has_each_function_with_the_parameters_that_callers_name(name:
 
     engine = open_engine(PORTS[name].engine if name != "torch" else "torch")
     assert parameters(getattr(engine, member)) == parameters(getattr(Engine, member))
+
+
+@pytest.mark.parametrize("setting", ["activation", "positions"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_choice_that_an_engine_lacks_is_refused_by_name(name: str, setting: str):
+    engine = open_engine(PORTS[name].engine)
+    config = Config("none", dataclasses.replace(config_of("gpt", "as it is"), **{setting: "new"}))
+    sentence = rf"--model\.{setting} must be one of .* with --engine {PORTS[name].engine}, found new; .* --engine torch"
+    for refuse in (engine.describe, engine.make_model):
+        with pytest.raises(ConfigError, match=sentence):
+            refuse(config)
 
 
 @pytest.mark.parametrize("name", ["torch", *ENGINES])

@@ -54,16 +54,17 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU: half of what widens gates the other half. The rows of `linear1` are the gate's, then the gated ones."""
+    """One half of the middle gates the other: SwiGLU with SiLU. `linear1` has the gate's rows first."""
 
-    def __init__(self, d_model: int, d_ff: int, *, bias: bool = True) -> None:
+    def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
         super().__init__()
         self.linear1 = nn.Linear(d_model, 2 * d_ff, bias)
+        self.activation = activation
         self.linear2 = nn.Linear(d_ff, d_model, bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         gate, up = self.linear1(x).chunk(2, dim=-1)
-        return self.linear2(F.silu(gate) * up)
+        return self.linear2(self.activation(gate) * up)
 
 
 class SquaredReLU(nn.Module):

@@ -95,7 +95,7 @@ def _sublayer(config: ModelConfig, layer: str, sublayer: str) -> Shapes:
             "kv_projection": (D, keys_values),
             "output_projection": (D, D),
         },
-        "feed_forward": {"linear1": (D, 2 * F if config.activation == "swiglu" else F), "linear2": (F, D)},
+        "feed_forward": {"linear1": (D, config.linear1_width), "linear2": (F, D)},
     }
     shapes: Shapes = {}
     for name, (fan_in, fan_out) in matrices[sublayer].items():

@@ -50,7 +50,7 @@ def test_squared_relu_squares_what_is_positive_and_its_slope_is_twice_that(with_
 
 
 def test_a_gated_layer_worked_by_hand():
-    block = GatedFeedForward(1, 2)
+    block = GatedFeedForward(1, 2, nn.SiLU())
     block.load_state_dict(
         {
             "linear1.weight": torch.tensor([[1.0], [0.0], [5.0], [7.0]]),  # two gates, then what they gate
@@ -100,7 +100,7 @@ def test_the_gated_block_and_its_gradients_equal_the_formula(with_gradients, d_m
     x, gate, up, down = (
         torch.randn(shape).double() for shape in ((2, 3, d_model), (d_ff, d_model), (d_ff, d_model), (d_model, d_ff))
     )
-    block = GatedFeedForward(d_model, d_ff, bias=False)
+    block = GatedFeedForward(d_model, d_ff, nn.SiLU(), bias=False)
     assert [name for name, _ in block.named_parameters()] == ["linear1.weight", "linear2.weight"]
 
     def kernel(x, gate, up, down):
@@ -111,7 +111,7 @@ def test_the_gated_block_and_its_gradients_equal_the_formula(with_gradients, d_m
 
 
 @pytest.mark.parametrize(
-    "block", [FeedForward(4, 16, nn.GELU()), FeedForward(4, 16, SquaredReLU()), GatedFeedForward(4, 16)]
+    "block", [FeedForward(4, 16, nn.GELU()), FeedForward(4, 16, SquaredReLU()), GatedFeedForward(4, 16, nn.SiLU())]
 )
 def test_no_token_sees_another(block: nn.Module):
     x = torch.randn(1, 5, 4)

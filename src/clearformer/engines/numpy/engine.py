@@ -10,8 +10,10 @@ from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
 from clearformer.engines.numpy import kernels
 from clearformer.engines.numpy.decoding import continue_rows, logits_of, write_targets
+from clearformer.engines.numpy.layers import ACTIVATIONS
 from clearformer.engines.numpy.models import Model
 from clearformer.engines.numpy.optimizer import make_optimizer
+from clearformer.engines.numpy.positions import POSITIONS
 from clearformer.engines.numpy.training import (
     accumulate_gradients,
     build,
@@ -22,6 +24,7 @@ from clearformer.engines.numpy.training import (
     train,
     weights_of,
 )
+from clearformer.engines.refusals import require_known
 from clearformer.errors import ConfigError
 
 __all__ = [
@@ -44,11 +47,13 @@ kernels.switch(True)
 
 
 def make_model(config: Config) -> Model:
+    _require_known(config)
     return build(config.model, config.train.seed).eval()
 
 
 def describe(config: Config) -> str:
-    """Raises ConfigError for another device than the CPU, and another precision than float32."""
+    """Raises ConfigError for a device but the CPU, a precision but float32, and a choice that no block here knows."""
+    _require_known(config)
     if config.train.device not in ("auto", "cpu"):
         raise ConfigError(f"NumPy computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
@@ -56,6 +61,10 @@ def describe(config: Config) -> str:
     kept = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
     malloc = "malloc keeps memory" if kept else "malloc gives memory back"
     return f"NumPy {np.__version__}, {_products()}, {kernels.describe()}, {malloc}"
+
+
+def _require_known(config: Config) -> None:
+    require_known("numpy", config.model, activation=ACTIVATIONS, positions=POSITIONS)
 
 
 def _products() -> str:

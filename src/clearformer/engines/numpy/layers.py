@@ -55,11 +55,10 @@ RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNorm
 
 
 class FeedForward(Module):
-    """Widen, apply the activation, narrow again; SwiGLU widens twice, and one half gates the other."""
+    """Widen, apply the activation, narrow again; of a gated activation, one half gates the other."""
 
     def __init__(self, config: ModelConfig) -> None:
-        halves = 2 if config.activation == "swiglu" else 1
-        self.linear1 = Linear(config.d_model, halves * config.d_ff, config.bias)
+        self.linear1 = Linear(config.d_model, config.linear1_width, config.bias)
         self.activation = ACTIVATIONS[config.activation]
         self.linear2 = Linear(config.d_ff, config.d_model, config.bias)
 

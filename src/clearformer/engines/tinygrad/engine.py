@@ -9,9 +9,12 @@ DEVICE = start()  # before what follows, which takes tinygrad
 
 # ruff: noqa: E402
 from clearformer.config import Config
+from clearformer.engines.refusals import require_known
 from clearformer.engines.tinygrad.decoding import continue_rows, write_targets
+from clearformer.engines.tinygrad.layers import ACTIVATIONS
 from clearformer.engines.tinygrad.model import Model, load_weights, logits_of, weights_of
 from clearformer.engines.tinygrad.optimizer import load_optimizer, make_optimizer, optimizer_tensors
+from clearformer.engines.tinygrad.positions import POSITIONS
 from clearformer.engines.tinygrad.training import mean_loss, step_memory, train
 from clearformer.errors import ConfigError
 
@@ -36,11 +39,13 @@ DEVICES = {"cpu": ("CPU",), "cuda": ("CUDA", "NV"), "mps": ("METAL",)}
 
 
 def make_model(config: Config) -> Model:
+    _require_known(config)
     return Model(config.model, config.train.seed)
 
 
 def describe(config: Config) -> str:
-    """Raises ConfigError for a device that tinygrad does not use now, and another precision than float32."""
+    """Raises ConfigError for a device not in use, a precision but float32, and a choice that no block here knows."""
+    _require_known(config)
     wanted = config.train.device
     if wanted != "auto" and DEVICE.partition(":")[0] not in DEVICES[wanted]:
         raise ConfigError(
@@ -50,3 +55,7 @@ def describe(config: Config) -> str:
     if config.train.precision == "bfloat16":
         raise ConfigError("tinygrad computes in float32, but --train.precision is bfloat16; leave it at auto")
     return f"tinygrad on {DEVICE}"
+
+
+def _require_known(config: Config) -> None:
+    require_known("tinygrad", config.model, activation=ACTIVATIONS, positions=POSITIONS)

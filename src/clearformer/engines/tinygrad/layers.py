@@ -84,9 +84,7 @@ class FeedForward:
     """f(x W_1 + b_1) W_2 + b_2"""
 
     def __init__(self, config: ModelConfig) -> None:
-        self.linear1 = Linear(
-            config.d_model, config.d_ff * (2 if config.activation == "swiglu" else 1), bias=config.bias
-        )
+        self.linear1 = Linear(config.d_model, config.linear1_width, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
         self.linear2 = Linear(config.d_ff, config.d_model, bias=config.bias)
 

@@ -12,6 +12,9 @@ from clearformer.config import ModelConfig
 from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")
+"""those that this engine knows"""
+
 
 def rows_at(table: Float[Tensor, "N W"], at: Tensor | None, T: int) -> Tensor:  # noqa: N803
     """The table's rows [T, W] of the first T places, or [B, T, W] of those given."""

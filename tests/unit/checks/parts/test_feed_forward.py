@@ -53,7 +53,7 @@ SOUND = {
     "ReLU": lambda: FeedForward(24, 64, nn.ReLU()),
     "GELU": lambda: FeedForward(64, 24, nn.GELU()),
     "squared ReLU": lambda: FeedForward(16, 64, SquaredReLU(), bias=False),
-    "SwiGLU": lambda: GatedFeedForward(24, 40),
+    "SwiGLU": lambda: GatedFeedForward(24, 40, nn.SiLU()),
     "sequential": lambda: nn.Sequential(nn.Linear(20, 50), nn.ReLU(inplace=True), nn.Linear(50, 20), nn.Dropout(0.5)),
     "activation first": lambda: Network(before=torch.relu),
     "silent": Silent,
