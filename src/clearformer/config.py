@@ -32,8 +32,8 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
 
 
 EngineName = Literal["torch", "numpy", "tinygrad"]
-Activation = Literal["relu", "gelu", "squared_relu", "swiglu"]
-GATED = ("swiglu",)
+Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
+GATED = ("swiglu", "geglu")
 """activations by which one half of a feed-forward layer's middle gates the other"""
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
 
@@ -67,7 +67,7 @@ class ModelConfig:
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
     activation: Activation = "gelu"
-    """of the feed-forward layer; swiglu gates it"""
+    """of the feed-forward layer; swiglu and geglu gate it"""
     positions: Positions = "learned"
     """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores"""
     bias: bool = True

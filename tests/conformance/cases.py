@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "GELU": {"activation": "gelu"},
     "squared ReLU": {"activation": "squared_relu"},
     "SwiGLU": {"activation": "swiglu"},
+    "GEGLU": {"activation": "geglu"},
     "sinusoidal positions": {"positions": "sinusoidal"},
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},

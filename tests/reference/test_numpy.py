@@ -59,14 +59,18 @@ def attend(config, xs: list[Array], weights: Weights, name: str) -> list[Array]:
 
 def think(config, x: Array, weights: Weights, name: str) -> Array:
     hidden = linear(x, weights, f"{name}.linear1")
-    if config.activation == "swiglu":
+    if config.activation in ("swiglu", "geglu"):
         gate, up = hidden[: config.d_ff], hidden[config.d_ff :]
-        hidden = gate / (1 + np.exp(-gate)) * up
+        hidden = (gate / (1 + np.exp(-gate)) if config.activation == "swiglu" else gelu(gate)) * up
     elif config.activation == "gelu":
-        hidden = np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in hidden])
+        hidden = gelu(hidden)
     else:
-        hidden = np.maximum(hidden, 0) ** (2 if config.activation == "squared_relu" else 1)
+        hidden = np.maximum(hidden, 0) ** {"relu": 1, "squared_relu": 2}[config.activation]
     return linear(hidden, weights, f"{name}.linear2")
+
+
+def gelu(x: Array) -> Array:
+    return np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
 
 
 def bucket(buckets: int, *window: int) -> int:
@@ -123,6 +127,7 @@ LLAMA = {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": F
         {"positions": "alibi", "window": 2, "norm": "rms"},
         {"num_kv_heads": 1, "ngram_buckets": 13, "logit_cap": 3.0},
         {"activation": "squared_relu", "window": 3, "bias": False},
+        {"activation": "geglu"},
         LLAMA | {"num_kv_heads": 2},
         LLAMA | {"num_kv_heads": 2, "window": 3, "qk_norm": True, "ngram_buckets": 13, "logit_cap": 3.0},
     ],

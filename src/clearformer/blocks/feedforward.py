@@ -4,9 +4,11 @@ FFN(x) = f(x W_1 + b_1) W_2 + b_2        f = ReLU            Vaswani et al. 2017
 GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimpel 2016, arXiv:1606.08415
 ReLU²(x) = max(0, x)²                                        So et al. 2021, arXiv:2109.08668
 SwiGLU(x) = (SiLU(x W_1) * x W_2) W_3, SiLU(x) = x · σ(x)    Shazeer 2020, arXiv:2002.05202
+GEGLU(x)  = (GELU(x W_1) * x W_2) W_3                        Shazeer 2020
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +26,20 @@ def gelu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
     return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
 
 
-def swiglu(
-    x: Float[Tensor, "B T D"], gate: Float[Tensor, "F D"], up: Float[Tensor, "F D"], down: Float[Tensor, "D F"]
+def silu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
+    """x times the logistic function of x."""
+    return x * torch.sigmoid(x)
+
+
+def gated(
+    f: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "B T D"],
+    gate: Float[Tensor, "F D"],
+    up: Float[Tensor, "F D"],
+    down: Float[Tensor, "D F"],
 ) -> Float[Tensor, "B T D"]:
-    """The formula of the gated layer, without biases; `down` is W_3."""
-    gated = x @ gate.T
-    return (gated * torch.sigmoid(gated) * (x @ up.T)) @ down.T
+    """The formula of the gated layer, without biases: SwiGLU where f is `silu`, GEGLU where it is `gelu`."""
+    return (f(x @ gate.T) * (x @ up.T)) @ down.T
 
 
 def feed_forward(
@@ -54,7 +64,7 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """One half of the middle gates the other: SwiGLU with SiLU. `linear1` has the gate's rows first."""
+    """Half of the middle gates the rest: SwiGLU with SiLU, GEGLU with GELU. `linear1` holds the gate's rows first."""
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
         super().__init__()

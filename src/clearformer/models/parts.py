@@ -40,6 +40,7 @@ FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]
     "gelu": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
     "squared_relu": lambda config: FeedForward(config.d_model, config.d_ff, SquaredReLU(), bias=config.bias),
     "swiglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.SiLU(), bias=config.bias),
+    "geglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
 }
 
 

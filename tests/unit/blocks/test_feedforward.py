@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from clearformer.blocks.feedforward import (
     GatedFeedForward,
     SquaredReLU,
     feed_forward,
+    gated,
     gelu,
     relu,
-    swiglu,
+    silu,
 )
 
 # float32 sums of up to 32 terms: no difference seen over 3,000 draws, but another BLAS may add in another order
@@ -62,6 +64,9 @@ def test_a_gated_layer_worked_by_hand():
     # 2 -> gates (2, 1), gated (10, 14.5); SiLU(2) = 2 / (1 + e^-2), SiLU(1) = 1 / (1 + 1/e)
     expected = 10 * 10 * 2 / (1 + math.exp(-2)) + 100 * 14.5 / (1 + math.exp(-1)) + 3
     assert block(torch.tensor([[[2.0]]])).item() == pytest.approx(expected, rel=1e-6)
+    block.activation = nn.GELU()  # GELU(x) = x Φ(x)
+    expected = 10 * 10 * 2 * 0.97724987 + 100 * 14.5 * 0.84134475 + 3
+    assert block(torch.tensor([[[2.0]]])).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("x", [-3.0, -1.0, 0.0, 0.5, 2.0])
@@ -95,18 +100,19 @@ def test_the_block_and_its_gradients_equal_the_formula(with_gradients, scramble,
 
 
 @given(d_model=st.integers(1, 8), d_ff=st.integers(1, 32), seed=st.integers(0, 2**31))
-def test_the_gated_block_and_its_gradients_equal_the_formula(with_gradients, d_model: int, d_ff: int, seed: int):
+@pytest.mark.parametrize(("activation", "f"), [(nn.SiLU(), silu), (nn.GELU(), gelu)], ids=["SwiGLU", "GEGLU"])
+def test_the_gated_block_and_its_gradients_equal_the_formula(with_gradients, activation, f, d_model, d_ff, seed):
     torch.manual_seed(seed)
     x, gate, up, down = (
         torch.randn(shape).double() for shape in ((2, 3, d_model), (d_ff, d_model), (d_ff, d_model), (d_model, d_ff))
     )
-    block = GatedFeedForward(d_model, d_ff, nn.SiLU(), bias=False)
+    block = GatedFeedForward(d_model, d_ff, activation, bias=False)
     assert [name for name, _ in block.named_parameters()] == ["linear1.weight", "linear2.weight"]
 
     def kernel(x, gate, up, down):
         return functional_call(block, {"linear1.weight": torch.cat((gate, up)), "linear2.weight": down}, x)
 
-    found, expected = (with_gradients(function, x, gate, up, down) for function in (kernel, swiglu))
+    found, expected = (with_gradients(function, x, gate, up, down) for function in (kernel, partial(gated, f)))
     torch.testing.assert_close(found, expected, atol=GATED_TOLERANCE, rtol=GATED_TOLERANCE)
 
 

@@ -84,6 +84,12 @@ def swiglu(x: Tensor) -> Tensor:
     return apply("swiglu", x)
 
 
+def geglu(x: Tensor) -> Tensor:
+    """The first half of each vector, through GELU, times the second."""
+    half = x.shape[-1] // 2
+    return gelu(x[..., :half]) * x[..., half:]
+
+
 def split_heads(x: Tensor, first: int, count: int, width: int) -> Tensor:
     """So many of the heads that lie beside each other [B, T, *], each of `width` numbers, as [B, count, T, width]."""
     return apply("split_heads", x, first=first, count=count, width=width)

@@ -26,6 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "squared_relu": F.squared_relu,
     "swiglu": F.swiglu,
+    "geglu": F.geglu,
 }
 
 

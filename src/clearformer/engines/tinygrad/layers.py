@@ -5,6 +5,7 @@ buffer of `storage`, so a layer begins with none.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from tinygrad import Tensor
 
@@ -66,17 +67,23 @@ def norm(config: ModelConfig, width: int) -> Norm:
     return LayerNorm(width, bias=config.bias) if config.norm == "layer" else RMSNorm(width)
 
 
-def swiglu(hidden: Float[Tensor, "B T F2"]) -> Float[Tensor, "B T F"]:
-    """The first half gates the second."""
+def gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The exact form, not the tanh."""
+    return x.gelu(approximate="none")
+
+
+def gated(f: Callable[[Tensor], Tensor], hidden: Float[Tensor, "B T F2"]) -> Float[Tensor, "B T F"]:
+    """The first half, through f, gates the second."""
     gate, up = hidden.chunk(2, dim=-1)
-    return gate.silu() * up
+    return f(gate) * up
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": Tensor.relu,
-    "gelu": lambda x: x.gelu(approximate="none"),
+    "gelu": gelu,
     "squared_relu": lambda x: x.relu().square(),
-    "swiglu": swiglu,
+    "swiglu": partial(gated, Tensor.silu),
+    "geglu": partial(gated, gelu),
 }
 
 

@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gelu": {"activation": "gelu"},
     "squared relu": {"activation": "squared_relu"},
     "swiglu": {"activation": "swiglu"},
+    "geglu": {"activation": "geglu"},
     "grouped queries": {"num_heads": 4, "num_kv_heads": 2},
     "one key": {"num_kv_heads": 1},
     "window": {"window": 2},
