@@ -35,7 +35,7 @@ EngineName = Literal["torch", "numpy", "tinygrad"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
 """activations by which one half of a feed-forward layer's middle gates the other"""
-Positions = Literal["sinusoidal", "learned", "rotary", "alibi"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class ModelConfig:
     activation: Activation = "gelu"
     """of the feed-forward layer; swiglu and geglu gate it"""
     positions: Positions = "learned"
-    """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores"""
+    """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores;
+    none (Kazemnejad et al. 2023, arXiv:2305.19466): a causal mask alone tells a decoder the order"""
     bias: bool = True
     """whether the linear layers add a bias"""
     scale_embeddings: bool = False

@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},
     "ALiBi": {"positions": "alibi"},
+    "no positions": {"positions": "none"},
     "grouped-query attention": {"num_kv_heads": 2},
     "multi-query attention": {"num_kv_heads": 1},
     "sliding window": {"window": 3},

@@ -127,7 +127,7 @@ LLAMA = {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": F
         {"positions": "alibi", "window": 2, "norm": "rms"},
         {"num_kv_heads": 1, "ngram_buckets": 13, "logit_cap": 3.0},
         {"activation": "squared_relu", "window": 3, "bias": False},
-        {"activation": "geglu"},
+        {"positions": "none", "activation": "geglu"},
         LLAMA | {"num_kv_heads": 2},
         LLAMA | {"num_kv_heads": 2, "window": 3, "qk_norm": True, "ngram_buckets": 13, "logit_cap": 3.0},
     ],

@@ -155,10 +155,16 @@ def test_the_order_of_tokens_matters_even_where_causality_does_not_tell_it(trans
     assert (one - other[:, swapped]).abs().amax(-1).min() > 2 * PADDED_TOLERANCE
 
 
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi"])
-def test_all_positions_but_alibi_tell_an_encoder_a_text_from_its_reverse(tiny, positions: str):
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi", "none"])
+def test_positions_that_know_left_from_right_tell_an_encoder_a_text_from_its_reverse(tiny, positions: str):
     model, source = tiny("transformer", positions=positions), torch.tensor([[1, 2, 3, 4]])
     real = torch.ones_like(source, dtype=torch.bool)
     forwards, backwards = model.encode(source, real), model.encode(source.flip(1), real)
     blind = (forwards - backwards.flip(1)).abs().max() < PADDED_TOLERANCE
-    assert blind == (positions == "alibi")
+    assert blind == (positions in ("alibi", "none"))
+
+
+def test_without_positions_a_causal_mask_tells_a_decoder_the_order(tiny):
+    model, tokens = tiny("gpt", positions="none"), torch.tensor([[1, 2, 3, 4]])
+    one, other = model(tokens), model(tokens[:, [1, 0, 2, 3]])
+    assert (one - other)[:, 2:].abs().amax(-1).min() > 2 * PADDED_TOLERANCE

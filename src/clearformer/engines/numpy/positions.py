@@ -16,7 +16,7 @@ from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
 """those that this engine knows"""
 
 Places = Int[NDArray[np.int64], "*B T"]

@@ -12,7 +12,7 @@ from clearformer.config import ModelConfig
 from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
 """those that this engine knows"""
 
 
