@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from measure import (
 )
 from ports import PORTS
 
-from clearformer.config import Config
+from clearformer.config import Config, GPTConfig
 from clearformer.engine import Engine, engine_of, open_engine
 from clearformer.errors import ConfigError
 
@@ -164,6 +164,17 @@ def test_a_choice_that_an_engine_lacks_is_refused_by_name(name: str, setting: st
     for refuse in (engine.describe, engine.make_model):
         with pytest.raises(ConfigError, match=sentence):
             refuse(config)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_family_that_an_engine_lacks_is_refused_by_name(name: str):
+    class NewConfig(GPTConfig):
+        kind: ClassVar[str] = "new"
+
+    with pytest.raises(
+        ConfigError, match=rf"a model of .*gpt.* with --engine {PORTS[name].engine}, found new; compute"
+    ):
+        open_engine(PORTS[name].engine).make_model(Config("none", NewConfig()))
 
 
 @pytest.mark.parametrize("name", ["torch", *ENGINES])

@@ -11,7 +11,7 @@ from clearformer.data.batches import Batch
 from clearformer.engines.numpy import kernels
 from clearformer.engines.numpy.decoding import continue_rows, logits_of, write_targets
 from clearformer.engines.numpy.layers import ACTIVATIONS
-from clearformer.engines.numpy.models import Model
+from clearformer.engines.numpy.models import FAMILIES, Model
 from clearformer.engines.numpy.optimizer import make_optimizer
 from clearformer.engines.numpy.positions import POSITIONS
 from clearformer.engines.numpy.training import (
@@ -64,7 +64,7 @@ def describe(config: Config) -> str:
 
 
 def _require_known(config: Config) -> None:
-    require_known("numpy", config.model, activation=ACTIVATIONS, positions=POSITIONS)
+    require_known("numpy", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
 
 
 def _products() -> str:

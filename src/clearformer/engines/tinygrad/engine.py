@@ -13,6 +13,7 @@ from clearformer.engines.refusals import require_known
 from clearformer.engines.tinygrad.decoding import continue_rows, write_targets
 from clearformer.engines.tinygrad.layers import ACTIVATIONS
 from clearformer.engines.tinygrad.model import Model, load_weights, logits_of, weights_of
+from clearformer.engines.tinygrad.models import FAMILIES
 from clearformer.engines.tinygrad.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from clearformer.engines.tinygrad.positions import POSITIONS
 from clearformer.engines.tinygrad.training import mean_loss, step_memory, train
@@ -58,4 +59,4 @@ def describe(config: Config) -> str:
 
 
 def _require_known(config: Config) -> None:
-    require_known("tinygrad", config.model, activation=ACTIVATIONS, positions=POSITIONS)
+    require_known("tinygrad", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
