@@ -10,8 +10,8 @@ from clearformer import recipes
 from clearformer.config import Config
 from clearformer.demo import proofs
 from clearformer.demo.proofs import Verdict
-from clearformer.inspection.page import Section, page
-from clearformer.inspection.report import sections
+from clearformer.inspection.page import heading, items, page
+from clearformer.inspection.report import report
 from clearformer.runs.folder import RunFolder, create_folder, open_folder
 
 Notify = Callable[[str], None]
@@ -45,11 +45,16 @@ def prove(dates: RunFolder, pydocs: RunFolder) -> Iterator[Verdict]:
 
 
 def write_report(path: Path, verdicts: Sequence[Verdict], runs: Sequence[RunFolder]) -> None:
-    """One HTML file: the verdicts, then each run's curve, samples and attention."""
-    items = "".join(
-        f"<li><strong>{'holds' if verdict.holds else 'FAILS'}</strong>: {html.escape(verdict.claim)}<br>"
-        f"<small>{html.escape(verdict.measured)}</small></li>"
-        for verdict in verdicts
+    """One HTML file: the verdicts, then the report of each run."""
+    title = "clearformer: a transformer you can see through"
+    proven = items(
+        [
+            f'<div class="answer {"right" if verdict.holds else "wrong"}">'
+            f"{'holds' if verdict.holds else 'FAILS'}: {html.escape(verdict.claim)}</div>"
+            f"<small>{html.escape(verdict.measured)}</small>"
+            for verdict in verdicts
+        ]
     )
-    parts = [Section("Four proofs", f"<ol>{items}</ol>"), *(section for run in runs for section in sections(run))]
-    path.write_text(page("clearformer: a transformer you can see through", parts), encoding="utf-8")
+    articles = "".join(f"<article>{heading(2, run.config.dataset)}{report(run, level=3)}</article>\n" for run in runs)
+    body = f"<main>\n{heading(1, title)}<section>{heading(2, 'Four proofs')}{proven}</section>\n{articles}</main>"
+    path.write_text(page(title, body), encoding="utf-8")

@@ -23,6 +23,9 @@ from clearformer.errors import PromptError, TrainingError
 from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
 
 Rows = Int[NDArray[np.int64], " _"]
+LARGEST = 1000
+"""hypotheses of a source: a step takes memory and time for each, and more than a hundred make translations worse
+(Koehn & Knowles 2017, arXiv:1706.03872, section 3.6)"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Beam:
     def __post_init__(self) -> None:
         for flag, value, fits, expected in (
             ("beam", self.size, self.size >= 1, "1 (greedy) or more"),
-            ("beam", self.size, self.size < 1 << 31, "below 2,147,483,648"),
+            ("beam", self.size, self.size <= LARGEST, f"at most {LARGEST:,}"),
             ("length-penalty", self.length_penalty, 0.0 <= self.length_penalty < float("inf"), "0 (none) or more"),
             ("n-best", self.n_best, 1 <= self.n_best <= self.size, f"at least 1 and at most --beam ({self.size})"),
         ):

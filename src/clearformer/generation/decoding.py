@@ -143,14 +143,13 @@ def generate(
 
 
 def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
-    """Yield text as its tokens come. A character may take several tokens, so what ends in half a one waits."""
-    made: list[int] = []
-    shown = ""
+    """Yield text as its tokens come. A character may take several tokens, so the first ones wait for the last."""
+    waiting: list[int] = []
     for token in tokens:
-        made.append(token)
-        text = tokenizer.decode(made)
+        waiting.append(token)
+        text = tokenizer.decode(waiting)
         if not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            shown = text
-    if rest := tokenizer.decode(made)[len(shown) :]:
-        yield rest
+            yield text
+            waiting = []
+    if waiting:
+        yield tokenizer.decode(waiting)

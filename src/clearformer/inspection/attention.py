@@ -14,7 +14,7 @@ from clearformer.data.labelled import collate_labelled, truncate
 from clearformer.data.tokenizers import PAD, Tokenizer
 from clearformer.errors import PromptError
 from clearformer.generation.fill import Filler
-from clearformer.inspection.figures import attention_svg
+from clearformer.inspection.figures import alone, attention_svg
 from clearformer.inspection.record import record
 from clearformer.models.bert import BERT
 from clearformer.models.build import Model
@@ -52,7 +52,7 @@ class AttentionMap:
     def save(self, path: str | Path) -> None:
         """Write the picture as an SVG file. Raises PromptError where it cannot be written."""
         try:
-            Path(path).write_text(self.svg(), encoding="utf-8")
+            Path(path).write_text(alone(self.svg()), encoding="utf-8")
         except OSError as error:
             raise PromptError(f"a file that can be written to was expected at {path}, but: {error}") from error
 

@@ -1,113 +1,188 @@
-"""A run's report: its loss curve, samples of what it says and, for pairs, what it looks at while it writes."""
+"""A run's report: what it is, what it reached, its plan and curve, what it says, where it looks, what to type next."""
 
-from collections.abc import Sequence
+import math
+import shlex
+from typing import Any
 
-import numpy as np
-
-from clearformer.data.batches import IGNORE
-from clearformer.data.corpora import LabelledCorpus, Pair, PairCorpus
-from clearformer.data.tokenizers import Tokenizer
-from clearformer.evaluation.guesses import guess, guess_scores
-from clearformer.generation.classification import classify
-from clearformer.generation.decoding import generate
-from clearformer.generation.sampling import Sampling
-from clearformer.generation.translation import translate_texts
+from clearformer.config import AnyModelConfig, ClassifierConfig
+from clearformer.data.corpora import TextCorpus
+from clearformer.evaluation.guesses import guess_scores
+from clearformer.inspection import samples
 from clearformer.inspection.attention import attention_map
 from clearformer.inspection.figures import loss_curve
-from clearformer.inspection.page import Section, figure, page, table, text
+from clearformer.inspection.page import commands, count_table, facts, figure, heading, page, paragraph, plan
 from clearformer.models.bert import BERT
+from clearformer.models.build import Model
 from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
+from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model
 
-SAMPLES = 8
-NEW_TOKENS = 200
+NAMES = {
+    "transformer": "An encoder-decoder",
+    "gpt": "A GPT",
+    "bert": "A BERT",
+    "classifier": "A classifier",
+}
+WORDS = {
+    "relu": "ReLU",
+    "gelu": "GELU",
+    "squared_relu": "squared ReLU",
+    "swiglu": "SwiGLU",
+    "geglu": "GEGLU",
+    "adamw": "AdamW",
+    "muon": "Muon and AdamW",
+}
+UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts"}
+TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words"}
+LONGEST = 24
+"""letters of a text whose attention is drawn, so that they stay readable on a telephone"""
+WIDEST = 10
+"""classes of which a table of what was taken for what still is one that can be read"""
 
 
 def write_run_report(run: RunFolder) -> None:
-    """Write report.html into the run's folder."""
-    (run.folder / "report.html").write_text(page(f"clearformer: {run.folder.name}", sections(run)), encoding="utf-8")
-
-
-def sections(run: RunFolder) -> list[Section]:
-    """The report of a run that has a checkpoint."""
-    model, step = load_model(run, "torch")
-    name = run.config.dataset
-    caption = f"{name}, {step:,} steps. Validation is on a part of the data that the model never learned from."
-    learning = Section(f"{name}: learning", figure(loss_curve(metrics.read(run.metrics)), caption))
-    if isinstance(model, GPT):
-        return [learning, Section(f"{name}: written by the model", text(sample(run, model)))]
-    if isinstance(model, BERT):
-        return [learning, filled_section(run, model)]
-    if isinstance(model, Classifier):
-        return [learning, confusion_section(run, model), classified_section(run, model)]
-    assert isinstance(run.corpus, PairCorpus)
-    pairs = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
-    longest = max(pairs, key=lambda pair: len(pair[0]))
-    return [learning, samples_section(run, model, pairs), alignment_section(model, run.tokenizer, *longest)]
-
-
-def sample(run: RunFolder, model: GPT) -> str:
-    """A prompt from the validation split, and what the model makes of it."""
-    prompt = str(run.corpus.validation)[:40]
-    sampling = Sampling(temperature=0.8, seed=run.config.train.seed)
-    steps = generate(model, [run.tokenizer.encode(prompt)], NEW_TOKENS, sampling, slide=True)
-    return f"{prompt}▸{run.tokenizer.decode(tokens[0] for tokens in steps)}"
-
-
-def samples_section(run: RunFolder, model: Transformer, pairs: Sequence[Pair]) -> Section:
-    """Sources, what the model makes of them, and the references."""
-    outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs])
-    rows = [(source, output, target) for (source, target), output in zip(pairs, outputs, strict=True)]
-    return Section(f"{run.config.dataset}: written by the model", table(("source", "model", "reference"), rows))
-
-
-def filled_section(run: RunFolder, model: BERT) -> Section:
-    """Windows of the validation split as the model saw them, and each hidden token beside the guess."""
-    batch = next(iter(run.batches("validation").in_order(1)))
-    _, truth, guesses = guess(model, [batch])
-    rows, first = [], 0
-    for tokens, targets in zip(batch.inputs[0][:SAMPLES], batch.targets, strict=False):
-        places = np.flatnonzero(targets != IGNORE)
-        row = slice(first, first := first + len(places))
-        pairs = [
-            (run.tokenizer.label(int(index)) for index in both) for both in zip(truth[row], guesses[row], strict=True)
-        ]
-        told = ", ".join(f"{wanted!r}" if wanted == found else f"{wanted!r} ({found!r})" for wanted, found in pairs)
-        rows.append((run.tokenizer.decode(int(index) for index in tokens), told))
-    head = ("what the model read, some tokens hidden or replaced", "what stood there (and the guess, if another)")
-    return Section(f"{run.config.dataset}: guessed by the model", table(head, rows))
-
-
-def confusion_section(run: RunFolder, model: Classifier) -> Section:
-    """How often each class of the validation split was taken for each."""
-    scores = guess_scores(run, model, run.batches("validation"))
-    rows = [(name, *map(str, counts)) for name, counts in zip(run.classes, scores["confusion"], strict=True)]
-    said = f"Accuracy {scores['accuracy']:.1%}, macro-F1 {scores['macro_f1']:.3f}. A row is a true class."
-    body = table(("true \\ guessed", *run.classes), rows) + text(said)
-    return Section(f"{run.config.dataset}: what is taken for what", body)
-
-
-def classified_section(run: RunFolder, model: Classifier) -> Section:
-    """Some texts of the validation split, the likeliest class and the true one."""
-    assert isinstance(run.corpus, LabelledCorpus)
-    examples = run.corpus.validation[:: max(1, len(run.corpus.validation) // SAMPLES)][:SAMPLES]
-    found = classify(model, run.tokenizer, [texts for texts, _ in examples]).probabilities
-    rows = [
-        (" | ".join(texts), f"{run.classes[p.argmax()]} {p.max():.0%}", label)
-        for (texts, label), p in zip(examples, found, strict=True)
-    ]
-    return Section(f"{run.config.dataset}: classified by the model", table(("text", "model", "truth"), rows))
-
-
-def alignment_section(model: Transformer, tokenizer: Tokenizer, source: str, target: str) -> Section:
-    """Where the model looks while it writes the target."""
-    caption = (
-        "A row is a token as it is written, a column a token of the source; dark is where the model looked. "
-        f"Last decoder layer, mean over its {model.config.num_heads} heads."
+    """Write report.html into the run's folder. Raises CheckpointError if the run has no checkpoint."""
+    name = run.folder.resolve().name
+    (run.folder / "report.html").write_text(
+        page(f"clearformer: {name}", f"<main>\n{heading(1, name)}{report(run, 2)}</main>"), encoding="utf-8"
     )
-    svg = attention_map(model, tokenizer, source, target).svg()
-    return Section(f"What it looks at: {source} → {target}", figure(svg, caption))
+
+
+def report(run: RunFolder, level: int) -> str:
+    """The report of a run that has a checkpoint, as HTML, with headings of `level`."""
+    model, step = load_model(run, "torch")
+    lines = metrics.read(run.metrics)
+    parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines), "Samples": _samples(run, model)}
+    parts |= {"Where it looks": _attention(run, model), "What to type next": commands(next_steps(run, step))}
+    body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
+    return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body
+
+
+def _sentence(run: RunFolder) -> str:
+    config, size = run.config, len(run.corpus.train)
+    return (
+        f"{NAMES[config.model.kind]} of {count_parameters(config.model):,} parameters that learned from {size:,} "
+        f"{UNITS[run.corpus.kind]} of {config.dataset}."
+    )
+
+
+def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]]) -> dict[str, str]:
+    """The figures of the run, from its files; a classifier's are measured on the validation split."""
+    found = {"steps": f"{step:,} of {run.config.train.steps:,}"}
+    losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    if losses:
+        found[f"validation loss, {unit(run)}"] = f"{losses[-1]:.4g}"
+        found["loss when guessing evenly"] = f"{chance(run.config.model):.4g}"
+    if isinstance(model, GPT | BERT) and losses:
+        found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"
+    if isinstance(model, Classifier):
+        scores = guess_scores(run, model, run.batches("validation"))
+        found |= {"validation accuracy": f"{scores['accuracy']:.1%}", "macro-F1": f"{scores['macro_f1']:.3f}"}
+    return found
+
+
+def chance(config: AnyModelConfig) -> float:
+    """The loss, in nats, of guessing evenly among all tokens, or all classes."""
+    return math.log(config.num_classes if isinstance(config, ClassifierConfig) else config.vocab_size)
+
+
+def unit(run: RunFolder) -> str:
+    """What losses are measured in."""
+    return "nats" if run.config.model.kind == "classifier" else "nats a token"
+
+
+def _plan(run: RunFolder) -> dict[str, str]:
+    config, model, train = run.config, run.config.model, run.config.train
+    corpus, layers = run.corpus, "layer" if model.num_layers == 1 else "layers"
+    sizes = f"{len(corpus.train):,} {UNITS[corpus.kind]} to learn from, {len(corpus.validation):,} for validation"
+    if corpus.test:
+        sizes += f", {len(corpus.test):,} for the test"
+    peak = f"learning rate up to {train.schedule.peak:g}, " if hasattr(train.schedule, "peak") else "learning rate "
+    return {
+        "Data": f"{config.dataset}: {sizes}",
+        "Tokens": f"{TOKENS[config.tokenizer]}, a vocabulary of {model.vocab_size:,}",
+        "Model": f"{model.num_layers} {layers} of width {model.d_model}, {model.num_heads} heads, feed-forward width "
+        f"{model.d_ff}, context {model.context}; {model.norm_order}-norm, {model.positions} positions, "
+        f"{WORDS[model.activation]}",
+        "Training": f"{train.steps:,} steps of {train.batch_tokens * train.accumulation:,} tokens; "
+        f"{WORDS[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; seed {train.seed}",
+        "Engine": f"{config.engine}, device {train.device}, precision {train.precision}",
+    }
+
+
+def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:
+    if not lines:
+        return paragraph(f"{run.metrics.name} records no step, so there is no curve to draw.")
+    caption = "The loss of the batches it learned from, and of the validation split, from which it never learns."
+    return figure(loss_curve(lines, chance(run.config.model), unit(run)), caption)
+
+
+def _samples(run: RunFolder, model: Model) -> str:
+    if isinstance(model, GPT):
+        return samples.written(run, model)
+    if isinstance(model, BERT):
+        return samples.filled(run, model)
+    if isinstance(model, Transformer):
+        return samples.translated(run, model)
+    return samples.classified(run, model) + _confusion(run, model)
+
+
+def _confusion(run: RunFolder, model: Classifier) -> str:
+    if len(run.classes) > WIDEST:
+        return ""
+    counts = guess_scores(run, model, run.batches("validation"))["confusion"]
+    said = "How often each class (a row) of the validation split was taken for each (a column):"
+    return paragraph(said) + count_table("", run.classes, counts)
+
+
+def _attention(run: RunFolder, model: Model) -> str:
+    """A picture of one short text."""
+    text, target = example(run)
+    drawn = attention_map(model, run.tokenizer, text, target)
+    cross = isinstance(model, Transformer)
+    said = (
+        f"“{text}” becomes “{target}”: a row is a token as it is written, a column a token of the source"
+        if cross
+        else f"“{text}”: a row is a token, a column a token that it may look at"
+    )
+    heads = f"Last layer, mean over its {model.config.num_heads} heads"
+    return figure(drawn.svg(), f"{said}; the stronger the colour, the more it looks there. {heads}.")
+
+
+def example(run: RunFolder) -> tuple[str, str]:
+    """A short text of the validation split, and what it becomes where that is another text."""
+    if run.corpus.kind == "pairs":
+        pairs = sorted(samples.validation_pairs(run), key=lambda pair: len(pair[0]))
+        return next((pair for pair in reversed(pairs) if len(pair[0]) <= LONGEST), pairs[0])
+    text = samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus) else run.corpus.validation[0][0][0]
+    short = text[: LONGEST + 1].rpartition(" ")[0] if len(text) > LONGEST else text
+    fitting = run.tokenizer.encode(short or text[:LONGEST])[: run.config.model.context]
+    return run.tokenizer.decode(fitting), ""
+
+
+def next_steps(run: RunFolder, step: int) -> dict[str, str]:
+    """Commands for this run, by what they do."""
+    folder, (text, target) = shlex.quote(str(run.folder)), example(run)
+    words = text.split()
+    use = {
+        "transformer": ("Translate a line", f"echo {shlex.quote(text)} | clearformer translate {folder}"),
+        "gpt": ("Let it go on", f"clearformer generate {folder} --prompt {shlex.quote(text)}"),
+        "bert": (
+            "Let it fill in",
+            f"clearformer fill {folder} --prompt {shlex.quote(' '.join([*words[:-1], '<mask>']))}",
+        ),
+        "classifier": ("Classify a text", f"clearformer classify {folder} --text {shlex.quote(text)}"),
+    }[run.config.model.kind]
+    picture = f"attention({text!r}, {target!r})" if target else f"attention({text!r})"
+    unfinished = {"Train to the end": f"clearformer resume {folder}"} if step < run.config.train.steps else {}
+    return unfinished | {
+        use[0]: use[1],
+        "Measure it, and beside it the untrained model": f"clearformer evaluate {folder}",
+        "The same weights by NumPy alone": f"clearformer evaluate {folder} --engine numpy",
+        "Draw where it looks, from Python": f"import clearformer\n\nrun = clearformer.open_run({str(run.folder)!r})\n"
+        f'run.{picture}.save("attention.svg")',
+    }

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
+from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, train_tokenizer
 from clearformer.errors import PromptError
-from clearformer.generation.decoding import generate
+from clearformer.generation.decoding import generate, pieces
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
 
 CONTEXT = 7
@@ -155,3 +155,11 @@ def test_with_the_cache_a_step_reads_one_token_and_without_it_all(tiny):
     lengths.clear()
     written(model, [[5, 6, 7]], 4, GREEDY, cached=False)
     assert lengths == [3, 4, 5, 6]
+
+
+@given(text=st.text(alphabet="a é漢🙂\n\ufffd"))
+def test_text_comes_in_whole_characters_and_all_of_it(text: str):
+    tokenizer = train_tokenizer("bpe", ["a é"], 270)  # of the others each byte is a token
+    ids = tokenizer.encode(text)
+    assert "".join(pieces(tokenizer, ids)) == tokenizer.decode(ids) == text
+    assert list(pieces(tokenizer, tokenizer.encode("漢")[:2])) == ["\ufffd"]
