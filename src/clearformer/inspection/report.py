@@ -38,6 +38,13 @@ WORDS = {
 }
 UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts"}
 TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words"}
+LOOK_FOR = {
+    "transformer": "A row is a token as it is written, a column a token of the source. Look for a path: a row has its "
+    "colour where the source says what it needs.",
+    "gpt": "A row is a token, a column one that it looks at. None has colour right of the diagonal, its future.",
+    "bert": "A row is a token, a column one that it looks at, on either side.",
+    "classifier": "A row is a token, a column one that it looks at. Look for columns that many rows share.",
+}
 LONGEST = 24
 """letters of a text whose attention is drawn, so that they stay readable on a telephone"""
 WIDEST = 10
@@ -143,14 +150,9 @@ def _attention(run: RunFolder, model: Model) -> str:
     """A picture of one short text."""
     text, target = example(run)
     drawn = attention_map(model, run.tokenizer, text, target)
-    cross = isinstance(model, Transformer)
-    said = (
-        f"“{text}” becomes “{target}”: a row is a token as it is written, a column a token of the source"
-        if cross
-        else f"“{text}”: a row is a token, a column a token that it may look at"
-    )
-    heads = f"Last layer, mean over its {model.config.num_heads} heads"
-    return figure(drawn.svg(), f"{said}; the stronger the colour, the more it looks there. {heads}.")
+    shown = f"“{text}” becomes “{target}”" if target else f"“{text}”"
+    heads = f"last layer, mean over its {model.config.num_heads} heads"
+    return figure(drawn.svg(), f"{shown}; {heads}. {LOOK_FOR[model.config.kind]}")
 
 
 def example(run: RunFolder) -> tuple[str, str]:
