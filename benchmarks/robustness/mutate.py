@@ -412,6 +412,7 @@ def _main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
     parser.add_argument("--seed", type=int, help="run this one case, and print its traceback")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs beside it without one
     kinds = [options.kind] if options.kind else ["runs", "data", "lines"]
     failures = 0
     with tempfile.TemporaryDirectory() as home:
