@@ -425,7 +425,8 @@ def _main() -> int:
                 what, found = hostile.case(kind, seed)
                 counts[found.status] += 1
                 if found.fault:
-                    print(f"--kind {kind} --seed {seed}: {what}\n    {found.fault}", flush=True)
+                    last = "\n    ".join(found.trace.splitlines()[-4:])
+                    print(f"--kind {kind} --seed {seed}: {what}\n    {found.fault}\n    {last}", flush=True)
                 if options.seed is not None:
                     print(what, found.status, found.trace, sep="\n")
             print(f"{kind}: {', '.join(f'{count:,} {status}' for status, count in counts.most_common())}", flush=True)
