@@ -21,6 +21,11 @@ settings.load_profile("clearformer")
 SIZES = {"vocab_size": 11, "context": 7, "d_model": 8, "num_heads": 2, "num_layers": 2, "d_ff": 16, "dropout": 0.0}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that the workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

@@ -136,7 +136,8 @@ def install(package: str = WITH_TOOLS) -> Path:
 
 def pytest(python: Path, args: list[str]) -> int:
     """Run tests in parallel workers, one thread each, so that they do not fight for the cores."""
-    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *args], {"OMP_NUM_THREADS": "1"})
+    chunks = ["--maxschedchunk", "2"]  # so that at the end no worker waits for another's long test
+    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *chunks, *args], {"OMP_NUM_THREADS": "1"})
 
 
 def report(target: str, codes: dict[str, int]) -> int:
