@@ -5,9 +5,9 @@ import torch
 from equivalent import EQUIVALENT, Equivalent
 from planted.mutant import Mutant
 
-from clearformer.checks.catalogue import CHECKS
-from clearformer.checks.probe import Inputs, Probe
-from clearformer.checks.run import choose, run_checks
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import choose, run_checks
+from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.weights import stir
 from mutants import MUTANTS, STYLES, source, subject
 

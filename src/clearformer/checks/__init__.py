@@ -14,10 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clearformer.checks.sound import assert_sound, check_model
+    from clearformer.checks.api import assert_sound, check_model
     from clearformer.checks.subject import Subject
 
-_HOME = {"assert_sound": "sound", "check_model": "sound", "Subject": "subject"}
+_HOME = {"assert_sound": "api", "check_model": "api", "Subject": "subject"}
 
 __all__ = ["Subject", "assert_sound", "check_model"]
 

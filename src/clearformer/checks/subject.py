@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["causal", "bidirectional", "encoder-decoder", "classifier"]
+LONGEST = 512
+"""a longer context is tried up to here"""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from clearformer.cli.findings import print_report
 from clearformer.errors import ClearformerError
 
 if TYPE_CHECKING:
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         )
     with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the report
         report = _check_part(options) if options.as_ else _check(options)
-    from clearformer.checks.report import as_json, as_junit, as_markdown
-    from clearformer.checks.words import wrong
+    from clearformer.checks.report.formats import as_json, as_junit, as_markdown
+    from clearformer.checks.report.text import wrong
 
     if options.json:
         print(as_json(report), end="")
@@ -85,15 +85,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _check(options: Check) -> "Report":
-    from clearformer.checks.adapters import adapt
-    from clearformer.checks.load import loaded
-    from clearformer.checks.report import Report
-    from clearformer.checks.run import choose
-    from clearformer.checks.sound import check_model
+    from clearformer.checks.api import check_model
+    from clearformer.checks.load.target import loaded
+    from clearformer.checks.models.run import choose
+    from clearformer.checks.recognise import recognise
+    from clearformer.checks.report.formats import Report
 
     names = list(choose(options.only, options.skip, options.slow))
     with loaded(options.target, say) as model, Display("checking", len(names)) as display:
-        subject = adapt(model, kind=options.kind)
+        subject = recognise(model, kind=options.kind)
         results = check_model(
             subject,
             only=options.only,
@@ -107,10 +107,10 @@ def _check(options: Check) -> "Report":
 
 
 def _check_part(options: Check) -> "Report":
-    from clearformer.checks.load import loaded
+    from clearformer.checks.load.target import loaded
     from clearformer.checks.parts.catalogue import PARTS
     from clearformer.checks.parts.run import run_part
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
     if options.only or options.skip or options.slow or options.kind:
         raise ClearformerError(

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
 STYLES = {"passed": "green", "failed": "bold red", "crashed": "bold red", "does not apply": "dim", "not run": "yellow"}
 NARROW = 40
@@ -16,7 +16,7 @@ NARROW = 40
 
 def print_report(report: "Report") -> None:
     """A line a check, then the failures in full, then how many there were of each."""
-    from clearformer.checks.words import detail, failures, summary, wrong
+    from clearformer.checks.report.text import detail, failures, summary, wrong
 
     console = Console(highlight=False)
     width = max((len(result.id) for result in report.results), default=0)

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from clearformer.checks.catalogue import CHECKS, Check
+from clearformer.checks.check import Check
+from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.outcome import failed, passed
 from clearformer.cli.main import main
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.given import Given, Meant
-from clearformer.checks.probe import Inputs, Probe
+from clearformer.checks.parts.probe import Given, Meant
+from clearformer.checks.probe.attention import Attention, watch
+from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.subject import Subject
-from clearformer.checks.watch import Attention, watch
 
 B, H, T, E = 2, 3, 6, 8
 SOFT = 0.3

@@ -6,7 +6,7 @@ import torch
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.parts.attention import AttentionPart, B, E, H, T
-from clearformer.checks.parts.given import apart
+from clearformer.checks.parts.probe import apart
 
 NEAR = 1e-4
 """float32 attention differs from the formula by 2e-6; mistakes give 1e-2 and more"""

@@ -10,7 +10,7 @@ from torch import Tensor
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.parts.attention import AttentionPart, B, H, T
 from clearformer.checks.parts.attention_checks import HIDDEN, NEAR, causal, softmax
-from clearformer.checks.parts.given import apart, first_working
+from clearformer.checks.parts.probe import apart, first_working
 
 LOWEST = float(torch.finfo(torch.float32).min)
 MATCH = 1e-2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clearformer.checks.catalogue import Check
+from clearformer.checks.check import Check
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts import (
     attention_checks,
@@ -16,8 +16,9 @@ from clearformer.checks.parts import (
     sinusoidal_checks,
 )
 from clearformer.checks.parts.attention import AttentionPart
-from clearformer.checks.parts.given import Given, finite, repeatable, untouched
+from clearformer.checks.parts.common import finite, repeatable, untouched
 from clearformer.checks.parts.norm import Layer, Rms
+from clearformer.checks.parts.probe import Given
 from clearformer.checks.parts.rotary import Rotary
 from clearformer.checks.parts.sinusoidal import Sinusoidal
 

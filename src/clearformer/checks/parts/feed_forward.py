@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from clearformer.checks.outcome import Outcome, failed, passed
-from clearformer.checks.parts.given import SAME, Given, Meant, apart
+from clearformer.checks.parts.probe import SAME, Given, Meant, apart
 
 LINEAR = 0.999
 """an affine function gives 1 up to 1e-6; ReLU, GELU and gated layers with random weights gave less than 0.6"""

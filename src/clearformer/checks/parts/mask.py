@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.parts.given import Given, Meant
+from clearformer.checks.parts.probe import Given, Meant
 
 SIZES = (1, 2, 5, 8)
 LOWEST = -1e6

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply
-from clearformer.checks.parts.given import SAME, Given, Meant, apart
+from clearformer.checks.parts.probe import SAME, Given, Meant, apart
 
 
 def centred(x: Tensor) -> Tensor:

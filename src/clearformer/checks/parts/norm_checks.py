@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.given import SAME, apart, closest
 from clearformer.checks.parts.norm import Norm, centred
+from clearformer.checks.parts.probe import SAME, apart, closest
 
 OFFSET = 3000.0
 CANCELLED = 1e-2

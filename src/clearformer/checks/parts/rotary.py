@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.given import Given, Meant, apart
+from clearformer.checks.parts.probe import Given, Meant, apart
 
 LENGTH = 8
 OFFSET = 3

@@ -3,7 +3,7 @@
 import torch
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.given import apart
+from clearformer.checks.parts.probe import apart
 from clearformer.checks.parts.rotary import LENGTH, OFFSET, TURNED, Rotary, lengths_off
 from clearformer.checks.parts.sinusoidal import BASE, CLOSE
 from clearformer.checks.parts.sinusoidal_checks import explain_frequencies

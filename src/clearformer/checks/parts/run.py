@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from clearformer.checks.check import Result, refute
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.catalogue import PARTS
-from clearformer.checks.parts.given import Meant, understood
-from clearformer.checks.run import Result, refute
+from clearformer.checks.parts.probe import Meant, understood
 from clearformer.errors import ClearformerError
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.given import Given, Meant, apart, tensor_of
+from clearformer.checks.parts.probe import Given, Meant, apart, tensor_of
 
 LENGTH = 12
 BASE = 10_000.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.given import apart, closest, tensor_of
+from clearformer.checks.parts.probe import apart, closest, tensor_of
 from clearformer.checks.parts.sinusoidal import BASE, CLOSE, LENGTH, Sinusoidal
 
 

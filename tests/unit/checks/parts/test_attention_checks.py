@@ -13,7 +13,7 @@ from clearformer.blocks.multihead import MultiHeadAttention
 from clearformer.blocks.norm import RMSNorm
 from clearformer.blocks.rotary import RotaryPositions
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearformer.blocks.attention import ScaledDotProductAttention, attention
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.masks import causal_mask
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 
 Wrong = Callable[..., dict[str, str]]
 Make = Callable[[int], Tensor]

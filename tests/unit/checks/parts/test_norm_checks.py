@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 
 Wrong = Callable[..., dict[str, str]]
 Formula = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.rotary import RotaryPositions, rotary
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]

@@ -11,7 +11,7 @@ from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.rotary import rotary
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.catalogue import PARTS
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import Meant
 from clearformer.checks.parts.run import run_part
 from clearformer.errors import ClearformerError
 

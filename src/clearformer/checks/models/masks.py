@@ -1,0 +1,208 @@
+"""Who may see whom."""
+
+import itertools
+import math
+
+import torch
+from torch import nn
+
+from clearformer.checks.explain.leaks import why_ahead
+from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.influence import SEEN, USED, ahead, distinct, gradient_at, influence, self_attentions
+from clearformer.checks.probe.probe import LENGTH, Probe
+from clearformer.checks.weights import stir
+
+GRADIENT = 1e-6
+"""a share of the largest gradient; without any influence it is 0.0"""
+OVERCOME = (1e3, 300.0, 100.0)
+"""factors on the weights, the largest with finite logits is taken: scores of a million, where -10,000 hides nothing"""
+TRIED = 8
+"""positions that are changed at the full context, where changing each would take minutes"""
+
+
+def future(probe: Probe) -> Outcome:
+    """No future token moves a past logit.
+
+    A decoder is trained on all positions at once, and each may use only what stands before it. If it can look ahead,
+    its training loss is wonderful and what it writes is nonsense, since in generation the future is not there.
+    RoFormer and BigBird shipped so as causal models; so did a T5, in which a test on one token passed.
+
+    Each token in turn is exchanged for another, and the logits before it must stay as they were, at lengths of 1, 2,
+    12 and the full context. Mend the causal mask: query t may attend to keys s <= t, in every layer, on every code
+    path.
+    """
+    found: dict[int, float] = {}
+    for T in sorted({1, probe.length(2), probe.length(), probe.longest}):  # noqa: N806
+        every = None if T <= LENGTH else sorted({1, T - 1, *torch.linspace(2, T - 2, TRIED - 2).int().tolist()})
+        found[T] = ahead(influence(probe, probe.inputs(1, T), every), every)
+    worst = max(found.values())
+    if worst <= SEEN:
+        return passed(worst, SEEN)
+    T = min(length for length, moved in found.items() if moved > SEEN)  # noqa: N806
+    case = f"at a length of {T}, exchanging one token moves logits before it by {found[T]:.2g} of their spread"
+    if min(found[probe.length()], found[probe.longest]) <= SEEN:
+        lengths = ", ".join(f"{length}: {moved:.1g}" for length, moved in found.items())
+        means = (
+            "The mask is lost at some lengths only: look for a code path or a stored mask that depends on the length."
+        )
+        return failed("some-lengths", worst, SEEN, case=case, means=means, seen=(f"by length {lengths}",))
+    inputs = probe.inputs(1)
+    cause, means, seen = why_ahead(influence(probe, inputs), self_attentions(probe, inputs))
+    return failed(cause, worst, SEEN, case=case, means=means, seen=seen)
+
+
+def gradient(probe: Probe) -> Outcome:
+    """No gradient leads from a past logit to a future token.
+
+    The same claim as masks.future, by another way: one backward pass finds at once every token that a logit depends on,
+    also where an exchange happened to change little, and in training too, where dropout would hide an exchange. Of a
+    text in which no token comes twice, only those up to t may get a gradient in their rows of the embedding.
+    """
+    inputs = distinct(probe)
+    T, worst, where = inputs.tokens.shape[1], 0.0, ""  # noqa: N806
+    for training, t in itertools.product((False, True), sorted({0, T // 2, T - 2})):
+        if isinstance(probe.model, nn.Module):
+            probe.model.train(training)
+        found = gradient_at(probe, inputs, t)
+        share = float(found[t + 1 :].max() / found.max().clamp(min=1e-30))
+        if share > worst:
+            s = t + 1 + int(found[t + 1 :].argmax())
+            mode = "training" if training else "evaluation"
+            worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
+    if worst <= GRADIENT:
+        return passed(worst, GRADIENT)
+    means = "A past logit depends on a future token: see what masks.future says of it."
+    return failed("leak", worst, GRADIENT, case=where, means=means)
+
+
+def scaled(probe: Probe) -> Outcome:
+    """Large weights do not overcome the mask.
+
+    A mask that adds a number, such as -10,000, hides nothing from a score that is larger, and training makes scores
+    grow: minGPT had it, and so did GPT-2 in transformers. The weights are multiplied until scores reach a million, and
+    still no future token may move a past logit. Mend it with -inf, the dtype's smallest number, or a boolean mask.
+    """
+    inputs = probe.inputs(1)
+    if ahead(influence(probe, inputs)) > SEEN:
+        raise DoesNotApply("a future token moves past logits already at ordinary weights: see masks.future")
+    for factor in OVERCOME:
+        stir(probe.model, probe.seed, factor)
+        if probe.logits(inputs).isfinite().all():
+            break
+    else:
+        raise DoesNotApply(f"with weights {factor:g} times as large the logits are not finite: see numbers.large")
+    moved = ahead(influence(probe, inputs))
+    if moved <= SEEN:
+        return passed(moved, SEEN)
+    return failed(
+        "finite-mask",
+        moved,
+        SEEN,
+        case=f"with weights {factor:g} times as large, a future token moves past logits by {moved:.2g} of their spread",
+        means="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
+        "boolean mask.",
+    )
+
+
+def past(probe: Probe) -> Outcome:
+    """Every earlier token is used.
+
+    A mask that hides too much runs without an error, and the model learns less than it could. Each earlier token is
+    exchanged in turn, and every later logit must move, though it be little. A sliding window is recognised: the same
+    number of tokens everywhere, at least two.
+    """
+    inputs = probe.inputs(1)
+    moved = influence(probe, inputs)
+    T = len(moved)  # noqa: N806
+    unused = (moved <= USED).tril()
+    blind = next((a for a in self_attentions(probe, inputs) if not a.used.diagonal(dim1=-2, dim2=-1).any()), None)
+    if blind is not None:
+        return failed(
+            "self-unseen",
+            T,
+            0,
+            case="no token attends to itself in one attention",
+            means="The mask hides the diagonal: tril(-1) where tril(0) is meant. The first token then sees nothing.",
+        )
+    if not unused.any():
+        return passed(0, 0)
+    distances = torch.arange(T)[:, None] - torch.arange(T)
+    window = int(distances[unused].min())
+    if window > 1 and torch.equal(unused, distances >= window):
+        return passed(0, 0, f"a sliding window: {window} tokens reach a logit, itself among them")
+    t, s = (int(place) for place in unused.nonzero()[-1])
+    return failed(
+        "past-unused",
+        int(unused.sum()),
+        0,
+        case=f"exchanging token {s} of {T} does not move the logits at {t}; there are {int(unused.sum())} such pairs",
+        means="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach the "
+        "output.",
+    )
+
+
+def empty_row(probe: Probe) -> Outcome:
+    """A text that is all padding stays finite, and so do the gradients of the others.
+
+    Where every key is hidden, a softmax over -inf alone is 0/0. The NaN stays in its row of the output, but in the
+    backward pass it reaches every weight, also if the loss does not count the row. Attention of a query that may attend
+    to nothing should be zero, or anything finite.
+    """
+    inputs = probe.inputs(2)
+    real = torch.ones(2, inputs.tokens.shape[1], dtype=torch.bool)
+    real[0] = False
+    padding = {"real": real} if inputs.source is None else {"source_real": torch.ones(inputs.source.shape[:2]).bool()}
+    if inputs.source is not None:
+        padding["source_real"][0] = False
+    with torch.enable_grad():
+        logits = probe.logits(inputs.replace(**padding))
+        bad = int((~logits.isfinite()).sum())
+        if not bad and isinstance(probe.model, nn.Module) and logits.requires_grad:
+            logits[1].square().mean().backward()
+            gradients = [weight.grad for weight in probe.module.parameters() if weight.grad is not None]
+            bad = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
+            if bad:
+                return failed(
+                    "gradient-not-finite",
+                    bad,
+                    0,
+                    case=f"the other row's loss gives {bad:,} gradients that are not finite",
+                    means="A NaN in the row that is all padding comes back through 0 · NaN. Do not replace it "
+                    "behind the softmax: let no softmax see -inf alone.",
+                )
+    if not bad:
+        return passed(0, 0)
+    return failed(
+        "not-finite",
+        bad,
+        0,
+        case=f"of two rows the first is all padding: {bad:,} logits are not finite",
+        means="A softmax over nothing but -inf gives NaN. Give such a query zeros, or let it see one key.",
+    )
+
+
+def both_sides(probe: Probe) -> Outcome:
+    """A bidirectional model sees both sides of each token.
+
+    A causal mask left in an encoder halves what it can know, and nothing fails. Each token is exchanged in turn, and
+    the logits on both sides of it must move.
+    """
+    moved = influence(probe, probe.inputs(1))
+    unused = moved <= USED
+    before, after = int(unused.tril(-1).sum()), int(unused.triu(1).sum())
+    if not before + after:
+        return passed(0, 0)
+    pairs = math.comb(len(moved), 2)
+    means = "Some tokens are hidden from each other: look at the mask, or at a window that is narrower than the text."
+    cause = "unused"
+    if after == pairs and before < pairs:
+        cause, means = (
+            "one-side",
+            "No token sees what follows: a causal mask is on. An encoder's mask hides padding alone.",
+        )
+    elif before == pairs and after < pairs:
+        cause, means = "one-side", "No token sees what came before: the mask is a causal one, transposed."
+    elif before == after == pairs:
+        cause, means = "unused", "No token sees another: attention does not reach the output, or the mask is inverted."
+    case = f"{before} of {pairs} pairs do not reach forwards, {after} do not reach backwards"
+    return failed(cause, before + after, 0, case=case, means=means)

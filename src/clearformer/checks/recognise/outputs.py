@@ -1,0 +1,53 @@
+"""What a model returned: the logits, the loss or the cache in it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clearformer.checks.outcome import ModelCrashed
+
+
+def as_tensor(out: Any) -> Tensor:
+    """The logits in what a model returned: a tensor or array, something with `.logits`, or a tuple that begins so."""
+    for _ in range(4):
+        if isinstance(out, Tensor):
+            return out
+        if isinstance(out, np.ndarray):
+            return torch.from_numpy(np.array(out))
+        if isinstance(out, dict) and "logits" in out:
+            out = out["logits"]
+        elif hasattr(out, "logits"):
+            out = out.logits
+        elif hasattr(out, "last_hidden_state"):
+            out = out.last_hidden_state
+        elif isinstance(out, tuple | list) and out:
+            out = out[0]
+        elif hasattr(out, "numpy"):
+            out = out.numpy()
+        else:
+            break
+    raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
+
+
+def loss_in(out: Any) -> Tensor:
+    """The loss in what a model returned: a single number, `.loss`, or the number in a tuple."""
+    if isinstance(out, Mapping):
+        out = out["loss"]
+    elif hasattr(out, "loss"):
+        out = out.loss
+    elif isinstance(out, tuple | list):
+        out = next((item for item in out if isinstance(item, Tensor) and item.dim() == 0), None)
+    if not isinstance(out, Tensor) or out.numel() != 1:
+        found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ModelCrashed(f"a loss of one number was expected, found {found}")
+    return out.squeeze()
+
+
+def cache_in(out: Any) -> Any:
+    """What a model keeps for the next step: `.past_key_values`, or what is no tensor in the tuple it returned."""
+    if isinstance(out, tuple) and not hasattr(out, "past_key_values"):
+        return next((item for item in out if item is not None and not isinstance(item, Tensor)), None)
+    return getattr(out, "past_key_values", None)
