@@ -1,4 +1,4 @@
-"""A check, its result, and how one is run without leaving a trace on the model."""
+"""A check, its result, and how it runs without leaving a trace on the model."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from clearformer.checks.load.errors import what_happened
+from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, NotFinite, Outcome, failed
 from clearformer.checks.subject import Kind
-from clearformer.checks.weights import borrowed, stir
+from clearformer.checks.weights import preserve_state, randomise_weights
 
-ALL: tuple[Kind, ...] = ("causal", "bidirectional", "encoder-decoder", "classifier")
+ALL_KINDS: tuple[Kind, ...] = ("causal", "bidirectional", "encoder-decoder", "classifier")
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Check:
 
     claim: str
     run: Callable[[Any], Outcome]
-    """on a Probe; a check of a single part is on what `parts` made of it"""
-    kinds: tuple[Kind, ...] = ALL
+    """takes a Probe; a check of a single part takes a PartProbe"""
+    kinds: tuple[Kind, ...] = ALL_KINDS
     needs: tuple[str, ...] = ()
     """fields of Subject without which it cannot run"""
-    stirred: bool = True
-    """on weights of random values (`weights.stir`), since initial ones hide much; False: on those given"""
+    random_weights: bool = True
+    """run with random weights (`weights.randomise_weights`), since initial ones hide much; False: with the model's own"""
     slow_from: float = math.inf
-    """takes minutes on models of so many parameters, so that it has to be asked for"""
+    """number of parameters from which it takes minutes, so that it must be requested"""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A check and what it said."""
+    """A check and its outcome."""
 
     id: str
     check: Check
@@ -41,29 +41,32 @@ class Result:
     seconds: float
 
 
-def refute(check: Check, model: Any, probe: Callable[[], Any], seed: int) -> Outcome:
-    """Run a check on what `probe` makes of the model, which is as it was afterwards."""
+def run_isolated(check: Check, model: Any, make_probe: Callable[[], Any], seed: int) -> Outcome:
+    """Run a check on what `make_probe` returns, in evaluation mode and without gradients; then restore the model.
+
+    Whatever the model raises becomes an outcome; only KeyboardInterrupt passes through.
+    """
     try:
-        with borrowed(model), torch.no_grad():
+        with preserve_state(model), torch.no_grad():
             torch.manual_seed(seed)
             if isinstance(model, torch.nn.Module):
                 model.eval()
-            if check.stirred:
-                stir(model, seed)
-            outcome = check.run(probe())
+            if check.random_weights:
+                randomise_weights(model, seed)
+            outcome = check.run(make_probe())
     except DoesNotApply as reason:
         return Outcome("does not apply", case=str(reason))
     except ModelCrashed as crash:
         return Outcome("crashed", case=str(crash))
     except NotFinite:
-        return not_finite(0.0)
-    except (Exception, SystemExit) as error:  # such as two outputs that cannot be compared, or a model that leaves
-        return Outcome("crashed", case=f"the check could not go on: {what_happened(error)}")
+        return _not_finite(0.0)
+    except (Exception, SystemExit) as error:  # such as outputs that cannot be compared, or a model that calls exit()
+        return Outcome("crashed", case=f"the check could not go on: {describe_error(error)}")
     if outcome.status == "passed" and not outcome.measured <= outcome.tolerance:  # type: ignore[operator]  # both are set
-        return not_finite(outcome.tolerance or 0.0)
+        return _not_finite(outcome.tolerance or 0.0)  # a NaN is not at most the tolerance
     return outcome
 
 
-def not_finite(tolerance: float) -> Outcome:
-    means = "NaN or infinity in the logits of random tokens: see what numbers.finite says of it first."
-    return failed("not-finite", float("inf"), tolerance, case="the output is not finite", means=means)
+def _not_finite(tolerance: float) -> Outcome:
+    diagnosis = "The logits of random tokens hold NaN or infinity: see numbers.finite first."
+    return failed("not-finite", float("inf"), tolerance, case="the output is not finite", diagnosis=diagnosis)

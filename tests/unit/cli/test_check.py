@@ -164,7 +164,7 @@ def test_slow_checks_are_named_with_the_way_to_ask_for_them(typed, monkeypatch: 
 
 def test_the_seed_is_that_of_all_random_inputs(typed, monkeypatch: pytest.MonkeyPatch):
     def draw(probe):
-        return failed("", float(torch.rand(())), 0.0, case=str(probe.draw(1, 5).tolist()), means="")
+        return failed("", float(torch.rand(())), 0.0, case=str(probe.draw(1, 5).tolist()), diagnosis="")
 
     monkeypatch.setitem(CHECKS, "masks.draw", Check("", draw))
     first, again, other = (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clearformer.checks.explain.cache_attention import kept, positions
 from clearformer.checks.outcome import Outcome, failed
-from clearformer.checks.probe.influence import SEEN, USED, influence
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE, influence
 from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.subject import Subject
 
@@ -18,13 +18,13 @@ Why = tuple[str, str, tuple[str, ...]]
 
 def explain(probe: Probe, pieces: list[int], apart: Tensor) -> Outcome:
     """The cause of logits [T] that are `apart` from those of one forward, the tokens given in pieces."""
-    t = int((apart > SEEN).nonzero()[0])
+    t = int((apart > TOLERANCE).nonzero()[0])
     case = (
         f"tokens in pieces of {' + '.join(map(str, pieces))}: from position {t} on the logits differ from those of one "
         f"forward, by {apart[t]:.2g} of their spread there"
     )
-    cause, means, seen = _from_the_start(probe) if t < pieces[0] else _later(probe, pieces)
-    return failed(cause, float(apart.max()), SEEN, case=case, means=means, seen=seen)
+    cause, diagnosis, seen = _from_the_start(probe) if t < pieces[0] else _later(probe, pieces)
+    return failed(cause, float(apart.max()), TOLERANCE, case=case, diagnosis=diagnosis, seen=seen)
 
 
 def _from_the_start(probe: Probe) -> Why:
@@ -32,15 +32,15 @@ def _from_the_start(probe: Probe) -> Why:
     if found:
         seen = f"the first token of an empty cache stands at position {found}, by its score in the first attention"
         cause = "position-off-by-one" if found == 1 else "position-wrong"
-        return cause, MEANS[cause], (seen,)
-    return "empty-cache", MEANS["empty-cache"], ()
+        return cause, DIAGNOSES[cause], (seen,)
+    return "empty-cache", DIAGNOSES["empty-cache"], ()
 
 
 def _later(probe: Probe, pieces: list[int]) -> Why:
     inputs = Probe(probe.subject, probe.seed).inputs(1, sum(pieces))
     full = influence(Probe(probe.subject, probe.seed), inputs)
     cached = influence(Probe(through_cache(probe, pieces), probe.seed), inputs)
-    gained, lost = (cached > SEEN) & (full <= USED), (full > SEEN) & (cached <= USED)
+    gained, lost = (cached > TOLERANCE) & (full <= MIN_INFLUENCE), (full > TOLERANCE) & (cached <= MIN_INFLUENCE)
     seen = (
         f"with the cache {int(lost.sum())} influences of a token on a later logit are lost, {int(gained.sum())} new",
     )
@@ -49,15 +49,15 @@ def _later(probe: Probe, pieces: list[int]) -> Why:
     t, s = torch.arange(T)[:, None], torch.arange(T)
     if gained.any():
         cause = "chunk-mask" if gained.triu(1).any() else "window-lost"
-        return cause, MEANS[cause], seen
+        return cause, DIAGNOSES[cause], seen
     if not lost.any():
         return _by_attention(probe, min(max(pieces[1:]), 2))
-    if not (cached > USED)[s < starts].any():
-        return "past-forgotten", MEANS["past-forgotten"], seen
-    if torch.equal(lost, (full > SEEN) & (starts > 0) & (s > t - starts) & (s != t)):
-        return "mask-corner", MEANS["mask-corner"], seen
+    if not (cached > MIN_INFLUENCE)[s < starts].any():
+        return "past-forgotten", DIAGNOSES["past-forgotten"], seen
+    if torch.equal(lost, (full > TOLERANCE) & (starts > 0) & (s > t - starts) & (s != t)):
+        return "mask-corner", DIAGNOSES["mask-corner"], seen
     where = "the step at {} does not see token {}; ".format(*lost.nonzero()[0].tolist())
-    return "past-cut", MEANS["past-cut"], (where + seen[0],)
+    return "past-cut", DIAGNOSES["past-cut"], (where + seen[0],)
 
 
 def _by_attention(probe: Probe, new: int) -> Why:
@@ -78,7 +78,7 @@ def _by_attention(probe: Probe, new: int) -> Why:
         cause = "chunk-positions"
     else:
         cause = "position-wrong"
-    return cause, MEANS[cause], seen
+    return cause, DIAGNOSES[cause], seen
 
 
 def through_cache(probe: Probe, pieces: list[int]) -> Subject:
@@ -90,7 +90,7 @@ def through_cache(probe: Probe, pieces: list[int]) -> Subject:
     return dataclasses.replace(probe.subject, call=call)
 
 
-MEANS = {
+DIAGNOSES = {
     "chunk-mask": "Tokens of one piece see later tokens of the same piece: with a cache there is no causal mask. A "
     "single new token needs none, but several do.",
     "window-lost": "A step sees older tokens than one forward does: the sliding window is not applied to what is "

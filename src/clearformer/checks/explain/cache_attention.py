@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from clearformer.checks.probe.attention import Attention, watch
-from clearformer.checks.probe.influence import SEEN, self_attentions
+from clearformer.checks.probe.attention import Attention, record_attention
+from clearformer.checks.probe.influence import TOLERANCE, self_attentions
 from clearformer.checks.probe.probe import Inputs, Probe
 
 
@@ -21,7 +21,7 @@ def positions(probe: Probe, past: int, new: int, length: int | None = None) -> l
     step = first_of_step(probe, repeated(one, past + new), past)
     if full is None or step is None or step.scores.shape[:-2] != full.scores.shape[:-2]:
         return [None] * new
-    near = SEEN * full.products.std()
+    near = TOLERANCE * full.products.std()
     found: list[int | None] = []
     for query in step.scores.unbind(-2):
         fits = []
@@ -57,7 +57,7 @@ def kept(probe: Probe, past: int, new: int) -> tuple[list[int], list[int], bool]
 def _slots(step: Tensor, full: Tensor, s: int) -> Tensor:
     """[S]: which rows of [*, S, E] are the row s of one forward."""
     apart = (step - full[..., s : s + 1, :]).abs().amax(-1)
-    return apart.reshape(-1, apart.shape[-1]).amax(0) <= SEEN * full.std()
+    return apart.reshape(-1, apart.shape[-1]).amax(0) <= TOLERANCE * full.std()
 
 
 def first(probe: Probe, inputs: Inputs) -> Attention | None:
@@ -76,7 +76,7 @@ def first_of_step(probe: Probe, inputs: Inputs, past: int) -> Attention | None:
     step = subject.step
     stepping = dataclasses.replace(subject, call=lambda model, *tokens: step(model, *tokens, cache)[0])
     new = later.tokens.shape[1]
-    for attention in watch(Probe(stepping, probe.seed), later):
+    for attention in record_attention(Probe(stepping, probe.seed), later):
         if attention.scores.shape[-2] == new and attention.scores.shape[-1] >= past + new:
             return attention
     return None

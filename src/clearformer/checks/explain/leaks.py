@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.probe.attention import Attention
-from clearformer.checks.probe.influence import SEEN
+from clearformer.checks.probe.influence import TOLERANCE
 
 
-def why_ahead(moved: Tensor, attentions: list[Attention]) -> tuple[str, str, tuple[str, ...]]:
+def explain_leak(moved: Tensor, attentions: list[Attention]) -> tuple[str, str, tuple[str, ...]]:
     """The cause of influence on the past, what it means, and what else was seen."""
     T = len(moved)  # noqa: N806
     distances = torch.arange(T) - torch.arange(T)[:, None]
-    reach = int(distances[moved > SEEN].max())
+    reach = int(distances[moved > TOLERANCE].max())
     weights = [float(attention.weights.triu(1).max()) for attention in attentions]
     used = [float(attention.used.triu(1).max()) for attention in attentions]
     per_layer = [int(distances.expand_as(a.used)[a.used > 0].max()) for a in attentions if a.used.triu(1).any()]
@@ -19,7 +19,7 @@ def why_ahead(moved: Tensor, attentions: list[Attention]) -> tuple[str, str, tup
     if attentions:
         share = ", ".join(f"{weight:.2g}" for weight in used)
         seen.append(f"largest attention weight on a future token, attention by attention: {share}")
-    if not (moved.tril(-1) > SEEN).any():
+    if not (moved.tril(-1) > TOLERANCE).any():
         return (
             "transposed",
             "The mask is transposed: each token sees what follows and not what came before.",

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
 from clearformer.checks.probe.probe import Inputs, Probe
-from clearformer.checks.probe.training import IGNORED
+from clearformer.checks.probe.training import IGNORE_INDEX
 
-MEANS = {
+DIAGNOSES = {
     "predicts-itself": "Each place is asked for the token it reads, not for the next: shift labels by one, "
     "logits[:, :-1] against labels[:, 1:]. The loss will fall to 0, and the model learns to copy.",
     "shifted-twice": "Labels are shifted by two: they are shifted in the loss and once more before it. Do it once.",
@@ -45,8 +45,8 @@ def labelled(probe: Probe, rows: int) -> tuple[Tensor, Tensor]:
 
 def loss_of(probe: Probe, first: Tensor, labels: Tensor) -> Tensor:
     """What the model's own loss says: one number."""
-    found = probe.attempt(probe.subject.loss, first, labels)  # type: ignore[arg-type]  # the catalogue needs it
-    loss = torch.as_tensor(found)
+    found = probe.invoke(probe.subject.loss, first, labels)  # type: ignore[arg-type]  # the catalogue needs it
+    loss = torch.extract_logits(found)
     if loss.numel() != 1:
         raise ModelCrashed(f"one number was expected of the loss, found {list(loss.shape)}")
     return loss.reshape(())
@@ -56,7 +56,7 @@ def _inputs(probe: Probe, first: Tensor, labels: Tensor, begin: bool = True) -> 
     """What the model reads while the loss is computed. `begin`: a decoder's input is its labels moved by one."""
     if probe.kind != "encoder-decoder":
         return Inputs(first)
-    known = labels.masked_fill(labels == IGNORED, probe.subject.pad)
+    known = labels.masked_fill(labels == IGNORE_INDEX, probe.subject.pad)
     if begin:
         start = torch.full_like(known[:, :1], probe.subject.start or 0)
         known = torch.cat([start, known[:, :-1]], dim=1)
@@ -81,10 +81,10 @@ def wrong_ways(probe: Probe, first: Tensor, labels: Tensor, found: float) -> dic
         return mean_loss(probe, logits, targets, found)
 
     whole, (logits, targets) = probe.logits(_inputs(probe, first, labels)), aligned(probe, first, labels)
-    asked = targets != IGNORED
+    asked = targets != IGNORE_INDEX
     right, count = mean(logits, targets), int(asked.sum())
     rows = [mean(logits[row], targets[row]) for row in range(len(targets)) if asked[row].any()]
-    as_tokens = [labels.masked_fill(labels == IGNORED, token) for token in (0, probe.subject.pad)]
+    as_tokens = [labels.masked_fill(labels == IGNORE_INDEX, token) for token in (0, probe.subject.pad)]
     ways = {
         "backwards": [mean(whole[:, 1:], labels[:, :-1])],
         "divided-by-all": [right * count / asked.numel(), right * count / labels.numel()],
@@ -100,7 +100,7 @@ def wrong_ways(probe: Probe, first: Tensor, labels: Tensor, found: float) -> dic
         ways["padding-counted"].append(mean(logits, asked_of(probe, first)))
     elif probe.kind == "bidirectional":
         ways["shifted"] = [mean(whole[:, :-1], labels[:, 1:])]
-        ways["all-positions"] = [mean(whole, first), mean(whole, torch.where(labels == IGNORED, first, labels))]
+        ways["all-positions"] = [mean(whole, first), mean(whole, torch.where(labels == IGNORE_INDEX, first, labels))]
     else:
         seen = probe.logits(_inputs(probe, first, labels, begin=False))
         ways["predicts-itself"] = [mean(seen, labels)]
@@ -117,7 +117,7 @@ def mean_loss(probe: Probe, logits: Tensor, targets: Tensor, found: float) -> fl
     """Mean cross-entropy, by that way of smoothing which is nearer to what was found."""
     flat, V = logits.flatten(0, -2).double(), logits.shape[-1]  # noqa: N806
     values = [
-        F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, label_smoothing=share).item()
+        F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORE_INDEX, label_smoothing=share).item()
         for share in shares_of(probe.subject.smoothing, V)
     ]
     return min(values, key=lambda value: abs(value - found))

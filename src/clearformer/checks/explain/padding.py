@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import Outcome, failed
-from clearformer.checks.probe.attention import Attention, watch
-from clearformer.checks.probe.influence import SEEN, USED, influence
+from clearformer.checks.probe.attention import Attention, record_attention
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE, influence
 from clearformer.checks.probe.probe import Probe, difference
 
 Side = Literal["left", "right"]
@@ -84,7 +84,7 @@ class Padding:
         opposite = ~self.real
         opposite[0] = True  # a row of which nothing is real is another matter
         told = self.logits(**{self.flags: opposite})
-        return max(by_row(told[1:], self.alone[1:])) <= SEEN or self._hidden()
+        return max(by_row(told[1:], self.alone[1:])) <= TOLERANCE or self._hidden()
 
     def _hidden(self) -> bool:
         """Do real tokens of a padded row not matter to its last, or real source tokens to the target?"""
@@ -94,7 +94,7 @@ class Padding:
         others = self.real[2].nonzero().flatten()[: -1 if self.which == "tokens" else None]
         tokens[2, others] = self.probe.other(tokens)[2, others]
         before, after = self.logits()[2], self.logits(**{self.which: tokens})[2]
-        return bool(difference(before[-1:], after[-1:]).max() <= USED)
+        return bool(difference(before[-1:], after[-1:]).max() <= MIN_INFLUENCE)
 
     def case(self, apart: list[float]) -> str:
         row = max(range(len(apart)), key=apart.__getitem__)
@@ -107,28 +107,28 @@ class Padding:
 
     def explain(self, apart: list[float]) -> Outcome:
         """Why rows are not what they are alone."""
-        cause, means = self._why(apart)
+        cause, diagnosis = self._why(apart)
         by_row = ", ".join(f"{length}: {by:.1g}" for length, by in zip(self.lengths, apart, strict=True))
-        return failed(cause, max(apart), SEEN, case=self.case(apart), means=means, seen=(f"by length {by_row}",))
+        return failed(cause, max(apart), TOLERANCE, case=self.case(apart), diagnosis=diagnosis, seen=(f"by length {by_row}",))
 
     def _why(self, apart: list[float]) -> tuple[str, str]:
         if self.inverted():
-            return "mask-inverted", MEANS["mask-inverted"]
+            return "mask-inverted", DIAGNOSES["mask-inverted"]
         if not all(row.isfinite().all() for row in self.logits()):
-            return "not-finite", MEANS["not-finite"]
-        if apart[0] > SEEN:  # the row without padding
+            return "not-finite", DIAGNOSES["not-finite"]
+        if apart[0] > TOLERANCE:  # the row without padding
             return (
-                ("causal-mask-lost", MEANS["causal-mask-lost"])
+                ("causal-mask-lost", DIAGNOSES["causal-mask-lost"])
                 if self._leaks()
-                else ("other-path", MEANS["other-path"])
+                else ("other-path", DIAGNOSES["other-path"])
             )
-        if self.told() <= SEEN:
-            return "mask-ignored", MEANS["mask-ignored"]
-        if self.seen() > SEEN or self._attended():
-            return "padding-attended", MEANS["padding-attended"]
+        if self.told() <= TOLERANCE:
+            return "mask-ignored", DIAGNOSES["mask-ignored"]
+        if self.seen() > TOLERANCE or self._attended():
+            return "padding-attended", DIAGNOSES["padding-attended"]
         if self.side == "left":
-            return "positions-shifted", MEANS["positions-shifted"]
-        return "length-counts", MEANS["length-counts"]
+            return "positions-shifted", DIAGNOSES["positions-shifted"]
+        return "length-counts", DIAGNOSES["length-counts"]
 
     def _leaks(self) -> bool:
         """Does a decoder see the future when it is told which tokens are real?"""
@@ -136,11 +136,11 @@ class Padding:
             return False
         row = self.inputs.row(0)
         told = row.replace(real=torch.ones(row.tokens.shape[:2], dtype=torch.bool))
-        return bool(influence(self.probe, told).triu(1).max() > SEEN)
+        return bool(influence(self.probe, told).triu(1).max() > TOLERANCE)
 
     def _attended(self) -> bool:
         """Do real tokens give weight to padded places, whatever stands there?"""
-        return any(bool(_on(attention, self.real[2]) > WEIGHT) for attention in watch(self.probe, self.padded.row(2)))
+        return any(bool(_on(attention, self.real[2]) > WEIGHT) for attention in record_attention(self.probe, self.padded.row(2)))
 
 
 def _on(attention: Attention, real: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _on(attention: Attention, real: Tensor) -> Tensor:
     return attention.used[..., queries, :][..., ~real].max()
 
 
-MEANS = {
+DIAGNOSES = {
     "mask-inverted": "The mask of real tokens is taken the other way round: told the opposite, the model is right. "
     "nn.MultiheadAttention's key_padding_mask is True for what is hidden, F.scaled_dot_product_attention's mask True "
     "for what is seen.",

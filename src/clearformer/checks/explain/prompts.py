@@ -5,7 +5,7 @@ from torch import Tensor
 
 from clearformer.checks.explain.padding import pad
 from clearformer.checks.outcome import Outcome, failed
-from clearformer.checks.probe.influence import SEEN, USED
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 
 
@@ -23,7 +23,7 @@ class Rows:
         prompts, real = pad(tokens, self.lengths, self.side, probe.subject.pad)
         if filler is not None:
             prompts[~real] = filler[:, : real.shape[1]][~real]
-        logits, cache = probe.pair(probe.attempt(probe.subject.prefill, prompts, real), prompts)
+        logits, cache = probe.pair(probe.invoke(probe.subject.prefill, prompts, real), prompts)
         rows = [[row[at]] for row, at in zip(logits, real, strict=True)]
         for t in range(self.new):
             following = torch.stack([row[n + t] for row, n in zip(tokens, self.lengths, strict=True)])
@@ -50,7 +50,7 @@ class Rows:
             changed = self.tokens.clone()
             changed[:, s] = self.probe.other(changed)[:, s]
             moved = self.moved(changed)
-            pairs += [(row, s) for row, n in enumerate(self.lengths) if s < n and moved[row] <= USED]
+            pairs += [(row, s) for row, n in enumerate(self.lengths) if s < n and moved[row] <= MIN_INFLUENCE]
         return pairs
 
     def explain(self, apart: list[Tensor]) -> Outcome:
@@ -61,14 +61,14 @@ class Rows:
             f"prompts of {', '.join(map(str, self.lengths))} tokens in one batch, then {self.new} steps: the row of "
             f"{self.lengths[row]} is {worst:.2g} of the logits' spread away from itself alone"
         )
-        return failed(cause, worst, SEEN, case=case, means=MEANS[cause], seen=seen)
+        return failed(cause, worst, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause], seen=seen)
 
     def _why(self, apart: list[Tensor]) -> tuple[str, tuple[str, ...]]:
-        wrong = [n for n, row in zip(self.lengths, apart, strict=True) if row[n:].max() > SEEN]
+        wrong = [n for n, row in zip(self.lengths, apart, strict=True) if row[n:].max() > TOLERANCE]
         seen = f"prompts whose continuation is wrong, by length: {', '.join(map(str, wrong)) or 'none'}"
-        if any(row[:n].max() > SEEN for n, row in zip(self.lengths, apart, strict=True)):
+        if any(row[:n].max() > TOLERANCE for n, row in zip(self.lengths, apart, strict=True)):
             return "prompt", (seen,)
-        if max(self.moved(self.tokens, self.probe.other(self.tokens))) > SEEN:
+        if max(self.moved(self.tokens, self.probe.other(self.tokens))) > TOLERANCE:
             return "padding-attended", (seen,)
         if unseen := self.unseen():
             row, s = unseen[0]
@@ -76,7 +76,7 @@ class Rows:
         return ("unequal-positions" if max(self.lengths) not in wrong else "differs"), (seen,)
 
 
-MEANS = {
+DIAGNOSES = {
     "prompt": "The prompts' own logits differ already, before any step: see batches.right-padding and left-padding.",
     "padding-attended": "Steps attend to the padding behind or before the shorter prompts: the mask of a step must "
     "know which cached places are real, row by row.",

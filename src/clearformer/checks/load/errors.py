@@ -4,31 +4,31 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-OURS = str(Path(__file__).parents[1])
-PYTHON = sysconfig.get_paths()["stdlib"]
+CHECKS_FOLDER = str(Path(__file__).parents[1])
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 INSTALLED = ("site-packages", "dist-packages")
 
 
-def what_happened(error: BaseException) -> str:
-    """The error's first line, and the last line of the user's own code that it went through."""
-    said = (str(error).splitlines() or [""])[0]
+def describe_error(error: BaseException) -> str:
+    """The error's type, the first line of its message, and the last line of the user's code in its traceback."""
+    message = (str(error).splitlines() or [""])[0]
     name = type(error).__name__
-    return f"{name}: {said} ({_where(error)})" if said else f"{name} ({_where(error)})"
+    return f"{name}: {message} ({_location(error)})" if message else f"{name} ({_location(error)})"
 
 
-def _where(error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:  # it has no frame of its own
+def _location(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:  # the offending file has no frame
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if _whose(frame.filename) == "theirs"]
-    libraries = [frame for frame in frames if _whose(frame.filename) == "a library's"]
-    for found in (theirs, libraries, frames):
-        if found:
-            return f"{found[-1].filename}:{found[-1].lineno}, in {found[-1].name}"
+    of_user = [frame for frame in frames if _owner(frame.filename) == "user"]
+    of_libraries = [frame for frame in frames if _owner(frame.filename) == "library"]
+    for candidates in (of_user, of_libraries, frames):
+        if candidates:
+            return f"{candidates[-1].filename}:{candidates[-1].lineno}, in {candidates[-1].name}"
     return "no line is known"
 
 
-def _whose(filename: str) -> str:
-    if any(folder in filename for folder in INSTALLED) and not filename.startswith(OURS):
-        return "torch's" if "/torch/" in Path(filename).as_posix() else "a library's"
-    return "ours or Python's" if filename.startswith((OURS, PYTHON, "<frozen")) else "theirs"
+def _owner(filename: str) -> str:
+    if any(folder in filename for folder in INSTALLED) and not filename.startswith(CHECKS_FOLDER):
+        return "torch" if "/torch/" in Path(filename).as_posix() else "library"
+    return "checks or Python" if filename.startswith((CHECKS_FOLDER, STANDARD_LIBRARY, "<frozen")) else "user"

@@ -1,5 +1,6 @@
-"""The user's model, from `FILE.py:FUNCTION`, `package.module:FUNCTION` or a run's folder; what is wrong with that is
-said in one sentence, with the user's own file and line.
+"""The user's model, from `FILE.py:FUNCTION`, `package.module:FUNCTION` or a run's folder.
+
+Every error is one sentence with the user's file and line.
 """
 
 import contextlib
@@ -13,83 +14,84 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from clearformer.checks.load.errors import what_happened
-from clearformer.checks.parts.probe import Meant
-from clearformer.checks.subject import Subject
+from clearformer.checks.load.errors import describe_error
+from clearformer.checks.subject import PartSubject, Subject
 from clearformer.errors import CheckError
 
 
 @contextlib.contextmanager
-def loaded(target: str, notify: Callable[[str], None], part: bool = False) -> Iterator[Any]:
-    """What the function that `target` names returned: a model or a Subject; a part of one, which it may be itself.
+def load_target(target: str, notify: Callable[[str], None], part: bool = False) -> Iterator[Any]:
+    """Call the function that `target` names and yield what it returns: a model or a Subject.
 
-    While it is in use the current folder and the file's can be imported from, since a model may import late.
+    With `part`, yield a part of a model; a function with arguments is itself the part. Until the context ends, the
+    current folder and the file's are on sys.path, since a model may import late. `notify` gets warnings about a run.
     Raises CheckError.
     """
     place, _, name = target.rpartition(":")
-    kept = list(sys.path)
+    original_path = list(sys.path)
     sys.path[:0] = [str(Path.cwd()), *([str(Path(place).resolve().parent)] if place.endswith(".py") else [])]
     try:
         if (Path(target) / "config.json").exists():
-            yield _of_run(Path(target), notify)
+            yield _load_run(Path(target), notify)
         elif place and name:
-            yield _made(_function(_module_of(place), place, name), name, part)
+            yield _call(_find_function(_import(place), place, name), name, part)
         else:
             raise CheckError(
                 f"FILE.py:FUNCTION or package.module:FUNCTION was expected, found {target!r}; "
                 "name the function that returns the model"
             )
     finally:
-        sys.path[:] = kept
+        sys.path[:] = original_path
 
 
-def _of_run(folder: Path, notify: Callable[[str], None]) -> Any:
+def _load_run(folder: Path, notify: Callable[[str], None]) -> Any:
     from clearformer.runs.folder import open_folder
     from clearformer.runs.session import load_model
 
     return load_model(open_folder(folder, notify), "torch")[0].cpu()
 
 
-def _made(function: Callable[..., Any], name: str, part: bool) -> Any:
-    called = f"{name}{_line(function)}"
+def _call(function: Callable[..., Any], name: str, part: bool) -> Any:
+    described = f"{name}{_line(function)}"
     try:
         inspect.signature(function).bind()
     except TypeError as error:
         if part and not isinstance(function, type):
             return function
         raise CheckError(
-            f"a function without arguments was expected, but {called} needs some: {error}; "
+            f"a function without arguments was expected, but {described} needs some: {error}; "
             "write one that makes the model and returns it"
         ) from error
     try:
-        made = function()
+        returned = function()
     except (Exception, SystemExit) as error:
-        raise CheckError(f"{called} returned no model but raised {what_happened(error)}; mend it first") from error
-    if isinstance(made, type) or not (callable(made) or isinstance(made, Subject | Meant)):
-        found = f"the class {made.__name__}, not an object of it" if isinstance(made, type) else repr(made)[:60]
-        raise CheckError(f"a model or a Subject was expected of {called}, but it returned {found}; return a model")
-    return made
+        raise CheckError(f"{described} raised {describe_error(error)} instead of returning a model; fix that first") from error
+    if isinstance(returned, type) or not (callable(returned) or isinstance(returned, Subject | PartSubject)):
+        is_class = isinstance(returned, type)
+        found = f"the class {returned.__name__}, not an instance of it" if is_class else repr(returned)[:60]
+        raise CheckError(f"a model or a Subject was expected of {described}, but it returned {found}; return a model")
+    return returned
 
 
-def _module_of(place: str) -> ModuleType:
+def _import(place: str) -> ModuleType:
     path = Path(place).resolve()
     if place.endswith(".py") and not path.is_file():
         near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise CheckError(f"a file was expected at {place}, but there is none{hint}")
     try:
-        return _from_file(path) if place.endswith(".py") else importlib.import_module(place)
+        return _import_file(path) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
             raise CheckError(
                 f"a module {place} was expected, installed or in the current folder, but there is none; "
                 "for a file write FILE.py:FUNCTION"
             ) from error
-        raise CheckError(f"{place} cannot be imported: {what_happened(error)}; mend it first") from error
+        raise CheckError(f"{place} cannot be imported: {describe_error(error)}; fix that first") from error
 
 
-def _from_file(path: Path) -> ModuleType:
-    """The file as a module with a name of its own, since it may be called like one that is there already."""
+def _import_file(path: Path) -> ModuleType:
+    """The file as a module under a new name, since a module of its name may be loaded already."""
     spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -98,12 +100,12 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _function(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
+def _find_function(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
-        own = [other for other, value in vars(module).items() if callable(value) and not other.startswith("_")]
-        near = difflib.get_close_matches(name, own, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(own) or 'no functions'}"
+        names = [other for other, value in vars(module).items() if callable(value) and not other.startswith("_")]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names) or 'no functions'}"
         raise CheckError(f"a function {name!r} was expected in {place}, but there is none; {hint}")
     return function
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from clearformer.checks.explain.padding import MEANS, Padding, Side
-from clearformer.checks.explain.repeatability import verdict
+from clearformer.checks.explain.padding import DIAGNOSES, Padding, Side
+from clearformer.checks.explain.repeatability import pass_or_explain
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed
-from clearformer.checks.probe.influence import SEEN
+from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 
 ROWS = 4
@@ -29,18 +29,18 @@ def independent(probe: Probe) -> Outcome:
     apart = float(difference(alone, together).max())
 
     def explain() -> Outcome:
-        if moved.max() > SEEN:
+        if moved.max() > TOLERANCE:
             return _mixed(probe, inputs, together, moved)
         return failed(
             "batch-size",
             apart,
-            SEEN,
+            TOLERANCE,
             case=f"a row alone is {apart:.2g} of the logits' spread away from the same row among {ROWS}",
-            means="No token of another row matters, but the number of rows does: look for a squeeze that takes the "
+            diagnosis="No token of another row matters, but the number of rows does: look for a squeeze that takes the "
             "axis of a single row, for B where T is meant, or for what depends on a row's number.",
         )
 
-    return verdict(probe, inputs, max(float(moved.max()), apart), explain)
+    return pass_or_explain(probe, inputs, max(float(moved.max()), apart), explain)
 
 
 def permuted(probe: Probe) -> Outcome:
@@ -58,18 +58,18 @@ def permuted(probe: Probe) -> Outcome:
 
     def explain() -> Outcome:
         moved = mixing(probe, inputs, logits)
-        if moved.max() > SEEN:
+        if moved.max() > TOLERANCE:
             return _mixed(probe, inputs, logits, moved)
         return failed(
             "row-number",
             worst,
-            SEEN,
+            TOLERANCE,
             case=f"four rows in the order 2, 0, 3, 1 give logits that are {worst:.2g} of their spread away",
-            means="The row that a text stands in matters, while the other rows' tokens do not: something is added or "
+            diagnosis="The row that a text stands in matters, while the other rows' tokens do not: something is added or "
             "looked up by the row's number.",
         )
 
-    return verdict(probe, inputs, worst, explain)
+    return pass_or_explain(probe, inputs, worst, explain)
 
 
 def right_padding(probe: Probe) -> Outcome:
@@ -107,13 +107,13 @@ def padding_unseen(probe: Probe) -> Outcome:
     paddings = [Padding(probe, side) for side in probe.subject.sides]
     moved = [padding.seen() for padding in paddings]
     worst = paddings[moved.index(max(moved))]
-    return verdict(probe, worst.inputs, max(moved), lambda: seen_padding(worst, max(moved)))
+    return pass_or_explain(probe, worst.inputs, max(moved), lambda: seen_padding(worst, max(moved)))
 
 
 def seen_padding(padding: Padding, moved: float) -> Outcome:
     """Why tokens in padded places matter."""
-    ignored, apart = padding.told() <= SEEN, max(padding.apart())
-    if ignored and apart <= SEEN:
+    ignored, apart = padding.told() <= TOLERANCE, max(padding.apart())
+    if ignored and apart <= TOLERANCE:
         raise DoesNotApply("the model knows padding by its token and not by what it is told, so another is no padding")
     cause = "mask-ignored" if ignored else "padding-attended"
     if padding.inverted():
@@ -121,7 +121,7 @@ def seen_padding(padding: Padding, moved: float) -> Outcome:
     case = (
         f"other tokens in padded places on the {padding.side} move logits of real ones by {moved:.2g} of their spread"
     )
-    return failed(cause, moved, SEEN, case=case, means=MEANS[cause])
+    return failed(cause, moved, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
 
 def mixing(probe: Probe, inputs: Inputs, logits: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ def mixing(probe: Probe, inputs: Inputs, logits: Tensor) -> Tensor:
 
 def _mixed(probe: Probe, inputs: Inputs, logits: Tensor, moved: Tensor) -> Outcome:
     i, j = divmod(int(moved.argmax()), len(moved))
-    pairs = ", ".join(f"{a} moves {b}" for a, b in (moved > SEEN).nonzero().tolist())
+    pairs = ", ".join(f"{a} moves {b}" for a, b in (moved > TOLERANCE).nonzero().tolist())
     cause = "axes-swapped" if logits.dim() == 3 and _swapped(probe, inputs, logits) else "rows-mixed"
     case = f"other tokens in row {i} move row {j} by {moved[i, j]:.2g} of the logits' spread"
-    return failed(cause, float(moved.max()), SEEN, case=case, means=MIXED[cause], seen=(f"rows: {pairs}",))
+    return failed(cause, float(moved.max()), TOLERANCE, case=case, diagnosis=MIXED[cause], seen=(f"rows: {pairs}",))
 
 
 MIXED = {
@@ -158,7 +158,7 @@ def _swapped(probe: Probe, inputs: Inputs, logits: Tensor) -> bool:
     """Does the first token of row 0 move other rows at that position alone, and nothing else in its own?"""
     tokens = inputs.tokens.clone()
     tokens[0, 0] = probe.other(tokens)[0, 0]
-    moved = difference(probe.logits(inputs.replace(tokens=tokens)), logits) > SEEN
+    moved = difference(probe.logits(inputs.replace(tokens=tokens)), logits) > TOLERANCE
     return bool(moved[1:, 0].any() and not moved[:, 1:].any())
 
 
@@ -169,4 +169,4 @@ def _padding(probe: Probe, side: Side) -> Outcome:
         )
     padding = Padding(probe, side)
     apart = padding.apart()
-    return verdict(probe, padding.inputs, max(apart), lambda: padding.explain(apart))
+    return pass_or_explain(probe, padding.inputs, max(apart), lambda: padding.explain(apart))

@@ -8,11 +8,11 @@ import torch
 from clearformer.checks.explain import cache as cache_causes
 from clearformer.checks.explain.cache_attention import positions
 from clearformer.checks.explain.prompts import Rows
-from clearformer.checks.explain.repeatability import verdict
+from clearformer.checks.explain.repeatability import pass_or_explain
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.probe.influence import SEEN, USED
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.recognise.outputs import as_tensor
+from clearformer.checks.recognise.outputs import extract_logits
 
 ROWS = 2
 STEPS = 4
@@ -64,7 +64,7 @@ def unequal(probe: Probe) -> Outcome:
     rows = Rows(probe, tokens, lengths)
     apart = rows.apart()
     worst = max(float(row.max()) for row in apart)
-    return verdict(probe, Inputs(tokens), worst, lambda: rows.explain(apart))
+    return pass_or_explain(probe, Inputs(tokens), worst, lambda: rows.explain(apart))
 
 
 def limit(probe: Probe) -> Outcome:
@@ -76,7 +76,7 @@ def limit(probe: Probe) -> Outcome:
     The full context, up to 512 tokens, is read but for three tokens, then stepped to its end, as in one forward. One
     token more must raise an error or give finite logits, at a position of its own, and the step after it must see it.
     """
-    T = probe.longest  # noqa: N806
+    T = probe.max_length  # noqa: N806
     if T < 6:
         raise DoesNotApply(f"a context of at least 6 tokens is needed, found {T}")
     inputs = probe.inputs(ROWS, T)
@@ -87,10 +87,10 @@ def limit(probe: Probe) -> Outcome:
         done.append(logits)
     apart = difference(torch.cat(done, dim=1), probe.logits(inputs)).amax(0)
     worst = float(apart.max())
-    if worst > SEEN:
-        return verdict(probe, inputs, worst, lambda: _why_at_the_end(probe, apart))
+    if worst > TOLERANCE:
+        return pass_or_explain(probe, inputs, worst, lambda: _why_at_the_end(probe, apart))
     if probe.subject.context != T:
-        return passed(worst, SEEN, f"tried up to {T} tokens")
+        return passed(worst, TOLERANCE, f"tried up to {T} tokens")
     return _beyond(probe, inputs, cache, worst)
 
 
@@ -107,9 +107,9 @@ def separate(probe: Probe) -> Outcome:
     texts = [probe.inputs(ROWS, T), probe.inputs(ROWS, T)]
     alone = [probe.steps(text, [1] * T) for text in texts]
     first, second = (float(difference(probe.logits(text), one).max()) for text, one in zip(texts, alone, strict=True))
-    if first <= SEEN < second:
+    if first <= TOLERANCE < second:
         case = f"a second text, stepped, is {second:.2g} of the logits' spread away from one forward; the first is not"
-        return failed("kept-between-texts", second, SEEN, case=case, means=MEANS["kept-between-texts"])
+        return failed("kept-between-texts", second, TOLERANCE, case=case, diagnosis=DIAGNOSES["kept-between-texts"])
     caches: list[Any] = [None, None]
     apart = torch.zeros(T)
     for t in range(T):
@@ -118,12 +118,12 @@ def separate(probe: Probe) -> Outcome:
             apart[t] = max(apart[t], difference(logits, alone[number][:, t : t + 1]).max())
 
     def explain() -> Outcome:
-        t = int((apart > SEEN).nonzero()[0])
+        t = int((apart > TOLERANCE).nonzero()[0])
         cause = "shared-cache" if t else "kept-between-texts"
         case = f"two texts stepped in turn: at step {t} the logits are {apart[t]:.2g} of their spread from those alone"
-        return failed(cause, float(apart.max()), SEEN, case=case, means=MEANS[cause])
+        return failed(cause, float(apart.max()), TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
-    return verdict(probe, texts[0], float(apart.max()), explain)
+    return pass_or_explain(probe, texts[0], float(apart.max()), explain)
 
 
 def read_only(probe: Probe) -> Outcome:
@@ -144,9 +144,9 @@ def read_only(probe: Probe) -> Outcome:
     sources = () if text.source is None else (text.source,)
     for t in range(T):
         assert probe.subject.step is not None
-        out = probe.attempt(probe.subject.step, *sources, at(text, t).tokens, cache)
+        out = probe.invoke(probe.subject.step, *sources, at(text, t).tokens, cache)
         logits, cache = probe.pair(out, at(text, t).tokens)
-        given.append(as_tensor(out[0]))
+        given.append(extract_logits(out[0]))
         kept.append(logits)
         probe.logits(other)
     moved = {
@@ -157,11 +157,11 @@ def read_only(probe: Probe) -> Outcome:
     worst = max(moved.values())
 
     def explain() -> Outcome:
-        cause = next(cause for cause, by in moved.items() if by > SEEN)
+        cause = next(cause for cause, by in moved.items() if by > TOLERANCE)
         case = f"{CASES[cause]} differ by {moved[cause]:.2g} of their spread"
-        return failed(cause, worst, SEEN, case=case, means=MEANS[cause])
+        return failed(cause, worst, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
-    return verdict(probe, text, worst, explain)
+    return pass_or_explain(probe, text, worst, explain)
 
 
 def at(inputs: Inputs, t: int) -> Inputs:
@@ -176,23 +176,23 @@ def _same(probe: Probe, cuts: list[list[int]]) -> Outcome:
     for pieces in cuts:
         apart = difference(probe.steps(inputs, pieces), full).amax(0)
         worst = max(worst, float(apart.max()))
-        if worst > SEEN:
-            return verdict(probe, inputs, worst, lambda: cache_causes.explain(probe, pieces, apart))  # noqa: B023
-    return passed(worst, SEEN)
+        if worst > TOLERANCE:
+            return pass_or_explain(probe, inputs, worst, lambda: cache_causes.explain(probe, pieces, apart))  # noqa: B023
+    return passed(worst, TOLERANCE)
 
 
 def _why_at_the_end(probe: Probe, apart: torch.Tensor) -> Outcome:
     T = probe.length()  # noqa: N806
     pieces, short = [T - 3, 1, 1, 1], probe.inputs(ROWS, T)
     apart_short = difference(probe.steps(short, pieces), probe.logits(short)).amax(0)
-    if apart_short.max() > SEEN:
+    if apart_short.max() > TOLERANCE:
         return cache_causes.explain(probe, pieces, apart_short)
-    t = int((apart > SEEN).nonzero()[0])
+    t = int((apart > TOLERANCE).nonzero()[0])
     case = (
         f"of {len(apart)} tokens, the last three stepped: from position {t} on the logits differ from one forward's, "
     )
     case += f"by {apart.max():.2g} of their spread; with {T} tokens they do not"
-    return failed("at-the-limit", float(apart.max()), SEEN, case=case, means=MEANS["at-the-limit"])
+    return failed("at-the-limit", float(apart.max()), TOLERANCE, case=case, diagnosis=DIAGNOSES["at-the-limit"])
 
 
 def _beyond(probe: Probe, inputs: Inputs, cache: Any, worst: float) -> Outcome:
@@ -205,19 +205,19 @@ def _beyond(probe: Probe, inputs: Inputs, cache: Any, worst: float) -> Outcome:
             logits, cache = probe.step(inputs.replace(tokens=tokens), cache)
             done.append(logits)
     except ModelCrashed as refusal:
-        return passed(worst, SEEN, f"past the context the model refuses: {refusal}")
-    T = probe.longest  # noqa: N806
+        return passed(worst, TOLERANCE, f"past the context the model refuses: {refusal}")
+    T = probe.max_length  # noqa: N806
     if not all(logits.isfinite().all() for logits in done):
         case = f"after {T} tokens, the full context, the logits of the next two are not finite"
-        return failed("not-finite-beyond", math.inf, SEEN, case=case, means=MEANS["not-finite-beyond"])
-    if difference(done[1][1], done[1][0]).max() <= USED:
+        return failed("not-finite-beyond", math.inf, TOLERANCE, case=case, diagnosis=DIAGNOSES["not-finite-beyond"])
+    if difference(done[1][1], done[1][0]).max() <= MIN_INFLUENCE:
         case = f"exchanging token {T}, the first past the context, does not move the logits at {T + 1}"
-        return failed("newest-lost", 1, 0, case=case, means=MEANS["newest-lost"])
+        return failed("newest-lost", 1, 0, case=case, diagnosis=DIAGNOSES["newest-lost"])
     (place,) = positions(probe, past=T, new=1, length=T)
     if place is not None:
         case = f"token {T}, the first past the context, is taken to stand at position {place}"
-        return failed("position-clamped", T - place, 0, case=case, means=MEANS["position-clamped"])
-    return passed(worst, SEEN, "past the context the model goes on, and its logits are finite")
+        return failed("position-clamped", T - place, 0, case=case, diagnosis=DIAGNOSES["position-clamped"])
+    return passed(worst, TOLERANCE, "past the context the model goes on, and its logits are finite")
 
 
 CASES = {
@@ -225,7 +225,7 @@ CASES = {
     "forward-changes-cache": "the logits of steps with and without other forwards in between",
     "logits-rewritten": "the logits that steps gave back, then and after further steps,",
 }
-MEANS = {
+DIAGNOSES = {
     "at-the-limit": "The cache goes wrong only where it is nearly full: look at the size of its storage, at tables "
     "of positions, and at what is dropped from it.",
     "not-finite-beyond": "Past the context the model gives NaN or infinity in place of an error. Raise one that "

@@ -67,10 +67,10 @@ CHECKS: dict[str, Check] = {
     "cache.read-only": Check(
         "a call without a cache and a text in a cache leave each other alone", cache.read_only, DECODERS, ("step",)
     ),
-    "parameters.initial-loss": Check("the loss is near ln V at the start", parameters.initial_loss, stirred=False),
+    "parameters.initial-loss": Check("the loss is near ln V at the start", parameters.initial_loss, random_weights=False),
     "parameters.gradients": Check("every parameter gets a gradient", parameters.gradients),
     "parameters.registered": Check("all weights are known to the model", parameters.registered),
-    "parameters.heads": Check("no head is a copy of another", parameters.heads, stirred=False),
+    "parameters.heads": Check("no head is a copy of another", parameters.heads, random_weights=False),
     "parameters.tied": Check(
         "input embedding and output share a matrix if declared, and only then", parameters.tied, GENERATORS
     ),
@@ -95,7 +95,7 @@ CHECKS: dict[str, Check] = {
         "one batch can be learned to a loss near 0",
         learning.one_batch,
         needs=("vocab_size",),
-        stirred=False,
+        random_weights=False,
         slow_from=LARGE,
     ),
     "learning.reversing": Check(
@@ -103,7 +103,7 @@ CHECKS: dict[str, Check] = {
         learning.reversing,
         DECODERS,
         ("vocab_size",),
-        stirred=False,
+        random_weights=False,
         slow_from=LARGE,
     ),
     "learning.induction": Check(
@@ -111,7 +111,7 @@ CHECKS: dict[str, Check] = {
         learning.induction,
         ("causal",),
         ("vocab_size",),
-        stirred=False,
+        random_weights=False,
         slow_from=LARGE,
     ),
     "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
@@ -131,7 +131,7 @@ CHECKS: dict[str, Check] = {
     "encoder-decoder.encoder": Check(
         "the encoder does not see the target", encoder_decoder.encoder, ("encoder-decoder",)
     ),
-    "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, stirred=False),
+    "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
     "numbers.float64": Check("float32 agrees with float64", numbers.float64),
     "numbers.large": Check("large activations do not overflow", numbers.large),
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.explain.padding import Padding
-from clearformer.checks.explain.repeatability import verdict
+from clearformer.checks.explain.repeatability import pass_or_explain
 from clearformer.checks.models.batches import seen_padding
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.influence import SEEN, USED, influence
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE, influence
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.recognise.outputs import as_tensor
-from clearformer.checks.weights import stir
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.weights import randomise_weights
 
 GENTLER = (1.0, 0.5, 0.25)
 """factors on the weights: what a sharp attention passes over at one, a smoother one sees at another"""
@@ -29,8 +29,8 @@ def source(probe: Probe) -> Outcome:
     """
     unseen = torch.ones(())
     for factor in GENTLER:
-        stir(probe.model, probe.seed, factor)
-        unseen = unseen * (by_source(probe, probe.inputs(1)) <= USED)
+        randomise_weights(probe.model, probe.seed, factor)
+        unseen = unseen * (by_source(probe, probe.inputs(1)) <= MIN_INFLUENCE)
     count, pairs = int(unseen.sum()), unseen.numel()
     if not count:
         return passed(0, 0)
@@ -42,7 +42,7 @@ def source(probe: Probe) -> Outcome:
     elif torch.equal(unseen, torch.ones_like(unseen).triu(1)):
         cause = "causal-cross"
     case = f"exchanging source token {s} of {S} does not move the logits at {t} of {T}; so in {count} of {pairs} pairs"
-    return failed(cause, count, 0, case=case, means=MEANS[cause])
+    return failed(cause, count, 0, case=case, diagnosis=DIAGNOSES[cause])
 
 
 def source_padding(probe: Probe) -> Outcome:
@@ -55,16 +55,16 @@ def source_padding(probe: Probe) -> Outcome:
     """
     padding = Padding(probe, probe.subject.sides[0], "source")
     apart, moved = padding.apart(), padding.seen()
-    if max(apart) <= SEEN < moved and padding.told() <= SEEN:
+    if max(apart) <= TOLERANCE < moved and padding.told() <= TOLERANCE:
         moved = 0.0  # padding is known by its token and not by what the model is told, so another token is none
 
     def explain() -> Outcome:
-        where = None if padding.inverted() or padding.told() <= SEEN else _where_padding_is_seen(padding)
+        where = None if padding.inverted() or padding.told() <= TOLERANCE else _where_padding_is_seen(padding)
         if where is not None:
-            return failed(where, max(*apart, moved), SEEN, case=padding.case(apart), means=MEANS[where])
-        return padding.explain(apart) if max(apart) > SEEN else seen_padding(padding, moved)
+            return failed(where, max(*apart, moved), TOLERANCE, case=padding.case(apart), diagnosis=DIAGNOSES[where])
+        return padding.explain(apart) if max(apart) > TOLERANCE else seen_padding(padding, moved)
 
-    return verdict(probe, padding.inputs, max(*apart, moved), explain)
+    return pass_or_explain(probe, padding.inputs, max(*apart, moved), explain)
 
 
 def encoder(probe: Probe) -> Outcome:
@@ -84,21 +84,21 @@ def encoder(probe: Probe) -> Outcome:
         same_shape = outputs[0].shape == outputs[1].shape
         moved = float(difference(*outputs).max()) if same_shape else float("inf")  # type: ignore[arg-type]
     leak = float(influence(probe, inputs).triu(1).max())
-    ignored = leak > SEEN and bool((by_source(probe, inputs) <= USED).all())
+    ignored = leak > TOLERANCE and bool((by_source(probe, inputs) <= MIN_INFLUENCE).all())
 
     def explain() -> Outcome:
-        if moved > SEEN:
+        if moved > TOLERANCE:
             case = f"with another target the encoder's output moves by {moved:.2g} of its spread"
-            return failed("encoder-reads-target", moved, SEEN, case=case, means=MEANS["encoder-reads-target"])
+            return failed("encoder-reads-target", moved, TOLERANCE, case=case, diagnosis=DIAGNOSES["encoder-reads-target"])
         case = f"later target tokens move earlier logits by {leak:.2g} of their spread, and the source moves none"
-        return failed("target-for-source", leak, SEEN, case=case, means=MEANS["target-for-source"])
+        return failed("target-for-source", leak, TOLERANCE, case=case, diagnosis=DIAGNOSES["target-for-source"])
 
-    if leak > SEEN and not ignored and outputs[0] is None:
+    if leak > TOLERANCE and not ignored and outputs[0] is None:
         raise DoesNotApply(
             "later target tokens move earlier logits (see masks.future), and without a submodule named encoder it "
             "cannot be told whether they do so through the encoder"
         )
-    return verdict(probe, inputs, max(moved, leak if ignored else 0.0), explain)
+    return pass_or_explain(probe, inputs, max(moved, leak if ignored else 0.0), explain)
 
 
 def by_source(probe: Probe, inputs: Inputs) -> Tensor:
@@ -126,7 +126,7 @@ def encoded(probe: Probe, inputs: Inputs) -> Tensor | None:
         probe.logits(inputs)
     finally:
         handle.remove()
-    return as_tensor(outputs[0]).clone() if outputs else None
+    return extract_logits(outputs[0]).clone() if outputs else None
 
 
 def _where_padding_is_seen(padding: Padding) -> str | None:
@@ -135,17 +135,17 @@ def _where_padding_is_seen(padding: Padding) -> str | None:
     row = padding.padded.row(2)
     refilled = row.replace(source=padding.refilled()[2:3])
     one, other = (encoded(padding.probe, given) for given in (row, refilled))
-    if one is None or other is None or padding.seen() <= SEEN:
+    if one is None or other is None or padding.seen() <= TOLERANCE:
         return None
     axis = next((axis for axis, size in enumerate(one.shape) if size == len(padding.real[2])), None)
     if axis is None:
         return None
     start = 0 if padding.side == "right" else len(padding.real[2]) - S
     moved = difference(*(output.narrow(axis, start, S) for output in (one, other))).max()
-    return "encoder-padding" if moved > SEEN else "cross-padding"
+    return "encoder-padding" if moved > TOLERANCE else "cross-padding"
 
 
-MEANS = {
+DIAGNOSES = {
     "source-ignored": "The decoder does not use the source: the encoder's output does not reach the cross-attention, "
     "or the cross-attention does not reach the logits.",
     "causal-cross": "The cross-attention has a causal mask: position t sees source tokens up to t. The source is "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe import training as lessons
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.probe.training import IGNORED, Learned, Lesson, free_tokens, learn
+from clearformer.checks.probe.training import IGNORE_INDEX, Training, LabelledBatch, unreserved_tokens, learn
 
 BY_HEART = 0.1
 """nats: correct models fell below it in 10 to 215 steps; one that cannot read its context stays above 0.6"""
@@ -37,12 +37,12 @@ def one_batch(probe: Probe) -> Outcome:
     learned = learn(probe, lambda: batch, batch, BY_HEART, given=True)
     if not learned.after > BY_HEART:  # NaN is named by run_check
         return passed(learned.after, BY_HEART, f"after {learned.steps} steps")
-    cause, means = _why_not_by_heart(probe, learned, batch)
+    cause, diagnosis = _why_not_by_heart(probe, learned, batch)
     case = f"four rows of {batch.inputs.tokens.shape[1]} tokens: from {learned.before:.3g} to {learned.after:.3g} nats"
-    return failed(cause, learned.after, BY_HEART, case=case, means=means, seen=(f"{learned.steps} steps",))
+    return failed(cause, learned.after, BY_HEART, case=case, diagnosis=diagnosis, seen=(f"{learned.steps} steps",))
 
 
-def _why_not_by_heart(probe: Probe, learned: Learned, batch: Lesson) -> tuple[str, str]:
+def _why_not_by_heart(probe: Probe, learned: Training, batch: LabelledBatch) -> tuple[str, str]:
     out = probe.logits(batch.inputs)
     if bool((out >= 0).all()) and torch.allclose(out.sum(-1), torch.ones(()), atol=1e-3):
         return (
@@ -53,7 +53,7 @@ def _why_not_by_heart(probe: Probe, learned: Learned, batch: Lesson) -> tuple[st
         return "nothing", "It learns nothing at all: gradients do not arrive, or weights in use are not registered."
     if probe.kind == "classifier":
         return "little", "It learns something, but cannot tell four texts apart: does pooling keep what the text says?"
-    asked, tokens = batch.targets != IGNORED, batch.inputs.tokens
+    asked, tokens = batch.targets != IGNORE_INDEX, batch.inputs.tokens
     keys = tokens * tokens.shape[1] + torch.arange(tokens.shape[1])
     alone = _left_to_one_who_knows(keys[asked], batch.targets[asked])
     if learned.after > 0.9 * alone:
@@ -87,14 +87,14 @@ def reversing(probe: Probe) -> Outcome:
     """
     if probe.length(2 * LONG) < 2 * LONG:
         raise DoesNotApply(f"it takes a context of {2 * LONG} tokens")
-    letters = free_tokens(probe, LETTERS + 1)
+    letters = unreserved_tokens(probe, LETTERS + 1)
 
-    def lesson(rows: int) -> Lesson:
+    def lesson(rows: int) -> LabelledBatch:
         strings = letters[torch.randint(LETTERS, (rows, LONG), generator=probe.generator)]
         begin = letters[LETTERS].expand(rows, 1)
         answer = strings.flip(1)
         if probe.kind == "encoder-decoder":
-            return Lesson(Inputs(torch.cat([begin, answer[:, :-1]], 1), source=strings), answer)
+            return LabelledBatch(Inputs(torch.cat([begin, answer[:, :-1]], 1), source=strings), answer)
         return _text(torch.cat([strings, begin, answer], 1), LONG)
 
     return _task(probe, lesson)
@@ -112,23 +112,23 @@ def induction(probe: Probe) -> Outcome:
     """
     if probe.length(3 * LONG) < 3 * LONG:
         raise DoesNotApply(f"it takes a context of {3 * LONG} tokens")
-    letters = free_tokens(probe, LETTERS)
+    letters = unreserved_tokens(probe, LETTERS)
 
-    def lesson(rows: int) -> Lesson:
+    def lesson(rows: int) -> LabelledBatch:
         strings = letters[torch.randint(LETTERS, (rows, LONG), generator=probe.generator)]
         return _text(strings.repeat(1, 3), LONG - 1)
 
     return _task(probe, lesson)
 
 
-def _text(tokens: Tensor, given: int) -> Lesson:
+def _text(tokens: Tensor, given: int) -> LabelledBatch:
     """Each next token is to be predicted, but for the first ones, which are chance."""
     targets = tokens[:, 1:].clone()
-    targets[:, :given] = IGNORED
-    return Lesson(Inputs(tokens[:, :-1]), targets)
+    targets[:, :given] = IGNORE_INDEX
+    return LabelledBatch(Inputs(tokens[:, :-1]), targets)
 
 
-def _task(probe: Probe, lesson: Callable[[int], Lesson]) -> Outcome:
+def _task(probe: Probe, lesson: Callable[[int], LabelledBatch]) -> Outcome:
     exam = lesson(32)
     learned = learn(probe, lambda: lesson(16), exam, BEATEN, given=False)
     if not learned.after > BEATEN:
@@ -138,25 +138,25 @@ def _task(probe: Probe, lesson: Callable[[int], Lesson]) -> Outcome:
     places = [
         f"{F.cross_entropy(logits[:, t].float(), exam.targets[:, t]).item():.2g}"
         for t in range(logits.shape[1])
-        if exam.targets[0, t] != IGNORED
+        if exam.targets[0, t] != IGNORE_INDEX
     ]
     known = math.log(LETTERS)
     if learned.after > known + 0.1:
-        cause, means = "nothing", "Not even the letters in use are learned: see learning.one-batch."
+        cause, diagnosis = "nothing", "Not even the letters in use are learned: see learning.one-batch."
     elif learned.after > 0.9 * known:
-        cause, means = (
+        cause, diagnosis = (
             "does-not-read",
             "It learns which letters there are, and nothing of their order: attention does not bring tokens from where "
             "they stand, or positions do not reach it.",
         )
     else:
-        cause, means = "learns-little", "It reads some of what it needs, or learns very slowly: see each place's loss."
+        cause, diagnosis = "learns-little", "It reads some of what it needs, or learns very slowly: see each place's loss."
     return failed(
         cause,
         learned.after,
         BEATEN,
         case=f"from {learned.before:.3g} to {learned.after:.3g} nats; knowing the letters alone gives {known:.3g}",
-        means=means,
+        diagnosis=diagnosis,
         seen=(f"nats at each predicted place: {', '.join(places)}", f"{learned.steps} steps"),
     )
 
@@ -171,19 +171,19 @@ def dropout(probe: Probe) -> Outcome:
     Two forwards in evaluation must be equal. If the model has dropout, the rows of a batch in training, all of the same
     text, must differ.
     """
-    twin = probe.twin()
+    clone = probe.clone()
     inputs = probe.inputs(1).map(lambda tensor: tensor.expand(4, *tensor.shape[1:]))
-    twin.module.eval()
-    noise = _noise(twin, inputs)
+    clone.module.eval()
+    noise = _noise(clone, inputs)
     if noise > SAME:
-        cause, means = _why_in_evaluation(twin, inputs)
+        cause, diagnosis = _why_in_evaluation(clone, inputs)
         case = f"two forwards of one text in evaluation differ by {noise:.2g} of the logits' spread"
-        return failed(cause, noise, SAME, case=case, means=means)
-    twin.module.train()
-    logits = twin.logits(inputs)
+        return failed(cause, noise, SAME, case=case, diagnosis=diagnosis)
+    clone.module.train()
+    logits = clone.logits(inputs)
     between_rows = float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max())
-    between_calls = _noise(twin, inputs)
-    declared = _declared(twin.module)
+    between_calls = _noise(clone, inputs)
+    declared = _declared(clone.module)
     if between_rows > SAME:
         return passed(noise, SAME, f"in training rows of one text differ by {between_rows:.2g} of the logits' spread")
     if between_calls > SAME:
@@ -192,7 +192,7 @@ def dropout(probe: Probe) -> Outcome:
             between_calls,
             SAME,
             case="in training the same text four times in a batch gives four times the same logits",
-            means="All rows share one dropout mask: draw it in the shape of the whole tensor, batch included.",
+            diagnosis="All rows share one dropout mask: draw it in the shape of the whole tensor, batch included.",
         )
     if not declared:
         raise DoesNotApply("the model has no dropout, and nothing random happens in training")
@@ -201,7 +201,7 @@ def dropout(probe: Probe) -> Outcome:
         float(len(declared)),
         0.0,
         case=f"{declared[0]}, and two forwards in training are equal",
-        means="There is dropout that has no effect: it is not called, or its result is not used, or it is told "
+        diagnosis="There is dropout that has no effect: it is not called, or its result is not used, or it is told "
         "training=False.",
     )
 

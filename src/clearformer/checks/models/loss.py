@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clearformer.checks.explain.loss import (
-    MEANS,
+    DIAGNOSES,
     aligned,
     asked_of,
     labelled,
@@ -18,7 +18,7 @@ from clearformer.checks.explain.loss import (
 )
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.probe import Probe
-from clearformer.checks.probe.training import IGNORED, without_dropout
+from clearformer.checks.probe.training import IGNORE_INDEX, without_dropout
 
 EQUAL = 1e-5
 """nats, or a share of the loss where it is larger than 1: float32 noise was below 5e-7, the wrong ways' differences
@@ -63,7 +63,7 @@ def padding(probe: Probe) -> Outcome:
     first, labels = labelled(probe, rows=3)
     T = labels.shape[1]  # noqa: N806
     for row, real in enumerate((T, T * 7 // 12, T // 4)):
-        labels[row, max(real, 2) :] = IGNORED
+        labels[row, max(real, 2) :] = IGNORE_INDEX
     return _agrees(probe, first, labels)
 
 
@@ -76,7 +76,7 @@ def masked_positions(probe: Probe) -> Outcome:
     One place in three has a label, which is not the token there, and the loss must be theirs alone.
     """
     first, labels = labelled(probe, rows=3)
-    labels[:, torch.arange(labels.shape[1]) % 3 != 1] = IGNORED
+    labels[:, torch.arange(labels.shape[1]) % 3 != 1] = IGNORE_INDEX
     return _agrees(probe, first, labels)
 
 
@@ -94,9 +94,9 @@ def accumulation(probe: Probe) -> Outcome:
     first, labels = labelled(probe, rows=4)
     T = labels.shape[1]  # noqa: N806
     for row, real in enumerate((T, T * 2 // 3, T // 4, 2)):
-        labels[row, max(real, 2) :] = IGNORED
+        labels[row, max(real, 2) :] = IGNORE_INDEX
     halves = [(first[:2], labels[:2]), (first[2:], labels[2:])]
-    counts = [int((asked_of(probe, part) != IGNORED).sum()) for _, part in halves]
+    counts = [int((asked_of(probe, part) != IGNORE_INDEX).sum()) for _, part in halves]
     whole, parts = loss_of(probe, first, labels).item(), [loss_of(probe, *half).item() for half in halves]
     weighted = sum(count * part for count, part in zip(counts, parts, strict=True)) / sum(counts)
     apart, tolerance = abs(whole - weighted), EQUAL * max(1.0, abs(whole))
@@ -104,7 +104,7 @@ def accumulation(probe: Probe) -> Outcome:
         outcome = _agrees(probe, first, labels)  # names the formula
         cause = outcome.cause if outcome.cause in ("mean-of-rows", "divided-by-all", "summed") else "other"
         case = f"batches of {counts[0]} and {counts[1]} tokens: {whole:.5g} as one, {weighted:.5g} as two"
-        return failed(cause, apart, tolerance, case=case, means=MEANS[cause])
+        return failed(cause, apart, tolerance, case=case, diagnosis=DIAGNOSES[cause])
     if probe.subject.accumulate is None or not isinstance(probe.model, nn.Module):
         return passed(apart, tolerance, "how gradients are accumulated was not given, as Subject(accumulate=...)")
     return _accumulated(probe, (first, labels), halves, counts)
@@ -137,14 +137,14 @@ def smoothing(probe: Probe) -> Outcome:
     seen = f"{of_target:.4f} on the target and {spread:.4f} spread over the vocabulary"
     total = of_target + spread
     if abs(total - 1) > MIXED:
-        means = "The target distribution does not sum to one: 1 - s on the target, and s / V on each of the V tokens."
-        return failed("does-not-sum-to-one", abs(total - 1), MIXED, case=f"{seen}, together {total:.4f}", means=means)
+        diagnosis = "The target distribution does not sum to one: 1 - s on the target, and s / V on each of the V tokens."
+        return failed("does-not-sum-to-one", abs(total - 1), MIXED, case=f"{seen}, together {total:.4f}", diagnosis=diagnosis)
     V = logits.shape[-1]  # noqa: N806
     apart = min(abs(spread - share) for share in shares_of(probe.subject.smoothing, V))
     if apart <= MIXED:
         return passed(apart, MIXED, seen)
     case = f"{seen}; Subject(smoothing={probe.subject.smoothing:g}) is declared"
-    return failed("other-smoothing", apart, MIXED, case=case, means="The loss smooths by another share than declared.")
+    return failed("other-smoothing", apart, MIXED, case=case, diagnosis="The loss smooths by another share than declared.")
 
 
 def _agrees(probe: Probe, first: Tensor, labels: Tensor) -> Outcome:
@@ -163,20 +163,20 @@ def _agrees(probe: Probe, first: Tensor, labels: Tensor) -> Outcome:
     cause = min(near, key=lambda name: near[name])
     cause = cause if near[cause] <= tolerance else "other"
     case = f"{right:.5g} nats were expected over {int((targets != IGNORED).sum())} tokens, found {found:.5g}"
-    return failed(cause, apart, tolerance, case=case, means=MEANS[cause])
+    return failed(cause, apart, tolerance, case=case, diagnosis=DIAGNOSES[cause])
 
 
 def _accumulated(
     probe: Probe, whole: tuple[Tensor, Tensor], halves: list[tuple[Tensor, Tensor]], counts: list[int]
 ) -> Outcome:
     """The gradients that `accumulate` leaves, against those of the full batch and of known mistakes."""
-    twin = without_dropout(probe)
-    right = _gradient(twin, *whole)
-    parts = [_gradient(twin, *half) for half in halves]
-    twin.module.zero_grad()
+    clone = without_dropout(probe)
+    right = _gradient(clone, *whole)
+    parts = [_gradient(clone, *half) for half in halves]
+    clone.module.zero_grad()
     with torch.enable_grad():
-        twin.attempt(twin.subject.accumulate, halves)  # type: ignore[arg-type]  # the caller has looked
-    found = _flat(twin, [weight.grad for weight in _weights(twin)])
+        clone.invoke(clone.subject.accumulate, halves)  # type: ignore[arg-type]  # the caller has looked
+    found = _flat(clone, [weight.grad for weight in _weights(clone)])
     ways = {
         "mean-of-means": torch.stack(parts).mean(0),
         "not-divided": torch.stack(parts).sum(0),
@@ -188,7 +188,7 @@ def _accumulated(
         return passed(apart, SAME_GRADIENT)
     cause = next((name for name, way in ways.items() if (found - way).norm() <= SAME_GRADIENT * way.norm()), "other")
     case = f"batches of {counts[0]} and {counts[1]} tokens: gradients differ from the full batch's by {apart:.2g}"
-    return failed(cause, apart, SAME_GRADIENT, case=case, means=ACCUMULATED[cause])
+    return failed(cause, apart, SAME_GRADIENT, case=case, diagnosis=ACCUMULATED[cause])
 
 
 def _gradient(probe: Probe, first: Tensor, labels: Tensor) -> Tensor:

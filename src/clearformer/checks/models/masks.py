@@ -6,11 +6,11 @@ import math
 import torch
 from torch import nn
 
-from clearformer.checks.explain.leaks import why_ahead
+from clearformer.checks.explain.leaks import explain_leak
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.influence import SEEN, USED, ahead, distinct, gradient_at, influence, self_attentions
+from clearformer.checks.probe.influence import TOLERANCE, MIN_INFLUENCE, future_influence, distinct_tokens, embedding_gradients, influence, self_attentions
 from clearformer.checks.probe.probe import LENGTH, Probe
-from clearformer.checks.weights import stir
+from clearformer.checks.weights import randomise_weights
 
 GRADIENT = 1e-6
 """a share of the largest gradient; without any influence it is 0.0"""
@@ -32,23 +32,23 @@ def future(probe: Probe) -> Outcome:
     path.
     """
     found: dict[int, float] = {}
-    for T in sorted({1, probe.length(2), probe.length(), probe.longest}):  # noqa: N806
+    for T in sorted({1, probe.length(2), probe.length(), probe.max_length}):  # noqa: N806
         every = None if T <= LENGTH else sorted({1, T - 1, *torch.linspace(2, T - 2, TRIED - 2).int().tolist()})
-        found[T] = ahead(influence(probe, probe.inputs(1, T), every), every)
+        found[T] = future_influence(influence(probe, probe.inputs(1, T), every), every)
     worst = max(found.values())
-    if worst <= SEEN:
-        return passed(worst, SEEN)
-    T = min(length for length, moved in found.items() if moved > SEEN)  # noqa: N806
+    if worst <= TOLERANCE:
+        return passed(worst, TOLERANCE)
+    T = min(length for length, moved in found.items() if moved > TOLERANCE)  # noqa: N806
     case = f"at a length of {T}, exchanging one token moves logits before it by {found[T]:.2g} of their spread"
-    if min(found[probe.length()], found[probe.longest]) <= SEEN:
+    if min(found[probe.length()], found[probe.max_length]) <= TOLERANCE:
         lengths = ", ".join(f"{length}: {moved:.1g}" for length, moved in found.items())
-        means = (
+        diagnosis = (
             "The mask is lost at some lengths only: look for a code path or a stored mask that depends on the length."
         )
-        return failed("some-lengths", worst, SEEN, case=case, means=means, seen=(f"by length {lengths}",))
+        return failed("some-lengths", worst, TOLERANCE, case=case, diagnosis=diagnosis, seen=(f"by length {lengths}",))
     inputs = probe.inputs(1)
-    cause, means, seen = why_ahead(influence(probe, inputs), self_attentions(probe, inputs))
-    return failed(cause, worst, SEEN, case=case, means=means, seen=seen)
+    cause, diagnosis, seen = explain_leak(influence(probe, inputs), self_attentions(probe, inputs))
+    return failed(cause, worst, TOLERANCE, case=case, diagnosis=diagnosis, seen=seen)
 
 
 def gradient(probe: Probe) -> Outcome:
@@ -58,12 +58,12 @@ def gradient(probe: Probe) -> Outcome:
     also where an exchange happened to change little, and in training too, where dropout would hide an exchange. Of a
     text in which no token comes twice, only those up to t may get a gradient in their rows of the embedding.
     """
-    inputs = distinct(probe)
+    inputs = distinct_tokens(probe)
     T, worst, where = inputs.tokens.shape[1], 0.0, ""  # noqa: N806
     for training, t in itertools.product((False, True), sorted({0, T // 2, T - 2})):
         if isinstance(probe.model, nn.Module):
             probe.model.train(training)
-        found = gradient_at(probe, inputs, t)
+        found = embedding_gradients(probe, inputs, t)
         share = float(found[t + 1 :].max() / found.max().clamp(min=1e-30))
         if share > worst:
             s = t + 1 + int(found[t + 1 :].argmax())
@@ -71,8 +71,8 @@ def gradient(probe: Probe) -> Outcome:
             worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
     if worst <= GRADIENT:
         return passed(worst, GRADIENT)
-    means = "A past logit depends on a future token: see what masks.future says of it."
-    return failed("leak", worst, GRADIENT, case=where, means=means)
+    diagnosis = "A past logit depends on a future token: see what masks.future says of it."
+    return failed("leak", worst, GRADIENT, case=where, diagnosis=diagnosis)
 
 
 def scaled(probe: Probe) -> Outcome:
@@ -83,23 +83,23 @@ def scaled(probe: Probe) -> Outcome:
     still no future token may move a past logit. Mend it with -inf, the dtype's smallest number, or a boolean mask.
     """
     inputs = probe.inputs(1)
-    if ahead(influence(probe, inputs)) > SEEN:
+    if future_influence(influence(probe, inputs)) > TOLERANCE:
         raise DoesNotApply("a future token moves past logits already at ordinary weights: see masks.future")
     for factor in OVERCOME:
-        stir(probe.model, probe.seed, factor)
+        randomise_weights(probe.model, probe.seed, factor)
         if probe.logits(inputs).isfinite().all():
             break
     else:
         raise DoesNotApply(f"with weights {factor:g} times as large the logits are not finite: see numbers.large")
-    moved = ahead(influence(probe, inputs))
-    if moved <= SEEN:
-        return passed(moved, SEEN)
+    moved = future_influence(influence(probe, inputs))
+    if moved <= TOLERANCE:
+        return passed(moved, TOLERANCE)
     return failed(
         "finite-mask",
         moved,
-        SEEN,
+        TOLERANCE,
         case=f"with weights {factor:g} times as large, a future token moves past logits by {moved:.2g} of their spread",
-        means="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
+        diagnosis="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
         "boolean mask.",
     )
 
@@ -114,7 +114,7 @@ def past(probe: Probe) -> Outcome:
     inputs = probe.inputs(1)
     moved = influence(probe, inputs)
     T = len(moved)  # noqa: N806
-    unused = (moved <= USED).tril()
+    unused = (moved <= MIN_INFLUENCE).tril()
     blind = next((a for a in self_attentions(probe, inputs) if not a.used.diagonal(dim1=-2, dim2=-1).any()), None)
     if blind is not None:
         return failed(
@@ -122,7 +122,7 @@ def past(probe: Probe) -> Outcome:
             T,
             0,
             case="no token attends to itself in one attention",
-            means="The mask hides the diagonal: tril(-1) where tril(0) is meant. The first token then sees nothing.",
+            diagnosis="The mask hides the diagonal: tril(-1) where tril(0) is meant. The first token then sees nothing.",
         )
     if not unused.any():
         return passed(0, 0)
@@ -136,7 +136,7 @@ def past(probe: Probe) -> Outcome:
         int(unused.sum()),
         0,
         case=f"exchanging token {s} of {T} does not move the logits at {t}; there are {int(unused.sum())} such pairs",
-        means="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach the "
+        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach the "
         "output.",
     )
 
@@ -167,7 +167,7 @@ def empty_row(probe: Probe) -> Outcome:
                     bad,
                     0,
                     case=f"the other row's loss gives {bad:,} gradients that are not finite",
-                    means="A NaN in the row that is all padding comes back through 0 · NaN. Do not replace it "
+                    diagnosis="A NaN in the row that is all padding comes back through 0 · NaN. Do not replace it "
                     "behind the softmax: let no softmax see -inf alone.",
                 )
     if not bad:
@@ -177,7 +177,7 @@ def empty_row(probe: Probe) -> Outcome:
         bad,
         0,
         case=f"of two rows the first is all padding: {bad:,} logits are not finite",
-        means="A softmax over nothing but -inf gives NaN. Give such a query zeros, or let it see one key.",
+        diagnosis="A softmax over nothing but -inf gives NaN. Give such a query zeros, or let it see one key.",
     )
 
 
@@ -188,21 +188,21 @@ def both_sides(probe: Probe) -> Outcome:
     the logits on both sides of it must move.
     """
     moved = influence(probe, probe.inputs(1))
-    unused = moved <= USED
+    unused = moved <= MIN_INFLUENCE
     before, after = int(unused.tril(-1).sum()), int(unused.triu(1).sum())
     if not before + after:
         return passed(0, 0)
     pairs = math.comb(len(moved), 2)
-    means = "Some tokens are hidden from each other: look at the mask, or at a window that is narrower than the text."
+    diagnosis = "Some tokens are hidden from each other: look at the mask, or at a window that is narrower than the text."
     cause = "unused"
     if after == pairs and before < pairs:
-        cause, means = (
+        cause, diagnosis = (
             "one-side",
             "No token sees what follows: a causal mask is on. An encoder's mask hides padding alone.",
         )
     elif before == pairs and after < pairs:
-        cause, means = "one-side", "No token sees what came before: the mask is a causal one, transposed."
+        cause, diagnosis = "one-side", "No token sees what came before: the mask is a causal one, transposed."
     elif before == after == pairs:
-        cause, means = "unused", "No token sees another: attention does not reach the output, or the mask is inverted."
+        cause, diagnosis = "unused", "No token sees another: attention does not reach the output, or the mask is inverted."
     case = f"{before} of {pairs} pairs do not reach forwards, {after} do not reach backwards"
-    return failed(cause, before + after, 0, case=case, means=means)
+    return failed(cause, before + after, 0, case=case, diagnosis=diagnosis)

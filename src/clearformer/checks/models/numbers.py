@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.attention import Attention, half_precision, watch
+from clearformer.checks.probe.attention import Attention, half_precision, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.weights import stir
+from clearformer.checks.weights import randomise_weights
 
 ROUNDED = 1e-3
 """a share of the logits' spread: float32 and float64 differ by 1e-6 to 1e-4 in all models tried, bfloat16 by 1e-2"""
@@ -27,7 +27,7 @@ def finite(probe: Probe) -> Outcome:
     Run on the weights as they are, at lengths from 1 to the full context. Everything else rests on it: a model that
     gives NaN, or the same logits for whatever it reads, would pass many a comparison.
     """
-    for T in sorted({1, 2, probe.length(), probe.longest}):  # noqa: N806
+    for T in sorted({1, 2, probe.length(), probe.max_length}):  # noqa: N806
         logits = probe.logits(probe.inputs(2, T))
         bad = int((~logits.isfinite()).sum())
         if bad:
@@ -36,9 +36,9 @@ def finite(probe: Probe) -> Outcome:
                 bad,
                 0,
                 case=f"at a length of {T}, {bad:,} of {logits.numel():,} logits are NaN or infinite",
-                means="Look for a division by zero, a root of what is negative, a softmax over nothing.",
+                diagnosis="Look for a division by zero, a root of what is negative, a softmax over nothing.",
             )
-    stir(probe.model, probe.seed)
+    randomise_weights(probe.model, probe.seed)
     inputs = probe.inputs(1)
     other = inputs.replace(tokens=probe.other(inputs.tokens))
     if torch.equal(probe.logits(inputs), probe.logits(other)):
@@ -47,7 +47,7 @@ def finite(probe: Probe) -> Outcome:
             1,
             0,
             case="two texts without a common token give the same logits",
-            means="The output does not depend on the input: does the model read its argument, and return what it made?",
+            diagnosis="The output does not depend on the input: does the model read its argument, and return what it made?",
         )
     return passed(0, 0)
 
@@ -66,12 +66,12 @@ def float64(probe: Probe) -> Outcome:
             len(narrow),
             0,
             case=f"{len(narrow)} operations give float16 or bfloat16, first {narrow[0]}",
-            means="Some of a float32 model is computed in fewer digits: look for .half(), .bfloat16() or autocast.",
+            diagnosis="Some of a float32 model is computed in fewer digits: look for .half(), .bfloat16() or autocast.",
         )
-    twin = probe.twin(torch.float64)
+    clone = probe.clone(torch.float64)
     wide = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     try:
-        double = twin.logits(wide)
+        double = clone.logits(wide)
     except Exception as error:
         raise DoesNotApply(f"the model does not run in float64: {error}") from error
     worst = float(difference(single, double).max())
@@ -82,7 +82,7 @@ def float64(probe: Probe) -> Outcome:
         worst,
         ROUNDED,
         case=f"the same weights in float64 give logits that differ by {worst:.2g} of their spread",
-        means="Digits of float32 are lost: look for a difference of large numbers, or a large number in sin and cos.",
+        diagnosis="Digits of float32 are lost: look for a difference of large numbers, or a large number in sin and cos.",
     )
 
 
@@ -92,7 +92,7 @@ def large(probe: Probe) -> Outcome:
     With weights 30 times as large, scores reach some hundreds, and a softmax that takes exp of them without subtracting
     the largest gives infinity over infinity. Training reaches such scores.
     """
-    stir(probe.model, probe.seed, LARGE)
+    randomise_weights(probe.model, probe.seed, LARGE)
     logits = probe.logits(probe.inputs(2))
     bad = int((~logits.isfinite()).sum())
     if not bad:
@@ -102,13 +102,13 @@ def large(probe: Probe) -> Outcome:
         bad,
         0,
         case=f"with weights {LARGE:g} times as large, {bad:,} of {logits.numel():,} logits are not finite",
-        means="exp or a square overflows: subtract the largest score before exp, as torch.softmax does.",
+        diagnosis="exp or a square overflows: subtract the largest score before exp, as torch.softmax does.",
     )
 
 
 def attentions(probe: Probe, inputs: Inputs) -> list[Attention]:
     """All that were seen; raises DoesNotApply where there is none."""
-    found = watch(probe, inputs)
+    found = record_attention(probe, inputs)
     if not found:
         raise DoesNotApply("no attention was seen: no product of activations goes into a softmax of torch's")
     return found
@@ -137,7 +137,7 @@ def scale(probe: Probe) -> Outcome:
                 off,
                 EXACT,
                 case=f"attention {number} multiplies by {attention.scale:.4g}; {wanted:.4g} was expected, E being {E}",
-                means=f"{what} If that is meant, declare it: Subject(..., scale={attention.scale:.4g}).",
+                diagnosis=f"{what} If that is meant, declare it: Subject(..., scale={attention.scale:.4g}).",
             )
     if not measured:
         raise DoesNotApply("in no attention are the scores a multiple of the products")
@@ -155,9 +155,9 @@ def scale_found(found: float, E: int, H: int) -> tuple[str, str]:  # noqa: N803
         "twice": (1 / E, "The scores are divided by d_head, or by its root twice."),
         "inverse": (math.sqrt(E), "The scores are multiplied by the root of d_head where they should be divided."),
     }
-    for cause, (value, means) in known.items():
+    for cause, (value, diagnosis) in known.items():
         if abs(found / value - 1) <= EXACT:
-            return cause, means
+            return cause, diagnosis
     return "other-scale", "The scores are scaled by something else."
 
 
@@ -180,7 +180,7 @@ def softmax(probe: Probe) -> Outcome:
                 off,
                 EXACT,
                 case=f"in attention {number} a query's weights sum to between {least:.3g} and {most:.3g}",
-                means=f"The softmax runs over the {axis}: use dim=-1 where scores are [.., T, S].",
+                diagnosis=f"The softmax runs over the {axis}: use dim=-1 where scores are [.., T, S].",
             )
     return passed(worst, EXACT)
 
@@ -211,7 +211,7 @@ def norm_variance(probe: Probe) -> Outcome:
                 errors[False],
                 NORM,
                 case=f"{name} is off by {errors[False]:.2g}, and by {errors[True]:.2g} with D - 1 for D",
-                means="The variance divides by D - 1: write var(-1, unbiased=False).",
+                diagnosis="The variance divides by D - 1: write var(-1, unbiased=False).",
             )
     if not norms:
         raise DoesNotApply("no module was found that computes a LayerNorm")
@@ -271,6 +271,6 @@ def norm_order(probe: Probe) -> Outcome:
         1,
         0,
         case=seen,
-        means=f"{declared}-norm is declared, and {found}-norm is what runs: "
+        diagnosis=f"{declared}-norm is declared, and {found}-norm is what runs: "
         "post is norm(x + f(x)), pre is x + f(norm(x)) and one more norm at the end.",
     )

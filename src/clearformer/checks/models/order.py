@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.attention import Attention, watch
-from clearformer.checks.probe.influence import SEEN
+from clearformer.checks.probe.attention import Attention, record_attention
+from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 
 SAME = 1e-3
@@ -34,7 +34,7 @@ def in_source(probe: Probe, inputs: Inputs) -> bool:
     for s in range(S - 1):
         rows.source[s + 1, [s, s + 1]] = inputs.source[0, [s + 1, s]]
     logits = probe.logits(rows)
-    return float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max()) > SEEN
+    return float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max()) > TOLERANCE
 
 
 def in_turn(probe: Probe) -> Inputs:
@@ -62,11 +62,11 @@ def matters(probe: Probe) -> Outcome:
     """
     inputs = in_turn(probe)
     moved = exchanged(probe, inputs)
-    unmoved = int((moved <= SEEN).sum())
+    unmoved = int((moved <= TOLERANCE).sum())
     if inputs.source is not None and not in_source(probe, inputs):
-        means = "The encoder sees a set of tokens: its positions do not reach attention."
+        diagnosis = "The encoder sees a set of tokens: its positions do not reach attention."
         case = "no exchange of two neighbours in the source moves any logit"
-        return failed("no-order-in-source", inputs.source.shape[1] - 1, 0, case=case, means=means)
+        return failed("no-order-in-source", inputs.source.shape[1] - 1, 0, case=case, diagnosis=diagnosis)
     if not len(moved) or unmoved < len(moved):
         return passed(0, 0)
     return failed(
@@ -74,7 +74,7 @@ def matters(probe: Probe) -> Outcome:
         unmoved,
         0,
         case="no exchange of two neighbours moves the logits of another token",
-        means="The model sees a set of tokens: its positions do not reach attention.",
+        diagnosis="The model sees a set of tokens: its positions do not reach attention.",
     )
 
 
@@ -94,7 +94,7 @@ def positions(probe: Probe) -> Outcome:
             apart,
             SAME,
             case=f"three equal rows of a batch give logits that differ by {apart:.2g} of their spread",
-            means="What row a text stands in matters: positions count rows, arange(B), where they should count tokens.",
+            diagnosis="What row a text stands in matters: positions count rows, arange(B), where they should count tokens.",
         )
     places = first(probe, one_token(probe)).queries
     same = (places[..., 1:, :] - places[..., :-1, :]).abs().amax((0, -1)) <= SAME * places.abs().max()
@@ -105,9 +105,9 @@ def positions(probe: Probe) -> Outcome:
             int(same.sum()),
             0,
             case=f"one token everywhere asks the same at {t} and {t + 1}; there are {int(same.sum())} such pairs",
-            means="Neighbours share a position: look for a division, a rounding or a clamp of the positions.",
+            diagnosis="Neighbours share a position: look for a division, a rounding or a clamp of the positions.",
         )
-    probe.logits(probe.inputs(1, probe.longest))  # the full context must be possible; if it is not, the model says so
+    probe.logits(probe.inputs(1, probe.max_length))  # the full context must be possible; if it is not, the model says so
     return passed(apart, SAME)
 
 
@@ -129,7 +129,7 @@ def rotary(probe: Probe) -> Outcome:
                 float(spread(v)),
                 SAME,
                 case="of equal tokens the values differ, at equal lengths",
-                means="The values are turned too: rotary positions are for queries and keys only.",
+                diagnosis="The values are turned too: rotary positions are for queries and keys only.",
             )
         raise DoesNotApply("positions are added to the embeddings")
     if not varies(q) and not varies(k):
@@ -141,7 +141,7 @@ def rotary(probe: Probe) -> Outcome:
             1,
             0,
             case=f"of equal tokens the {what[0]} differ and the {what[1]} do not",
-            means=f"Only the {what[0]} are turned; turn the {what[1]} by their positions too.",
+            diagnosis=f"Only the {what[0]} are turned; turn the {what[1]} by their positions too.",
         )
     longer = max(lengths(q), lengths(k))
     if longer > SAME:
@@ -150,26 +150,26 @@ def rotary(probe: Probe) -> Outcome:
             longer,
             SAME,
             case=f"the lengths of one vector, turned to {q.shape[-2]} places, differ by {longer:.1%}",
-            means="Cosines and sines are of one layout and the pairs of the other (halves against neighbours), or a "
+            diagnosis="Cosines and sines are of one layout and the pairs of the other (halves against neighbours), or a "
             "sign is wrong.",
         )
     relative = by_diagonal(attention.products)
     if relative > SAME:
-        cause, means = (
+        cause, diagnosis = (
             "not-relative",
             "Queries and keys are turned by different angles: does one of them have an offset?",
         )
         if by_diagonal(attention.products.flip(-1)) <= SAME:
-            cause, means = "opposite-turns", "Queries and keys turn in opposite directions: scores depend on t + s."
+            cause, diagnosis = "opposite-turns", "Queries and keys turn in opposite directions: scores depend on t + s."
         case = f"products of query t and key s at one distance differ by {relative:.1%}"
-        return failed(cause, relative, SAME, case=case, means=means)
+        return failed(cause, relative, SAME, case=case, diagnosis=diagnosis)
     return passed(relative, SAME, f"rotary positions, layout: {layout(q)}")
 
 
 def first(probe: Probe, inputs: Inputs) -> Attention:
     """The first attention of the tokens to themselves."""
     T = inputs.tokens.shape[1]  # noqa: N806
-    for attention in watch(probe, inputs):
+    for attention in record_attention(probe, inputs):
         if attention.used.shape[-2:] == (T, T) and attention.values is not None:
             return attention
     raise DoesNotApply("no attention was seen")

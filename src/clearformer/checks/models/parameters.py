@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.attention import watch
-from clearformer.checks.probe.embeddings import find_tables
+from clearformer.checks.probe.attention import record_attention
+from clearformer.checks.probe.embeddings import find_vocabulary_matrices
 from clearformer.checks.probe.probe import Inputs, Probe
-from clearformer.checks.probe.tensors import hidden_weights, moves, unsaved
-from clearformer.checks.probe.training import free_tokens, pull
-from clearformer.checks.weights import stir
+from clearformer.checks.probe.tensors import unregistered_weights, noise_effect, unsaved_tensors
+from clearformer.checks.probe.training import unreserved_tokens, random_objective
+from clearformer.checks.weights import randomise_weights
 
 ABOVE_UNIFORM = 2.5
 """nats: usual initial weights gave 0.0 to 0.7; an embedding of deviation 1 as the output's matrix 5.5 at width 16"""
@@ -53,7 +53,7 @@ def initial_loss(probe: Probe) -> Outcome:
         above,
         ABOVE_UNIFORM,
         case=seen,
-        means="Logits are too large at the start: the output's matrix has large initial values (is it tied to an "
+        diagnosis="Logits are too large at the start: the output's matrix has large initial values (is it tied to an "
         "embedding of deviation 1?), or what it is multiplied by is not normalised.",
         seen=(f"logits of one place deviate by {spread:.2g}",),
     )
@@ -63,7 +63,7 @@ def _text_and_others(probe: Probe) -> tuple[Inputs, Tensor | None]:
     """A text, and the tokens that are not in it; None where all are asked, as of a classifier or of vectors."""
     if probe.subject.vocab_size is None or probe.kind == "classifier":
         return probe.inputs(1), None
-    tokens = free_tokens(probe)
+    tokens = unreserved_tokens(probe)
     T = max(1, min(probe.length(), len(tokens) // 4))  # noqa: N806
     source = tokens[None, T : 2 * T] if probe.kind == "encoder-decoder" else None
     return Inputs(tokens[None, :T], source=source), tokens[2 * T :]
@@ -94,25 +94,25 @@ def gradients(probe: Probe) -> Outcome:
     total = len(missing)
     for _ in range(TRIES):
         with torch.enable_grad():
-            out = pull(probe, probe.inputs(4))
+            out = random_objective(probe, probe.inputs(4))
             if not out.requires_grad:
-                means = (
+                diagnosis = (
                     "The output is cut off from all weights: look for torch.no_grad(), detach(), or NumPy in `forward`."
                 )
-                return failed("detached", total, 0, case="the logits have no gradient at all", means=means)
+                return failed("detached", total, 0, case="the logits have no gradient at all", diagnosis=diagnosis)
             found = torch.autograd.grad(out, list(missing.values()), allow_unused=True)
         bad = [n for n, g in zip(missing, found, strict=True) if g is not None and not g.isfinite().all()]
         if bad:
-            means = "Gradients are NaN or infinite though the logits are not: a softmax over nothing, sqrt or log at 0."
-            return failed("not-finite", len(bad), 0, case=f"among others the gradient of {bad[0]}", means=means)
+            diagnosis = "Gradients are NaN or infinite though the logits are not: a softmax over nothing, sqrt or log at 0."
+            return failed("not-finite", len(bad), 0, case=f"among others the gradient of {bad[0]}", diagnosis=diagnosis)
         missing = {n: named[n] for n, g in zip(missing, found, strict=True) if g is None or not g.any()}
         if not missing:
             return passed(0, 0, *([f"frozen: {_listed(frozen)}"] if frozen else []))
     module.eval()
     text = probe.inputs(2)
-    cut = [name for name, weight in missing.items() if moves(probe, weight, text) > INFLUENCE]
+    cut = [name for name, weight in missing.items() if noise_effect(probe, weight, text) > INFLUENCE]
     cause, names = ("cut-off", cut) if cut else ("unused", list(missing))
-    means = (
+    diagnosis = (
         "They move the output but get no gradient: look for detach(), .data, .item(), torch.tensor(...), argmax or "
         "no_grad() between them and the output."
         if cut
@@ -120,7 +120,7 @@ def gradients(probe: Probe) -> Outcome:
         "Subject(learned_elsewhere=...)."
     )
     case = f"{len(missing)} of {total} parameters without a gradient: {_listed(names)}"
-    return failed(cause, len(missing), 0, case=case, means=means)
+    return failed(cause, len(missing), 0, case=case, diagnosis=diagnosis)
 
 
 def registered(probe: Probe) -> Outcome:
@@ -136,9 +136,9 @@ def registered(probe: Probe) -> Outcome:
     """
     model, text = probe.module, probe.inputs(2)
     buffers = dict(model.named_buffers())
-    known = {name: tensor for name, tensor in unsaved(model).items() if name not in buffers}
-    used = {name: tensor for name, tensor in known.items() if moves(probe, tensor, text) > INFLUENCE}
-    hidden = [name for name in hidden_weights(model) if name in used]
+    known = {name: tensor for name, tensor in unsaved_tensors(model).items() if name not in buffers}
+    used = {name: tensor for name, tensor in known.items() if noise_effect(probe, tensor, text) > INFLUENCE}
+    hidden = [name for name in unregistered_weights(model) if name in used]
     notes = tuple(
         f"{name} is a plain tensor and moves the output: a constant it seems, but it is not moved by .to(device)"
         for name in used
@@ -154,7 +154,7 @@ def registered(probe: Probe) -> Outcome:
         len(hidden),
         0,
         case=f"{_listed(hidden)}: in use, but not among the model's parameters",
-        means=UNREGISTERED[cause] + " No optimizer trains them, and they are not saved.",
+        diagnosis=UNREGISTERED[cause] + " No optimizer trains them, and they are not saved.",
         seen=notes,
     )
 
@@ -178,25 +178,25 @@ def heads(probe: Probe) -> Outcome:
     """
     text = probe.inputs(1)
     given, count = _copies(probe, text)
-    stir(probe.model, probe.seed)
+    randomise_weights(probe.model, probe.seed)
     shared, count = _copies(probe, text)
     if not count:
         raise DoesNotApply("no two heads of attention were seen")
     if not given and not shared:
         return passed(0, 0, f"{count} heads")
     cause = "one-weight" if shared else "equal-values"
-    means = (
+    diagnosis = (
         "They share their weights, whatever these are: is one module put into a list several times?"
         if shared
         else "They are different weights with equal initial values, and equal gradients will keep them so."
     )
-    return failed(cause, shared or given, 0, case=f"{shared or given} of {count} heads are copies", means=means)
+    return failed(cause, shared or given, 0, case=f"{shared or given} of {count} heads are copies", diagnosis=diagnosis)
 
 
 def _copies(probe: Probe, text: Inputs) -> tuple[int, int]:
     """How many heads repeat another one, and how many there are."""
     several, single = [], []
-    for attention in watch(probe, text):
+    for attention in record_attention(probe, text):
         maps = attention.products.detach().flatten(0, -3).double()
         if len(maps) > 1:
             several.append(maps)
@@ -228,7 +228,7 @@ def tied(probe: Probe) -> Outcome:
     Which matrices tokens are looked up in, and which make logits, is found by moving single rows, and compared with
     Subject(tied=...).
     """
-    found = find_tables(probe)
+    found = find_vocabulary_matrices(probe)
     if not found.inputs or not found.outputs:
         raise DoesNotApply("no input embedding, or no output matrix, was found among the parameters")
     one = found.inputs & found.outputs
@@ -242,17 +242,17 @@ def tied(probe: Probe) -> Outcome:
     named = dict(probe.module.named_parameters())
     over_one_memory = len(one) > len({named[name].data_ptr() for name in one})
     if probe.subject.tied and over_one_memory:
-        means = "Two parameters lie over one memory, as `.data = ` leaves them: .to(device) will part them. Assign the "
-        return failed("tied-by-data", 1, 0, case=say, means=means + "parameter itself.")
+        diagnosis = "Two parameters lie over one memory, as `.data = ` leaves them: .to(device) will part them. Assign the "
+        return failed("tied-by-data", 1, 0, case=say, diagnosis=diagnosis + "parameter itself.")
     if probe.subject.tied == bool(one):
         return passed(0, 0, say)
     if one:
-        means = "One matrix serves as both, though they are declared separate: is one assigned to the other?"
-        return failed("tied-anyway", 1, 0, case=say, means=means)
-    means = (
+        diagnosis = "One matrix serves as both, though they are declared separate: is one assigned to the other?"
+        return failed("tied-anyway", 1, 0, case=say, diagnosis=diagnosis)
+    diagnosis = (
         "There are two matrices, though they are declared tied: assign `output.weight = embedding.weight` after both "
     )
-    return failed("tie-lost", 1, 0, case=say, means=means + "are made, and after any loading that replaces one.")
+    return failed("tie-lost", 1, 0, case=say, diagnosis=diagnosis + "are made, and after any loading that replaces one.")
 
 
 def _listed(names: list[str]) -> str:

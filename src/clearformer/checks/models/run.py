@@ -1,11 +1,11 @@
-"""Run checks on a subject, one after another, each on a model that is as it was given."""
+"""Choose checks and run them on a subject, one after another, each on an unchanged model."""
 
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 
-from clearformer.checks.check import Check, Result, refute
+from clearformer.checks.check import Check, Result, run_isolated
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.outcome import NotFinite, Outcome
 from clearformer.checks.probe.probe import Probe
@@ -14,10 +14,10 @@ from clearformer.errors import ClearformerError
 
 
 def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = False, size: int = 0) -> dict[str, Check]:
-    """The checks whose ids match a pattern of `only` (all, if none is given) and none of `skip`.
+    """The checks whose ids match a pattern of `only` (or all, without `only`) and none of `skip`.
 
-    A pattern is an id, a group's name, or has * in it. What is slow on a model of `size` parameters is left out, unless
-    `slow` is set or `only` names it.
+    A pattern is an id, a group's name, or has * in it. Checks that are slow on a model of `size` parameters are left
+    out, unless `slow` is set or `only` holds the id.
     Raises ClearformerError for a pattern that matches nothing.
     """
 
@@ -39,32 +39,33 @@ def choose(only: Sequence[str] = (), skip: Sequence[str] = (), slow: bool = Fals
 
 
 def run_checks(
-    subject: Subject, checks: dict[str, Check], seed: int = 1, began: Callable[[str], None] = lambda _: None
+    subject: Subject, checks: dict[str, Check], seed: int = 1, on_start: Callable[[str], None] = lambda _: None
 ) -> Iterator[Result]:
-    """Yield each check's result as it comes. `began` is told each check's id before it runs.
+    """Yield each check's result as soon as it is there. `on_start` is called with each check's id before it runs.
 
     Afterwards the model's weights, gradients, training mode and the random states are as before.
     """
     for name, check in checks.items():
-        began(name)
+        on_start(name)
         start = time.perf_counter()
-        outcome = run_check(subject, check, seed=1000 * seed + zlib.crc32(name.encode()) % 1000)  # the same on its own
+        check_seed = 1000 * seed + zlib.crc32(name.encode()) % 1000  # the same whichever other checks run
+        outcome = run_check(subject, check, check_seed)
         yield Result(name, check, outcome, time.perf_counter() - start)
 
 
 def run_check(subject: Subject, check: Check, seed: int) -> Outcome:
-    """One check, if it applies. What the model raises is a result, and so is an output that is not finite."""
-    missing = [need for need in check.needs if getattr(subject, need) is None]
+    """Run one check, if it applies. An error of the model and a NaN in its output are outcomes too."""
+    missing = [field for field in check.needs if getattr(subject, field) is None]
     if subject.kind not in check.kinds:
-        about = " and ".join(check.kinds)
-        return Outcome("does not apply", case=f"it is about {about} models, and this one is {subject.kind}")
+        kinds = " and ".join(check.kinds)
+        return Outcome("does not apply", case=f"it is about {kinds} models, and this one is {subject.kind}")
     if missing:
         return Outcome("does not apply", case=MISSING[missing[0]])
-    return refute(check, subject.model, lambda: _finite_probe(subject, check, seed), seed)
+    return run_isolated(check, subject.model, lambda: _finite_probe(subject, check, seed), seed)
 
 
 def _finite_probe(subject: Subject, check: Check, seed: int) -> Probe:
-    """A probe, once it is known that there are numbers to compare. Raises NotFinite."""
+    """A fresh probe, after a trial has shown finite logits. Raises NotFinite."""
     if check is not CHECKS["numbers.finite"]:
         trial = Probe(subject, seed)
         if not trial.logits(trial.inputs(1)).isfinite().all():
@@ -83,4 +84,4 @@ MISSING = {
     "Subject(..., accumulate=lambda model, batches: ...)",
     "vocab_size": "the model reads vectors and not tokens",
 }
-"""what to write where a check needs a function that the subject lacks"""
+"""why a check does not apply where the subject lacks a field that it needs, and what to write"""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.probe.tensors import hidden_weights, moves, unsaved
-from clearformer.checks.probe.training import pull
-from clearformer.checks.weights import stir
+from clearformer.checks.probe.tensors import unregistered_weights, noise_effect, unsaved_tensors
+from clearformer.checks.probe.training import random_objective
+from clearformer.checks.weights import randomise_weights
 
 SAME = 1e-4
 """a share of the logits' spread: the same weights gave 0.0, lost state above 0.1"""
@@ -32,8 +32,8 @@ def saved(probe: Probe) -> Outcome:
     """
     text = probe.inputs(2)
     before = probe.logits(text)
-    other = probe.twin()
-    stir(other.module, probe.seed + 1)
+    other = probe.clone()
+    randomise_weights(other.module, probe.seed + 1)
     _load(other, _saved(probe.module))
     apart = _apart(before, other.logits(text))
     if not apart > SAME:
@@ -43,7 +43,7 @@ def saved(probe: Probe) -> Outcome:
         apart,
         SAME,
         case=f"after loading, the logits differ by {apart:.2g} of their spread",
-        means="Loading does not put back what was saved: look for names that are changed or skipped on the way, for "
+        diagnosis="Loading does not put back what was saved: look for names that are changed or skipped on the way, for "
         "load_state_dict of your own, and for parts of the state that are not in state_dict (see state.complete).",
     )
 
@@ -59,11 +59,11 @@ def complete(probe: Probe) -> Outcome:
     not be saved, since a new model makes them again.
     """
     text = probe.inputs(2)
-    trained, other = probe.twin(), probe.twin()
+    trained, other = probe.clone(), probe.clone()
     _train(trained)
     trained.module.eval()
-    stir(other.module, probe.seed + 1)
-    made = hidden_weights(other.module)
+    randomise_weights(other.module, probe.seed + 1)
+    made = unregistered_weights(other.module)
     with torch.no_grad():
         for tensor in made.values():
             tensor.copy_(torch.randn(tensor.shape, generator=probe.generator))
@@ -72,23 +72,23 @@ def complete(probe: Probe) -> Outcome:
     apart = _apart(target, other.logits(text))
     if not apart > SAME:
         return passed(apart, SAME)
-    theirs = unsaved(trained.module)
-    lost = [name for name, tensor in unsaved(other.module).items() if _differs(tensor, theirs.get(name))]
+    theirs = unsaved_tensors(trained.module)
+    lost = [name for name, tensor in unsaved_tensors(other.module).items() if _differs(tensor, theirs.get(name))]
     with torch.no_grad():
-        for name, tensor in unsaved(other.module).items():
+        for name, tensor in unsaved_tensors(other.module).items():
             if name in lost and name in theirs and tensor.shape == theirs[name].shape:
                 tensor.copy_(theirs[name])
     mended = _apart(target, other.logits(text)) <= SAME
     case = f"a model that was saved and loaded differs from the trained one by {apart:.2g} of the logits' spread"
     if not mended:
-        means = "What changes the output is no parameter, buffer or tensor of a module: see state.unchanged."
-        return failed("not-in-a-tensor", apart, SAME, case=case, means=means)
+        diagnosis = "What changes the output is no parameter, buffer or tensor of a module: see state.unchanged."
+        return failed("not-in-a-tensor", apart, SAME, case=case, diagnosis=diagnosis)
     buffers = dict(probe.module.named_buffers())
     if any(name in buffers for name in lost):
-        cause, means = "buffer-not-saved", "Buffers that training changes are not saved: leave out persistent=False."
+        cause, diagnosis = "buffer-not-saved", "Buffers that training changes are not saved: leave out persistent=False."
     else:
-        cause, means = "not-registered", "They are not registered, and so not saved: see parameters.registered."
-    return failed(cause, apart, SAME, case=f"{case}; it lacks {', '.join(lost[:5])}", means=means)
+        cause, diagnosis = "not-registered", "They are not registered, and so not saved: see parameters.registered."
+    return failed(cause, apart, SAME, case=f"{case}; it lacks {', '.join(lost[:5])}", diagnosis=diagnosis)
 
 
 def seeded(probe: Probe) -> Outcome:
@@ -104,9 +104,9 @@ def seeded(probe: Probe) -> Outcome:
         torch.manual_seed(probe.seed)
         np.random.seed(probe.seed)
         random.seed(probe.seed)
-        twin = probe.twin()
-        _train(twin)
-        states.append(torch.cat([weight.detach().flatten().double() for weight in twin.module.parameters()]))
+        clone = probe.clone()
+        _train(clone)
+        states.append(torch.cat([weight.detach().flatten().double() for weight in clone.module.parameters()]))
     first, second = states
     apart = float((first - second).abs().max() / first.std().clamp(min=1e-12))
     if not apart > SAME_WEIGHTS:
@@ -116,7 +116,7 @@ def seeded(probe: Probe) -> Outcome:
         apart,
         SAME_WEIGHTS,
         case=f"after {TRAINED} steps from one seed, weights differ by {apart:.2g} of their deviation",
-        means="Random numbers come from elsewhere than the seeded generators of PyTorch, NumPy and Python, such as "
+        diagnosis="Random numbers come from elsewhere than the seeded generators of PyTorch, NumPy and Python, such as "
         "np.random.default_rng() or a torch.Generator of its own; or a model changes another one's state.",
     )
 
@@ -142,18 +142,18 @@ def unchanged(probe: Probe) -> Outcome:
     case = f"{', '.join(changed[:5])} changed" if changed else "no tensor of the model changed"
     case += f", and the logits of the same text by {apart:.2g} of their spread"
     if parameters:
-        means = "The model changes its own weights in `forward`, in evaluation."
-        return failed("weights-change", len(parameters), 0, case=case, means=means)
+        diagnosis = "The model changes its own weights in `forward`, in evaluation."
+        return failed("weights-change", len(parameters), 0, case=case, diagnosis=diagnosis)
     used = [name for name in changed if name in after and _matters(probe, after[name], text)]
     if used:
-        means = "Values that take part in the output are updated in evaluation: do so only `if self.training`."
-        return failed("statistics-change", len(used), 0, case=case, means=means)
+        diagnosis = "Values that take part in the output are updated in evaluation: do so only `if self.training`."
+        return failed("statistics-change", len(used), 0, case=case, diagnosis=diagnosis)
     if apart > SAME:
-        means = (
+        diagnosis = (
             "The output depends on earlier calls or on chance: a cache that is kept, a counter, or random numbers (see "
             "learning.dropout)."
         )
-        return failed("carries-over", apart, SAME, case=case, means=means)
+        return failed("carries-over", apart, SAME, case=case, diagnosis=diagnosis)
     return passed(apart, SAME, *([f"{', '.join(changed[:5])} change, without effect"] if changed else []))
 
 
@@ -170,7 +170,7 @@ def _saved(model: nn.Module) -> dict[str, Tensor]:
 
 def _load(probe: Probe, state: dict[str, Tensor]) -> None:
     """Into the probe's model. What loading raises is the model's."""
-    probe.attempt(lambda model: model.load_state_dict(state, strict=True))
+    probe.invoke(lambda model: model.load_state_dict(state, strict=True))
 
 
 def _train(probe: Probe) -> None:
@@ -181,7 +181,7 @@ def _train(probe: Probe) -> None:
     optimizer = torch.optim.SGD(weights, lr=0.01)
     for _ in range(TRAINED):
         with torch.enable_grad():
-            number = pull(probe, probe.inputs(2))
+            number = random_objective(probe, probe.inputs(2))
         if not number.requires_grad:
             raise DoesNotApply("the logits have no gradient: see parameters.gradients")
         optimizer.zero_grad()
@@ -192,7 +192,7 @@ def _train(probe: Probe) -> None:
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """All that a model holds: parameters, buffers, and what is not registered."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **unsaved(model)}
+    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **unsaved_tensors(model)}
 
 
 def _differs(a: Tensor | None, b: Tensor | None) -> bool:
@@ -201,4 +201,4 @@ def _differs(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _matters(probe: Probe, tensor: Tensor, text: Inputs) -> bool:
-    return tensor.is_floating_point() and moves(probe, tensor, text) > SAME
+    return tensor.is_floating_point() and noise_effect(probe, tensor, text) > SAME

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.probe import Given, Meant
-from clearformer.checks.probe.attention import Attention, watch
+from clearformer.checks.parts.probe import PartProbe, PartSubject
+from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.subject import Subject
 
@@ -19,16 +19,16 @@ SOFT = 0.3
 CORE = "[B, H, T, E]", "[B, T, H, E]", "[B, T, E]"
 
 
-class AttentionPart(Given):
+class AttentionProbe(PartProbe):
     """(q, k, v) -> out, perhaps with a mask; or self-attention with weights of its own, x [B, T, D] -> [B, T, D]."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "mask": ("allow", "hide", "additive"),
         "scale": (),
         "causal": (True, False),
     }
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function (q, k, v) with q, k, v [B, H, T, E] or [B, T, E], or a module x [B, T, D] -> [B, T, D],"
         self.style, self.width = self.find(self.attempts(), wanted)
@@ -93,7 +93,7 @@ class AttentionPart(Given):
     def watched(self) -> Attention:
         """What PyTorch did inside a module."""
         subject = Subject(self.target, call=lambda _, x: self.on_x(x), width=self.width)
-        found = watch(Probe(subject, 1), Inputs(self.draw(B, T, self.width)))
+        found = record_attention(Probe(subject, 1), Inputs(self.draw(B, T, self.width)))
         if not found:
             raise DoesNotApply("no softmax over products of queries and keys was seen inside")
         return found[0]

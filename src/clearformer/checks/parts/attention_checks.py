@@ -5,7 +5,7 @@ import math
 import torch
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.attention import AttentionPart, B, E, H, T
+from clearformer.checks.parts.attention import AttentionProbe, B, E, H, T
 from clearformer.checks.parts.probe import apart
 
 NEAR = 1e-4
@@ -16,7 +16,7 @@ SCALE = 1e-2
 """the scale is read from weights to 1e-4; a wrong one is off by half or more"""
 
 
-def rows(part: AttentionPart) -> Outcome:
+def rows(part: AttentionProbe) -> Outcome:
     """Rows of a batch and heads do not see each other.
 
     A reshape in the wrong order mixes heads with tokens, and a softmax over the axis of heads makes them compete. With
@@ -42,7 +42,7 @@ def rows(part: AttentionPart) -> Outcome:
     case = f"other {worst} exchanged: these moved by {moved[worst]:.2g} of the output's size"
     alone = not part.is_core and float(part.influence().fill_diagonal_(0.0).max()) <= NEAR
     cause = "sequence-first" if alone else worst
-    return failed(cause, moved[worst], NEAR, case=case, means=ROWS[cause])
+    return failed(cause, moved[worst], NEAR, case=case, diagnosis=ROWS[cause])
 
 
 ROWS = {
@@ -53,7 +53,7 @@ ROWS = {
 }
 
 
-def values(part: AttentionPart) -> Outcome:
+def values(part: AttentionProbe) -> Outcome:
     """The output is the weights times the values, and nothing else.
 
     Values are what attention moves. A slip of the pen takes the keys for them, and it still trains.
@@ -69,15 +69,15 @@ def values(part: AttentionPart) -> Outcome:
     zero = part.attend(q, k, torch.zeros_like(v))
     case = "random values against weights times values"
     if float(weights.abs().max()) == 0.0:
-        means = "the values have no effect: keys, or queries, stand in their place"
-        return failed("values-unused", measured, NEAR, case=case, means=means)
+        diagnosis = "the values have no effect: keys, or queries, stand in their place"
+        return failed("values-unused", measured, NEAR, case=case, diagnosis=diagnosis)
     if float(zero.abs().max()) > 0.0:
-        means = "something is added to the weighted values: with values of zero the output is not zero"
-        return failed("adds", measured, NEAR, case=case, means=means)
-    return failed("other", measured, NEAR, case=case, means="the output is not linear in the values")
+        diagnosis = "something is added to the weighted values: with values of zero the output is not zero"
+        return failed("adds", measured, NEAR, case=case, diagnosis=diagnosis)
+    return failed("other", measured, NEAR, case=case, diagnosis="the output is not linear in the values")
 
 
-def softmax(part: AttentionPart) -> Outcome:
+def softmax(part: AttentionProbe) -> Outcome:
     """Each query's weights are positive and sum to one, over the keys.
 
     So the output is a mean of the values. A softmax over another axis gives sums that drift away from one, and lets
@@ -91,16 +91,16 @@ def softmax(part: AttentionPart) -> Outcome:
         if seen.dim != -1:
             axis = {-2: "queries", -3: "heads"}.get(seen.dim, "batch")
             off = apart(sums, torch.ones_like(sums))
-            return failed(f"over-{axis}", off, NEAR, case=f"the softmax has dim={seen.dim}", means=AXES[axis])
+            return failed(f"over-{axis}", off, NEAR, case=f"the softmax has dim={seen.dim}", diagnosis=AXES[axis])
         measured = apart(used, torch.ones_like(used))
         if measured <= NEAR:
             return passed(measured, NEAR)
-        means = "the weights that meet the values are not those of the softmax: a mask or dropout comes after it"
-        return failed("after-softmax", measured, NEAR, case="the weights that the values met", means=means)
+        diagnosis = "the weights that meet the values are not those of the softmax: a mask or dropout comes after it"
+        return failed("after-softmax", measured, NEAR, case="the weights that the values met", diagnosis=diagnosis)
     W = part.weights(*part.qkv()[:2])  # noqa: N806
     if not W.isfinite().all():
-        means = "NaN or infinity among the weights"
-        return failed("not-finite", torch.inf, NEAR, case="random queries and keys", means=means)
+        diagnosis = "NaN or infinity among the weights"
+        return failed("not-finite", torch.inf, NEAR, case="random queries and keys", diagnosis=diagnosis)
     sums = W.sum(-1)
     measured = apart(sums, torch.ones_like(sums)) + max(0.0, -float(W.min()))
     if measured <= NEAR:
@@ -109,9 +109,9 @@ def softmax(part: AttentionPart) -> Outcome:
     axis = next((name for name, total in over.items() if apart(total, torch.ones_like(total)) <= NEAR), "")
     case = f"the weights of a query sum to {float(sums.min()):.3g} to {float(sums.max()):.3g}"
     if axis:
-        return failed(f"over-{axis}", measured, NEAR, case=case, means=AXES[axis])
-    means = "the weights are no softmax; if values are wrong too, see attention.values"
-    return failed("no-softmax", measured, NEAR, case=case, means=means)
+        return failed(f"over-{axis}", measured, NEAR, case=case, diagnosis=AXES[axis])
+    diagnosis = "the weights are no softmax; if values are wrong too, see attention.values"
+    return failed("no-softmax", measured, NEAR, case=case, diagnosis=diagnosis)
 
 
 AXES = {
@@ -122,7 +122,7 @@ AXES = {
 }
 
 
-def scale(part: AttentionPart) -> Outcome:
+def scale(part: AttentionProbe) -> Outcome:
     """Scores are queries times keys over the root of a head's width, 1/sqrt(E).
 
     Without it scores grow with the width, the softmax picks one token, and its gradient dies. Dividing by E, or by the
@@ -137,8 +137,8 @@ def scale(part: AttentionPart) -> Outcome:
         width, found = part.watched.queries.shape[-1], part.watched.scale
         heads = max(part.width // width, 1)
     if found is None:
-        means = "scores are not queries times keys times a number; if the function has weights, return the module"
-        return failed("no-product", torch.inf, SCALE, case="random queries and keys", means=means)
+        diagnosis = "scores are not queries times keys times a number; if the function has weights, return the module"
+        return failed("no-product", torch.inf, SCALE, case="random queries and keys", diagnosis=diagnosis)
     wanted = float(part.says.get("scale", 1 / math.sqrt(width)))
     measured = abs(found / wanted - 1)
     if measured <= SCALE:
@@ -152,11 +152,11 @@ def scale(part: AttentionPart) -> Outcome:
         "length": (1 / math.sqrt(T), "scores are divided by the root of the length"),
     }
     cause = next((name for name, (value, _) in known.items() if abs(found / value - 1) <= SCALE), "other")
-    means = known[cause][1] if cause in known else "the scale is none that is known here"
-    return failed(cause, measured, SCALE, case=f"the scale is {found:.4g}; expected {wanted:.4g}", means=means)
+    diagnosis = known[cause][1] if cause in known else "the scale is none that is known here"
+    return failed(cause, measured, SCALE, case=f"the scale is {found:.4g}; expected {wanted:.4g}", diagnosis=diagnosis)
 
 
-def _slope(part: AttentionPart) -> float | None:
+def _slope(part: AttentionProbe) -> float | None:
     """Of log weights over products. The two rows' difference is taken: a bias of positions (ALiBi) is in both."""
     q, k, _ = part.qkv()
     W, products = part.weights(q, k), (q @ k.transpose(-1, -2)).double()  # noqa: N806
@@ -173,7 +173,7 @@ def _slope(part: AttentionPart) -> float | None:
     return slope if apart(flat[0], slope * flat[1]) <= SCALE else None
 
 
-def causal(part: AttentionPart) -> Outcome:
+def causal(part: AttentionProbe) -> Outcome:
     """Either every token is seen, or just those up to the query's own.
 
     A mask that is built in is one diagonal off more often than not: each token then sees its successor, or not itself.
@@ -186,10 +186,10 @@ def causal(part: AttentionPart) -> Outcome:
         raise DoesNotApply("no token has influence on any; see attention.values and attention.finite")
     ones = torch.ones(T, T, dtype=torch.bool)
     if not (seen & ~torch.eye(T, dtype=torch.bool)).any():
-        means = "no token sees any other: all others are hidden, or attention runs over another axis"
-        return failed("alone", T * (T - 1), 0, case="no other token has influence", means=means)
-    ahead, back = int(seen.triu(1).sum()), int((~seen).tril(-1).sum())
-    meant = part.says.get("causal", ahead < T * (T - 1) // 2)
+        diagnosis = "no token sees any other: all others are hidden, or attention runs over another axis"
+        return failed("alone", T * (T - 1), 0, case="no other token has influence", diagnosis=diagnosis)
+    future_influence, back = int(seen.triu(1).sum()), int((~seen).tril(-1).sum())
+    meant = part.says.get("causal", future_influence < T * (T - 1) // 2)
     if meant:
         wrong = int(seen.triu(1).sum()) + int((~seen).diagonal().sum())
         if wrong == 0:
@@ -204,7 +204,7 @@ def causal(part: AttentionPart) -> Outcome:
     not_itself[1, 1] = False
     known = {"sees-ahead": ones.tril(1), "transposed": ones.triu(), "not-itself": not_itself, "no-mask": ones}
     cause = next((name for name, mask in known.items() if torch.equal(seen[1:], mask[1:])), "other")
-    return failed(cause, wrong, 0, case=f"of {T * T} pairs {wrong} are wrong", means=CAUSAL[cause])
+    return failed(cause, wrong, 0, case=f"of {T * T} pairs {wrong} are wrong", diagnosis=CAUSAL[cause])
 
 
 CAUSAL = {

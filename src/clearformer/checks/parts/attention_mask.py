@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.parts.attention import AttentionPart, B, H, T
+from clearformer.checks.parts.attention import AttentionProbe, B, H, T
 from clearformer.checks.parts.attention_checks import HIDDEN, NEAR, causal, softmax
 from clearformer.checks.parts.probe import apart, first_working
 
@@ -49,7 +49,7 @@ class Way:
     shape: str
     kind: str
 
-    def weights(self, part: AttentionPart, q: Tensor, k: Tensor, may: Tensor) -> Tensor:
+    def weights(self, part: AttentionProbe, q: Tensor, k: Tensor, may: Tensor) -> Tensor:
         """[B, H, T, S], where `may` [T, S] is True where a query may attend."""
         return part.weights(q, k, self.mask(may), keyword=self.keyword)
 
@@ -57,7 +57,7 @@ class Way:
         return SHAPES[self.shape](KINDS[self.kind](may)).clone()
 
 
-def ways(part: AttentionPart) -> Iterator[Way]:
+def ways(part: AttentionProbe) -> Iterator[Way]:
     """For each kind of mask the first way that does not crash."""
     q, k, _ = part.qkv()
     crashes = 0
@@ -70,13 +70,13 @@ def ways(part: AttentionPart) -> Iterator[Way]:
         raise DoesNotApply("it takes no mask, as (q, k, v, mask), mask= or attn_mask=")
 
 
-def _attempts(part: AttentionPart, q: Tensor, k: Tensor, kind: str) -> Iterator[Callable[[], Way]]:
+def _attempts(part: AttentionProbe, q: Tensor, k: Tensor, kind: str) -> Iterator[Callable[[], Way]]:
     for keyword in ("", "mask", "attn_mask"):
         for shape in SHAPES:
             yield partial(_tried, part, q, k, Way(keyword, shape, kind))
 
 
-def _tried(part: AttentionPart, q: Tensor, k: Tensor, way: Way) -> Way:
+def _tried(part: AttentionProbe, q: Tensor, k: Tensor, way: Way) -> Way:
     way.weights(part, q, k, torch.ones(T, T, dtype=torch.bool).tril())
     return way
 
@@ -89,7 +89,7 @@ def some() -> Tensor:
     return may
 
 
-def half_hidden(part: AttentionPart) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def half_hidden(part: AttentionProbe) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Queries, keys, which pairs may attend, the weights without a mask, and those that they should be with it."""
     part.core()
     if softmax(part).status != "passed":
@@ -100,7 +100,7 @@ def half_hidden(part: AttentionPart) -> tuple[Tensor, Tensor, Tensor, Tensor, Te
     return q, k, may, plain, wanted
 
 
-def convention(part: AttentionPart) -> Way:
+def convention(part: AttentionProbe) -> Way:
     """How this part wants its mask. Raises DoesNotApply where that cannot be told."""
     q, k, may, _, wanted = half_hidden(part)
     for way in ways(part):
@@ -109,7 +109,7 @@ def convention(part: AttentionPart) -> Way:
     raise DoesNotApply("what its mask means cannot be told; see attention.mask")
 
 
-def mask(part: AttentionPart) -> Outcome:
+def mask(part: AttentionProbe) -> Outcome:
     """A key that is hidden has weight zero, and the others share its weight.
 
     A mask belongs before the softmax, as minus infinity. After it, hidden keys still take part in the sum, and the
@@ -125,13 +125,13 @@ def mask(part: AttentionPart) -> Outcome:
         return _mistake(part)
     found = way.kind.removesuffix(" as a number")
     if said is not None and said != found:
-        means = f"{SAYS[way.kind]}, and the other was meant: callers hide what should be seen"
-        return failed("inverted", 1.0, NEAR, case=f'"{found}" was found, "{said}" was said', means=means)
+        diagnosis = f"{SAYS[way.kind]}, and the other was meant: callers hide what should be seen"
+        return failed("inverted", 1.0, NEAR, case=f'"{found}" was found, "{said}" was said', diagnosis=diagnosis)
     by = way.keyword or "the fourth argument"
     return passed(0.0, NEAR, f"{SAYS[way.kind]}; it is handed over as {by}, {way.shape}")
 
 
-def _mistake(part: AttentionPart) -> Outcome:
+def _mistake(part: AttentionProbe) -> Outcome:
     """The name of what happens with a mask instead. Raises DoesNotApply where there is no mask."""
     q, k, may, plain, wanted = half_hidden(part)
     logs = plain.clamp(min=1e-30).log()
@@ -145,7 +145,7 @@ def _mistake(part: AttentionPart) -> Outcome:
         least = min(least, apart(found, wanted))
         if names and cause in ("other", "ignored"):
             cause = names[0]
-    return failed(cause, least, MATCH, case="a mask that hides half of the keys", means=MISTAKES[cause])
+    return failed(cause, least, MATCH, case="a mask that hides half of the keys", diagnosis=MISTAKES[cause])
 
 
 MISTAKES = {
@@ -157,7 +157,7 @@ MISTAKES = {
 }
 
 
-def finite(part: AttentionPart) -> Outcome:
+def finite(part: AttentionProbe) -> Outcome:
     """Large scores do not overcome the mask.
 
     A mask of -1e4 in place of minus infinity is a score like any other, and weights can learn to exceed it: minGPT and
@@ -177,23 +177,23 @@ def finite(part: AttentionPart) -> Outcome:
     if measured <= NEAR:
         return passed(measured, NEAR)
     return failed(
-        "finite", measured, NEAR, case="the weight of a hidden key, with scores up to a million", means=FINITE
+        "finite", measured, NEAR, case="the weight of a hidden key, with scores up to a million", diagnosis=FINITE
     )
 
 
-def _finite_future(part: AttentionPart) -> Outcome:
+def _finite_future(part: AttentionProbe) -> Outcome:
     if causal(part).status != "passed" or float(part.influence().triu(1).max()) > HIDDEN:
         raise DoesNotApply("it has no causal mask built in that works on small scores")
     measured = max(float(part.influence(LOUD).triu(1).max()) for _ in range(4))
     if measured <= HIDDEN:
         return passed(measured, HIDDEN)
-    return failed("finite", measured, HIDDEN, case="future tokens have influence where scores are large", means=FINITE)
+    return failed("finite", measured, HIDDEN, case="future tokens have influence where scores are large", diagnosis=FINITE)
 
 
 FINITE = "the mask is a finite number such as -1e4 or -100, and scores that differ by more than it overcome it"
 
 
-def empty_row(part: AttentionPart) -> Outcome:
+def empty_row(part: AttentionProbe) -> Outcome:
     """A query that may attend to nothing gets finite numbers, and so do gradients.
 
     A softmax over minus infinity alone is 0/0. Padding makes such rows, and one NaN in a gradient ends the training of
@@ -216,6 +216,6 @@ def empty_row(part: AttentionPart) -> Outcome:
         row = float(out[:, :, 2].abs().max())
         return passed(0, 0, "it gets zeros" if row == 0.0 else "it gets a mean of values, hidden ones among them")
     cause = "nan" if bad else "nan-gradient"
-    means = "a softmax over minus infinity alone" + "; NaN is replaced, but not in the gradient" * (not bad)
+    diagnosis = "a softmax over minus infinity alone" + "; NaN is replaced, but not in the gradient" * (not bad)
     case = f"{bad} outputs and {bad_gradients} gradients are not finite"
-    return failed(cause, bad + bad_gradients, 0, case=case, means=means)
+    return failed(cause, bad + bad_gradients, 0, case=case, diagnosis=diagnosis)

@@ -15,10 +15,10 @@ from clearformer.checks.parts import (
     rotary_checks,
     sinusoidal_checks,
 )
-from clearformer.checks.parts.attention import AttentionPart
+from clearformer.checks.parts.attention import AttentionProbe
 from clearformer.checks.parts.common import finite, repeatable, untouched
 from clearformer.checks.parts.norm import Layer, Rms
-from clearformer.checks.parts.probe import Given
+from clearformer.checks.parts.probe import PartProbe
 from clearformer.checks.parts.rotary import Rotary
 from clearformer.checks.parts.sinusoidal import Sinusoidal
 
@@ -27,22 +27,22 @@ from clearformer.checks.parts.sinusoidal import Sinusoidal
 class Part:
     """How to call what was given, and the checks of it."""
 
-    reads: type[Given]
+    reads: type[PartProbe]
     checks: dict[str, Check]
 
 
-def _common(part: str, stirred: bool = False) -> dict[str, Check]:
+def _common(part: str, random_weights: bool = False) -> dict[str, Check]:
     """`stirred`: on random weights, where those given may be zero."""
     return {
-        f"{part}.finite": Check("random vectors give finite numbers", finite, stirred=stirred),
-        f"{part}.repeatable": Check("in evaluation mode one input has one output", repeatable, stirred=stirred),
-        f"{part}.input": Check("the input is as it was after the call", untouched, stirred=stirred),
+        f"{part}.finite": Check("random vectors give finite numbers", finite, random_weights=random_weights),
+        f"{part}.repeatable": Check("in evaluation mode one input has one output", repeatable, random_weights=random_weights),
+        f"{part}.input": Check("the input is as it was after the call", untouched, random_weights=random_weights),
     }
 
 
 def _plain(claim: str, run: Callable[[Any], Outcome]) -> Check:
     """On the weights that were given."""
-    return Check(claim, run, stirred=False)
+    return Check(claim, run, random_weights=False)
 
 
 def _of_norm(part: str) -> dict[str, Check]:
@@ -56,9 +56,9 @@ def _of_norm(part: str) -> dict[str, Check]:
 
 PARTS: dict[str, Part] = {
     "attention": Part(
-        AttentionPart,
+        AttentionProbe,
         {
-            **_common("attention", stirred=True),
+            **_common("attention", random_weights=True),
             "attention.rows": Check("rows of a batch and heads do not see each other", attention_checks.rows),
             "attention.values": Check("the output is the weights times the values", attention_checks.values),
             "attention.softmax": Check("each query's weights sum to one over the keys", attention_checks.softmax),
@@ -115,7 +115,7 @@ PARTS: dict[str, Part] = {
     "feed-forward": Part(
         feed_forward.FeedForward,
         {
-            **_common("feed-forward", stirred=True),
+            **_common("feed-forward", random_weights=True),
             "feed-forward.activation": Check("there is an activation between the products", feed_forward.activation),
             "feed-forward.tokens": Check("no token sees another", feed_forward.tokens),
             "feed-forward.used": Check("every element is read, and every element is written", feed_forward.used),

@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from clearformer.checks.outcome import Outcome, failed, passed
-from clearformer.checks.parts.probe import SAME, Given, apart, copied, tensor_of
+from clearformer.checks.parts.probe import SAME, PartProbe, apart, copied, tensor_of
 
 
-def repeatable(given: Given) -> Outcome:
+def repeatable(given: PartProbe) -> Outcome:
     """The same input gives the same output, in evaluation mode.
 
     Dropout that is still at work outside training makes every answer of the model a little random. It is often
@@ -21,11 +21,11 @@ def repeatable(given: Given) -> Outcome:
     if measured <= SAME:
         return passed(measured, SAME)
     case = "two calls on the same input, in evaluation mode"
-    means = "dropout is on in evaluation: it does not ask for `self.training`, or a module inside was not set to eval"
-    return failed("dropout", measured, SAME, case=case, means=means)
+    diagnosis = "dropout is on in evaluation: it does not ask for `self.training`, or a module inside was not set to eval"
+    return failed("dropout", measured, SAME, case=case, diagnosis=diagnosis)
 
 
-def finite(given: Given) -> Outcome:
+def finite(given: PartProbe) -> Outcome:
     """Ordinary numbers give numbers: no NaN, no infinity.
 
     One NaN in a part is NaN in every logit behind it, and after one step in every weight.
@@ -37,11 +37,11 @@ def finite(given: Given) -> Outcome:
     bad = int((~out.isfinite()).sum())
     if bad == 0:
         return passed(0, 0)
-    means = "a division by zero, a root of a negative number, or a softmax over minus infinity alone"
-    return failed("not-finite", bad, 0, case=f"{bad} of {out.numel()} outputs, on random vectors", means=means)
+    diagnosis = "a division by zero, a root of a negative number, or a softmax over minus infinity alone"
+    return failed("not-finite", bad, 0, case=f"{bad} of {out.numel()} outputs, on random vectors", diagnosis=diagnosis)
 
 
-def untouched(given: Given) -> Outcome:
+def untouched(given: PartProbe) -> Outcome:
     """The input is as it was after the call.
 
     A part that writes into its input changes the residual stream behind the caller's back, and what is added to it
@@ -56,5 +56,5 @@ def untouched(given: Given) -> Outcome:
     measured = max((apart(now, before) for now, before in zip(tensors, copies, strict=True)), default=0.0)
     if measured == 0.0:
         return passed(measured, 0.0)
-    means = "the part writes into its input, with an operation in place such as += or ReLU(inplace=True)"
-    return failed("in-place", measured, 0.0, case="the input differs after one call", means=means)
+    diagnosis = "the part writes into its input, with an operation in place such as += or ReLU(inplace=True)"
+    return failed("in-place", measured, 0.0, case="the input differs after one call", diagnosis=diagnosis)

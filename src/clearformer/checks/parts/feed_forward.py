@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from clearformer.checks.outcome import Outcome, failed, passed
-from clearformer.checks.parts.probe import SAME, Given, Meant, apart
+from clearformer.checks.parts.probe import SAME, PartProbe, PartSubject, apart
 
 LINEAR = 0.999
 """an affine function gives 1 up to 1e-6; ReLU, GELU and gated layers with random weights gave less than 0.6"""
@@ -14,10 +14,10 @@ ALONE = 1e-4
 """products of other shapes are summed in another order: 2e-6 seen"""
 
 
-class FeedForward(Given):
+class FeedForward(PartProbe):
     """x [B, T, D] -> [B, T, D]."""
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function or module x [B, T, D] -> [B, T, D]"
         self.width = self.find((partial(self.fits, width) for width in self.widths()), wanted)
@@ -43,13 +43,13 @@ def activation(part: FeedForward) -> Outcome:
     f = [part.call(x, shape=x.shape) for x in (a + b, a, b, 0 * a)]
     step = float((f[0] - f[1]).norm())
     if step == 0.0:
-        means = "the output does not depend on the input"
-        return failed("constant", 1.0, LINEAR, case="all inputs give the same output", means=means)
+        diagnosis = "the output does not depend on the input"
+        return failed("constant", 1.0, LINEAR, case="all inputs give the same output", diagnosis=diagnosis)
     measured = max(0.0, 1.0 - float((f[0] - f[1] - f[2] + f[3]).norm()) / step)
     if measured <= LINEAR:
         return passed(measured, LINEAR)
-    means = "no activation between the two linear layers: together they are one"
-    return failed("no-activation", measured, LINEAR, case="f(a + b) - f(a) = f(b) - f(0)", means=means)
+    diagnosis = "no activation between the two linear layers: together they are one"
+    return failed("no-activation", measured, LINEAR, case="f(a + b) - f(a) = f(b) - f(0)", diagnosis=diagnosis)
 
 
 def tokens(part: FeedForward) -> Outcome:
@@ -67,11 +67,11 @@ def tokens(part: FeedForward) -> Outcome:
     single = part.call(x[:1, :1], shape=(1, 1, part.width))
     by_tokens = apart(single[0, 0], rows[0][0, 0])
     if by_rows > ALONE:
-        means = "a row's output depends on the other rows of its batch"
-        return failed("mixes-rows", by_rows, ALONE, case="a row alone and in a batch of 3", means=means)
+        diagnosis = "a row's output depends on the other rows of its batch"
+        return failed("mixes-rows", by_rows, ALONE, case="a row alone and in a batch of 3", diagnosis=diagnosis)
     if by_tokens > ALONE:
-        means = "a token's output depends on the other tokens of its row: something runs over the axis of tokens"
-        return failed("mixes-tokens", by_tokens, ALONE, case="a token alone and in a row of 5", means=means)
+        diagnosis = "a token's output depends on the other tokens of its row: something runs over the axis of tokens"
+        return failed("mixes-tokens", by_tokens, ALONE, case="a token alone and in a row of 5", diagnosis=diagnosis)
     return passed(max(by_rows, by_tokens), ALONE)
 
 
@@ -94,5 +94,5 @@ def used(part: FeedForward) -> Outcome:
         return passed(0, 0)
     cause = "input-unread" if unread else "output-constant"
     case = f"of {part.width} elements {unread} have no influence, and {still} never move"
-    means = "a part of the vector is cut off by a slice, a chunk or a reshape"
-    return failed(cause, unread + still, 0, case=case, means=means)
+    diagnosis = "a part of the vector is cut off by a slice, a chunk or a reshape"
+    return failed(cause, unread + still, 0, case=case, diagnosis=diagnosis)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.parts.probe import Given, Meant
+from clearformer.checks.parts.probe import PartProbe, PartSubject
 
 SIZES = (1, 2, 5, 8)
 LOWEST = -1e6
@@ -15,12 +15,12 @@ LOWEST = -1e6
 T, S = 3, 8
 
 
-class Mask(Given):
+class Mask(PartProbe):
     """T -> [T, T], perhaps with leading axes of length one; or (T, S) -> [T, S]."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {"mask": ("allow", "hide", "additive")}
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {"mask": ("allow", "hide", "additive")}
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function T -> mask [T, T] or (T, S) -> mask [T, S]"
         self.sizes = self.find((partial(self.tried, 1), partial(self.tried, 2)), wanted)
@@ -85,7 +85,7 @@ def diagonal(part: Mask) -> Outcome:
     size = max(size for size, count in wrong.items() if count)
     cause = _shape(part.allowed(part.square(size))) if size > 2 else "short"
     case = f"{wrong[size]} pairs are wrong at a length of {size}; it was read so: {SAYS[part.convention]}"
-    return failed(cause, wrong[size], 0, case=case, means=MEANS[cause])
+    return failed(cause, wrong[size], 0, case=case, diagnosis=DIAGNOSES[cause])
 
 
 def _shape(allowed: Tensor) -> str:
@@ -107,7 +107,7 @@ SAYS = {
     "hide": "True, or 1, means that a key is hidden",
     "additive": "it is added to the scores",
 }
-MEANS = {
+DIAGNOSES = {
     "sees-ahead": "the wrong diagonal: each token sees exactly one ahead",
     "not-itself": "the wrong diagonal: a token does not see itself, and the first sees nothing (or, if True should "
     "mean that a query may attend where it was read as hiding, the mask is transposed)",
@@ -134,16 +134,16 @@ def values(part: Mask) -> Outcome:
         highest = float(hidden.max()) if len(hidden) else -torch.inf
         over = max(0.0, highest - LOWEST)
         if over > 0.0:
-            means = "a finite value: scores that differ by more than it overcome the mask"
-            return failed("finite", over, 0.0, case=f"{highest:g} is added where a key is hidden", means=means)
+            diagnosis = "a finite value: scores that differ by more than it overcome the mask"
+            return failed("finite", over, 0.0, case=f"{highest:g} is added where a key is hidden", diagnosis=diagnosis)
         return passed(0.0, 0.0, f"{highest:g} is added where a key is hidden")
     if mask.is_floating_point() and "mask" not in part.says:
-        means = (
+        diagnosis = (
             "ones and zeros in floating point: F.scaled_dot_product_attention and nn.MultiheadAttention add them to "
             "the scores, and nothing is hidden; use booleans, or, if your own code reads them, say "
             'Meant(make_mask, {"mask": "allow"})'
         )
-        return failed("dtype", 1.0, 0.0, case=f"the mask's type is {mask.dtype}", means=means)
+        return failed("dtype", 1.0, 0.0, case=f"the mask's type is {mask.dtype}", diagnosis=diagnosis)
     return passed(0.0, 0.0, f"the mask's type is {mask.dtype}")
 
 
@@ -164,7 +164,7 @@ def corner(part: Mask) -> Outcome:
     if wrong == 0:
         return passed(0, 0)
     at_left = torch.equal(allowed, causal(T, S))
-    means = (
+    diagnosis = (
         "the mask begins at the upper left corner: the cached past is taken for the future"
         if at_left
         else "the queries are not aligned with the last keys"
@@ -174,5 +174,5 @@ def corner(part: Mask) -> Outcome:
         wrong,
         0,
         case=f"of {T} queries and {S} keys {wrong} pairs are wrong",
-        means=means,
+        diagnosis=diagnosis,
     )

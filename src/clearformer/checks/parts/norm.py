@@ -6,20 +6,20 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply
-from clearformer.checks.parts.probe import SAME, Given, Meant, apart
+from clearformer.checks.parts.probe import SAME, PartProbe, PartSubject, apart
 
 
 def centred(x: Tensor) -> Tensor:
     return x - x.mean(-1, keepdim=True)
 
 
-class Norm(Given):
+class Norm(PartProbe):
     """x [B, T, D] -> [B, T, D], with weights set so that they change nothing."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {"eps": ()}
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {"eps": ()}
     kind: ClassVar[Literal["layer", "rms"]]
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function or module x [B, T, D] -> [B, T, D]"
         self.width = self.find((partial(self.fits, width) for width in self.widths()), wanted)

@@ -33,7 +33,7 @@ RMS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean-absolute": lambda x: x / x.abs().mean(-1, keepdim=True),
     "no-norm": lambda x: x,
 }
-MEANS = {
+DIAGNOSES = {
     "unbiased-variance": "it divides by D - 1 where the formula has D; `x.var(-1)` and `x.std(-1)` do so unless told "
     "unbiased=False",
     "no-root": "it divides by the variance, or the mean square, and not by its root",
@@ -65,9 +65,9 @@ def axis(norm: Norm) -> Outcome:
         (False, True): ("over-batch", "the means run over the rows of the batch, as in batch normalisation"),
         (True, True): ("over-all", "the means run over the whole batch, all tokens of all rows"),
     }
-    cause, means = causes[norm.moved["tokens"] > SAME, norm.moved["rows"] > SAME]
+    cause, diagnosis = causes[norm.moved["tokens"] > SAME, norm.moved["rows"] > SAME]
     case = ", ".join(f"other {name} exchanged: moved by {moved:.2g}" for name, moved in norm.moved.items())
-    return failed(cause, worst, SAME, case=case, means=means)
+    return failed(cause, worst, SAME, case=case, diagnosis=diagnosis)
 
 
 def centre(norm: Norm) -> Outcome:
@@ -82,8 +82,8 @@ def centre(norm: Norm) -> Outcome:
     measured = apart(norm(x + 5.0), norm(x))
     if measured <= 10 * SAME:
         return passed(measured, 10 * SAME)
-    means = "the mean is not taken off: this is RMSNorm, or x stands where x - mean should"
-    return failed("no-centring", measured, 10 * SAME, case="x and x + 5 differ in their output", means=means)
+    diagnosis = "the mean is not taken off: this is RMSNorm, or x stands where x - mean should"
+    return failed("no-centring", measured, 10 * SAME, case="x and x + 5 differ in their output", diagnosis=diagnosis)
 
 
 def direction(norm: Norm) -> Outcome:
@@ -102,8 +102,8 @@ def direction(norm: Norm) -> Outcome:
         return passed(measured, SAME)
     is_centred = apart(out, nn.functional.normalize(centred(x.double()), dim=-1)) <= SAME
     cause = "centred" if is_centred else "other"
-    means = "the mean is taken off: this is LayerNorm" if is_centred else "each element is scaled by another number"
-    return failed(cause, measured, SAME, case="input and output point in different directions", means=means)
+    diagnosis = "the mean is taken off: this is LayerNorm" if is_centred else "each element is scaled by another number"
+    return failed(cause, measured, SAME, case="input and output point in different directions", diagnosis=diagnosis)
 
 
 def scale(norm: Norm) -> Outcome:
@@ -127,7 +127,7 @@ def scale(norm: Norm) -> Outcome:
     case = (
         f"vectors of width {norm.width} come out {float((length / expected).mean()):.4g} times as long as they should"
     )
-    return failed(cause, measured, SAME, case=case, means=MEANS[cause])
+    return failed(cause, measured, SAME, case=case, diagnosis=DIAGNOSES[cause])
 
 
 def eps(norm: Norm) -> Outcome:
@@ -142,8 +142,8 @@ def eps(norm: Norm) -> Outcome:
     norm.alone()
     flat = torch.full((1, 1, norm.width), 2.0 if norm.kind == "layer" else 0.0)
     if not norm(flat).isfinite().all():
-        means = "no eps under the root: a vector without spread is divided by zero"
-        return failed("no-eps", torch.inf, EPS, case=f"a vector of {flat[0, 0, 0]:g} alone gives NaN", means=means)
+        diagnosis = "no eps under the root: a vector without spread is divided by zero"
+        return failed("no-eps", torch.inf, EPS, case=f"a vector of {flat[0, 0, 0]:g} alone gives NaN", diagnosis=diagnosis)
     sizes = 10.0 ** -torch.arange(-2, 7.1, 0.25, dtype=torch.float64)
     x = norm.formula(norm.draw(1, 1, norm.width))[0]
     shrunk = norm((sizes[:, None] * x)[None].float())[0].norm(dim=-1)
@@ -162,11 +162,11 @@ def eps(norm: Norm) -> Outcome:
     form = min(off, key=lambda form: off[form])
     value = float(forms[form].median())
     if off[form] > EPS:
-        means = "the divisor of small vectors is neither sqrt(variance + eps) nor the root with a least value"
-        return failed("other", off[form], EPS, case="random vectors of falling size", means=means)
+        diagnosis = "the divisor of small vectors is neither sqrt(variance + eps) nor the root with a least value"
+        return failed("other", off[form], EPS, case="random vectors of falling size", diagnosis=diagnosis)
     if form == "outside":
-        means = "eps is added to the root and not under it: std + eps where the formula has sqrt(variance + eps)"
-        return failed("eps-outside", off["inside"], EPS, case=f"the divisor is std + {value:.2g}", means=means)
+        diagnosis = "eps is added to the root and not under it: std + eps where the formula has sqrt(variance + eps)"
+        return failed("eps-outside", off["inside"], EPS, case=f"the divisor is std + {value:.2g}", diagnosis=diagnosis)
     return _right_eps(norm, value, off[form], "eps" if form == "inside" else "the least mean square")
 
 
@@ -174,11 +174,11 @@ def _right_eps(norm: Norm, value: float, misfit: float, name: str) -> Outcome:
     said = norm.says.get("eps", getattr(norm.target, "eps", None)) if name == "eps" else None
     off = 0.0 if said is None else abs(value / said - 1)
     if off > 10 * EPS:
-        means = "the eps that the part was given is not the one it computes with"
-        return failed("eps-differs", off, 10 * EPS, case=f"eps is {value:.2g}, said was {said:.2g}", means=means)
+        diagnosis = "the eps that the part was given is not the one it computes with"
+        return failed("eps-differs", off, 10 * EPS, case=f"eps is {value:.2g}, said was {said:.2g}", diagnosis=diagnosis)
     if value > LARGE_EPS * (1 + EPS):
-        means = "eps is so large that it changes vectors of ordinary size"
-        return failed("eps-large", value, LARGE_EPS, case=f"{name} is {value:.2g}", means=means)
+        diagnosis = "eps is so large that it changes vectors of ordinary size"
+        return failed("eps-large", value, LARGE_EPS, case=f"{name} is {value:.2g}", diagnosis=diagnosis)
     return passed(misfit, EPS, f"{name} is {value:.2g}")
 
 
@@ -193,7 +193,7 @@ def weight(norm: Norm) -> Outcome:
     if norm.ignored:
         shapes = ", ".join(str(list(parameter.shape)) for parameter in norm.ignored)
         case = f"weights of shape {shapes} have no effect"
-        return failed("ignored", 1.0, 0.0, case=case, means="weights are declared, but not used, so they never train")
+        return failed("ignored", 1.0, 0.0, case=case, diagnosis="weights are declared, but not used, so they never train")
     if not norm.scales and not norm.biases:
         raise DoesNotApply("it has no weights")
     x = norm.draw(1, 4, norm.width)
@@ -210,7 +210,7 @@ def weight(norm: Norm) -> Outcome:
         return passed(measured, SAME, *(["1 + weight multiplies"] if norm.scales and norm.one == 0.0 else []))
     wrong = dict(_misplaced(norm, x, plain, times, plus))
     cause = closest(out, wrong, 10 * SAME)
-    return failed(cause, measured, SAME, case="with random weights", means=MISPLACED[cause])
+    return failed(cause, measured, SAME, case="with random weights", diagnosis=MISPLACED[cause])
 
 
 def _misplaced(norm: Norm, x: Tensor, plain: Tensor, times: Tensor, plus: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -244,5 +244,5 @@ def large(norm: Norm) -> Outcome:
     if measured <= CANCELLED:
         return passed(measured, CANCELLED)
     case = f"random vectors of deviation 1 with {OFFSET:g} added"
-    means = "the variance is mean(x²) - mean(x)², which cancels in float32; use mean((x - mean)²)"
-    return failed("cancellation", measured, CANCELLED, case=case, means=means)
+    diagnosis = "the variance is mean(x²) - mean(x)², which cancels in float32; use mean((x - mean)²)"
+    return failed("cancellation", measured, CANCELLED, case=case, diagnosis=diagnosis)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.load.errors import what_happened
+from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
 from clearformer.errors import ClearformerError
 
@@ -22,7 +22,7 @@ SAME = 2e-5
 
 
 @dataclass(frozen=True)
-class Meant:
+class PartSubject:
     """A part, and what it is meant to be where several ways are right: `Meant(part, {"layout": "interleaved"})`.
 
     attention: `mask` ("allow", "hide" or "additive"), `scale`, `causal`; norms: `eps`; sinusoidal: `layout`
@@ -34,13 +34,13 @@ class Meant:
     says: dict[str, Any] = field(default_factory=dict)
 
 
-class Given(ABC):
+class PartProbe(ABC):
     """What all parts have in common. A subclass finds out how to call the part; it raises ModelCrashed if it cannot."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     """what Meant may say of it, and in which words; none: a number"""
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         """`memory` is what the checks of one part share, so that how to call it is found out once."""
         self.target = meant.part
         self.says = meant.says
@@ -72,7 +72,7 @@ class Given(ABC):
         try:
             return self.target(*arguments, **named)
         except Exception as error:
-            raise ModelCrashed(what_happened(error)) from error
+            raise ModelCrashed(describe_error(error)) from error
 
     def call(self, *arguments: Any, shape: Iterable[int], **named: Any) -> Tensor:
         """The first tensor that it returns, in float64; the arguments are copies, in case it writes into them."""
@@ -105,16 +105,16 @@ def tensor_of(out: Any) -> Tensor:
 def first_working(attempts: Iterable[Callable[[], Found]]) -> Found:
     """What the first attempt returns that does not crash; where all do, the first crash is raised."""
     errors = []
-    for attempt in attempts:
+    for invoke in attempts:
         try:
-            return attempt()
+            return invoke()
         except ModelCrashed as error:
             errors.append(str(error))
     raise ModelCrashed(errors[0])
 
 
-def _number(number: int, attempt: Callable[[], Any]) -> int:
-    attempt()
+def _number(number: int, invoke: Callable[[], Any]) -> int:
+    invoke()
     return number
 
 
@@ -132,13 +132,13 @@ def closest(found: Tensor, formulas: dict[str, Tensor], tolerance: float) -> str
     return name if name in formulas and apart(found, formulas[name]) <= tolerance else "other"
 
 
-def understood(meant: Meant, may_say: dict[str, tuple[str | bool, ...]]) -> None:
+def validate_declared(meant: PartSubject, declarable: dict[str, tuple[str | bool, ...]]) -> None:
     """Raises ClearformerError where Meant says what nobody asked for."""
     for name, value in meant.says.items():
-        if name not in may_say:
-            wanted = f"one of {', '.join(may_say)}" if may_say else "nothing"
+        if name not in declarable:
+            wanted = f"one of {', '.join(may_say)}" if declarable else "nothing"
             raise ClearformerError(f"{wanted} was expected in what Meant says of this part, found {name!r}")
-        words = may_say[name]
+        words = declarable[name]
         if value not in words if words else not isinstance(value, int | float):
             wanted = f"one of {', '.join(map(repr, words))}" if words else "a number"
             raise ClearformerError(f"{wanted} was expected for {name!r} in what Meant says, found {value!r}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.probe import Given, Meant, apart
+from clearformer.checks.parts.probe import PartProbe, PartSubject, apart
 
 LENGTH = 8
 OFFSET = 3
@@ -48,12 +48,12 @@ class Reading:
     """so many of the first elements are turned"""
 
 
-class Rotary(Given):
+class Rotary(PartProbe):
     """(x, positions), (x, offset) or (x) -> x; or (q, k), with or without either -> (q, k)."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {"layout": ("interleaved", "half-split"), "base": ()}
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {"layout": ("interleaved", "half-split"), "base": ()}
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function (x, positions) -> x or (q, k, positions) -> (q, k), with x, q, k [B, H, T, E],"
         self.shape, self.arguments, self.width = self.find(self.attempts(), wanted)

@@ -23,25 +23,25 @@ def layout(part: Rotary) -> Outcome:
     if reading is not None:
         wanted = part.says.get("layout", reading.layout)
         if wanted != reading.layout and reading.width > 2:
-            means = f"elements are paired as {reading.layout}, and {wanted} was meant: imported weights do not fit"
-            return failed("layout", 1.0, 0.0, case="which elements are turned together", means=means)
+            diagnosis = f"elements are paired as {reading.layout}, and {wanted} was meant: imported weights do not fit"
+            return failed("layout", 1.0, 0.0, case="which elements are turned together", diagnosis=diagnosis)
         some = f"; only the first {reading.width} of {part.width} elements are turned"
         seen = f"{reading.layout}; called with {part.arguments} as {part.shape}"
         return passed(0.0, 0.0, seen + some * (reading.width < part.width))
     diagonal = float((part.turns - torch.eye(part.width)).abs().max())
     if not part.turns.isfinite().all():
         return failed(
-            "not-finite", torch.inf, 0.0, case="NaN or infinity at the first positions", means="see the model's numbers"
+            "not-finite", torch.inf, 0.0, case="NaN or infinity at the first positions", diagnosis="see the model's numbers"
         )
     if diagonal == 0.0:
-        means = "nothing is turned: the vectors come back as they went in"
-        return failed("unturned", 1.0, 0.0, case="the first 8 positions", means=means)
+        diagnosis = "nothing is turned: the vectors come back as they went in"
+        return failed("unturned", 1.0, 0.0, case="the first 8 positions", diagnosis=diagnosis)
     off = part.turns * (1 - torch.eye(part.width))
     if float(off.abs().max()) == 0.0:
-        means = "the sines are missing: each element is only multiplied by a cosine"
-        return failed("no-sine", 1.0, 0.0, case="no element has influence on another", means=means)
-    means = "elements are mixed that are neither neighbours nor half a head apart"
-    return failed("pairs", 1.0, 0.0, case="which elements are turned together", means=means)
+        diagnosis = "the sines are missing: each element is only multiplied by a cosine"
+        return failed("no-sine", 1.0, 0.0, case="no element has influence on another", diagnosis=diagnosis)
+    diagnosis = "elements are mixed that are neither neighbours nor half a head apart"
+    return failed("pairs", 1.0, 0.0, case="which elements are turned together", diagnosis=diagnosis)
 
 
 def norm(part: Rotary) -> Outcome:
@@ -61,12 +61,12 @@ def norm(part: Rotary) -> Outcome:
     i, half = torch.arange(part.reading.width // 2), part.reading.width // 2
     a, b = (i, i + half) if part.reading.layout == "half-split" else (2 * i, 2 * i + 1)
     if apart(R[:, a, a], R[:, b, b]) > TURNED:
-        cause, means = "mixed-layouts", "the pairs are of one layout, and the angles are repeated as in the other"
+        cause, diagnosis = "mixed-layouts", "the pairs are of one layout, and the angles are repeated as in the other"
     elif apart(R[:, a, b], R[:, b, a]) <= TURNED:
-        cause, means = "sign", "the sine has the same sign in both halves of a pair; one of them must be negative"
+        cause, diagnosis = "sign", "the sine has the same sign in both halves of a pair; one of them must be negative"
     else:
-        cause, means = "scaled", "vectors are made longer or shorter"
-    return failed(cause, measured, TURNED, case="lengths change at one of the first 8 positions", means=means)
+        cause, diagnosis = "scaled", "vectors are made longer or shorter"
+    return failed(cause, measured, TURNED, case="lengths change at one of the first 8 positions", diagnosis=diagnosis)
 
 
 def relative(part: Rotary) -> Outcome:
@@ -78,15 +78,15 @@ def relative(part: Rotary) -> Outcome:
     """
     R = part.turns  # noqa: N806
     if _alike(part):
-        means = "all positions are treated alike: the positions have no effect"
-        return failed("positions-ignored", 1.0, TURNED, case="the first 8 positions", means=means)
+        diagnosis = "all positions are treated alike: the positions have no effect"
+        return failed("positions-ignored", 1.0, TURNED, case="the first 8 positions", diagnosis=diagnosis)
     keys = part.matrices()[-1]
     scores = torch.einsum("pij,sik->psjk", R, keys)
     worst = max(apart(scores[p, p + d], scores[0, d]) for d in range(5) for p in range(LENGTH - d)) / part.width**0.5
     if worst <= TURNED:
         return passed(worst, TURNED)
-    case, means = "the same distance at two places gives two scores", "scores depend on the places themselves"
-    return failed("absolute", worst, TURNED, case=case, means=means)
+    case, diagnosis = "the same distance at two places gives two scores", "scores depend on the places themselves"
+    return failed("absolute", worst, TURNED, case=case, diagnosis=diagnosis)
 
 
 def _alike(part: Rotary) -> bool:
@@ -112,11 +112,11 @@ def frequencies(part: Rotary) -> Outcome:
     measured = float((found / expected - 1).abs().max())
     if measured <= CLOSE:
         return passed(measured, CLOSE, f"base {base:.5g}")
-    cause, means = explain_frequencies(found, base)
+    cause, diagnosis = explain_frequencies(found, base)
     case = (
         f"the angles of a step are {found[0]:.3g} to {found[-1]:.3g}; expected {expected[0]:.3g} to {expected[-1]:.3g}"
     )
-    return failed(cause, measured, CLOSE, case=case, means=means)
+    return failed(cause, measured, CLOSE, case=case, diagnosis=diagnosis)
 
 
 def start(part: Rotary) -> Outcome:
@@ -132,8 +132,8 @@ def start(part: Rotary) -> Outcome:
     if abs(found) <= CLOSE:
         return passed(abs(found), CLOSE)
     case = f"the first position is {found:.4g}"
-    means = "positions are counted from another number than 0"
-    return failed("starts-at-1" if abs(found - 1) <= CLOSE else "start", abs(found), CLOSE, case=case, means=means)
+    diagnosis = "positions are counted from another number than 0"
+    return failed("starts-at-1" if abs(found - 1) <= CLOSE else "start", abs(found), CLOSE, case=case, diagnosis=diagnosis)
 
 
 def offset(part: Rotary) -> Outcome:
@@ -154,12 +154,12 @@ def offset(part: Rotary) -> Outcome:
     if measured <= TURNED:
         return passed(measured, TURNED)
     if apart(later, first) <= TURNED:
-        cause, means = "offset-ignored", "positions start at 0 whatever offset or positions are given"
+        cause, diagnosis = "offset-ignored", "positions start at 0 whatever offset or positions are given"
     elif any(apart(later[:n], first[OFFSET + k : OFFSET + k + n]) <= TURNED for k in (-1, 1)):
-        cause, means = "off-by-one", "with an offset, positions are one too far or one too few"
+        cause, diagnosis = "off-by-one", "with an offset, positions are one too far or one too few"
     else:
-        cause, means = "other", "the offset is not added to the positions"
-    return failed(cause, measured, TURNED, case=f"position {OFFSET} by offset and counted from 0", means=means)
+        cause, diagnosis = "other", "the offset is not added to the positions"
+    return failed(cause, measured, TURNED, case=f"position {OFFSET} by offset and counted from 0", diagnosis=diagnosis)
 
 
 def both(part: Rotary) -> Outcome:
@@ -177,9 +177,9 @@ def both(part: Rotary) -> Outcome:
         return passed(measured, TURNED)
     still = torch.eye(part.width).expand(LENGTH, -1, -1)
     if apart(k, still) <= TURNED:
-        cause, means = "only-queries", "keys are not turned"
+        cause, diagnosis = "only-queries", "keys are not turned"
     elif apart(q, still) <= TURNED:
-        cause, means = "only-keys", "queries are not turned"
+        cause, diagnosis = "only-keys", "queries are not turned"
     else:
-        cause, means = "differ", "queries and keys are turned by different angles"
-    return failed(cause, measured, TURNED, case="queries and keys at the first 8 positions", means=means)
+        cause, diagnosis = "differ", "queries and keys are turned by different angles"
+    return failed(cause, measured, TURNED, case="queries and keys at the first 8 positions", diagnosis=diagnosis)

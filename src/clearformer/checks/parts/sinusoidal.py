@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.probe import Given, Meant, apart, tensor_of
+from clearformer.checks.parts.probe import PartProbe, PartSubject, apart, tensor_of
 
 LENGTH = 12
 BASE = 10_000.0
@@ -39,12 +39,12 @@ class Reading:
     """the position of the first row"""
 
 
-class Sinusoidal(Given):
+class Sinusoidal(PartProbe):
     """(length, width) -> [T, D]; or a module that adds the table to x [B, T, D], or returns it for x or positions."""
 
-    may_say: ClassVar[dict[str, tuple[str | bool, ...]]] = {"layout": ("interleaved", "halves"), "base": ()}
+    declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {"layout": ("interleaved", "halves"), "base": ()}
 
-    def __init__(self, meant: Meant, seed: int, memory: dict[str, Any]) -> None:
+    def __init__(self, meant: PartSubject, seed: int, memory: dict[str, Any]) -> None:
         super().__init__(meant, seed, memory)
         wanted = "a function (length, width) -> [T, D], or a module x [B, T, D] -> x plus positions,"
         styles = (

@@ -23,8 +23,8 @@ def layout(part: Sinusoidal) -> Outcome:
     if reading is not None:
         wanted = part.says.get("layout", reading.layout)
         if wanted != reading.layout:
-            means = f"sines and cosines are laid out as {reading.layout}, and {wanted} was meant"
-            return failed("layout", 1.0, 0.0, case="the order of the columns", means=means)
+            diagnosis = f"sines and cosines are laid out as {reading.layout}, and {wanted} was meant"
+            return failed("layout", 1.0, 0.0, case="the order of the columns", diagnosis=diagnosis)
         order = ", cosines first" if reading.cosine_first else ""
         return passed(0.0, 0.0, f"layout: {reading.layout}{order}; called with {part.style}")
     p, j = torch.arange(LENGTH, dtype=torch.float64)[:, None], torch.arange(part.width, dtype=torch.float64)
@@ -37,7 +37,7 @@ def layout(part: Sinusoidal) -> Outcome:
     cause = closest(part.table, table, CLOSE)
     squares = min(apart(square, torch.ones_like(square)) for square in _squares(part))
     return failed(
-        cause, squares, CLOSE, case="sin² + cos² of a pair of columns is not 1 everywhere", means=MEANS[cause]
+        cause, squares, CLOSE, case="sin² + cos² of a pair of columns is not 1 everywhere", diagnosis=DIAGNOSES[cause]
     )
 
 
@@ -45,7 +45,7 @@ def _squares(part: Sinusoidal) -> tuple[Tensor, Tensor]:
     return part.table.unflatten(1, (-1, 2)).square().sum(-1), part.halves().square().sum(-1)
 
 
-MEANS = {
+DIAGNOSES = {
     "own-frequencies": "every column has a frequency of its own: the exponent is the column's number j where it should "
     "be that of the pair, 2 (j // 2)",
     "only-sines": "all columns are sines",
@@ -70,9 +70,9 @@ def frequencies(part: Sinusoidal) -> Outcome:
     name = min(off, key=lambda name: off[name])
     if off[name] <= CLOSE:
         return passed(off[name], CLOSE, f"base {base:g}, exponent {name}")
-    cause, means = explain_frequencies(found, base)
+    cause, diagnosis = explain_frequencies(found, base)
     return failed(
-        cause, off[name], CLOSE, case=f"found {_few(found)}; expected {_few(base ** -steps['i/(D/2)'])}", means=means
+        cause, off[name], CLOSE, case=f"found {_few(found)}; expected {_few(base ** -steps['i/(D/2)'])}", diagnosis=diagnosis
     )
 
 
@@ -111,8 +111,8 @@ def start(part: Sinusoidal) -> Outcome:
     found = part.read().start
     if abs(found) <= CLOSE:
         return passed(abs(found), CLOSE)
-    case, means = f"the first row is position {found:.4g}", "positions are counted from another number than 0"
-    return failed("starts-at-1" if abs(found - 1) <= CLOSE else "start", abs(found), CLOSE, case=case, means=means)
+    case, diagnosis = f"the first row is position {found:.4g}", "positions are counted from another number than 0"
+    return failed("starts-at-1" if abs(found - 1) <= CLOSE else "start", abs(found), CLOSE, case=case, diagnosis=diagnosis)
 
 
 def length(part: Sinusoidal) -> Outcome:
@@ -125,9 +125,9 @@ def length(part: Sinusoidal) -> Outcome:
     measured = apart(part.make(7), part.table[:7])
     if measured <= CLOSE:
         return passed(measured, CLOSE)
-    means = "positions are scaled by the length, or counted from the end"
+    diagnosis = "positions are scaled by the length, or counted from the end"
     return failed(
-        "depends-on-length", measured, CLOSE, case="the rows of 7 positions and the first 7 of 12", means=means
+        "depends-on-length", measured, CLOSE, case="the rows of 7 positions and the first 7 of 12", diagnosis=diagnosis
     )
 
 
@@ -147,5 +147,5 @@ def added(part: Sinusoidal) -> Outcome:
     name = closest(difference, forms, CLOSE)
     if name != "other":
         return passed(0.0, CLOSE, name)
-    means = "x is changed by more than an addition: dropout that is always on, or a product in place of the sum"
-    return failed("x-changed", apart(difference, x), CLOSE, case="with random vectors and with zeros", means=means)
+    diagnosis = "x is changed by more than an addition: dropout that is always on, or a product in place of the sum"
+    return failed("x-changed", apart(difference, x), CLOSE, case="with random vectors and with zeros", diagnosis=diagnosis)

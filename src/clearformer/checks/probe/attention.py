@@ -71,9 +71,9 @@ class Attention:
         return self.before * float(slope) if left < STRAIGHT else None
 
 
-def watch(probe: Probe, inputs: Inputs) -> list[Attention]:
+def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     """Every attention of one call, in the order of computation; none where the model is no torch code."""
-    watcher = _Watcher(probe.model)
+    watcher = _AttentionRecorder(probe.model)
     # with gradients on, PyTorch does not take its fused layers for inference, inside which nothing can be seen
     with torch.enable_grad(), watcher:
         probe.logits(inputs)
@@ -93,7 +93,7 @@ class _Product:
 
 def half_precision(probe: Probe, inputs: Inputs) -> list[str]:
     """The operations of one call whose results are in float16 or bfloat16, by PyTorch's names."""
-    listener = _Listener()
+    listener = _HalfPrecisionRecorder()
     with listener:
         probe.logits(inputs)
     return listener.narrow
@@ -109,7 +109,7 @@ class _Mode(TorchDispatchMode):
         return False
 
 
-class _Listener(_Mode):
+class _HalfPrecisionRecorder(_Mode):
     def __init__(self) -> None:
         super().__init__()
         self.narrow: list[str] = []
@@ -121,7 +121,7 @@ class _Listener(_Mode):
         return out
 
 
-class _Watcher(_Mode):
+class _AttentionRecorder(_Mode):
     def __init__(self, model: Any) -> None:
         super().__init__()
         weights = model.parameters() if isinstance(model, nn.Module) else ()

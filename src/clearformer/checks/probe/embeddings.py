@@ -13,7 +13,7 @@ MOVED = 1e-5
 
 
 @dataclass(frozen=True)
-class Tables:
+class VocabularyMatrices:
     """Names of parameters; a tied one is in both."""
 
     inputs: frozenset[str]
@@ -21,7 +21,7 @@ class Tables:
 
 
 @torch.no_grad()
-def find_tables(probe: Probe) -> Tables:
+def find_vocabulary_matrices(probe: Probe) -> VocabularyMatrices:
     """Known by what they do: the row of a token that is not in the text moves that token's logit alone, and then the
     matrix makes logits, or nothing; the row of one that is in the text moves the logits of others, if it is looked up.
     """
@@ -46,7 +46,7 @@ def find_tables(probe: Probe) -> Tables:
                 by_read = _moved(probe, text, before, weight.select(axis, read))
                 by_read[read] = False
                 inputs |= {name} if by_read.any() else set()
-    return Tables(frozenset(inputs), frozenset(outputs))
+    return VocabularyMatrices(frozenset(inputs), frozenset(outputs))
 
 
 def _moved(probe: Probe, text: Inputs, before: Tensor, row: Tensor) -> Tensor:

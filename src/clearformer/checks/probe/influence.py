@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply
-from clearformer.checks.probe.attention import Attention, watch
+from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 
-SEEN = 1e-4
+TOLERANCE = 1e-4
 """a share of the logits' spread: noise of float32 stayed below 1e-5 in all models tried, influence above 1e-3"""
-USED = 1e-6
+MIN_INFLUENCE = 1e-6
 """a share of the logits' spread: a token far away may have little influence, but none gives 0.0"""
 
 
@@ -27,7 +27,7 @@ def influence(probe: Probe, inputs: Inputs, positions: list[int] | None = None) 
     return torch.stack([difference(logits[row], logits[0]) for row in range(1, len(rows.tokens))], dim=1)
 
 
-def ahead(moved: Tensor, positions: list[int] | None = None) -> float:
+def future_influence(moved: Tensor, positions: list[int] | None = None) -> float:
     """The largest influence on a place before the one that was changed."""
     at = torch.arange(len(moved)) if positions is None else torch.tensor(positions)
     return float(moved.masked_fill(torch.arange(len(moved))[:, None] >= at, 0.0).max())
@@ -36,10 +36,10 @@ def ahead(moved: Tensor, positions: list[int] | None = None) -> float:
 def self_attentions(probe: Probe, inputs: Inputs) -> list[Attention]:
     """Those over the tokens alone; of an encoder-decoder whose source is as long, none can be told apart."""
     T = inputs.tokens.shape[1]  # noqa: N806
-    return [attention for attention in watch(probe, inputs) if attention.used.shape[-2:] == (T, T)]
+    return [attention for attention in record_attention(probe, inputs) if attention.used.shape[-2:] == (T, T)]
 
 
-def distinct(probe: Probe) -> Inputs:
+def distinct_tokens(probe: Probe) -> Inputs:
     """One row of tokens that differ from each other and from the source's, of the upper half of the vocabulary.
 
     A table of positions has its gradients in the lower rows, so it cannot pass for one of these tokens.
@@ -51,13 +51,13 @@ def distinct(probe: Probe) -> Inputs:
     tokens = tokens[~torch.isin(tokens, torch.tensor(probe.subject.reserved, dtype=torch.int64))]
     tokens = tokens[tokens >= V // 2]
     S = 2 if probe.kind == "encoder-decoder" else 0  # noqa: N806
-    T = min(probe.longest, V // 2 - S, len(tokens) - S)  # noqa: N806
+    T = min(probe.max_length, V // 2 - S, len(tokens) - S)  # noqa: N806
     if T < 3:
         raise DoesNotApply(f"of {V} tokens too few can be drawn for a text in which none comes twice")
     return Inputs(tokens[None, :T], source=tokens[None, T : T + S] if S else None)
 
 
-def gradient_at(probe: Probe, inputs: Inputs, t: int) -> Tensor:
+def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
     """[T]: the size of the gradient that one logit at t gives to each of the `distinct` tokens.
 
     It is read in the row of each token in a table of embeddings. A weight is such a table if tokens that are not in the

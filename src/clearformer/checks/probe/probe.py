@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.load.errors import what_happened
+from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.recognise.outputs import as_tensor
-from clearformer.checks.subject import LONGEST, Subject
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import MAX_LENGTH, Subject
 
 LENGTH = 12
 """long enough for every pattern that a diagnosis tells apart, short enough for every position to be tried"""
@@ -61,9 +61,9 @@ class Probe:
         return self.model
 
     @cached_property
-    def longest(self) -> int:
+    def max_length(self) -> int:
         """The longest input that is tried."""
-        return min(self.subject.context or LONGEST, LONGEST)
+        return min(self.subject.context or MAX_LENGTH, MAX_LENGTH)
 
     def length(self, wanted: int = LENGTH) -> int:
         """`wanted`, or the context where that is shorter."""
@@ -102,17 +102,17 @@ class Probe:
         subject = self.subject
         sources = () if inputs.source is None else (inputs.source,)
         if inputs.real is None and inputs.source_real is None:
-            out = self.attempt(subject.call, *sources, inputs.tokens)
+            out = self.invoke(subject.call, *sources, inputs.tokens)
         else:
             if subject.padded is None:
                 raise DoesNotApply("how to pass padding is not known; give Subject(..., padded=...)")
             real = torch.ones(inputs.tokens.shape[:2], dtype=torch.bool) if inputs.real is None else inputs.real
             if inputs.source is None:
-                out = self.attempt(subject.padded, inputs.tokens, real)
+                out = self.invoke(subject.padded, inputs.tokens, real)
             else:
                 S = inputs.source.shape[:2]  # noqa: N806
                 of_source = torch.ones(S, dtype=torch.bool) if inputs.source_real is None else inputs.source_real
-                out = self.attempt(subject.padded, inputs.source, inputs.tokens, of_source, real)
+                out = self.invoke(subject.padded, inputs.source, inputs.tokens, of_source, real)
         return self.read(out, inputs.tokens)
 
     def step(self, inputs: Inputs, cache: Any) -> tuple[Tensor, Any]:
@@ -120,7 +120,7 @@ class Probe:
         if self.subject.step is None:
             raise DoesNotApply("how to step with a cache is not known; give Subject(..., step=...)")
         sources = () if inputs.source is None else (inputs.source,)
-        return self.pair(self.attempt(self.subject.step, *sources, inputs.tokens, cache), inputs.tokens)
+        return self.pair(self.invoke(self.subject.step, *sources, inputs.tokens, cache), inputs.tokens)
 
     def steps(self, inputs: Inputs, pieces: list[int]) -> Tensor:
         """Logits with a cache, the tokens given in pieces of these lengths."""
@@ -139,7 +139,7 @@ class Probe:
 
     def read(self, out: Any, tokens: Tensor) -> Tensor:
         """What came back, as a tensor of the right shape."""
-        logits = as_tensor(out)
+        logits = extract_logits(out)
         B, T = tokens.shape[:2]  # noqa: N806
         wanted = "[B, C]" if self.kind == "classifier" else "[B, T, V]"
         right = (B,) if self.kind == "classifier" else (B, T)
@@ -151,7 +151,7 @@ class Probe:
             raise ModelCrashed(f"logits in floating point were expected, found {logits.dtype}")
         return logits.clone()
 
-    def attempt(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def invoke(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call one of the subject's functions on the model; what it raises becomes ModelCrashed."""
         handed = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
         try:
@@ -159,14 +159,14 @@ class Probe:
         except (DoesNotApply, ModelCrashed):
             raise
         except Exception as error:
-            raise ModelCrashed(what_happened(error)) from error
+            raise ModelCrashed(describe_error(error)) from error
 
-    def twin(self, dtype: torch.dtype | None = None) -> "Probe":
+    def clone(self, dtype: torch.dtype | None = None) -> "Probe":
         """A copy of the model with the same weights, for what cannot be undone: another dtype, or training."""
         try:
             model = copy.deepcopy(self.module)
         except Exception as error:
-            raise DoesNotApply(f"the model cannot be copied: {what_happened(error)}") from error
+            raise DoesNotApply(f"the model cannot be copied: {describe_error(error)}") from error
         if dtype is not None:
             model = model.to(dtype)
         return Probe(self.subject.with_model(model), self.seed)

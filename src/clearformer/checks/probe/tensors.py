@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.weights import unregistered
+from clearformer.checks.weights import unregistered_tensors
 
 FEWEST = 32
 """values that it takes to tell random ones from a pattern"""
@@ -13,7 +13,7 @@ RELATED = 0.7
 
 
 @torch.no_grad()
-def moves(probe: Probe, tensor: Tensor, inputs: Inputs) -> float:
+def noise_effect(probe: Probe, tensor: Tensor, inputs: Inputs) -> float:
     """How far the logits move, as a share of their spread, when noise of the tensor's own size is added to it."""
     before, kept = probe.logits(inputs), tensor.detach().clone()
     size = float(kept.abs().nan_to_num(posinf=0.0).mean()) or 1.0
@@ -25,20 +25,20 @@ def moves(probe: Probe, tensor: Tensor, inputs: Inputs) -> float:
         tensor.copy_(kept)
 
 
-def hidden_weights(model: nn.Module) -> dict[str, Tensor]:
+def unregistered_weights(model: nn.Module) -> dict[str, Tensor]:
     """Weights that are in no state_dict: parameters in plain lists, and plain tensors that are no constants.
 
     A plain tensor is one if it wants a gradient, if its values look random, or if it is a vector of equal values, as
     the weights and biases of norms begin. Masks and tables of positions are constants.
     """
-    return {name: tensor for name, tensor in unsaved(model).items() if tensor.requires_grad or _looks_made(tensor)}
+    return {name: tensor for name, tensor in unsaved_tensors(model).items() if tensor.requires_grad or _looks_made(tensor)}
 
 
-def unsaved(model: nn.Module) -> dict[str, Tensor]:
+def unsaved_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Tensors of floating point that are in no state_dict: buffers that are not persistent, and unregistered ones."""
     saved = model.state_dict().keys()
     buffers = {name: tensor for name, tensor in model.named_buffers() if name not in saved}
-    found = buffers | unregistered(model)
+    found = buffers | unregistered_tensors(model)
     return {name: tensor for name, tensor in found.items() if tensor.is_floating_point() and tensor.numel() > 0}
 
 

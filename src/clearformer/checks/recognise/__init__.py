@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from clearformer.checks.load.errors import what_happened
+from clearformer.checks.load.errors import describe_error
 from clearformer.checks.recognise import (
     clearformer_models,
     encoder_decoder,
@@ -49,6 +49,6 @@ def recognise(model: Any, *, kind: Kind | None = None) -> Subject:
         raise
     except Exception as error:
         raise CheckError(
-            f"{name_of(model)} was tried, to find out how it is called, and raised {what_happened(error)}; mend that, "
+            f"{name_of(model)} was tried, to find out how it is called, and raised {describe_error(error)}; mend that, "
             "or say how it is called: return Subject(model, call=lambda model, tokens: ..., vocab_size=...)"
         ) from error

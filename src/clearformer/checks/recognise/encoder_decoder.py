@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clearformer.checks.recognise import introspection
 from clearformer.checks.recognise.encoder_decoder_calls import OF_SOURCE, OF_TARGET, Finder, Way, is_of
-from clearformer.checks.recognise.outputs import as_tensor
-from clearformer.checks.subject import LONGEST, Kind, Subject
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import MAX_LENGTH, Kind, Subject
 from clearformer.errors import CheckError
 
 VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "trg_vocab_size", "src_vocab", "tgt_vocab", "trg_vocab")
@@ -26,7 +26,7 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     if names is None:
         return None
     width = introspection.width(model)
-    length = min(introspection.LENGTH, (introspection.declared(model, introspection.CONTEXTS) or LONGEST) - LONGER)
+    length = min(introspection.LENGTH, (introspection.declared(model, introspection.CONTEXTS) or MAX_LENGTH) - LONGER)
     said = []
     for vectors in (None, width) if width else (None,):
         source, tokens = _inputs(vectors, length + LONGER), _inputs(vectors, length)
@@ -86,7 +86,7 @@ def _sizes(model: Any, way: Way, length: int) -> dict[str, Any]:
     """The smaller of the two vocabularies, and what both sides have room for."""
     source, tokens = introspection.few_tokens(length + LONGER), introspection.few_tokens(length)
     with introspection.Lookups() as lookups:
-        logits = as_tensor(way.unpadded(model, source, tokens))
+        logits = extract_logits(way.unpadded(model, source, tokens))
     declared = [introspection.declared(model, [name]) for name in VOCABULARIES]
     looked_up = [lookups.rows_at(source), lookups.rows_at(tokens)]
     vocabularies = [rows for rows in (declared if any(declared) else looked_up) if rows]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.recognise import introspection, masks
-from clearformer.checks.recognise.outputs import as_tensor
+from clearformer.checks.recognise.outputs import extract_logits
 
 OF_SOURCE = ("src", "source", "enc", "memory")
 OF_TARGET = ("tgt", "trg", "target", "dec")
@@ -116,12 +116,12 @@ class Finder:
 
     def hides_the_future(self, way: Way) -> bool:
         return masks.hides_the_future(
-            lambda given: as_tensor(way.unpadded(self.model, self.source, given)), self.tokens
+            lambda given: extract_logits(way.unpadded(self.model, self.source, given)), self.tokens
         )
 
     def hides_padding(self, way: Way) -> bool:
         """Of the source, where the way has a mask for it."""
         real = torch.ones(self.tokens.shape[:2], dtype=torch.bool)
         return not way.forms.keys() & self.of_source or masks.hides_padding(
-            lambda given, given_real: as_tensor(way(self.model, given, self.tokens, given_real, real)), self.source
+            lambda given, given_real: extract_logits(way(self.model, given, self.tokens, given_real, real)), self.source
         )

@@ -78,7 +78,7 @@ def prefill(model: Any, tokens: Tensor, real: Tensor) -> tuple[Any, Any]:
 def run(model: Any, tokens: Tensor, past: Any, real: Tensor | None) -> tuple[Any, Any]:
     given = {} if real is None else masked(model, real, tokens.shape[1])
     out = model(input_ids=tokens, past_key_values=past, **given, **taken(model, use_cache=True))
-    return out, (outputs.cache_in(out), real)
+    return out, (outputs.extract_cache(out), real)
 
 
 def step_pair(model: Any, source: Tensor, tokens: Tensor, cache: Any) -> tuple[Any, Any]:
@@ -88,15 +88,15 @@ def step_pair(model: Any, source: Tensor, tokens: Tensor, cache: Any) -> tuple[A
     if memory is not None:
         given |= taken(model, encoder_outputs=(memory,))
     out = model(input_ids=source, decoder_input_ids=tokens, past_key_values=past, **given)
-    return out, (outputs.cache_in(out), getattr(out, "encoder_last_hidden_state", None))
+    return out, (outputs.extract_cache(out), getattr(out, "encoder_last_hidden_state", None))
 
 
 def loss(model: Any, tokens: Tensor, labels: Tensor, **more: Any) -> Any:
-    return outputs.loss_in(model(input_ids=tokens, labels=labels, **more))
+    return outputs.extract_loss(model(input_ids=tokens, labels=labels, **more))
 
 
 def loss_pair(model: Any, source: Tensor, labels: Tensor) -> Any:
-    return outputs.loss_in(model(input_ids=source, labels=labels))
+    return outputs.extract_loss(model(input_ids=source, labels=labels))
 
 
 def counts(model: Any, kind: Kind) -> bool:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clearformer.checks.load.errors import what_happened
+from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
-from clearformer.checks.recognise.outputs import as_tensor
-from clearformer.checks.subject import LONGEST
-from clearformer.checks.weights import borrowed, stir
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import MAX_LENGTH
+from clearformer.checks.weights import preserve_state, randomise_weights
 
 ROWS, LENGTH = 2, 8
 """what a model is tried on: unequal, so that axes are told apart"""
@@ -31,11 +31,11 @@ CONFIGS = ("config", "cfg", "args", "hparams", "params", "conf")
 @contextlib.contextmanager
 def on_loan(model: Any) -> Iterator[None]:
     """The model in evaluation mode and stirred, so that every input counts; afterwards all is as before."""
-    with borrowed(model), torch.no_grad():
+    with preserve_state(model), torch.no_grad():
         torch.manual_seed(0)
         if isinstance(model, nn.Module):
             model.eval()
-        stir(model, 0)
+        randomise_weights(model, 0)
         yield
 
 
@@ -83,11 +83,11 @@ def name_of(model: Any) -> str:
 def tried(call: Callable[..., Any], *inputs: Tensor) -> tuple[Tensor | None, str]:
     """The tensor that a call gave back and its shape in words, or None and what happened instead."""
     try:
-        out = as_tensor(call(*(tensor.clone() for tensor in inputs)))
+        out = extract_logits(call(*(tensor.clone() for tensor in inputs)))
     except ModelCrashed as crash:
         return None, str(crash)
     except Exception as error:
-        return None, what_happened(error)
+        return None, describe_error(error)
     return out, f"{str(out.dtype).removeprefix('torch.')} {list(out.shape)}"
 
 
@@ -138,7 +138,7 @@ def vocabulary_and_context(model: Any, call: Callable[[Any, Tensor], Any], lengt
     """As declared; else the rows of the tables that are looked up; else what the output and longer inputs tell."""
     tokens = few_tokens(length)
     with Lookups() as lookups:
-        out = as_tensor(call(model, tokens))
+        out = extract_logits(call(model, tokens))
     vocabulary = declared(model, VOCABULARIES) or lookups.rows_at(tokens) or out.shape[-1]
     context = declared(model, CONTEXTS) or lookups.rows_of_positions(length)
     if context is None:
@@ -148,7 +148,7 @@ def vocabulary_and_context(model: Any, call: Callable[[Any, Tensor], Any], lengt
 
 def longest_that_works(works: Callable[[int], bool], length: int) -> int | None:
     """The longest input the model takes, from `length` on; None if it takes the longest that is ever tried."""
-    low, high = length, LONGEST
+    low, high = length, MAX_LENGTH
     if works(high):
         return None
     while high - low > 1:

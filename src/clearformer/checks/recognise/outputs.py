@@ -10,7 +10,7 @@ from torch import Tensor
 from clearformer.checks.outcome import ModelCrashed
 
 
-def as_tensor(out: Any) -> Tensor:
+def extract_logits(out: Any) -> Tensor:
     """The logits in what a model returned: a tensor or array, something with `.logits`, or a tuple that begins so."""
     for _ in range(4):
         if isinstance(out, Tensor):
@@ -32,7 +32,7 @@ def as_tensor(out: Any) -> Tensor:
     raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
 
 
-def loss_in(out: Any) -> Tensor:
+def extract_loss(out: Any) -> Tensor:
     """The loss in what a model returned: a single number, `.loss`, or the number in a tuple."""
     if isinstance(out, Mapping):
         out = out["loss"]
@@ -46,7 +46,7 @@ def loss_in(out: Any) -> Tensor:
     return out.squeeze()
 
 
-def cache_in(out: Any) -> Any:
+def extract_cache(out: Any) -> Any:
     """What a model keeps for the next step: `.past_key_values`, or what is no tensor in the tuple it returned."""
     if isinstance(out, tuple) and not hasattr(out, "past_key_values"):
         return next((item for item in out if item is not None and not isinstance(item, Tensor)), None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.recognise import introspection, masks
-from clearformer.checks.recognise.outputs import as_tensor
+from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind
 
 NAMES = ("attention_mask", "real", "mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask")
@@ -37,10 +37,10 @@ class Masked:
 
     def is_understood(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
         """Whether the model does with the mask what is meant by it."""
-        if kind == "causal" and not masks.hides_the_future(lambda given: as_tensor(self.whole(model, given)), tokens):
+        if kind == "causal" and not masks.hides_the_future(lambda given: extract_logits(self.whole(model, given)), tokens):
             return False
         return not self.tells_of_padding or masks.hides_padding(
-            lambda given, real: as_tensor(self(model, given, real)), tokens
+            lambda given, real: extract_logits(self(model, given, real)), tokens
         )
 
 

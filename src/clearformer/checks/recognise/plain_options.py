@@ -11,7 +11,7 @@ from clearformer.checks.recognise.plain_masks import Masked
 from clearformer.checks.subject import Kind
 
 TARGETS = ("targets", "target", "y", "labels")
-IGNORED = (-1, -100)
+IGNORE_INDEX = (-1, -100)
 """what a loss may leave out: nanoGPT's habit, and PyTorch's"""
 CACHES = ("past_key_values", "kv_cache", "cache", "past_kvs", "past_kv", "past")
 
@@ -46,11 +46,11 @@ def _loss(model: Any, takes: Any, tokens: Tensor) -> dict[str, Any]:
     name = next((name for name in TARGETS if name in takes), None)
     if name is None:
         return {}
-    for ignored in IGNORED:
+    for ignored in IGNORE_INDEX:
         targets = tokens.clone()
         targets[:, -1] = ignored
         try:
-            outputs.loss_in(model(tokens, **{name: targets}))
+            outputs.extract_loss(model(tokens, **{name: targets}))
         except Exception:  # the loss does not leave this number out: the next is tried
             continue
         return {"loss": partial(_given_labels if name == "labels" else _given_targets, name, ignored)}
@@ -58,12 +58,12 @@ def _loss(model: Any, takes: Any, tokens: Tensor) -> dict[str, Any]:
 
 
 def _given_labels(name: str, ignored: int, model: Any, tokens: Tensor, labels: Tensor) -> Tensor:
-    return outputs.loss_in(model(tokens, **{name: labels.masked_fill(labels == -100, ignored)}))
+    return outputs.extract_loss(model(tokens, **{name: labels.masked_fill(labels == -100, ignored)}))
 
 
 def _given_targets(name: str, ignored: int, model: Any, tokens: Tensor, labels: Tensor) -> Tensor:
     targets = labels[:, 1:].masked_fill(labels[:, 1:] == -100, ignored)
-    return outputs.loss_in(model(tokens[:, :-1], **{name: targets}))
+    return outputs.extract_loss(model(tokens[:, :-1], **{name: targets}))
 
 
 def _step(model: Any, takes: Any, tokens: Tensor) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _step(model: Any, takes: Any, tokens: Tensor) -> dict[str, Any]:
 
     def step(model: Any, tokens: Tensor, cache: Any) -> tuple[Any, Any]:
         out = model(tokens, **{name: cache}, **more)
-        return out, outputs.cache_in(out)
+        return out, outputs.extract_cache(out)
 
     try:
         _, cache = step(model, tokens, None)

@@ -1,9 +1,9 @@
-"""A report for other programs, and for people elsewhere: JSON, JUnit's XML, and Markdown for an issue.
+"""A report as JSON, JUnit XML and Markdown.
 
-The JSON has these keys, which stay: `format` (1), `subject` (`name`, `kind`), `environment` (versions of `clearformer`,
+The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of `clearformer`,
 `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`, `crashed`,
 `does not apply`, `not run`), and `checks`, each with `id`, `claim`, `status`, `cause`, `measured`, `tolerance`, `case`,
-`means`, `seen` and `seconds`. A number that is not there or not finite is null.
+`means` (the diagnosis), `seen` (notes) and `seconds`. A number that is absent or not finite is null.
 """
 
 import json
@@ -18,15 +18,15 @@ import torch
 
 from clearformer import __version__
 from clearformer.checks.check import Result
-from clearformer.checks.report.text import counts, detail, failure, summary, wrong
+from clearformer.checks.report.text import counts, describe_problem, detail, problems, summary
 
-NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-ELEMENTS = {"failed": "failure", "crashed": "error", "does not apply": "skipped", "not run": "skipped"}
+INVALID_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+JUNIT_ELEMENTS = {"failed": "failure", "crashed": "error", "does not apply": "skipped", "not run": "skipped"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked, and what came of it."""
+    """What was checked, and the results."""
 
     name: str
     kind: str
@@ -48,13 +48,7 @@ def environment() -> dict[str, str]:
 
 
 def as_json(report: Report) -> str:
-    """One object, whose keys are those above."""
-    checks = []
-    for result in report.results:
-        outcome = vars(result.outcome)
-        numbers = {key: _finite(outcome[key]) for key in ("measured", "tolerance")}
-        named = {"id": result.id, "claim": result.check.claim}
-        checks.append(named | outcome | numbers | {"seconds": round(result.seconds, 3)})
+    """One JSON object with the keys listed above."""
     content = {
         "format": 1,
         "subject": {"name": report.name, "kind": report.kind},
@@ -62,9 +56,25 @@ def as_json(report: Report) -> str:
         "seed": report.seed,
         "seconds": round(report.seconds, 3),
         "summary": counts(report.results),
-        "checks": checks,
+        "checks": [_check_as_dict(result) for result in report.results],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _check_as_dict(result: Result) -> dict[str, Any]:
+    outcome = result.outcome
+    return {
+        "id": result.id,
+        "claim": result.check.claim,
+        "status": outcome.status,
+        "measured": _finite(outcome.measured),
+        "tolerance": _finite(outcome.tolerance),
+        "cause": outcome.cause,
+        "case": outcome.case,
+        "means": outcome.diagnosis,
+        "seen": outcome.notes,
+        "seconds": round(result.seconds, 3),
+    }
 
 
 def _finite(number: float | None) -> float | None:
@@ -72,7 +82,7 @@ def _finite(number: float | None) -> float | None:
 
 
 def as_junit(report: Report) -> str:
-    """One test case a check, as continuous integration reads them."""
+    """JUnit XML with one test case per check, for continuous integration."""
     count = counts(report.results)
     attributes = {
         "name": f"clearformer check {report.name}",
@@ -91,20 +101,23 @@ def as_junit(report: Report) -> str:
         )
         outcome = result.outcome
         if outcome.status != "passed":
-            message = {"message": outcome.means or outcome.case, "type": outcome.cause or outcome.status}
-            inside = _element(case, ELEMENTS[outcome.status], message)
-            inside.text = NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", failure(result))
+            message = {"message": outcome.diagnosis or outcome.case, "type": outcome.cause or outcome.status}
+            body = _element(case, JUNIT_ELEMENTS[outcome.status], message)
+            body.text = _valid_in_xml(describe_problem(result))
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
 
 
 def _element(parent: ElementTree.Element, tag: str, attributes: dict[str, Any]) -> ElementTree.Element:
-    """XML has no place for some characters that an error message can hold."""
-    clean = {key: NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", value) for key, value in attributes.items()}
-    return ElementTree.SubElement(parent, tag, clean)
+    return ElementTree.SubElement(parent, tag, {key: _valid_in_xml(value) for key, value in attributes.items()})
+
+
+def _valid_in_xml(text: str) -> str:
+    """Replace control characters and lone surrogates, which an error message may hold and XML may not."""
+    return INVALID_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def as_markdown(report: Report) -> str:
-    """To paste into an issue: what was checked with what, a table, and the failures in full."""
+    """Markdown for an issue: versions, the failures in full, and a table of all checks."""
     versions = ", ".join(f"{name} {version}" for name, version in environment().items())
     rows = [
         f"| {result.id} | {result.outcome.status} | {_cell(result.check.claim)} | {_cell(detail(result.outcome))} |"
@@ -114,7 +127,7 @@ def as_markdown(report: Report) -> str:
         [
             f"## clearformer check: {report.name} ({report.kind})",
             f"\n{summary(report.results)}; seed {report.seed}; {versions}",
-            *(f"\n{_fenced(failure(result))}" for result in wrong(report.results)),
+            *(f"\n{_fenced(describe_problem(result))}" for result in problems(report.results)),
             "\n| check | | claim | |\n| --- | --- | --- | --- |",
             *rows,
             "",
@@ -127,6 +140,6 @@ def _cell(text: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    """As it is, whatever it holds: the fence is longer than any in the text."""
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    """A code block, whatever the text holds: the fence is longer than any in it."""
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text)), 3)
     return f"{fence}\n{text}\n{fence}"

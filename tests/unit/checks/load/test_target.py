@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from clearformer.checks.load.target import loaded
+from clearformer.checks.load.target import load_target
 from clearformer.checks.subject import Subject
 from clearformer.errors import CheckError
 
@@ -34,7 +34,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def load(target: str) -> object:
-    with loaded(target, print) as model:
+    with load_target(target, print) as model:
         return model
 
 
@@ -76,7 +76,7 @@ def test_neighbours_of_the_file_and_the_current_folder_can_be_imported_while_the
     write("late_one.py", "value = 3")
     write("deep/mine.py", "from neighbour import size\nfrom torch import nn\ndef model(): return nn.Embedding(size, 2)")
     before = list(sys.path)
-    with loaded("deep/mine.py:model", print) as model:
+    with load_target("deep/mine.py:model", print) as model:
         import late_one
 
         assert late_one.value == 3

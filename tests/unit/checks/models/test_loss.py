@@ -147,7 +147,7 @@ def test_each_mistake_is_named(name: str, kind: Kind, cause: str, loss: Callable
     outcome = check(name, loss, kind)
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
-    assert outcome.means
+    assert outcome.diagnosis
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.probe.attention import watch
+from clearformer.checks.probe.attention import record_attention
 from clearformer.checks.probe.probe import Probe
 from clearformer.checks.subject import Subject
 
@@ -258,7 +258,7 @@ def test_each_bug_is_caught_and_named(name: str, cause: str, model: type[Tiny]):
     outcome = check(name, model(), norm_order="pre")
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
-    assert outcome.means
+    assert outcome.diagnosis
     assert outcome.measured is not None
     assert outcome.tolerance is not None
     assert outcome.measured > outcome.tolerance
@@ -286,7 +286,7 @@ def nan_replaced(model: Tiny, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) 
 def test_a_bidirectional_model_that_sees_one_side_is_told_which(allowed: Callable[[int], Tensor], says: str):
     outcome = check("masks.both-sides", with_(allowed=lambda _, n, *__: allowed(n))(), kind="bidirectional")
     assert (outcome.status, outcome.cause) == ("failed", "one-side")
-    assert says in outcome.means
+    assert says in outcome.diagnosis
 
 
 def test_a_declared_scale_is_held_to():
@@ -312,7 +312,7 @@ def probe_of(model: nn.Module) -> Probe:
 @pytest.mark.parametrize("kind", CORRECT)
 def test_the_watcher_sees_every_attention_and_its_scale(kind: str):
     probe = probe_of(CORRECT[kind]())
-    found = watch(probe, probe.inputs(2))
+    found = record_attention(probe, probe.inputs(2))
     assert len(found) == 2
     for attention in found:
         assert attention.weights.shape == (2, H, 12, 12)
@@ -330,14 +330,14 @@ def test_the_watcher_takes_no_product_with_a_weight_for_attention():
             return (self.table[tokens] @ self.out).softmax(-1)
 
     probe = probe_of(Gated())
-    assert watch(probe, probe.inputs(2)) == []
+    assert record_attention(probe, probe.inputs(2)) == []
 
 
 def test_the_watcher_sees_into_torch_s_own_layer():
     layer = nn.TransformerEncoderLayer(D, H, 32, batch_first=True, dropout=0.0)
     mask = nn.Transformer.generate_square_subsequent_mask(12)
     probe = Probe(Subject(layer.eval(), call=lambda model, x: model(x, src_mask=mask), width=D), seed=1)
-    (attention,) = watch(probe, probe.inputs(2))
+    (attention,) = record_attention(probe, probe.inputs(2))
     assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
     assert attention.used.triu(1).max() == 0.0
     assert attention.used.sum(-1).sub(1).abs().max() < EXACT

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.probe.embeddings import find_tables
+from clearformer.checks.probe.embeddings import find_vocabulary_matrices
 from clearformer.checks.probe.probe import Probe
 from clearformer.checks.subject import Subject
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
@@ -182,7 +182,7 @@ def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str
     outcome = check(name, model(), **facts)
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
-    assert outcome.means
+    assert outcome.diagnosis
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,9 +283,9 @@ def test_tables_are_found_by_what_they_do():
             return torch.tanh(x @ self.d / V) @ self.a
 
     model = Named()
-    found = find_tables(Probe(Subject(model, lambda m, t: m(t), vocab_size=V), seed=1))
+    found = find_vocabulary_matrices(Probe(Subject(model, lambda m, t: m(t), vocab_size=V), seed=1))
     assert (found.inputs, found.outputs) == ({"b"}, {"a"})
-    assert find_tables(Probe(Subject(Tied(), lambda m, t: m(t), vocab_size=V), seed=1)).inputs == {"embedding.weight"}
+    assert find_vocabulary_matrices(Probe(Subject(Tied(), lambda m, t: m(t), vocab_size=V), seed=1)).inputs == {"embedding.weight"}
 
 
 def test_the_model_is_as_before():

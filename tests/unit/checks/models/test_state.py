@@ -175,7 +175,7 @@ def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str
     outcome = check(name, model())
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
-    assert outcome.means
+    assert outcome.diagnosis
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ from clearformer.blocks.multihead import MultiHeadAttention
 from clearformer.blocks.norm import RMSNorm
 from clearformer.blocks.rotary import RotaryPositions
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
@@ -89,8 +89,8 @@ SOUND = {
     "einsum": lambda: einsum,
     "three axes": lambda: of_three_axes,
     "causal by hand": lambda: core(diagonal=0),
-    "causal, said": lambda: Meant(core(diagonal=0), {"causal": True}),
-    "a scale, said": lambda: Meant(core(scale=1.0), {"scale": 1.0}),
+    "causal, said": lambda: PartSubject(core(diagonal=0), {"causal": True}),
+    "a scale, said": lambda: PartSubject(core(scale=1.0), {"scale": 1.0}),
     "own module": lambda: MultiHeadAttention(16, 4),
     "own module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
     "own module, all there is": lambda: MultiHeadAttention(
@@ -115,8 +115,8 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, str]]] = {
     "no softmax": (lambda: lambda q, k, v: q @ k.transpose(-2, -1) @ v, {"softmax": "no-softmax"}),
     "sees ahead": (lambda: core(diagonal=1), {"causal": "sees-ahead"}),
     "not itself": (lambda: core(diagonal=-1, fill=-1e30), {"causal": "not-itself"}),
-    "no mask": (lambda: Meant(core(), {"causal": True}), {"causal": "no-mask"}),
-    "a mask": (lambda: Meant(core(diagonal=0), {"causal": False}), {"causal": "other"}),
+    "no mask": (lambda: PartSubject(core(), {"causal": True}), {"causal": "no-mask"}),
+    "a mask": (lambda: PartSubject(core(diagonal=0), {"causal": False}), {"causal": "other"}),
     "keys for values": (lambda: lambda q, k, _: core()(q, k, k), {"values": "values-unused", "softmax": "no-softmax"}),
     "residual": (lambda: lambda q, k, v: q + core()(q, k, v), {"values": "adds"}),
     "mask after the softmax, inside": (lambda: after_softmax, {"softmax": "no-softmax"}),

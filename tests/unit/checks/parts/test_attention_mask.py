@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearformer.blocks.attention import ScaledDotProductAttention, attention
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
@@ -84,15 +84,15 @@ SOUND = {
         of_three_axes,
         "True means that a query may attend; it is handed over as the fourth argument, [B, T, S]",
     ),
-    "allow, said": (Meant(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
+    "allow, said": (PartSubject(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "after the softmax": (after, {"mask": "after-softmax"}),
     "ignored": (masked(lambda scores, _: scores), {"mask": "ignored"}),
     "multiplied": (masked(lambda scores, mask: scores * mask), {"mask": "other"}),
     "a small number": (masked(lambda scores, mask: scores.masked_fill(~mask, -3.0)), {"mask": "other"}),
-    "inverted": (Meant(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
-    "inverted, the other way": (Meant(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
+    "inverted": (PartSubject(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
+    "inverted, the other way": (PartSubject(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
     "-1e4": (masked(lambda scores, mask: scores.masked_fill(~mask, -1e4)), {"finite-mask": "finite"}),
     "-100": (masked(lambda scores, mask: scores.masked_fill(~mask, -100.0)), {"finite-mask": "finite"}),
     "-1e4, by numbers": (masked(lambda scores, mask: scores + (1.0 - mask) * -1e4), {"finite-mask": "finite"}),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.masks import causal_mask
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Make = Callable[[int], Tensor]
@@ -33,8 +33,8 @@ SOUND = {
     "with axes of length one": lambda n: ones(n).tril()[None, None],
     "of queries and keys": lambda n, s: ones(n, s).tril(s - n),
     "of positions": lambda n, s: torch.arange(s - n, s)[:, None] >= torch.arange(s),
-    "numbers, said": Meant(lambda n: torch.ones(n, n).tril(), {"mask": "allow"}),
-    "hides, said": Meant(lambda n: ones(n).triu(1), {"mask": "hide"}),
+    "numbers, said": PartSubject(lambda n: torch.ones(n, n).tril(), {"mask": "allow"}),
+    "hides, said": PartSubject(lambda n: ones(n).triu(1), {"mask": "hide"}),
 }
 WRONG = {
     "sees ahead": (lambda n: ones(n).tril(1), {"diagonal": "sees-ahead"}),
@@ -45,12 +45,12 @@ WRONG = {
     ),
     "not itself": (lambda n: ones(n).tril(-1), {"diagonal": "not-itself"}),
     "not itself, hides": (lambda n: ones(n).triu(), {"diagonal": "not-itself"}),
-    "transposed": (Meant(lambda n: ones(n).triu(), {"mask": "allow"}), {"diagonal": "transposed"}),
+    "transposed": (PartSubject(lambda n: ones(n).triu(), {"mask": "allow"}), {"diagonal": "transposed"}),
     "transposed, added": (
         lambda n: torch.zeros(n, n).masked_fill(ones(n).tril(-1), -torch.inf),
         {"diagonal": "transposed"},
     ),
-    "inverted": (Meant(lambda n: ones(n).triu(1), {"mask": "allow"}), {"diagonal": "inverted"}),
+    "inverted": (PartSubject(lambda n: ones(n).triu(1), {"mask": "allow"}), {"diagonal": "inverted"}),
     "nothing hidden": (ones, {"diagonal": "no-mask", "corner": "other"}),
     "all hidden": (lambda n: added(n, -torch.inf) - torch.inf, {"diagonal": "hides-all"}),
     "a window of one": (lambda n: torch.eye(n, dtype=torch.bool), {"diagonal": "other"}),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Formula = Callable[[Tensor], Tensor]
@@ -207,8 +207,8 @@ def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
     norm = Weighted(right_layer)
     norm.eps = 1e-6
     assert wrong("layer-norm", norm) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-5})) == {}
+    assert wrong("rms-norm", PartSubject(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
+    assert wrong("rms-norm", PartSubject(right_rms, {"eps": 1e-5})) == {}
 
 
 def test_eps_is_measured(outcomes: Callable[..., dict[str, Outcome]]):

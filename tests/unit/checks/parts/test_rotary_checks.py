@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.rotary import RotaryPositions, rotary
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
@@ -97,8 +97,8 @@ SOUND = {
     "hugging face": HuggingFace,
     "partly": lambda: partly,
     "the other way": lambda: lambda x, offset=0: half_split(x, -angles(x.shape[-2], x.shape[-1], offset)),
-    "a small base, said": lambda: Meant(plain(half_split, base=100.0), {"base": 100}),
-    "a layout, said": lambda: Meant(plain(interleaved), {"layout": "interleaved"}),
+    "a small base, said": lambda: PartSubject(plain(half_split, base=100.0), {"base": 100}),
+    "a layout, said": lambda: PartSubject(plain(interleaved), {"layout": "interleaved"}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "sign": (
@@ -141,8 +141,8 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
         lambda q, k, offset=0: (plain(half_split)(q, offset), plain(half_split)(k, offset + 1)),
         {"both": "differ"},
     ),
-    "the other layout": (Meant(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
-    "the other base": (Meant(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
+    "the other layout": (PartSubject(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (PartSubject(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
     "in place": (lambda x, offset=0: plain(half_split)(x.mul_(1.5), offset) / 1.5, {"input": "in-place"}),
 }
 

@@ -11,7 +11,7 @@ from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.rotary import rotary
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.catalogue import PARTS
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 from clearformer.checks.parts.run import run_part
 from clearformer.errors import ClearformerError
 
@@ -100,7 +100,7 @@ def test_nan_never_passes(part: str):
 )
 def test_what_is_said_must_be_understood(part: str, says: dict[str, object], message: str):
     with pytest.raises(ClearformerError) as error:
-        list(run_part(part, Meant(rotary, says)))
+        list(run_part(part, PartSubject(rotary, says)))
     assert message in str(error.value)
 
 

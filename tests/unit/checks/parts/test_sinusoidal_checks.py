@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clearformer.blocks.positions import LearnedPositions, SinusoidalPositions, sinusoidal
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.probe import Meant
+from clearformer.checks.parts.probe import PartSubject
 
 Wrong = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
@@ -79,7 +79,7 @@ SOUND = {
     "adds": Adds,
     "adds to x sqrt(d)": lambda: Adds(lambda x, pe: x * 24**0.5 + pe),
     "returns the table": lambda: Adds(lambda x, pe: pe + 0 * x),
-    "another base, said": lambda: Meant(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
+    "another base, said": lambda: PartSubject(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "base": (lambda n, d: paper(n, d, base=1000.0), {"frequencies": "base"}),
@@ -102,8 +102,8 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "multiplied": (Adds(lambda x, pe: (1 + x) * pe), {"added": "x-changed"}),
     "in place": (Adds(lambda x, pe: x.add_(pe)), {"input": "in-place"}),
     "dropout": (Adds(lambda x, pe: nn.functional.dropout(x + pe, 0.5)), {"repeatable": "dropout"}),
-    "the other layout": (Meant(halves, {"layout": "interleaved"}), {"layout": "layout"}),
-    "the other base": (Meant(paper, {"base": 500}), {"frequencies": "base"}),
+    "the other layout": (PartSubject(halves, {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (PartSubject(paper, {"base": 500}), {"frequencies": "base"}),
 }
 
 

@@ -18,7 +18,7 @@ def result(name: str, claim: str, outcome: Outcome, seconds: float) -> Result:
     return Result(name, Check(claim, lambda _: outcome), outcome, seconds)
 
 
-BROKEN = failed("diagonal", 0.25, 1e-4, case="at a length of 2", means="each token sees one ahead", seen=("a", "b"))
+BROKEN = failed("diagonal", 0.25, 1e-4, case="at a length of 2", diagnosis="each token sees one ahead", seen=("a", "b"))
 ODD = "bad <tag> & \x00\x1b[31m ``` | [red]\ud800"  # no XML holds all of this, and Markdown and rich have uses for it
 RESULTS = [
     result("masks.future", "no future token moves a past logit", BROKEN, 1.5),
@@ -27,7 +27,7 @@ RESULTS = [
     result("cache.steps", "cached equals uncached", Outcome("does not apply", case="write Subject(..., step=...)"), 0),
     result("cache.limit", "up to the context", Outcome("does not apply", case="no limit"), 0),
     result("learning.reversing", "reversing is learned", Outcome("not run", case="it takes long"), 0),
-    result("numbers.finite", "all is finite", failed("nan", float("inf"), 0.0, case="x", means="y"), 0.25),
+    result("numbers.finite", "all is finite", failed("nan", float("inf"), 0.0, case="x", diagnosis="y"), 0.25),
 ]
 REPORT = Report("GPT", "causal", 7, RESULTS)
 
