@@ -1,4 +1,4 @@
-"""What is said of a number that is too large, where two outputs should be the same."""
+"""The outcome of comparing two outputs that should be equal."""
 
 import math
 from collections.abc import Callable
@@ -9,20 +9,23 @@ from clearformer.checks.probe.probe import Inputs, Probe, difference
 
 
 def pass_or_explain(probe: Probe, inputs: Inputs, worst: float, explain: Callable[[], Outcome]) -> Outcome:
-    """Passed where `worst` is small. Else what `explain` says, unless a plain call of the model goes wrong already."""
+    """Passed where `worst`, a difference of logits in standard deviations, is within tolerance; else `explain()`.
+
+    `explain` is not called where two plain calls of the model differ already.
+    """
     if worst <= TOLERANCE:
         return passed(worst, TOLERANCE)
-    once, again = probe.logits(inputs), probe.logits(inputs)
-    if not once.isfinite().all():
-        return passed(math.nan, TOLERANCE)  # which the runner reports as not finite
-    moved = float(difference(once, again).max())
-    if moved <= TOLERANCE:
+    first, second = probe.logits(inputs), probe.logits(inputs)
+    if not first.isfinite().all():
+        return passed(math.nan, TOLERANCE)  # which run_isolated reports as not finite
+    repeated = float(difference(first, second).max())
+    if repeated <= TOLERANCE:
         return explain()
     return failed(
         "not-repeatable",
-        moved,
+        repeated,
         TOLERANCE,
-        case=f"two calls with the same tokens differ by {moved:.2g} of the logits' spread",
-        diagnosis="The model is not the same from one call to the next, so that nothing else can be told: look for dropout "
-        "that stays on in evaluation, random numbers, or state that a call leaves behind.",
+        case=f"two calls with the same tokens differ by {repeated:.2g} standard deviations of the logits",
+        diagnosis="The model's output changes from call to call, so that nothing else can be measured: look for "
+        "dropout that is active in evaluation, random numbers, or state that a call leaves behind.",
     )

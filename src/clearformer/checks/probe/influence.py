@@ -1,4 +1,4 @@
-"""Who influences whom: measured from outside, by exchanging tokens and by gradients, and what its pattern means."""
+"""Which token influences which logit, measured from outside: by replacing tokens, and by gradients."""
 
 import torch
 from torch import Tensor
@@ -8,41 +8,41 @@ from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 
 TOLERANCE = 1e-4
-"""a share of the logits' spread: noise of float32 stayed below 1e-5 in all models tried, influence above 1e-3"""
+"""standard deviations of the logits: float32 noise stayed below 1e-5 in all models tried, influence above 1e-3"""
 MIN_INFLUENCE = 1e-6
-"""a share of the logits' spread: a token far away may have little influence, but none gives 0.0"""
+"""standard deviations of the logits: a distant token may have little influence, but none gives exactly 0"""
 
 
 def influence(probe: Probe, inputs: Inputs, positions: list[int] | None = None) -> Tensor:
-    """[T, P]: how far the logits at t move when the token at each of P positions (by default all) is exchanged.
+    """[T, P]: the change of the logits at t when the token at each of P positions (default: all) is replaced.
 
-    `inputs` has one row. All changes are tried in one batch, beside the unchanged row.
+    In standard deviations of the logits. `inputs` has one row; all replacements go into one batch with it.
     """
-    changed = list(range(inputs.tokens.shape[1])) if positions is None else positions
-    rows = inputs.map(lambda tensor: tensor.repeat_interleave(len(changed) + 1, dim=0))
-    new = probe.other(inputs.tokens)[0]
-    for row, s in enumerate(changed, 1):
+    replaced = list(range(inputs.tokens.shape[1])) if positions is None else positions
+    rows = inputs.map(lambda tensor: tensor.repeat_interleave(len(replaced) + 1, dim=0))
+    new = probe.replacements(inputs.tokens)[0]
+    for row, s in enumerate(replaced, 1):
         rows.tokens[row, s] = new[s]
     logits = probe.logits(rows)
     return torch.stack([difference(logits[row], logits[0]) for row in range(1, len(rows.tokens))], dim=1)
 
 
-def future_influence(moved: Tensor, positions: list[int] | None = None) -> float:
-    """The largest influence on a place before the one that was changed."""
-    at = torch.arange(len(moved)) if positions is None else torch.tensor(positions)
-    return float(moved.masked_fill(torch.arange(len(moved))[:, None] >= at, 0.0).max())
+def future_influence(changes: Tensor, positions: list[int] | None = None) -> float:
+    """The largest influence of a token on an earlier position, from the [T, P] of `influence`."""
+    at = torch.arange(len(changes)) if positions is None else torch.tensor(positions)
+    return float(changes.masked_fill(torch.arange(len(changes))[:, None] >= at, 0.0).max())
 
 
 def self_attentions(probe: Probe, inputs: Inputs) -> list[Attention]:
-    """Those over the tokens alone; of an encoder-decoder whose source is as long, none can be told apart."""
+    """Attention among the tokens, recognised by its shape [T, T]; a source of length T cannot be told apart."""
     T = inputs.tokens.shape[1]  # noqa: N806
-    return [attention for attention in record_attention(probe, inputs) if attention.used.shape[-2:] == (T, T)]
+    return [attention for attention in record_attention(probe, inputs) if attention.applied.shape[-2:] == (T, T)]
 
 
 def distinct_tokens(probe: Probe) -> Inputs:
-    """One row of tokens that differ from each other and from the source's, of the upper half of the vocabulary.
+    """One row without repeated tokens, in the source neither, from the upper half of the vocabulary.
 
-    A table of positions has its gradients in the lower rows, so it cannot pass for one of these tokens.
+    A table of positions gets its gradients in the lower rows, so it cannot be mistaken for the embedding.
     """
     V = probe.subject.vocab_size  # noqa: N806
     if V is None:
@@ -53,32 +53,32 @@ def distinct_tokens(probe: Probe) -> Inputs:
     S = 2 if probe.kind == "encoder-decoder" else 0  # noqa: N806
     T = min(probe.max_length, V // 2 - S, len(tokens) - S)  # noqa: N806
     if T < 3:
-        raise DoesNotApply(f"of {V} tokens too few can be drawn for a text in which none comes twice")
+        raise DoesNotApply(f"a vocabulary of {V} is too small for a sequence without repeated tokens")
     return Inputs(tokens[None, :T], source=tokens[None, T : T + S] if S else None)
 
 
 def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
-    """[T]: the size of the gradient that one logit at t gives to each of the `distinct` tokens.
+    """[T]: the size of the gradient of one logit at t in the embedding of each token of `distinct_tokens`.
 
-    It is read in the row of each token in a table of embeddings. A weight is such a table if tokens that are not in the
-    text get no gradient in it, but for the one whose logit is taken, since the output may share the table.
+    A weight is taken for an embedding if the rows of tokens that are not in the sequence get no gradient. The row of the
+    token whose logit is taken is excepted, since the output may share the matrix.
     """
     if inputs.tokens.dim() == 3:
-        tables = [inputs.tokens.requires_grad_()]
+        matrices = [inputs.tokens.requires_grad_()]
     else:
-        tables = [weight for weight in probe.module.parameters() if weight.dim() == 2 and weight.requires_grad]
-    texts = [tokens[0] for tokens in (inputs.tokens, inputs.source) if tokens is not None]
+        matrices = [weight for weight in probe.module.parameters() if weight.dim() == 2 and weight.requires_grad]
+    sequences = [tokens[0] for tokens in (inputs.tokens, inputs.source) if tokens is not None]
     V = probe.subject.vocab_size or 1  # noqa: N806
-    absent = [v for v in range(V) if v not in set(torch.cat(texts).flatten().tolist())]
+    absent = [v for v in range(V) if v not in set(torch.cat(sequences).flatten().tolist())]
     with torch.enable_grad():
         logit = probe.logits(inputs)[0, t, absent[0]]
         if not logit.requires_grad:
             raise DoesNotApply("the logits have no gradient")
-        gradients = torch.autograd.grad(logit, tables, allow_unused=True)
+        gradients = torch.autograd.grad(logit, matrices, allow_unused=True)
     if inputs.tokens.dim() == 3:
         return torch.zeros(len(inputs.tokens[0])) if gradients[0] is None else gradients[0][0].abs().amax(-1)
-    found = [gradient for gradient in gradients if gradient is not None and len(gradient) >= V]
-    rows = [gradient[inputs.tokens[0]].abs().amax(-1) for gradient in found if not gradient[absent[1:]].any()]
+    candidates = [gradient for gradient in gradients if gradient is not None and len(gradient) >= V]
+    rows = [gradient[inputs.tokens[0]].abs().amax(-1) for gradient in candidates if not gradient[absent[1:]].any()]
     if not rows:
-        raise DoesNotApply("no table was found of which only the rows of the text's tokens get a gradient")
+        raise DoesNotApply("no embedding was found, a matrix whose gradient is zero but for the rows of the tokens read")
     return torch.stack(rows).amax(0)

@@ -1,4 +1,4 @@
-"""Probe: what a check may do with a subject: make inputs, change them, call the model and read what comes back."""
+"""Probe: make inputs for a subject, call its model, and read what comes back."""
 
 import copy
 import dataclasses
@@ -16,12 +16,12 @@ from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import MAX_LENGTH, Subject
 
 LENGTH = 12
-"""long enough for every pattern that a diagnosis tells apart, short enough for every position to be tried"""
+"""long enough for every pattern that a diagnosis distinguishes, short enough to try every position"""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model reads. Where `real` or `source_real` is None, all are real."""
+    """What a model reads. Where `real` or `source_real` is None, there is no padding."""
 
     tokens: Tensor
     """[B, T], or vectors [B, T, D]"""
@@ -33,18 +33,18 @@ class Inputs:
         """One row as a batch of its own."""
         return self.map(lambda tensor: tensor[index : index + 1])
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
-        """The same change to all tensors, along the rows."""
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
+        """Apply a function of the batch axis to all tensors."""
         others = (self.source, self.real, self.source_real)
-        return Inputs(change(self.tokens), *(None if tensor is None else change(tensor) for tensor in others))
+        return Inputs(function(self.tokens), *(None if tensor is None else function(tensor) for tensor in others))
 
     def replace(self, **changes: Any) -> "Inputs":
-        """The same with other tensors."""
+        """The same inputs with other tensors."""
         return dataclasses.replace(self, **changes)
 
 
 class Probe:
-    """A subject under test. All randomness comes from `seed`."""
+    """A subject under test. All its random numbers come from `seed`."""
 
     def __init__(self, subject: Subject, seed: int) -> None:
         self.subject = subject
@@ -55,14 +55,14 @@ class Probe:
 
     @property
     def module(self) -> nn.Module:
-        """The model, where it is a torch module."""
+        """The model as a torch module. Raises DoesNotApply where it is none."""
         if not isinstance(self.model, nn.Module):
-            raise DoesNotApply("the model is no torch.nn.Module, so its weights and gradients cannot be seen")
+            raise DoesNotApply("the model is no torch.nn.Module, so its weights and gradients cannot be read")
         return self.model
 
     @cached_property
     def max_length(self) -> int:
-        """The longest input that is tried."""
+        """The longest input that is tried, in tokens."""
         return min(self.subject.context or MAX_LENGTH, MAX_LENGTH)
 
     def length(self, wanted: int = LENGTH) -> int:
@@ -70,23 +70,23 @@ class Probe:
         return min(wanted, self.subject.context or wanted)
 
     def draw(self, *shape: int) -> Tensor:
-        """Random tokens of that shape, or vectors where the model reads vectors; reserved tokens are not drawn."""
+        """Random unreserved tokens of that shape; random vectors [*shape, width] where the model reads vectors."""
         if self.subject.vocab_size is None:
             assert self.subject.width is not None
             return torch.randn(*shape, self.subject.width, generator=self.generator)
-        free = [token for token in range(self.subject.vocab_size) if token not in self.subject.reserved]
-        return torch.tensor(free)[torch.randint(len(free), shape, generator=self.generator)]
+        unreserved = [token for token in range(self.subject.vocab_size) if token not in self.subject.reserved]
+        return torch.tensor(unreserved)[torch.randint(len(unreserved), shape, generator=self.generator)]
 
     def inputs(self, rows: int, length: int | None = None, source_length: int | None = None) -> Inputs:
-        """Random rows of that length; an encoder-decoder also gets sources, by default two tokens shorter or longer."""
+        """Random rows of that length; for an encoder-decoder also sources, whose length differs by default."""
         T = self.length() if length is None else length  # noqa: N806
         if self.kind != "encoder-decoder":
             return Inputs(self.draw(rows, T))
         S = source_length or self.length(LENGTH - 2)  # noqa: N806
         return Inputs(self.draw(rows, T), source=self.draw(rows, S))
 
-    def other(self, tokens: Tensor) -> Tensor:
-        """Tokens of the same shape, each of which differs from the one in its place."""
+    def replacements(self, tokens: Tensor) -> Tensor:
+        """Random tokens of the same shape, each different from the one that it replaces."""
         if self.subject.vocab_size is None:
             return self.draw(*tokens.shape[:-1])
         new = self.draw(*tokens.shape)
@@ -95,74 +95,72 @@ class Probe:
         return new
 
     def logits(self, inputs: Inputs) -> Tensor:
-        """[B, T, V], or [B, C] of a classifier: a copy, so that a model that returns a view cannot change it later.
+        """Logits [B, T, V], or [B, C] of a classifier: a copy, so that a model that reuses its output cannot change it.
 
-        Raises ModelCrashed where the model fails or returns something else. Gradients are kept if they are enabled.
+        Raises ModelCrashed where the model fails or returns something else. Gradients are kept where they are enabled.
         """
         subject = self.subject
         sources = () if inputs.source is None else (inputs.source,)
         if inputs.real is None and inputs.source_real is None:
-            out = self.invoke(subject.call, *sources, inputs.tokens)
-        else:
-            if subject.padded is None:
-                raise DoesNotApply("how to pass padding is not known; give Subject(..., padded=...)")
-            real = torch.ones(inputs.tokens.shape[:2], dtype=torch.bool) if inputs.real is None else inputs.real
-            if inputs.source is None:
-                out = self.invoke(subject.padded, inputs.tokens, real)
-            else:
-                S = inputs.source.shape[:2]  # noqa: N806
-                of_source = torch.ones(S, dtype=torch.bool) if inputs.source_real is None else inputs.source_real
-                out = self.invoke(subject.padded, inputs.source, inputs.tokens, of_source, real)
-        return self.read(out, inputs.tokens)
+            return self.read_logits(self.invoke(subject.call, *sources, inputs.tokens), inputs.tokens)
+        if subject.padded is None:
+            raise DoesNotApply("how to pass padding is not known; give Subject(..., padded=...)")
+        masks = [_all_real(inputs.tokens) if inputs.real is None else inputs.real]
+        if inputs.source is not None:
+            masks.insert(0, _all_real(inputs.source) if inputs.source_real is None else inputs.source_real)
+        return self.read_logits(self.invoke(subject.padded, *sources, inputs.tokens, *masks), inputs.tokens)
 
     def step(self, inputs: Inputs, cache: Any) -> tuple[Tensor, Any]:
-        """Logits of tokens that come after those in the cache, and the cache with them; it is None at first."""
+        """Logits [B, T, V] of tokens that follow those in the cache, and the cache extended by them; None is empty."""
         if self.subject.step is None:
             raise DoesNotApply("how to step with a cache is not known; give Subject(..., step=...)")
         sources = () if inputs.source is None else (inputs.source,)
-        return self.pair(self.invoke(self.subject.step, *sources, inputs.tokens, cache), inputs.tokens)
+        return self.read_step(self.invoke(self.subject.step, *sources, inputs.tokens, cache), inputs.tokens)
 
-    def steps(self, inputs: Inputs, pieces: list[int]) -> Tensor:
-        """Logits with a cache, the tokens given in pieces of these lengths."""
-        assert sum(pieces) == inputs.tokens.shape[1]
-        cache, done = None, []
-        for tokens in inputs.tokens.split(pieces, dim=1):
+    def cached_logits(self, inputs: Inputs, chunks: list[int]) -> Tensor:
+        """Logits [B, T, V] computed with a cache, from chunks of these lengths."""
+        assert sum(chunks) == inputs.tokens.shape[1]
+        cache, outputs = None, []
+        for tokens in inputs.tokens.split(chunks, dim=1):
             logits, cache = self.step(inputs.replace(tokens=tokens), cache)
-            done.append(logits)
-        return torch.cat(done, dim=1)
+            outputs.append(logits)
+        return torch.cat(outputs, dim=1)
 
-    def pair(self, out: Any, tokens: Tensor) -> tuple[Tensor, Any]:
-        """What `step` or `prefill` gave back: logits and a cache."""
+    def read_step(self, out: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+        """The logits and the cache that `step` or `prefill` returned. Raises ModelCrashed."""
         if not isinstance(out, tuple | list) or len(out) != 2:
             raise ModelCrashed(f"a pair (logits, cache) was expected, found {type(out).__name__}")
-        return self.read(out[0], tokens), out[1]
+        return self.read_logits(out[0], tokens), out[1]
 
-    def read(self, out: Any, tokens: Tensor) -> Tensor:
-        """What came back, as a tensor of the right shape."""
+    def read_logits(self, out: Any, tokens: Tensor) -> Tensor:
+        """The logits in what the model returned for these tokens, copied. Raises ModelCrashed for another shape."""
         logits = extract_logits(out)
         B, T = tokens.shape[:2]  # noqa: N806
-        wanted = "[B, C]" if self.kind == "classifier" else "[B, T, V]"
-        right = (B,) if self.kind == "classifier" else (B, T)
-        if logits.dim() != len(right) + 1 or tuple(logits.shape[:-1]) != right:
+        axes = "[B, C]" if self.kind == "classifier" else "[B, T, V]"
+        expected = (B,) if self.kind == "classifier" else (B, T)
+        if logits.dim() != len(expected) + 1 or tuple(logits.shape[:-1]) != expected:
             raise ModelCrashed(
-                f"logits {wanted} were expected, {[*right, 'any']} for tokens [{B}, {T}], found {list(logits.shape)}"
+                f"logits {axes} were expected, {[*expected, 'any']} for tokens [{B}, {T}], found {list(logits.shape)}"
             )
         if not logits.is_floating_point():
             raise ModelCrashed(f"logits in floating point were expected, found {logits.dtype}")
         return logits.clone()
 
     def invoke(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call one of the subject's functions on the model; what it raises becomes ModelCrashed."""
-        handed = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
+        """Call one of the subject's functions on the model and copies of the tensors.
+
+        Raises ModelCrashed for any error of the model.
+        """
+        copies = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
         try:
-            return function(self.model, *handed)
+            return function(self.model, *copies)
         except (DoesNotApply, ModelCrashed):
             raise
         except Exception as error:
             raise ModelCrashed(describe_error(error)) from error
 
     def clone(self, dtype: torch.dtype | None = None) -> "Probe":
-        """A copy of the model with the same weights, for what cannot be undone: another dtype, or training."""
+        """A probe of a deep copy of the model, for what cannot be undone: another dtype, or training."""
         try:
             model = copy.deepcopy(self.module)
         except Exception as error:
@@ -172,8 +170,12 @@ class Probe:
         return Probe(self.subject.with_model(model), self.seed)
 
 
+def _all_real(tokens: Tensor) -> Tensor:
+    return torch.ones(tokens.shape[:2], dtype=torch.bool)
+
+
 def difference(a: Tensor, b: Tensor) -> Tensor:
-    """How far two outputs are apart at each place [B, T] (or [B]), as a share of how far logits spread."""
-    spread = max(float(a.double().std()), float(b.double().std()), 1e-12)
-    apart = (a.double() - b.double()).abs().amax(-1) / spread
-    return apart.nan_to_num(nan=float("inf"), posinf=float("inf"))
+    """The largest difference between two outputs [*, V] at each place *, in standard deviations of the logits."""
+    deviation = max(float(a.double().std()), float(b.double().std()), 1e-12)
+    largest = (a.double() - b.double()).abs().amax(-1) / deviation
+    return largest.nan_to_num(nan=float("inf"), posinf=float("inf"))

@@ -1,4 +1,4 @@
-"""What a tensor is to a model: whether it moves the output, and whether it is a weight or a constant."""
+"""What a tensor is to a model: whether it affects the output, and whether it is a weight or a constant."""
 
 import torch
 from torch import Tensor, nn
@@ -6,51 +6,55 @@ from torch import Tensor, nn
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 from clearformer.checks.weights import unregistered_tensors
 
-FEWEST = 32
-"""values that it takes to tell random ones from a pattern"""
-RELATED = 0.7
-"""correlation of neighbours: random values stayed below 0.63 in 300 draws, tables of sines above 0.94"""
+MIN_VALUES = 32
+"""fewer values cannot be told from a pattern"""
+MAX_CORRELATION = 0.7
+"""of neighbouring values: random ones stayed below 0.63 in 300 draws, tables of sines above 0.94"""
 
 
 @torch.no_grad()
 def noise_effect(probe: Probe, tensor: Tensor, inputs: Inputs) -> float:
-    """How far the logits move, as a share of their spread, when noise of the tensor's own size is added to it."""
-    before, kept = probe.logits(inputs), tensor.detach().clone()
-    size = float(kept.abs().nan_to_num(posinf=0.0).mean()) or 1.0
-    noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(probe.seed)).to(kept)
-    tensor.copy_(kept + size * noise)
+    """The change of the logits, in their standard deviations, when noise of the tensor's size is added to it."""
+    before, original = probe.logits(inputs), tensor.detach().clone()
+    size = float(original.abs().nan_to_num(posinf=0.0).mean()) or 1.0
+    noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(probe.seed)).to(original)
+    tensor.copy_(original + size * noise)
     try:
         return float(difference(before, probe.logits(inputs)).max())
     finally:
-        tensor.copy_(kept)
+        tensor.copy_(original)
 
 
 def unregistered_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights that are in no state_dict: parameters in plain lists, and plain tensors that are no constants.
+    """Weights that are in no state_dict: parameters in plain lists, and plain tensors that are not constants.
 
-    A plain tensor is one if it wants a gradient, if its values look random, or if it is a vector of equal values, as
-    the weights and biases of norms begin. Masks and tables of positions are constants.
+    A plain tensor is taken for a weight if it requires a gradient, if its values look random, or if it is a vector of
+    equal values, as norms and biases are initialised. Masks and tables of positions are constants.
     """
-    return {name: tensor for name, tensor in unsaved_tensors(model).items() if tensor.requires_grad or _looks_made(tensor)}
+    return {
+        name: tensor
+        for name, tensor in unsaved_tensors(model).items()
+        if tensor.requires_grad or _looks_like_a_weight(tensor)
+    }
 
 
 def unsaved_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors of floating point that are in no state_dict: buffers that are not persistent, and unregistered ones."""
+    """Floating-point tensors that are in no state_dict: non-persistent buffers and unregistered tensors."""
     saved = model.state_dict().keys()
     buffers = {name: tensor for name, tensor in model.named_buffers() if name not in saved}
-    found = buffers | unregistered_tensors(model)
-    return {name: tensor for name, tensor in found.items() if tensor.is_floating_point() and tensor.numel() > 0}
+    unsaved = buffers | unregistered_tensors(model)
+    return {name: tensor for name, tensor in unsaved.items() if tensor.is_floating_point() and tensor.numel() > 0}
 
 
-def _looks_made(tensor: Tensor) -> bool:
+def _looks_like_a_weight(tensor: Tensor) -> bool:
     if tensor.dim() == 1 and len(tensor) > 1 and bool((tensor == tensor[0]).all()):
         return True
-    if tensor.numel() < FEWEST or not tensor.isfinite().all() or len(tensor.unique()) < 0.9 * tensor.numel():
+    if tensor.numel() < MIN_VALUES or not tensor.isfinite().all() or len(tensor.unique()) < 0.9 * tensor.numel():
         return False
-    pairs = [
+    neighbours = [
         (tensor.narrow(axis, 0, size - 1), tensor.narrow(axis, 1, size - 1))
         for axis, size in enumerate(tensor.shape)
         if size > 2
     ]
-    related = [torch.stack([a.flatten(), b.flatten()]).double().corrcoef()[0, 1].abs() for a, b in pairs]
-    return bool(torch.stack(related).max() < RELATED)
+    correlations = [torch.stack([a.flatten(), b.flatten()]).double().corrcoef()[0, 1].abs() for a, b in neighbours]
+    return bool(torch.stack(correlations).max() < MAX_CORRELATION)
