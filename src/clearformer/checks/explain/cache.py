@@ -24,9 +24,7 @@ def explain(probe: Probe, chunks: list[int], differences: Tensor) -> Outcome:
         f"pass, there by {differences[t]:.2g} standard deviations"
     )
     cause, notes = _cause_in_first_chunk(probe) if t < chunks[0] else _cause_in_later_chunks(probe, chunks)
-    return failed(
-        cause, float(differences.max()), TOLERANCE, case=case, diagnosis=DIAGNOSES[cause], notes=notes
-    )
+    return failed(cause, float(differences.max()), TOLERANCE, case=case, diagnosis=DIAGNOSES[cause], notes=notes)
 
 
 def _cause_in_first_chunk(probe: Probe) -> Cause:

@@ -65,7 +65,9 @@ def _call(function: Callable[..., Any], name: str, part: bool) -> Any:
     try:
         returned = function()
     except (Exception, SystemExit) as error:
-        raise CheckError(f"{described} raised {describe_error(error)} instead of returning a model; fix that first") from error
+        raise CheckError(
+            f"{described} raised {describe_error(error)} instead of returning a model; fix that first"
+        ) from error
     if isinstance(returned, type) or not (callable(returned) or isinstance(returned, Subject | PartSubject)):
         is_class = isinstance(returned, type)
         found = f"the class {returned.__name__}, not an instance of it" if is_class else repr(returned)[:60]

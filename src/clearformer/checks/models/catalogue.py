@@ -1,4 +1,4 @@
-"""All checks, by id: `group.name`. The docstring of a check is its page: what it does, why, and how to mend it."""
+"""All checks of a model, by id: `group.name`. The docstring of a check says what it tests, why, and how to fix a failure."""
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (
@@ -17,21 +17,21 @@ from clearformer.checks.subject import Kind
 
 DECODERS: tuple[Kind, ...] = ("causal", "encoder-decoder")
 GENERATORS: tuple[Kind, ...] = ("causal", "bidirectional", "encoder-decoder")
-"""what predicts tokens"""
+"""models that predict tokens"""
 
 
 LARGE = 30e6
-"""parameters: the trainings of a model of ten million take 3 to 12 seconds of processor time each"""
+"""parameters: a training of a model with ten million takes 3 to 12 seconds of processor time"""
 
 
 CHECKS: dict[str, Check] = {
-    "masks.future": Check("no future token moves a past logit", masks.future, DECODERS),
+    "masks.future": Check("no future token influences a past logit", masks.future, DECODERS),
     "masks.gradient": Check("no gradient leads from a past logit to a future token", masks.gradient, DECODERS),
     "masks.scaled": Check("large weights do not overcome the mask", masks.scaled, DECODERS),
     "masks.past": Check("every earlier token is used", masks.past, DECODERS),
-    "masks.empty-row": Check("a text that is all padding stays finite", masks.empty_row, needs=("padded",)),
+    "masks.empty-row": Check("a sequence that is all padding stays finite", masks.empty_row, needs=("padded",)),
     "masks.both-sides": Check("both sides of each token are seen", masks.both_sides, ("bidirectional",)),
-    "batches.independent": Check("no row of a batch moves another", batches.independent),
+    "batches.independent": Check("no row of a batch influences another", batches.independent),
     "batches.permuted": Check("rows in another order give the same outputs in that order", batches.permuted),
     "batches.right-padding": Check(
         "padding on the right changes nothing for real tokens", batches.right_padding, needs=("padded",)
@@ -40,42 +40,47 @@ CHECKS: dict[str, Check] = {
         "padding on the left changes nothing for real tokens", batches.left_padding, needs=("padded",)
     ),
     "batches.padding-unseen": Check(
-        "what stands in padded places does not matter", batches.padding_unseen, needs=("padded",)
+        "the tokens that fill the padding do not matter", batches.padding_unseen, needs=("padded",)
     ),
-    "order.matters": Check("exchanging two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
-    "order.positions": Check("each position is a place of its own, up to the full context", order.positions),
+    "order.matters": Check("swapping two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
+    "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
     "cache.steps": Check(
-        "token by token with a cache, the logits are those of one forward", cache.steps, DECODERS, ("step",)
+        "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
     ),
     "cache.chunks": Check(
-        "in pieces of any size with a cache, the logits are those of one forward", cache.chunks, DECODERS, ("step",)
+        "in chunks of any size with a cache, the logits are those of one forward pass",
+        cache.chunks,
+        DECODERS,
+        ("step",),
     ),
     "cache.unequal": Check(
-        "rows with prompts of unequal length go on as each would alone",
+        "rows with prompts of unequal length continue as each would alone",
         cache.unequal,
         ("causal",),
         ("step", "prefill"),
     ),
     "cache.limit": Check(
-        "the cache holds the full context, and going past it is an error or stays sound",
+        "the cache holds the full context, and going past it is an error or stays correct",
         cache.limit,
         DECODERS,
         ("step",),
     ),
-    "cache.separate": Check("two caches do not disturb each other", cache.separate, DECODERS, ("step",)),
+    "cache.separate": Check("two caches do not influence each other", cache.separate, DECODERS, ("step",)),
     "cache.read-only": Check(
-        "a call without a cache and a text in a cache leave each other alone", cache.read_only, DECODERS, ("step",)
+        "a call without a cache and a cached sequence do not influence each other", cache.read_only, DECODERS, ("step",)
     ),
-    "parameters.initial-loss": Check("the loss is near ln V at the start", parameters.initial_loss, random_weights=False),
+    "parameters.initial-loss": Check(
+        "the loss is near ln V at the start", parameters.initial_loss, random_weights=False
+    ),
     "parameters.gradients": Check("every parameter gets a gradient", parameters.gradients),
-    "parameters.registered": Check("all weights are known to the model", parameters.registered),
+    "parameters.registered": Check("all weights are registered", parameters.registered),
     "parameters.heads": Check("no head is a copy of another", parameters.heads, random_weights=False),
     "parameters.tied": Check(
         "input embedding and output share a matrix if declared, and only then", parameters.tied, GENERATORS
     ),
     "loss.shift": Check("targets are shifted by exactly one", loss.shift, GENERATORS, ("loss", "vocab_size")),
-    "loss.padding": Check("labels of -100 count nowhere", loss.padding, DECODERS, ("loss", "vocab_size")),
+    "loss.padding": Check("labels of -100 are ignored", loss.padding, DECODERS, ("loss", "vocab_size")),
     "loss.accumulation": Check(
         "accumulated batches of unequal length equal the full batch",
         loss.accumulation,
@@ -89,7 +94,7 @@ CHECKS: dict[str, Check] = {
         ("loss", "vocab_size"),
     ),
     "loss.smoothing": Check(
-        "label smoothing is as declared, and its shares sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
+        "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
     "learning.one-batch": Check(
         "one batch can be learned to a loss near 0",
@@ -120,7 +125,9 @@ CHECKS: dict[str, Check] = {
     "state.seeded": Check("two trainings from one seed are the same", state.seeded),
     "state.unchanged": Check("evaluation changes nothing", state.unchanged),
     "encoder-decoder.source": Check(
-        "every source token moves the logits at every target position", encoder_decoder.source, ("encoder-decoder",)
+        "every source token influences the logits at every target position",
+        encoder_decoder.source,
+        ("encoder-decoder",),
     ),
     "encoder-decoder.source-padding": Check(
         "padding of the source changes nothing",
@@ -137,5 +144,5 @@ CHECKS: dict[str, Check] = {
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
     "numbers.norm-variance": Check("LayerNorm divides by the biased variance", numbers.norm_variance),
-    "numbers.norm-order": Check("norms stand before or after each sub-layer, as declared", numbers.norm_order),
+    "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", numbers.norm_order),
 }

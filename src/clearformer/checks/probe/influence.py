@@ -80,5 +80,7 @@ def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
     candidates = [gradient for gradient in gradients if gradient is not None and len(gradient) >= V]
     rows = [gradient[inputs.tokens[0]].abs().amax(-1) for gradient in candidates if not gradient[absent[1:]].any()]
     if not rows:
-        raise DoesNotApply("no embedding was found, a matrix whose gradient is zero but for the rows of the tokens read")
+        raise DoesNotApply(
+            "no embedding was found, a matrix whose gradient is zero but for the rows of the tokens read"
+        )
     return torch.stack(rows).amax(0)

@@ -1,6 +1,6 @@
-"""Recognise a model: which kind it is, how to call it, step it, pad it and train it, and how large its inputs may be.
+"""Stage 2, recognise: which kind a model is, how it is called, stepped, padded and trained, and its input size.
 
-Libraries are recognised by what their models look like; nothing of theirs is imported.
+Libraries are recognised by the interface of their models; nothing of theirs is imported.
 """
 
 from typing import Any
@@ -16,7 +16,8 @@ from clearformer.checks.recognise import (
     torch_nn,
     x_transformers,
 )
-from clearformer.checks.recognise.introspection import name_of, on_loan
+from clearformer.checks.recognise.signature import name_of
+from clearformer.checks.recognise.trial import trial_mode
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError, ClearformerError
 
@@ -28,27 +29,27 @@ RECOGNISERS = (
     encoder_decoder.recognise,
     plain.recognise,
 )
-"""the first that knows the model; `plain` takes all that is left, or says why it cannot"""
+"""tried in this order; each returns None for a model it does not know, and `plain` takes whatever is left"""
 
 
 def recognise(model: Any, *, kind: Kind | None = None) -> Subject:
-    """The model and how to use it. A Subject is returned as it is; `kind` overrules what the model looks like.
+    """Return the model as a Subject; a Subject is returned unchanged. `kind` overrides what the model looks like.
 
-    The model is tried on a few inputs; its weights, mode and random states are as before afterwards.
-    Raises CheckError for what cannot be found out, with the line to write.
+    The model is called on a few inputs; its weights, mode and random states are restored.
+    Raises CheckError for a model that cannot be recognised, with the line to write.
     """
     if isinstance(model, Subject):
         return model
     if isinstance(model, nn.Module) and any(tensor.device.type != "cpu" for tensor in model.parameters()):
         raise CheckError("a model on the CPU was expected, found one on another device; return model.cpu()")
     try:
-        with on_loan(model):
-            subjects = (recognise(model, kind) for recognise in RECOGNISERS)
+        with trial_mode(model):
+            subjects = (recognise_library(model, kind) for recognise_library in RECOGNISERS)
             return next(subject for subject in subjects if subject is not None)
     except ClearformerError:
         raise
     except Exception as error:
         raise CheckError(
-            f"{name_of(model)} was tried, to find out how it is called, and raised {describe_error(error)}; mend that, "
-            "or say how it is called: return Subject(model, call=lambda model, tokens: ..., vocab_size=...)"
+            f"{name_of(model)} was called on trial, to find out how it is used, and raised {describe_error(error)}; fix "
+            "that, or say how it is called: return Subject(model, call=lambda model, tokens: ..., vocab_size=...)"
         ) from error

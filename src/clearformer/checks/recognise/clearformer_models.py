@@ -38,7 +38,7 @@ def recognise(model: Any, _kind: Kind | None) -> Subject | None:
     )
 
 
-def real_of(tokens: Tensor) -> Tensor:
+def all_real(tokens: Tensor) -> Tensor:
     return torch.ones_like(tokens, dtype=torch.bool)
 
 
@@ -77,7 +77,7 @@ def accumulate_bert(model: BERT, batches: Sequence[tuple[Tensor, Tensor]]) -> No
     accumulate(
         model,
         [
-            MaskedBatch(tokens.numpy(), real_of(tokens).numpy(), torch.zeros_like(tokens).numpy(), labels.numpy())
+            MaskedBatch(tokens.numpy(), all_real(tokens).numpy(), torch.zeros_like(tokens).numpy(), labels.numpy())
             for tokens, labels in batches
         ],
     )
@@ -90,20 +90,19 @@ def accumulate(model: GPT | BERT, batches: list[Any]) -> None:
 def step_transformer(
     model: Transformer, source: Tensor, tokens: Tensor, cache: tuple[Tensor, KVCache] | None
 ) -> tuple[Tensor, tuple[Tensor, KVCache]]:
-    memory, past = cache or (model.encode(source, real_of(source)), empty_cache(model, len(tokens)))
-    features = model.decode(tokens, memory, real_of(source), cache=past)
+    memory, past = cache or (model.encode(source, all_real(source)), empty_cache(model, len(tokens)))
+    features = model.decode(tokens, memory, all_real(source), cache=past)
     return model.output_projection(features), (memory, past)
 
 
 def loss_transformer(model: Transformer, source: Tensor, labels: Tensor) -> Tensor:
-    before = labels.masked_fill(labels == IGNORE, PAD).roll(1, dims=1)
-    before[:, 0] = BOS
-    return mean_loss(model(source, before, real_of(source), real_of(before)), labels)
+    decoder_tokens = labels.masked_fill(labels == IGNORE, PAD).roll(1, dims=1)
+    decoder_tokens[:, 0] = BOS
+    return mean_loss(model(source, decoder_tokens, all_real(source), all_real(decoder_tokens)), labels)
 
 
-def whole(model: BERT | Classifier, tokens: Tensor) -> Tensor:
-    """Logits of texts without padding."""
-    return padded(model, tokens, real_of(tokens))
+def without_padding(model: BERT | Classifier, tokens: Tensor) -> Tensor:
+    return padded(model, tokens, all_real(tokens))
 
 
 def padded(model: BERT | Classifier, tokens: Tensor, real: Tensor) -> Tensor:
@@ -122,7 +121,7 @@ FAMILIES: dict[type[Model], dict[str, Any]] = {
     },
     Transformer: {
         "kind": "encoder-decoder",
-        "call": lambda model, source, tokens: model(source, tokens, real_of(source), real_of(tokens)),
+        "call": lambda model, source, tokens: model(source, tokens, all_real(source), all_real(tokens)),
         "padded": lambda model, source, tokens, source_real, real: model(source, tokens, source_real, real),
         "step": step_transformer,
         "loss": loss_transformer,
@@ -131,11 +130,11 @@ FAMILIES: dict[type[Model], dict[str, Any]] = {
     },
     BERT: {
         "kind": "bidirectional",
-        "call": whole,
+        "call": without_padding,
         "padded": padded,
-        "loss": lambda model, tokens, labels: mean_loss(whole(model, tokens), labels),
+        "loss": lambda model, tokens, labels: mean_loss(without_padding(model, tokens), labels),
         "accumulate": accumulate_bert,
         "reserved": (*RESERVED, MASK),
     },
-    Classifier: {"kind": "classifier", "call": whole, "padded": padded, "reserved": RESERVED},
+    Classifier: {"kind": "classifier", "call": without_padding, "padded": padded, "reserved": RESERVED},
 }

@@ -1,10 +1,10 @@
-"""Models that are used as those of Hugging Face's transformers are, by their names and the names of their inputs."""
+"""Models with the interface of Hugging Face's transformers, recognised by their configuration and parameters."""
 
 from functools import partial
 from typing import Any
 
 from clearformer.checks.recognise import hugging_face_calls as calls
-from clearformer.checks.recognise import hugging_face_families, introspection
+from clearformer.checks.recognise import hugging_face_families, signature, trial
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
@@ -14,14 +14,14 @@ KINDS: dict[str, Kind] = {
     "ForCausalLM": "causal",
     "LMHeadModel": "causal",
 }
-"""what the end of a class's name declares"""
-SPECIAL = ("pad", "bos", "eos", "mask", "cls", "sep", "unk", "decoder_start")
+"""by the end of a class's name"""
+SPECIAL_TOKENS = ("pad", "bos", "eos", "mask", "cls", "sep", "unk", "decoder_start")
 
 
 def recognise(model: Any, kind: Kind | None) -> Subject | None:
-    takes = introspection.parameters(model)
+    parameters = signature.parameters(model)
     config = getattr(model, "config", None)
-    if "input_ids" not in takes or config is None:
+    if "input_ids" not in parameters or config is None:
         return None
     kind = kind or _kind(model)
     pair, classifier = kind == "encoder-decoder", kind == "classifier"
@@ -29,9 +29,9 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     vocabulary, context = _sizes(model, pair)
     first = 1 if kind == "causal" else 0
     facts = hugging_face_families.facts(config)
-    left = not classifier and ("position_ids" in takes or facts.relative)
+    left = not classifier and ("position_ids" in parameters or facts.relative)
     start = special.get("decoder_start") if pair else None
-    trains = "labels" in takes and not classifier and (start is not None or not pair)
+    has_loss = "labels" in parameters and not classifier and (start is not None or not pair)
     return Subject(
         model,
         call=calls.call_pair if pair else calls.call,
@@ -40,11 +40,13 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         context=context,
         reserved=tuple(sorted({token for token in special.values() if token < vocabulary})),
         pad=special.get("pad", 0),
-        padded=(calls.padded_pair if pair else calls.padded) if "attention_mask" in takes else None,
+        padded=(calls.padded_pair if pair else calls.padded) if "attention_mask" in parameters else None,
         sides=("left", "right") if left else ("right",),
-        **calls.cached(model, kind, takes, left),
-        loss=(calls.loss_pair if pair else calls.loss) if trains else None,
-        accumulate=partial(calls.accumulate, first=first) if trains and calls.counts(model, kind) else None,
+        **calls.cache_fields(model, kind, parameters, left),
+        loss=(calls.loss_pair if pair else calls.loss) if has_loss else None,
+        accumulate=partial(calls.accumulate, first=first)
+        if has_loss and calls.accepts_token_count(model, kind)
+        else None,
         start=start,
         norm_order=facts.norm_order,
         scale=facts.scale,
@@ -70,23 +72,21 @@ def _kind(model: Any) -> Kind:
 
 
 def _sizes(model: Any, pair: bool) -> tuple[int, int | None]:
-    """Vocabulary and context: as declared, else as seen in what the model does."""
-    vocabulary, context = (
-        introspection.declared(model, names) for names in (introspection.VOCABULARIES, introspection.CONTEXTS)
-    )
+    """Vocabulary and context: as declared, else as found by a trial."""
+    vocabulary, context = (signature.declared(model, names) for names in (signature.VOCABULARIES, signature.CONTEXTS))
     if vocabulary is not None and (context is not None or pair):
         return vocabulary, context and context - calls.first_position(model)
-    out, words = introspection.tried(partial(calls.call, model), introspection.few_tokens())
+    out, description = trial.try_call(partial(calls.call, model), trial.sample_tokens())
     if out is not None:
-        return introspection.vocabulary_and_context(model, calls.call, introspection.LENGTH)
+        return trial.vocabulary_and_context(model, calls.call, trial.LENGTH)
     raise CheckError(
-        f"config.vocab_size and config.max_position_embeddings were expected of {introspection.name_of(model)}, but one is "
-        f"missing, and a trial on tokens [2, 8] gave: {words}. Mend that, or set them in the model's config"
+        f"config.vocab_size and config.max_position_embeddings were expected of {signature.name_of(model)}, but one is "
+        f"missing, and a trial on tokens [2, 8] gave: {description}. Fix that, or set them in the model's config"
     )
 
 
 def _special(config: Any) -> dict[str, int]:
-    """Tokens with a meaning of their own, by what they are for; the first where there are several."""
-    found = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL}
+    """Special tokens by their role; the first where there are several."""
+    found = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL_TOKENS}
     first = {name: token[0] if isinstance(token, list) and token else token for name, token in found.items()}
     return {name: token for name, token in first.items() if isinstance(token, int) and token >= 0}

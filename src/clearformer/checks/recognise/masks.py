@@ -1,6 +1,6 @@
-"""In which shape, and with which meaning, a model wants to be told who may attend to whom: found by trying.
+"""The convention in which a model expects an attention mask, found by trying all.
 
-A mask here is [B, 1, T, S], or [B, 1, 1, S] for all queries, True where a query may attend.
+A mask here is boolean [B, 1, T, S], or [B, 1, 1, S] for all queries, and True where a query may attend.
 """
 
 import math
@@ -11,84 +11,90 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import introspection
+from clearformer.checks.recognise import trial
 
 MEANINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "True may attend": lambda may: may,
-    "True hides": lambda may: ~may,
-    "1 may attend": lambda may: may.long(),
-    "-inf is added": lambda may: torch.zeros(may.shape).masked_fill(~may, -math.inf),
+    "True may attend": lambda mask: mask,
+    "True hides": lambda mask: ~mask,
+    "1 may attend": lambda mask: mask.long(),
+    "-inf is added": lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -math.inf),
 }
-Way = TypeVar("Way")
-CHANGED = 3
-"""where a token is exchanged to see what it moves"""
-MOVED = 1e-4
-"""a share of the logits' spread, as in the checks"""
+Candidate = TypeVar("Candidate")
+REPLACED = 3
+"""the position at which a token is replaced to see what it influences"""
+MIN_CHANGE = 1e-4
+"""standard deviations of the logits, as in the checks"""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How a mask is handed over."""
+    """The meaning and shape of a mask."""
 
     meaning: str
     rank: int
-    """4: as it is; 3: without the axis of heads; 2: [B, S], or [T, S] where each query has its own"""
-    each: bool
-    """whether it is for each query, and not for all"""
+    """4: unchanged; 3: without the axis of heads; 2: [B, S], or [T, S] where it is per query"""
+    per_query: bool
+    """whether each query has a row of its own, as in a causal mask"""
 
-    def build(self, may: Tensor) -> Tensor:
-        mask = MEANINGS[self.meaning](may)
-        shapes = {4: mask, 3: mask[:, 0], 2: mask[0, 0] if self.each else mask[:, 0, 0]}
-        return shapes[self.rank]
+    def convert(self, mask: Tensor) -> Tensor:
+        converted = MEANINGS[self.meaning](mask)
+        by_rank = {
+            4: converted,
+            3: converted[:, 0],
+            2: converted[0, 0] if self.per_query else converted[:, 0, 0],
+        }
+        return by_rank[self.rank]
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Such as "[B, 1, S], True hides"."""
-        queries = "T" if self.each else "1"
-        shapes = {4: f"[B, 1, {queries}, S]", 3: f"[B, {queries}, S]", 2: "[T, S]" if self.each else "[B, S]"}
+        queries = "T" if self.per_query else "1"
+        shapes = {4: f"[B, 1, {queries}, S]", 3: f"[B, {queries}, S]", 2: "[T, S]" if self.per_query else "[B, S]"}
         return f"{shapes[self.rank]}, {self.meaning}"
 
 
-def of_real(real: Tensor) -> Tensor:
-    """The real tokens, for all queries."""
+def padding_mask(real: Tensor) -> Tensor:
+    """[B, 1, 1, S] from real [B, S]."""
     return real[:, None, None, :]
 
 
-def causal(real: Tensor) -> Tensor:
-    """The real tokens up to each query."""
+def causal_mask(real: Tensor) -> Tensor:
+    """[B, 1, T, T] from real [B, T]: the real tokens up to each query."""
     T = real.shape[1]  # noqa: N806
-    return of_real(real) & torch.ones(T, T, dtype=torch.bool).tril()
+    return padding_mask(real) & torch.ones(T, T, dtype=torch.bool).tril()
 
 
-def choose(ways: Iterable[Way], runs: Callable[[Way], bool], right: Callable[[Way], bool]) -> Way | None:
-    """The first that runs and does what it should; else the first that runs, so that checks can say what is wrong."""
-    first = None
-    for way in ways:
-        if runs(way):
-            if right(way):
-                return way
-            first = first or way
-    return first
+def first_correct(
+    candidates: Iterable[Candidate], runs: Callable[[Candidate], bool], is_correct: Callable[[Candidate], bool]
+) -> Candidate | None:
+    """The first that runs and is correct; else the first that runs, so that the checks can say what is wrong."""
+    fallback = None
+    for candidate in candidates:
+        if runs(candidate):
+            if is_correct(candidate):
+                return candidate
+            fallback = fallback or candidate
+    return fallback
 
 
 def hides_the_future(logits: Callable[[Tensor], Tensor], tokens: Tensor) -> bool:
-    """A token moves what comes after it and nothing before it."""
-    moved = _moved_by_one(logits, tokens)
-    return bool(moved[CHANGED + 1 :].any() and not moved[:CHANGED].any())
+    """Whether a token changes later logits and no earlier ones. `logits` takes tokens."""
+    changed = _changed_positions(logits, tokens)
+    return bool(changed[REPLACED + 1 :].any() and not changed[:REPLACED].any())
 
 
 def hides_padding(logits: Callable[[Tensor, Tensor], Tensor], tokens: Tensor) -> bool:
-    """A token moves those after it, unless it is said to be none."""
+    """Whether a token changes later logits, unless it is masked as padding. `logits` takes tokens and real."""
     real = torch.ones_like(tokens, dtype=torch.bool)
-    without = real.clone()
-    without[:, CHANGED] = False
-    after = slice(CHANGED + 1, None)
-    seen = _moved_by_one(lambda given: logits(given, real), tokens)[after].any()
-    return bool(seen and not _moved_by_one(lambda given: logits(given, without), tokens)[after].any())
+    masked = real.clone()
+    masked[:, REPLACED] = False
+    later = slice(REPLACED + 1, None)
+    has_influence = _changed_positions(lambda x: logits(x, real), tokens)[later].any()
+    return bool(has_influence and not _changed_positions(lambda x: logits(x, masked), tokens)[later].any())
 
 
-def _moved_by_one(logits: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
-    """[T], which places' logits an exchange of one token moves; a classifier's are those of all places."""
-    a, b = logits(tokens), logits(introspection.exchanged(tokens, CHANGED))
-    moved = (a - b).abs().amax(-1).amax(0) > MOVED * a.std()
-    return moved if moved.dim() else moved.expand(tokens.shape[1])
+def _changed_positions(logits: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """Boolean [T]: where replacing one token changes the logits; of a classifier the same at all positions."""
+    before, after = logits(tokens), logits(trial.replace_token(tokens, REPLACED))
+    changed = (before - after).abs().amax(-1).amax(0) > MIN_CHANGE * before.std()
+    return changed if changed.dim() else changed.expand(tokens.shape[1])

@@ -1,4 +1,4 @@
-"""What a model returned: the logits, the loss or the cache in it."""
+"""The logits, the loss or the cache in a model's output."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,10 @@ from clearformer.checks.outcome import ModelCrashed
 
 
 def extract_logits(out: Any) -> Tensor:
-    """The logits in what a model returned: a tensor or array, something with `.logits`, or a tuple that begins so."""
+    """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
+
+    Raises ModelCrashed.
+    """
     for _ in range(4):
         if isinstance(out, Tensor):
             return out
@@ -33,7 +36,7 @@ def extract_logits(out: Any) -> Tensor:
 
 
 def extract_loss(out: Any) -> Tensor:
-    """The loss in what a model returned: a single number, `.loss`, or the number in a tuple."""
+    """The loss in a model's output: a scalar, `.loss`, or the scalar in a tuple. Raises ModelCrashed."""
     if isinstance(out, Mapping):
         out = out["loss"]
     elif hasattr(out, "loss"):
@@ -47,7 +50,7 @@ def extract_loss(out: Any) -> Tensor:
 
 
 def extract_cache(out: Any) -> Any:
-    """What a model keeps for the next step: `.past_key_values`, or what is no tensor in the tuple it returned."""
+    """The cache in a model's output: `.past_key_values`, or what is no tensor in a tuple."""
     if isinstance(out, tuple) and not hasattr(out, "past_key_values"):
         return next((item for item in out if item is not None and not isinstance(item, Tensor)), None)
     return getattr(out, "past_key_values", None)

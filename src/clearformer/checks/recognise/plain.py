@@ -8,91 +8,92 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import introspection, plain_masks, plain_options
+from clearformer.checks.recognise import plain_masks, plain_options, signature, trial
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
-LENGTHS = (introspection.LENGTH, 5)
+LENGTHS = (trial.LENGTH, 5)
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to call a model, in words and as a function."""
+class CallForm:
+    """A form of call, as text and as a function."""
 
-    words: str
+    description: str
     call: Callable[[Any, Tensor], Any]
     width: int | None = None
-    """of the vectors that it reads in place of tokens"""
-    masked: plain_masks.Masked | None = None
-    """the same with a mask, where it must have one"""
+    """of the vectors that the model reads instead of tokens"""
+    masked: plain_masks.MaskedCall | None = None
+    """the same call with padding, where the model requires a mask"""
 
     def inputs(self, length: int) -> Tensor:
-        return (
-            introspection.few_tokens(length)
-            if self.width is None
-            else torch.randn(introspection.ROWS, length, self.width)
-        )
+        return trial.sample_tokens(length) if self.width is None else torch.randn(trial.ROWS, length, self.width)
 
 
 def recognise(model: Any, kind: Kind | None) -> Subject:
-    """The first way that gives logits. A model is taken for causal unless `kind` says otherwise, whatever it does."""
+    """By the first form of call that gives logits. Without `kind` a model is causal, whatever it does.
+
+    Raises CheckError where none does.
+    """
     kind = kind or "causal"
-    said = []
+    attempts = []
     for length in LENGTHS:
-        for way in _ways(model, kind, length):
-            out, words = introspection.tried(partial(way.call, model), way.inputs(length))
+        for form in _call_forms(model, kind, length):
+            out, description = trial.try_call(partial(form.call, model), form.inputs(length))
             if out is not None and _are_logits(out, kind, length):
-                return _subject(model, kind, way, length)
-            said.append(f"  {way.words}, {length} tokens each: {words}")
+                return _subject(model, kind, form, length)
+            attempts.append(f"  {form.description}, {length} tokens each: {description}")
+    axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
     raise CheckError(
-        f"logits {'[B, C]' if kind == 'classifier' else '[B, T, V]'} were expected of {introspection.name_of(model)}, but no "
-        f"way to call it gave them. Tried, with {introspection.ROWS} rows:\n" + "\n".join(said) + "\nSay how: return "
+        f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
+        f"{trial.ROWS} rows:\n" + "\n".join(attempts) + "\nSay how it is called: return "
         f'Subject(model, call=lambda model, tokens: ..., kind="{kind}", vocab_size=...)'
     )
 
 
 def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
-    wanted = (introspection.ROWS,) if kind == "classifier" else (introspection.ROWS, length)
-    return out.is_floating_point() and out.dim() == len(wanted) + 1 and tuple(out.shape[:-1]) == wanted
+    expected = (trial.ROWS,) if kind == "classifier" else (trial.ROWS, length)
+    return out.is_floating_point() and out.dim() == len(expected) + 1 and tuple(out.shape[:-1]) == expected
 
 
-def _ways(model: Any, kind: Kind, length: int) -> Iterator[Way]:
-    """The usual ones, the most usual first."""
-    takes = introspection.parameters(model)
-    needed = introspection.required(takes)[1:]
-    targets = next((name for name in plain_options.TARGETS if name in takes), None)
-    tokens = introspection.few_tokens(length)
-    each = (True, False) if kind == "causal" else (False,)
+def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
+    """Common forms, the most common first."""
+    parameters = signature.parameters(model)
+    required = signature.required(parameters)[1:]
+    targets = next((name for name in plain_options.TARGETS if name in parameters), None)
+    tokens = trial.sample_tokens(length)
+    per_query = (True, False) if kind == "causal" else (False,)
     masked = (
-        plain_masks.find(model, needed[0], kind, tokens, each)
-        if len(needed) == 1 and needed[0] in plain_masks.NAMES
+        plain_masks.find_masked_call(model, required[0], kind, tokens, per_query)
+        if len(required) == 1 and required[0] in plain_masks.NAMES
         else None
     )
     if masked is None:
-        yield Way("model(tokens)", lambda model, tokens: model(tokens))
+        yield CallForm("model(tokens)", lambda model, tokens: model(tokens))
     else:
-        yield Way(f"model(tokens, {masked.name} {masked.convention.words})", masked.whole, masked=masked)
+        description = f"model(tokens, {masked.name} {masked.convention.description})"
+        yield CallForm(description, masked.without_padding, masked=masked)
     if targets is not None:
-        yield Way(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
+        yield CallForm(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
     if not isinstance(model, nn.Module):
-        yield Way("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
-    width = introspection.width(model)
+        yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
+    width = signature.width(model)
     if width is not None:
-        yield Way(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)
+        yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)
 
 
-def _subject(model: Any, kind: Kind, way: Way, length: int) -> Subject:
-    extras = plain_options.found(model, kind, way.call, way.masked, way.inputs(length))
-    plainest = way.words == "model(tokens)"
-    sizes: dict[str, Any] = {"width": way.width, "context": introspection.declared(model, introspection.CONTEXTS)}
-    if way.width is None:
-        vocabulary, context = introspection.vocabulary_and_context(model, way.call, length)
+def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
+    fields = plain_options.optional_fields(model, kind, form.call, form.masked, form.inputs(length))
+    sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
+    if form.width is None:
+        vocabulary, context = trial.vocabulary_and_context(model, form.call, length)
         sizes = {"vocab_size": vocabulary, "context": context}
+    name = signature.name_of(model)
     return Subject(
         model,
-        call=way.call,
+        call=form.call,
         kind=kind,
-        name=introspection.name_of(model) if plainest else f"{introspection.name_of(model)}, called as {way.words}",
+        name=name if form.description == "model(tokens)" else f"{name}, called as {form.description}",
         **sizes,
-        **extras,
+        **fields,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import introspection, masks
+from clearformer.checks.recognise import masks, trial
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind
 
@@ -18,41 +18,44 @@ NAMES_OF_PADDING = (*("attention_mask", "real", "mask", "padding_mask", "pad_mas
 
 
 @dataclass(frozen=True)
-class Masked:
-    """A call with a mask of the real tokens, or, for each query, of those up to it."""
+class MaskedCall:
+    """A call with a padding mask, or with a causal mask where the convention is per query."""
 
     name: str
     convention: masks.Convention
 
     def __call__(self, model: Any, tokens: Tensor, real: Tensor) -> Any:
-        may = masks.causal(real) if self.convention.each else masks.of_real(real)
-        return model(tokens, **{self.name: self.convention.build(may)})
+        mask = masks.causal_mask(real) if self.convention.per_query else masks.padding_mask(real)
+        return model(tokens, **{self.name: self.convention.convert(mask)})
 
-    def whole(self, model: Any, tokens: Tensor) -> Any:
+    def without_padding(self, model: Any, tokens: Tensor) -> Any:
         return self(model, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
 
     @property
-    def tells_of_padding(self) -> bool:
-        return not (self.convention.each and self.convention.rank == 2)
+    def can_hide_padding(self) -> bool:
+        """Not by a mask [T, S], which all rows share."""
+        return not (self.convention.per_query and self.convention.rank == 2)
 
-    def is_understood(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
-        """Whether the model does with the mask what is meant by it."""
-        if kind == "causal" and not masks.hides_the_future(lambda given: extract_logits(self.whole(model, given)), tokens):
+    def hides_what_it_should(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
+        """Whether the model hides the future, if it is causal, and padding, if the mask can say it."""
+        if kind == "causal" and not masks.hides_the_future(
+            lambda x: extract_logits(self.without_padding(model, x)), tokens
+        ):
             return False
-        return not self.tells_of_padding or masks.hides_padding(
-            lambda given, real: extract_logits(self(model, given, real)), tokens
+        return not self.can_hide_padding or masks.hides_padding(
+            lambda x, real: extract_logits(self(model, x, real)), tokens
         )
 
 
-def find(model: Any, name: str, kind: Kind, tokens: Tensor, each: Iterable[bool]) -> Masked | None:
-    """The convention by which the model understands this mask; if none, the first by which it runs."""
+def find_masked_call(model: Any, name: str, kind: Kind, tokens: Tensor, per_query: Iterable[bool]) -> MaskedCall | None:
+    """The convention with which this mask hides what it should; else the first that runs."""
     ranks = (2, 3, 4) if name == "attention_mask" else (4, 3, 2)
-    ways = [
-        Masked(name, masks.Convention(meaning, rank, of_each))
-        for of_each, meaning, rank in itertools.product(each, masks.MEANINGS, ranks)
+    candidates = [
+        MaskedCall(name, masks.Convention(meaning, rank, each))
+        for each, meaning, rank in itertools.product(per_query, masks.MEANINGS, ranks)
     ]
-    return masks.choose(
-        ways,
-        lambda way: introspection.tried(partial(way.whole, model), tokens)[0] is not None,
-        lambda way: way.is_understood(model, tokens, kind),
+    return masks.first_correct(
+        candidates,
+        lambda call: trial.try_call(partial(call.without_padding, model), tokens)[0] is not None,
+        lambda call: call.hides_what_it_should(model, tokens, kind),
     )

@@ -1,7 +1,7 @@
 """Models of x-transformers: a TransformerWrapper around an Encoder or a Decoder, and an XTransformer of both.
 
-Its `mask` is True for real tokens. Left padding is told by `seq_start_pos` instead, as its own generation does. With a
-cache it is given the whole sequence again, and `cache_age` says how many of the tokens are new.
+Its `mask` is True for real tokens. Left padding is passed as `seq_start_pos` instead, as in its own generation. With a
+cache it is given the whole sequence again, and `cache_age` is the number of new tokens.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from clearformer.checks.subject import Kind, Subject
 
 START = 0
-"""what the decoder of an XTransformer begins with here, since the model declares nothing"""
+"""the first token of an XTransformer's decoder, since the model declares none"""
 
 
 def recognise(model: Any, _kind: Kind | None) -> Subject | None:
@@ -59,24 +59,26 @@ def _decoder(model: Any) -> Subject:
 
 
 def _padded(model: Any, tokens: Tensor, real: Tensor) -> Any:
-    return model(tokens, seq_start_pos=_begins(real)) if real[:, -1].all() else model(tokens, mask=real)
+    return model(tokens, seq_start_pos=_starts(real)) if real[:, -1].all() else model(tokens, mask=real)
 
 
-def _begins(real: Tensor) -> Tensor:
-    """Where each row of a batch padded on the left begins."""
+def _starts(real: Tensor) -> Tensor:
+    """[B]: the position of the first real token in each row, with padding on the left."""
     return real.int().argmax(-1)
 
 
-def _step(model: Any, tokens: Tensor, cache: Any, **more: Any) -> tuple[Tensor, Any]:
-    """The cache is (what the model keeps, all tokens so far, what is passed at each call)."""
-    kept, past, more = cache or (None, tokens[:, :0], more)
-    whole = torch.cat((past, tokens), dim=1)
-    logits, kept = model(whole, cache=kept, cache_age=tokens.shape[1], return_intermediates=True, **more)
-    return logits, (kept, whole, more)
+def _step(model: Any, tokens: Tensor, cache: Any, **options: Any) -> tuple[Tensor, Any]:
+    """The cache is (x-transformers' cache, all tokens so far, the options of each call)."""
+    intermediates, past, options = cache or (None, tokens[:, :0], options)
+    sequence = torch.cat((past, tokens), dim=1)
+    logits, intermediates = model(
+        sequence, cache=intermediates, cache_age=tokens.shape[1], return_intermediates=True, **options
+    )
+    return logits, (intermediates, sequence, options)
 
 
 def _prefill(model: Any, tokens: Tensor, real: Tensor) -> tuple[Tensor, Any]:
-    return _step(model, tokens, None, seq_start_pos=_begins(real))
+    return _step(model, tokens, None, seq_start_pos=_starts(real))
 
 
 def _pair(model: Any) -> Subject:

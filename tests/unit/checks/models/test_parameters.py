@@ -285,7 +285,9 @@ def test_tables_are_found_by_what_they_do():
     model = Named()
     found = find_vocabulary_matrices(Probe(Subject(model, lambda m, t: m(t), vocab_size=V), seed=1))
     assert (found.inputs, found.outputs) == ({"b"}, {"a"})
-    assert find_vocabulary_matrices(Probe(Subject(Tied(), lambda m, t: m(t), vocab_size=V), seed=1)).inputs == {"embedding.weight"}
+    assert find_vocabulary_matrices(Probe(Subject(Tied(), lambda m, t: m(t), vocab_size=V), seed=1)).inputs == {
+        "embedding.weight"
+    }
 
 
 def test_the_model_is_as_before():

@@ -241,12 +241,12 @@ def read(mask: Tensor, convention: masks.Convention, queries: int) -> Tensor:
 @pytest.mark.parametrize(("of_source", "of_target"), [(4, 4), (3, 3), (2, 2), (2, 4), (3, 4), (2, 3)])
 def test_the_convention_of_an_encoder_decoders_masks_is_found_and_named(meaning: str, of_source: int, of_target: int):
     model = Pair(
-        masks.Convention(meaning, of_source, each=False),
-        masks.Convention(meaning, of_target, each=True),
+        masks.Convention(meaning, of_source, per_query=False),
+        masks.Convention(meaning, of_target, per_query=True),
     )
     subject = recognise(model)
     assert (subject.kind, subject.vocab_size, subject.context) == ("encoder-decoder", V, None)
-    assert f"src_mask {masks.Convention(meaning, of_source, each=False).words}" in subject.name
+    assert f"src_mask {masks.Convention(meaning, of_source, per_query=False).description}" in subject.name
     source, target = random_tokens(2, 7), random_tokens(2, 5)
     real = torch.arange(7) < torch.tensor([[7], [4]])
     expected = model.run(source, target, real[:, None], lower(5))
@@ -265,7 +265,7 @@ class NeedsMask(GPT):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
-        return self.head(attend(x, x, read(mask, self.convention, tokens.shape[1] if self.convention.each else 1)))
+        return self.head(attend(x, x, read(mask, self.convention, tokens.shape[1] if self.convention.per_query else 1)))
 
 
 @pytest.mark.parametrize("meaning", masks.MEANINGS)
@@ -273,7 +273,10 @@ class NeedsMask(GPT):
 def test_a_mask_that_must_be_given_is_given_so_that_it_is_understood(meaning: str, rank: int):
     for each, kind in ((True, "causal"), (False, "bidirectional")):
         subject = recognise(NeedsMask(masks.Convention(meaning, rank, each)), kind=kind)
-        assert subject.name == f"NeedsMask, called as model(tokens, mask {masks.Convention(meaning, rank, each).words})"
+        assert (
+            subject.name
+            == f"NeedsMask, called as model(tokens, mask {masks.Convention(meaning, rank, each).description})"
+        )
         for check in ("masks.future", "masks.both-sides", "batches.right-padding"):
             assert run_check(subject, CHECKS[check], seed=1).status in ("passed", "does not apply")
 
