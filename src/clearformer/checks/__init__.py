@@ -7,8 +7,8 @@ In a test of your own:
     def test_my_transformer_is_sound():
         assert_sound(MyTransformer())
 
-A model passes through the folders in this order: `load`, `recognise`, `probe`, `models` (or `parts`, for a single part),
-`explain`, `report`. docs/checking.md has a paragraph for each.
+A model passes through the folders in this order: `load`, `recognise`, `probe`, `models` (or `parts`), `explain`,
+`report`. docs/checking.md describes each.
 
 Names are loaded when they are first used, so that `import clearformer.checks` does not import PyTorch.
 """

@@ -26,7 +26,7 @@ class Check:
     needs: tuple[str, ...] = ()
     """fields of Subject without which it cannot run"""
     random_weights: bool = True
-    """run with random weights (`weights.randomise_weights`), since initial ones hide much; False: with the model's own"""
+    """run with random weights (`weights.randomise_weights`), since initial ones hide bugs; False: with its own"""
     slow_from: float = math.inf
     """number of parameters from which it takes minutes, so that it must be requested"""
 

@@ -69,7 +69,7 @@ class Subject:
     """label smoothing in `loss`"""
 
     accumulate: Callable[..., Any] | None = None
-    """(model, batches) -> None: leaves in `.grad` the gradients of the batches, pairs (tokens, labels), as of one batch"""
+    """(model, batches) -> None: leaves in `.grad` the gradients of all batches, pairs (tokens, labels), as of one"""
 
     start: int | None = None
     """the decoder's first token, where `loss` makes the decoder's input from the labels"""

@@ -99,7 +99,8 @@ DIAGNOSES = {
     "position-off-by-one": "New tokens get a position that is off by one. The first after n cached ones has position "
     "n, as counting begins at 0.",
     "chunk-positions": "All tokens of a chunk get the same position. Use (cached tokens) + arange(T).",
-    "position-wrong": "New tokens do not get the positions after the cached ones. Begin at the number of cached tokens.",
+    "position-wrong": "New tokens do not get the positions after the cached ones. Begin at the "
+    "number of cached tokens.",
     "keys-changed": "The cached values are as first computed and the keys are not: are they rotated again at each "
     "step, or scaled, or stored before their norm?",
     "differs": "All of the past is seen, from the right position as far as can be inferred, and still the numbers "

@@ -1,6 +1,7 @@
 """A model with a cache computes the same as without."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,7 +114,7 @@ def separate(probe: Probe) -> Outcome:
         float(difference(probe.logits(sequence), one).max()) for sequence, one in zip(sequences, alone, strict=True)
     )
     if first <= TOLERANCE < second:
-        case = f"a second sequence, stepped, is {second:.2g} standard deviations of the logits from one forward pass"
+        case = f"a second sequence, stepped, is {second:.2g} standard deviations from one forward pass"
         return failed("kept-between-texts", second, TOLERANCE, case=case, diagnosis=DIAGNOSES["kept-between-texts"])
     caches: list[Any] = [None, None]
     differences = torch.zeros(T)
@@ -125,7 +126,10 @@ def separate(probe: Probe) -> Outcome:
     def explain() -> Outcome:
         t = int((differences > TOLERANCE).nonzero()[0])
         cause = "shared-cache" if t else "kept-between-texts"
-        case = f"two sequences stepped in turn: step {t} is {differences[t]:.2g} standard deviations of the logits from alone"
+        case = (
+            f"two sequences stepped in turn: step {t} is {differences[t]:.2g} standard deviations "
+            "of the logits from alone"
+        )
         return failed(cause, float(differences.max()), TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
     return pass_or_explain(probe, sequences[0], float(differences.max()), explain)
@@ -182,9 +186,8 @@ def _compare_chunks(probe: Probe, chunkings: list[list[int]]) -> Outcome:
         differences = difference(probe.cached_logits(inputs, chunk_lengths), full).amax(0)
         worst = max(worst, float(differences.max()))
         if worst > TOLERANCE:
-            return pass_or_explain(
-                probe, inputs, worst, lambda: explain_cache.explain(probe, chunk_lengths, differences)
-            )
+            explain = partial(explain_cache.explain, probe, chunk_lengths, differences)
+            return pass_or_explain(probe, inputs, worst, explain)
     return passed(worst, TOLERANCE)
 
 
@@ -203,7 +206,7 @@ def _explain_end_of_context(probe: Probe, differences: torch.Tensor) -> Outcome:
 
 
 def _past_the_context(probe: Probe, inputs: Inputs, cache: Any, worst: float) -> Outcome:
-    """The cache holds the full context, equal in both rows; now each gets two more tokens, the first of which differs."""
+    """The cache holds the full context, equal in both rows; each gets two more tokens, the first of which differs."""
     extra = probe.draw(1, 2).repeat_interleave(ROWS, dim=0)
     extra[1, 0] = probe.replacements(extra)[1, 0]
     outputs = []
@@ -245,7 +248,8 @@ DIAGNOSES = {
     "argument.",
     "kept-between-texts": "A sequence that begins with an empty cache finds an earlier one in it: a cache on the "
     "module, or in a default argument such as cache=[], is never emptied.",
-    "cache-changes-forward": "Stepping leaves something on the module that a forward pass without a cache uses: keys and "
+    "cache-changes-forward": "Stepping leaves something on the module that a forward pass without a "
+    "cache uses: keys and "
     "values, or the position of the next token.",
     "forward-changes-cache": "A forward pass without a cache changes what the next step finds: the cache, or the "
     "number of its tokens, is stored on the module and overwritten.",

@@ -1,4 +1,4 @@
-"""All checks of a model, by id: `group.name`. The docstring of a check says what it tests, why, and how to fix a failure."""
+"""All checks of a model, by id: `group.name`. Their docstrings say what they test, why, and how to fix a failure."""
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (

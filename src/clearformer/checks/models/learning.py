@@ -97,7 +97,7 @@ def reversing(probe: Probe) -> Outcome:
     its loss must be below half of ln 4 nats a letter; ln 4 is the loss of a model that knows only the alphabet.
     """
     if probe.length(2 * STRING_LENGTH) < 2 * STRING_LENGTH:
-        raise DoesNotApply(f"it takes a context of {2 * LONG} tokens")
+        raise DoesNotApply(f"it takes a context of {2 * STRING_LENGTH} tokens")
     alphabet = unreserved_tokens(probe, ALPHABET + 1)
 
     def random_batch(rows: int) -> LabelledBatch:
@@ -122,7 +122,7 @@ def induction(probe: Probe) -> Outcome:
     three times. On new strings its loss must be below half of ln 4 nats a letter.
     """
     if probe.length(3 * STRING_LENGTH) < 3 * STRING_LENGTH:
-        raise DoesNotApply(f"it takes a context of {3 * LONG} tokens")
+        raise DoesNotApply(f"it takes a context of {3 * STRING_LENGTH} tokens")
     alphabet = unreserved_tokens(probe, ALPHABET)
 
     def random_batch(rows: int) -> LabelledBatch:
@@ -157,7 +157,8 @@ def _learn_task(probe: Probe, random_batch: Callable[[int], LabelledBatch]) -> O
     elif training.after > 0.9 * alphabet_entropy:
         cause, diagnosis = (
             "does-not-read",
-            "It learns the alphabet, and nothing of the order: attention does not carry tokens from other positions, or "
+            "It learns the alphabet, and nothing of the order: attention does not carry tokens from "
+            "other positions, or "
             "positions do not reach it.",
         )
     else:
@@ -169,7 +170,8 @@ def _learn_task(probe: Probe, random_batch: Callable[[int], LabelledBatch]) -> O
         cause,
         training.after,
         LEARNED,
-        case=f"from {training.before:.3g} to {training.after:.3g} nats; the alphabet alone gives {alphabet_entropy:.3g}",
+        case=f"from {training.before:.3g} to {training.after:.3g} nats; the alphabet alone gives "
+        f"{alphabet_entropy:.3g}",
         diagnosis=diagnosis,
         notes=(f"nats at each predicted position: {', '.join(losses)}", f"{training.steps} steps"),
     )
@@ -233,7 +235,8 @@ def _explain_randomness(probe: Probe, inputs: Inputs) -> tuple[str, str]:
     if unregistered and _call_difference(probe, inputs) <= DROPOUT_TOLERANCE:
         return (
             "not-reached-by-eval",
-            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() does not reach it: use "
+            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() "
+            "does not reach it: use "
             "nn.ModuleList.",
         )
     state = torch.get_rng_state()

@@ -173,7 +173,7 @@ def _compare_with_formula(probe: Probe, tokens: Tensor, labels: Tensor) -> Outco
     distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items()}
     cause = min(distances, key=lambda name: distances[name])
     cause = cause if distances[cause] <= tolerance else "other"
-    case = f"{right:.5g} nats were expected over {int((targets != IGNORED).sum())} tokens, found {measured:.5g}"
+    case = f"{right:.5g} nats were expected over {int((targets != IGNORE_INDEX).sum())} tokens, found {measured:.5g}"
     return failed(cause, error, tolerance, case=case, diagnosis=DIAGNOSES[cause])
 
 
@@ -205,7 +205,10 @@ def _compare_gradients(
         ),
         "other",
     )
-    case = f"batches of {counts[0]} and {counts[1]} tokens: the gradients differ from the full batch's by {error:.2g} of their norm"
+    case = (
+        f"batches of {counts[0]} and {counts[1]} tokens: the gradients differ from the full "
+        f"batch's by {error:.2g} of their norm"
+    )
     return failed(cause, error, GRADIENT_TOLERANCE, case=case, diagnosis=ACCUMULATION_DIAGNOSES[cause])
 
 

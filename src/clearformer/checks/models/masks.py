@@ -51,7 +51,10 @@ def future(probe: Probe) -> Outcome:
     case = f"at a length of {T}, replacing one token changes earlier logits by {found[T]:.2g} standard deviations"
     if min(found[probe.length()], found[probe.max_length]) <= TOLERANCE:
         lengths = ", ".join(f"{length}: {change:.1g}" for length, change in found.items())
-        diagnosis = "The mask is missing at some lengths only: look for a code path or a stored mask that depends on the length."
+        diagnosis = (
+            "The mask is missing at some lengths only: look for a code path or a stored mask "
+            "that depends on the length."
+        )
         return failed("some-lengths", worst, TOLERANCE, case=case, diagnosis=diagnosis, notes=(f"by length {lengths}",))
     inputs = probe.inputs(1)
     cause, diagnosis, notes = explain_leak(influence(probe, inputs), self_attentions(probe, inputs))
@@ -146,7 +149,8 @@ def past(probe: Probe) -> Outcome:
         int(unused.sum()),
         0,
         case=f"replacing token {s} of {T} does not change the logits at {t}; there are {int(unused.sum())} such pairs",
-        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach the "
+        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention "
+        "does not reach the "
         "output.",
     )
 

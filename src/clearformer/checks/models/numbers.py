@@ -47,7 +47,8 @@ def finite(probe: Probe) -> Outcome:
             1,
             0,
             case="two sequences that differ at every position give the same logits",
-            diagnosis="The output does not depend on the input: does the model use its argument, and return its result?",
+            diagnosis="The output does not depend on the input: does the model use its argument, and "
+            "return its result?",
         )
     return passed(0, 0)
 
@@ -67,7 +68,8 @@ def float64(probe: Probe) -> Outcome:
             len(operations),
             0,
             case=f"{len(operations)} operations give float16 or bfloat16, first {operations[0]}",
-            diagnosis="Part of a float32 model is computed in half precision: look for .half(), .bfloat16() or autocast.",
+            diagnosis="Part of a float32 model is computed in half precision: look for .half(), "
+            ".bfloat16() or autocast.",
         )
     clone = probe.clone(torch.float64)
     wide = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
@@ -211,7 +213,8 @@ def norm_variance(probe: Probe) -> Outcome:
                 "unbiased",
                 errors[False],
                 NORM_TOLERANCE,
-                case=f"{name} differs by {errors[False]:.2g} from the formula with D, and by {errors[True]:.2g} with D - 1",
+                case=f"{name} differs by {errors[False]:.2g} from the formula with D, and by "
+                f"{errors[True]:.2g} with D - 1",
                 diagnosis="The variance divides by D - 1: write var(-1, unbiased=False).",
             )
     if not norms:

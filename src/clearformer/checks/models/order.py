@@ -104,7 +104,8 @@ def positions(probe: Probe) -> Outcome:
             "repeated",
             int(equal.sum()),
             0,
-            case=f"with one token everywhere, queries {t} and {t + 1} are equal; there are {int(equal.sum())} such pairs",
+            case=f"with one token everywhere, queries {t} and {t + 1} are equal; there are "
+            f"{int(equal.sum())} such pairs",
             diagnosis="Neighbours share a position: look for division, rounding or clamping of positions.",
         )
     probe.logits(probe.inputs(1, probe.max_length))  # the full context must work; otherwise the model raises an error
@@ -150,7 +151,8 @@ def rotary(probe: Probe) -> Outcome:
             norm_difference,
             ROTATION_TOLERANCE,
             case=f"one vector, rotated to {q.shape[-2]} positions, changes its length by {norm_difference:.1%}",
-            diagnosis="Cosines and sines are in one layout and the pairs in the other (halves or neighbours), or a sign "
+            diagnosis="Cosines and sines are in one layout and the pairs in the other (halves or "
+            "neighbours), or a sign "
             "is wrong.",
         )
     diagonal_difference = diagonal_spread(attention.products)

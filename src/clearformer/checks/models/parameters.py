@@ -40,7 +40,10 @@ def initial_loss(probe: Probe) -> Outcome:
     log_probabilities = logits[..., candidates].log_softmax(-1) if candidates is not None else logits.log_softmax(-1)
     count = log_probabilities.shape[-1]
     excess = float(-log_probabilities.mean()) - math.log(count)
-    observed = f"{excess + math.log(count):.3g} nats for a random one of {count} tokens, where ln {count} is {math.log(count):.3g}"
+    observed = (
+        f"{excess + math.log(count):.3g} nats for a random one of {count} tokens, where ln "
+        f"{count} is {math.log(count):.3g}"
+    )
     if not excess > MAX_EXCESS:
         return passed(max(excess, 0.0) if math.isfinite(excess) else excess, MAX_EXCESS, observed)
     if _looks_trained(probe.module):
@@ -100,7 +103,10 @@ def gradients(probe: Probe) -> Outcome:
         with torch.enable_grad():
             out = random_objective(probe, probe.inputs(4))
             if not out.requires_grad:
-                diagnosis = "The output is detached from all weights: look for torch.no_grad(), detach(), or NumPy in `forward`."
+                diagnosis = (
+                    "The output is detached from all weights: look for torch.no_grad(), "
+                    "detach(), or NumPy in `forward`."
+                )
                 return failed("detached", total, 0, case="the logits have no gradient at all", diagnosis=diagnosis)
             found = torch.autograd.grad(out, list(missing.values()), allow_unused=True)
         bad = [
@@ -128,7 +134,8 @@ def gradients(probe: Probe) -> Outcome:
         "They affect the output but get no gradient: look for detach(), .data, .item(), torch.tensor(...), argmax or "
         "no_grad() between them and the output."
         if cut
-        else "They do not affect the output either: `forward` does not use them. Remove them, use them, or list them in "
+        else "They do not affect the output either: `forward` does not use them. Remove them, use "
+        "them, or list them in "
         "Subject(learned_elsewhere=...)."
     )
     case = f"{len(missing)} of {total} parameters without a gradient: {_list_names(names)}"

@@ -121,7 +121,8 @@ def seeded(probe: Probe) -> Outcome:
         error,
         WEIGHT_TOLERANCE,
         case=f"after {STEPS} steps from one seed, weights differ by {error:.2g} standard deviations",
-        diagnosis="Random numbers do not come from the seeded global generators of PyTorch, NumPy and Python, but, say, "
+        diagnosis="Random numbers do not come from the seeded global generators of PyTorch, NumPy "
+        "and Python, but, say, "
         "from np.random.default_rng() or a new torch.Generator; or a model changes another one's state.",
     )
 

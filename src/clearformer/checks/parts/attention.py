@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
-from clearformer.checks.parts.probe import PartProbe, PartSubject
+from clearformer.checks.parts.probe import PartProbe
 from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe
-from clearformer.checks.subject import Subject
+from clearformer.checks.subject import PartSubject, Subject
 
 B, H, T, E = 2, 3, 6, 8
 SOFT = 0.3
@@ -20,7 +20,7 @@ CORE = "[B, H, T, E]", "[B, T, H, E]", "[B, T, E]"
 
 
 class AttentionProbe(PartProbe):
-    """(q, k, v) -> out, perhaps with a mask (a core); or self-attention with its own weights, x [B, T, D] -> [B, T, D]."""
+    """A core (q, k, v) -> out, perhaps with a mask; or self-attention with weights, x [B, T, D] -> [B, T, D]."""
 
     declarable: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "mask": ("allow", "hide", "additive"),
@@ -40,7 +40,7 @@ class AttentionProbe(PartProbe):
             yield from (partial(self.try_self_attention, form, width) for form in ("x", "x, x, x"))
 
     def try_core(self, form: str) -> tuple[str, int]:
-        """Raises ModelCrashed where not the tokens attend to each other along the axis T of this form, but the heads."""
+        """Raises ModelCrashed where the form's axis of heads is the one along which the part attends."""
         q, k, v = self.qkv()
         changed_values = v.clone()
         changed_values[0, 0, 0] += 1.0
@@ -99,7 +99,7 @@ class AttentionProbe(PartProbe):
         return found[0]
 
     def influence(self, factor: float = SOFT) -> Tensor:
-        """[T, S]: the influence of a token at s on the output at t, relative to the largest; maximum over heads and rows.
+        """[T, S]: the influence of a token at s on the output at t, relative to the largest, over all heads and rows.
 
         In self-attention a token also influences its own output through its query.
         """

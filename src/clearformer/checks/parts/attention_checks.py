@@ -29,20 +29,20 @@ def rows(probe: AttentionProbe) -> Outcome:
         function = probe.attend
     else:
         inputs, axes, function = (probe.draw(B, T, probe.width),), ("rows",), probe.self_attend  # type: ignore[assignment]
-    before, changed_values = function(*inputs), {}
+    before, changes = function(*inputs), {}
     for axis, name in enumerate(axes):
         changed = [tensor.clone() for tensor in inputs]
         for tensor in changed:
             tensor.select(axis, 1).copy_(probe.draw(*tensor.select(axis, 1).shape))
         after = function(*changed)
-        changed_values[name] = relative_error(after.select(axis, 0), before.select(axis, 0))
-    worst = max(changed_values, key=lambda name: changed_values[name])
-    if changed_values[worst] <= TOLERANCE:
-        return passed(changed_values[worst], TOLERANCE)
+        changes[name] = relative_error(after.select(axis, 0), before.select(axis, 0))
+    worst = max(changes, key=lambda name: changes[name])
+    if changes[worst] <= TOLERANCE:
+        return passed(changes[worst], TOLERANCE)
     case = f"with other {worst} replaced, the output changes by {changes[worst]:.2g} of its size"
     alone = not probe.is_core and float(probe.influence().fill_diagonal_(0.0).max()) <= TOLERANCE
     cause = "sequence-first" if alone else worst
-    return failed(cause, changed_values[worst], TOLERANCE, case=case, diagnosis=ROW_DIAGNOSES[cause])
+    return failed(cause, changes[worst], TOLERANCE, case=case, diagnosis=ROW_DIAGNOSES[cause])
 
 
 ROW_DIAGNOSES = {
@@ -92,7 +92,11 @@ def softmax(probe: AttentionProbe) -> Outcome:
             axis = {-2: "queries", -3: "heads"}.get(observed.dim, "batch")
             off = relative_error(sums, torch.ones_like(sums))
             return failed(
-                f"over-{axis}", off, TOLERANCE, case=f"the softmax has dim={seen.dim}", diagnosis=AXIS_DIAGNOSES[axis]
+                f"over-{axis}",
+                off,
+                TOLERANCE,
+                case=f"the softmax has dim={observed.dim}",
+                diagnosis=AXIS_DIAGNOSES[axis],
             )
         measured = relative_error(applied, torch.ones_like(applied))
         if measured <= TOLERANCE:
@@ -167,7 +171,7 @@ def scale(probe: AttentionProbe) -> Outcome:
     cause = next((name for name, (value, _) in known.items() if abs(found / value - 1) <= SCALE_TOLERANCE), "other")
     diagnosis = known[cause][1] if cause in known else "the scale matches no known mistake"
     return failed(
-        cause, measured, SCALE_TOLERANCE, case=f"the scale is {found:.4g}; expected {wanted:.4g}", diagnosis=diagnosis
+        cause, measured, SCALE_TOLERANCE, case=f"the scale is {found:.4g}; expected {expected:.4g}", diagnosis=diagnosis
     )
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.parts.probe import PartProbe, PartSubject
+from clearformer.checks.parts.probe import PartProbe
+from clearformer.checks.subject import PartSubject
 
 SIZES = (1, 2, 5, 8)
 MAX_HIDDEN = -1e6
@@ -45,7 +46,7 @@ class MaskProbe(PartProbe):
         return self.make(*([size] * self.sizes))
 
     def find_convention(self) -> str:
-        """As declared; else "additive" for negative numbers; else the meaning of True that is nearer to a causal mask."""
+        """As declared; else "additive" for negative numbers; else the meaning of True nearer to a causal mask."""
         if "mask" in self.declared:
             return str(self.declared["mask"])
         mask = self.square(8)

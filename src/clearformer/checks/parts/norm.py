@@ -72,7 +72,7 @@ class NormProbe(PartProbe):
 
     @cached_property
     def changes(self) -> dict[str, float]:
-        """The relative change of a token's output when only the other tokens of its row, or another row, are replaced."""
+        """The relative change of a token's output when the rest of its row, or another row, is replaced."""
         x = self.draw(2, 3, self.width)
         before, changes = self(x), {}
         for name, index in (("tokens", (0, slice(1, 3))), ("rows", (1, slice(0, 3)))):

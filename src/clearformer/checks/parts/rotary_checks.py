@@ -27,9 +27,10 @@ def layout(probe: RotaryProbe) -> Outcome:
                 f"elements are paired as {reading.layout}, and {expected} is declared: imported weights do not fit"
             )
             return failed("layout", 1.0, 0.0, case="which elements are rotated in pairs", diagnosis=diagnosis)
-        some = f"; only the first {reading.width} of {probe.width} elements are turned"
-        seen = f"{reading.layout}; called with {probe.arguments} as {probe.shape}"
-        return passed(0.0, 0.0, note + partial * (reading.width < probe.width))
+        note = f"{reading.layout}; called with {probe.arguments} as {probe.shape}"
+        if reading.width < probe.width:
+            note += f"; only the first {reading.width} of {probe.width} elements are rotated"
+        return passed(0.0, 0.0, note)
     diagonal = float((probe.rotations - torch.eye(probe.width)).abs().max())
     if not probe.rotations.isfinite().all():
         return failed(

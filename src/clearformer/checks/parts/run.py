@@ -16,10 +16,10 @@ from clearformer.errors import ClearformerError
 def run_part(
     name: str, target: Any, seed: int = 1, on_start: Callable[[str], None] = lambda _: None
 ) -> Iterator[Result]:
-    """Yield each check's result as soon as it is there. `target` is the part, or a PartSubject that declares more of it.
+    """Yield each check's result as soon as it is there. `target` is the part, or a PartSubject with declarations.
 
-    `on_start` is called with each check's id before it runs. Afterwards a module's weights, gradients, training mode and
-    the random states are as before.
+    `on_start` is called with each check's id before it runs. Afterwards a module's weights, gradients, training mode
+    and the random states are as before.
     Raises ClearformerError where there is no such kind of part, or PartSubject declares something unknown.
     """
     if name not in PARTS:

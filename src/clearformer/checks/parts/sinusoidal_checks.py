@@ -79,7 +79,7 @@ def frequencies(probe: SinusoidalProbe) -> Outcome:
         cause,
         errors[name],
         FREQUENCY_TOLERANCE,
-        case=f"found {_few(found)}; expected {_few(base ** -steps['i/(D/2)'])}",
+        case=f"found {_shortened(found)}; expected {_shortened(base ** -steps['i/(D/2)'])}",
         diagnosis=diagnosis,
     )
 

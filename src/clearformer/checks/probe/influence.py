@@ -60,8 +60,8 @@ def distinct_tokens(probe: Probe) -> Inputs:
 def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
     """[T]: the size of the gradient of one logit at t in the embedding of each token of `distinct_tokens`.
 
-    A weight is taken for an embedding if the rows of tokens that are not in the sequence get no gradient. The row of the
-    token whose logit is taken is excepted, since the output may share the matrix.
+    A weight is taken for an embedding if the rows of tokens that are not in the sequence get no gradient. The row of
+    the token whose logit is taken is excepted, since the output may share the matrix.
     """
     if inputs.tokens.dim() == 3:
         matrices = [inputs.tokens.requires_grad_()]

@@ -96,7 +96,7 @@ def train(
 ) -> Training:
     """Train a copy without dropout until its loss on `evaluation` is at most `goal` nats; if that fails, another copy.
 
-    The second has a quarter of the learning rate and starts from random weights, or with `own_weights` from the model's.
+    The second has a quarter of the learning rate and random weights, or the model's with `own_weights`.
     Raises DoesNotApply where the model has nothing to train, or is too slow for SECONDS.
     """
     start = time.process_time()

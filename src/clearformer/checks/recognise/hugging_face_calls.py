@@ -115,7 +115,7 @@ def accepts_token_count(model: Any, kind: Kind) -> bool:
 
 
 def accumulate(model: Any, batches: Sequence[tuple[Tensor, Tensor]], first: int) -> None:
-    """Divide each batch's summed loss by the number of tokens in all of them; labels before `first` are not predicted."""
+    """Divide each batch's summed loss by the number of tokens in all; labels before `first` are not predicted."""
     count = sum(int((labels[:, first:] != -100).sum()) for _, labels in batches)
     for tokens, labels in batches:
         loss(model, tokens, labels, num_items_in_batch=count).backward()

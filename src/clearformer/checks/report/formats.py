@@ -1,9 +1,9 @@
 """A report as JSON, JUnit XML and Markdown.
 
-The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of `clearformer`,
-`torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`, `crashed`,
-`does not apply`, `not run`), and `checks`, each with `id`, `claim`, `status`, `cause`, `measured`, `tolerance`, `case`,
-`means` (the diagnosis), `seen` (notes) and `seconds`. A number that is absent or not finite is null.
+The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of
+`clearformer`, `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`,
+`crashed`, `does not apply`, `not run`), and `checks`, each with `id`, `claim`, `status`, `cause`, `measured`,
+`tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. A number that is absent or not finite is null.
 """
 
 import json

@@ -240,7 +240,7 @@ def test_the_failing_row_is_told_with_its_padding():
     found = outcome("left-padding", subject(PlacesCountPadding()))
     assert "tokens with" in found.case
     assert "padded places on the left" in found.case
-    assert found.seen[0].startswith("by length 12: ")
+    assert found.notes[0].startswith("by length 12: ")
 
 
 def test_a_model_that_ignores_padding_on_the_right_is_sound_if_it_is_causal():

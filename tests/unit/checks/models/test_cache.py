@@ -441,8 +441,8 @@ def test_what_changes_no_number_is_no_bug(name: str, planted: type[TinyGPT], rot
 
 def test_past_the_context_an_error_is_right_and_going_on_is_too():
     refused, goes_on = outcome("limit", TinyGPT()), outcome("limit", TinyGPT(rotary=True))
-    assert "past the context the model refuses: IndexError: index out of range" in refused.seen[0]
-    assert goes_on.seen == ("past the context the model goes on, and its logits are finite",)
+    assert "past the context the model refuses: IndexError: index out of range" in refused.notes[0]
+    assert goes_on.notes == ("past the context the model goes on, and its logits are finite",)
 
 
 def test_a_step_that_gives_back_no_cache_is_a_crash_that_says_so():
@@ -465,6 +465,6 @@ def test_the_failing_case_is_told_with_its_place_and_what_else_was_seen():
     assert found.case.startswith(
         "tokens in pieces of 5 + 4 + 3: from position 5 on the logits differ from those of one"
     )
-    assert found.seen == (
+    assert found.notes == (
         "after 6 tokens the queries of the next stand at [0, 1], by the scores of the first attention",
     )

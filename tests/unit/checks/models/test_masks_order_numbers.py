@@ -296,13 +296,13 @@ def test_a_declared_scale_is_held_to():
 
 
 def test_the_layout_of_rotary_positions_is_told():
-    assert check("order.rotary", rotary(halves)()).seen == ("rotary positions, layout: halves",)
-    assert check("order.rotary", rotary(neighbours)()).seen == ("rotary positions, layout: neighbours",)
+    assert check("order.rotary", rotary(halves)()).notes == ("rotary positions, layout: halves",)
+    assert check("order.rotary", rotary(neighbours)()).notes == ("rotary positions, layout: neighbours",)
 
 
 def test_a_norm_order_that_is_not_declared_is_reported():
-    assert "pre-norm" in check("numbers.norm-order", Tiny()).seen[0]
-    assert "post-norm" in check("numbers.norm-order", with_(forward=post_norm, __init__=three_layers)()).seen[0]
+    assert "pre-norm" in check("numbers.norm-order", Tiny()).notes[0]
+    assert "post-norm" in check("numbers.norm-order", with_(forward=post_norm, __init__=three_layers)()).notes[0]
 
 
 def probe_of(model: nn.Module) -> Probe:

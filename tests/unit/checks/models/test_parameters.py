@@ -255,11 +255,11 @@ def test_a_parameter_that_learns_elsewhere_is_excepted_and_a_frozen_one_named():
     model.places.weight.requires_grad_(False)
     outcome = check("gradients", model, learned_elsewhere=("forgotten.weight", "forgotten.bias"))
     assert outcome.status == "passed"
-    assert outcome.seen == ("frozen: places.weight",)
+    assert outcome.notes == ("frozen: places.weight",)
 
 
 def test_constants_in_plain_tensors_are_noted():
-    seen = check("registered", Constants()).seen
+    seen = check("registered", Constants()).notes
     assert [note.split()[0] for note in seen] == ["sines", "mask", "scale"]
 
 

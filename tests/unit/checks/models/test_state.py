@@ -192,7 +192,7 @@ def test_names_that_loading_refuses_are_a_crash_with_its_own_words():
 
 
 def test_a_counter_without_effect_is_noted():
-    assert check("unchanged", Running()).seen == ("calls change, without effect",)
+    assert check("unchanged", Running()).notes == ("calls change, without effect",)
 
 
 SIZES: dict[str, Any] = {"vocab_size": V, "context": CONTEXT, "d_model": D, "num_heads": 2, "num_layers": 2, "d_ff": 32}

@@ -165,6 +165,6 @@ def test_wrong_attention_is_caught_and_named(bug: str, wrong: Wrong):
 
 
 def test_what_was_found_is_said(outcomes: Outcomes):
-    assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].seen == ("causal",)
-    assert outcomes("attention", attention)["causal"].seen == ("every token sees every token",)
-    assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].seen == ("scale 0.5",)
+    assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].notes == ("causal",)
+    assert outcomes("attention", attention)["causal"].notes == ("every token sees every token",)
+    assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].notes == ("scale 0.5",)

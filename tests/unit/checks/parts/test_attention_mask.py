@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 def test_a_sound_mask_passes_and_its_convention_is_said(style: str, wrong: Wrong, outcomes: Outcomes):
     target, said = SOUND[style]
     assert wrong("attention", target) == {}
-    assert outcomes("attention", target)["mask"].seen[0].startswith(said)
+    assert outcomes("attention", target)["mask"].notes[0].startswith(said)
 
 
 @pytest.mark.parametrize("bug", WRONG)
@@ -121,5 +121,5 @@ def test_attention_without_a_mask_is_not_blamed_for_it(outcomes: Outcomes):
 
 
 def test_what_an_empty_row_gets_is_said(outcomes: Outcomes):
-    assert outcomes("attention", attention)["empty-row"].seen == ("it gets zeros",)
-    assert outcomes("attention", ALLOW)["empty-row"].seen == ("it gets a mean of values, hidden ones among them",)
+    assert outcomes("attention", attention)["empty-row"].notes == ("it gets zeros",)
+    assert outcomes("attention", ALLOW)["empty-row"].notes == ("it gets a mean of values, hidden ones among them",)

@@ -200,7 +200,7 @@ def test_weights_in_the_wrong_place_are_named(form: str, cause: str, trained: bo
 
 
 def test_the_form_of_a_weight_that_begins_as_zero_is_said(outcomes: Callable[..., dict[str, Outcome]]):
-    assert outcomes("rms-norm", OnePlus())["weight"].seen == ("1 + weight multiplies",)
+    assert outcomes("rms-norm", OnePlus())["weight"].notes == ("1 + weight multiplies",)
 
 
 def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
@@ -212,4 +212,4 @@ def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
 
 
 def test_eps_is_measured(outcomes: Callable[..., dict[str, Outcome]]):
-    assert outcomes("layer-norm", nn.LayerNorm(16, eps=1e-6))["eps"].seen == ("eps is 1e-06",)
+    assert outcomes("layer-norm", nn.LayerNorm(16, eps=1e-6))["eps"].notes == ("eps is 1e-06",)

@@ -162,13 +162,13 @@ def test_a_wrong_rotation_is_caught_and_named(bug: str, wrong: Wrong):
 
 
 def test_the_layout_found_is_said(outcomes: Outcomes):
-    seen = {name: outcomes("rotary", SOUND[name]())["layout"].seen[0] for name in ("llama", "hugging face", "partly")}
+    seen = {name: outcomes("rotary", SOUND[name]())["layout"].notes[0] for name in ("llama", "hugging face", "partly")}
     assert seen == {
         "llama": "interleaved; called with q, k as [B, T, H, E]",
         "hugging face": "half-split; called with q, k, positions [B, T] as [B, H, T, E]",
         "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are turned",
     }
-    assert outcomes("rotary", llama)["frequencies"].seen == ("base 5e+05",)
+    assert outcomes("rotary", llama)["frequencies"].notes == ("base 5e+05",)
 
 
 def test_the_formula_used_here_is_that_of_complex_numbers():

@@ -122,7 +122,7 @@ def test_a_wrong_table_is_caught_and_named(bug: str, wrong: Wrong):
 
 
 def test_what_was_found_is_said(outcomes: Outcomes):
-    assert outcomes("sinusoidal", Tutorial())["layout"].seen == ("layout: interleaved; called with x of [T, B, D]",)
-    assert outcomes("sinusoidal", halves)["layout"].seen == ("layout: halves; called with length, width",)
-    assert outcomes("sinusoidal", tensor2tensor)["frequencies"].seen == ("base 10000, exponent i/(D/2 - 1)",)
-    assert outcomes("sinusoidal", Adds(lambda x, pe: x * 24**0.5 + pe))["added"].seen == ("x sqrt(D) is added",)
+    assert outcomes("sinusoidal", Tutorial())["layout"].notes == ("layout: interleaved; called with x of [T, B, D]",)
+    assert outcomes("sinusoidal", halves)["layout"].notes == ("layout: halves; called with length, width",)
+    assert outcomes("sinusoidal", tensor2tensor)["frequencies"].notes == ("base 10000, exponent i/(D/2 - 1)",)
+    assert outcomes("sinusoidal", Adds(lambda x, pe: x * 24**0.5 + pe))["added"].notes == ("x sqrt(D) is added",)
