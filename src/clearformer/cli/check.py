@@ -58,7 +58,7 @@ class Check:
 def run(arguments: Sequence[str]) -> int:
     options = parse(Check, arguments, "check")
     if options.list or options.explain:
-        from clearformer.checks import pages
+        from clearformer.checks.report import pages
 
         print(pages.listing() if options.list else pages.page(options.explain))
         return 0

@@ -3,7 +3,7 @@
 The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of
 `clearformer`, `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`,
 `crashed`, `does not apply`, `not run`), and `checks`, each with `id`, `claim`, `status`, `cause`, `measured`,
-`tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. A number that is absent or not finite is null.
+`tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite numbers are null.
 """
 
 import json

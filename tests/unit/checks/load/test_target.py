@@ -23,7 +23,7 @@ def filled_in():
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each test in a folder of its own, and no module stays behind."""
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
@@ -127,7 +127,8 @@ def test_a_file_that_cannot_be_imported_is_named_with_its_line(target: str, text
 def test_a_function_that_raises_is_named_with_the_line():
     path = write("mine.py", "def inner():\n    raise ValueError('no weights')\n\n\ndef model():\n    return inner()\n")
     assert sentence("mine.py:model") == (
-        f"model ({path}:5) returned no model but raised ValueError: no weights ({path}:2, in inner); mend it first"
+        f"model ({path}:5) raised ValueError: no weights ({path}:2, in inner) instead of returning a model; "
+        "fix that first"
     )
 
 
@@ -148,7 +149,7 @@ def test_a_function_that_needs_arguments_is_not_called(definition: str, reason: 
 
 @pytest.mark.parametrize(
     ("returned", "found"),
-    [("None", "None"), ("[1, 2]", "[1, 2]"), ("nn.Linear", "the class Linear, not an object of it")],
+    [("None", "None"), ("[1, 2]", "[1, 2]"), ("nn.Linear", "the class Linear, not an instance of it")],
 )
 def test_what_is_no_model_is_refused(returned: str, found: str):
     path = write("mine.py", f"from torch import nn\n\ndef model():\n    return {returned}\n")

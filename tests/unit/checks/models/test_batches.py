@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.explain.padding import by_row
+from clearformer.checks.explain.padding import row_differences
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
@@ -36,12 +36,12 @@ class Tiny(nn.Module):
         self.output = nn.Linear(width, 23)
 
     def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
-        given = torch.ones_like(tokens).bool() if real is None else real
-        x = self.mix(self.embed(tokens, given) + self.positions(self.places(given)))
+        is_real = torch.ones_like(tokens).bool() if real is None else real
+        x = self.mix(self.embed(tokens, is_real) + self.positions(self.positions_of(is_real)))
         for layer, norm in zip(self.layers, self.norms, strict=True):
             q, k, v = layer(norm(x)).view(*x.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4)
-            x = x + self.attend(q, k, v, self.mask(given, real is not None)[:, None]).transpose(1, 2).flatten(2)
-        return self.output(self.pool(x, given) if self.kind == "classifier" else x)
+            x = x + self.attend(q, k, v, self.mask(is_real, real is not None)[:, None]).transpose(1, 2).flatten(2)
+        return self.output(self.pool(x, is_real) if self.kind == "classifier" else x)
 
     def embed(self, tokens: Tensor, _real: Tensor) -> Tensor:
         return self.embedding(tokens)
@@ -53,14 +53,14 @@ class Tiny(nn.Module):
         scores = (q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
         return scores.softmax(-1).nan_to_num() @ v
 
-    def places(self, real: Tensor) -> Tensor:
+    def positions_of(self, real: Tensor) -> Tensor:
         return (real.long().cumsum(-1) - 1).clamp(min=0)
 
     def causal(self, T: int) -> Tensor:  # noqa: N803
         every = torch.ones(T, T).bool()
         return every.tril() if self.kind == "causal" else every
 
-    def mask(self, real: Tensor, _told: bool) -> Tensor:
+    def mask(self, real: Tensor, _masked: bool) -> Tensor:
         return self.causal(real.shape[1]) & real[:, None]
 
     def pool(self, x: Tensor, real: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ class Random(Tiny):
 
 
 class Inverted(Tiny):
-    def mask(self, real: Tensor, told: bool) -> Tensor:
-        return super().mask(~real if told else real, told)
+    def mask(self, real: Tensor, masked: bool) -> Tensor:
+        return super().mask(~real if masked else real, masked)
 
 
 class NaNSpreads(Tiny):
@@ -109,19 +109,19 @@ class NaNSpreads(Tiny):
         scores = (q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
         return scores.softmax(-1) @ v
 
-    def mask(self, real: Tensor, told: bool) -> Tensor:
-        return super().mask(real, told) & real[..., None]
+    def mask(self, real: Tensor, masked: bool) -> Tensor:
+        return super().mask(real, masked) & real[..., None]
 
 
 class PaddingForCausality(Tiny):
-    def mask(self, real: Tensor, told: bool) -> Tensor:
-        return real[:, None].expand(-1, real.shape[1], -1) if told else super().mask(real, told)
+    def mask(self, real: Tensor, masked: bool) -> Tensor:
+        return real[:, None].expand(-1, real.shape[1], -1) if masked else super().mask(real, masked)
 
 
-class ScaledIfTold(Tiny):
-    def mask(self, real: Tensor, told: bool) -> Tensor:
-        self.factor = 1.3 if told else 1.0
-        return super().mask(real, told)
+class ScaledIfMasked(Tiny):
+    def mask(self, real: Tensor, masked: bool) -> Tensor:
+        self.factor = 1.3 if masked else 1.0
+        return super().mask(real, masked)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         return super().attend(q * self.factor, k, v, mask)
@@ -133,7 +133,7 @@ class Ignored(Tiny):
 
 
 class QueriesMasked(Tiny):
-    def mask(self, real: Tensor, _told: bool) -> Tensor:
+    def mask(self, real: Tensor, _masked: bool) -> Tensor:
         return self.causal(real.shape[1]) & real[..., None]
 
 
@@ -143,12 +143,12 @@ class ZerosAttended(Tiny):
     def embed(self, tokens: Tensor, real: Tensor) -> Tensor:
         return self.embedding(tokens) * real[..., None]
 
-    def mask(self, real: Tensor, _told: bool) -> Tensor:
+    def mask(self, real: Tensor, _masked: bool) -> Tensor:
         return self.causal(real.shape[1])[None]
 
 
-class PlacesCountPadding(Tiny):
-    def places(self, real: Tensor) -> Tensor:
+class PositionsCountPadding(Tiny):
+    def positions_of(self, real: Tensor) -> Tensor:
         return torch.arange(real.shape[1]).expand_as(real)
 
 
@@ -178,7 +178,7 @@ def outcome(name: str, subject: Subject, seed: int = 1) -> Outcome:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_right_model_passes(name: str, kind: Kind):
+def test_a_correct_model_passes(name: str, kind: Kind):
     for seed in (1, 2):
         found = outcome(name, subject(Tiny(kind)), seed)
         assert (found.status, found.cause) == ("passed", "")
@@ -213,14 +213,14 @@ PLANTED: list[tuple[str, type[Tiny], Kind, str]] = [
     ("right-padding", Inverted, "causal", "mask-inverted"),
     ("right-padding", NaNSpreads, "bidirectional", "not-finite"),
     ("right-padding", PaddingForCausality, "causal", "causal-mask-lost"),
-    ("right-padding", ScaledIfTold, "bidirectional", "other-path"),
+    ("right-padding", ScaledIfMasked, "bidirectional", "other-path"),
     ("right-padding", Ignored, "bidirectional", "mask-ignored"),
     ("right-padding", Ignored, "classifier", "mask-ignored"),
     ("right-padding", QueriesMasked, "bidirectional", "padding-attended"),
     ("right-padding", ZerosAttended, "bidirectional", "padding-attended"),
     ("right-padding", MeanOverAll, "classifier", "length-counts"),
-    ("left-padding", PlacesCountPadding, "causal", "positions-shifted"),
-    ("left-padding", PlacesCountPadding, "bidirectional", "positions-shifted"),
+    ("left-padding", PositionsCountPadding, "causal", "positions-shifted"),
+    ("left-padding", PositionsCountPadding, "bidirectional", "positions-shifted"),
     ("left-padding", Ignored, "causal", "mask-ignored"),
     ("left-padding", ZerosAttended, "causal", "padding-attended"),
     ("padding-unseen", QueriesMasked, "bidirectional", "padding-attended"),
@@ -236,10 +236,10 @@ def test_each_bug_is_caught_and_named(name: str, planted: type[Tiny], kind: Kind
     assert found.measured > found.tolerance
 
 
-def test_the_failing_row_is_told_with_its_padding():
-    found = outcome("left-padding", subject(PlacesCountPadding()))
+def test_a_failure_names_the_row_and_its_padding():
+    found = outcome("left-padding", subject(PositionsCountPadding()))
     assert "tokens with" in found.case
-    assert "padded places on the left" in found.case
+    assert "padding tokens on the left" in found.case
     assert found.notes[0].startswith("by length 12: ")
 
 
@@ -250,10 +250,10 @@ def test_a_model_that_ignores_padding_on_the_right_is_sound_if_it_is_causal():
     )
 
 
-def test_a_model_that_knows_padding_by_its_token_passes_and_is_not_asked_about_other_tokens():
+def test_a_model_that_recognises_padding_by_its_token_passes_and_is_not_checked_with_other_tokens():
     by_token = subject(Tiny("bidirectional"), padded=lambda model, tokens, _real: model(tokens, tokens != PAD))
     assert outcome("right-padding", by_token).status == "passed"
-    assert outcome("padding-unseen", by_token).case.startswith("the model knows padding by its token")
+    assert outcome("padding-unseen", by_token).case.startswith("the model recognises padding by its token")
 
 
 def test_a_side_that_is_not_possible_is_not_tried():
@@ -266,7 +266,7 @@ def test_a_row_of_two_logits_that_agree_is_measured_by_the_spread_of_all_rows():
     # of (5, 5), which have no spread of their own, one moves by 1; the eight logits (5, 5, 0, 10, ...) spread by 4.6
     rows = [torch.tensor([[5.0, 5.0]]), *(torch.tensor([[0.0, 10.0]]) for _ in range(3))]
     moved = [torch.tensor([[5.0, 6.0]]), *rows[1:]]
-    assert by_row(moved, rows) == pytest.approx([1 / (150 / 7) ** 0.5, 0, 0, 0], rel=0.02)
+    assert row_differences(moved, rows) == pytest.approx([1 / (150 / 7) ** 0.5, 0, 0, 0], rel=0.02)
 
 
 @pytest.mark.parametrize("name", NAMES)

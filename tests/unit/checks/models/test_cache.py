@@ -30,10 +30,10 @@ class Layer(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
 
-def turned(x: Tensor, places: Tensor) -> Tensor:
+def rotated(x: Tensor, positions_of: Tensor) -> Tensor:
     """Rotary positions of halves: x [B, H, T, E] at places [B, T]."""
     half = x.shape[-1] // 2
-    angles = places[:, None, :, None] / 100.0 ** (torch.arange(half) / half)
+    angles = positions_of[:, None, :, None] / 100.0 ** (torch.arange(half) / half)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), dim=-1)
 
@@ -57,17 +57,17 @@ class TinyGPT(nn.Module):
 
     def run(self, tokens: Tensor, real: Tensor, cache: Any) -> tuple[Tensor, Any]:
         old, before = cache or ([None] * len(self.layers), real[:, :0])
-        real, (B, T) = self.kept_real(before, real), tokens.shape  # noqa: N806
-        places = self.places(real, T, cache is not None)
+        real, (B, T) = self.cached_real(before, real), tokens.shape  # noqa: N806
+        positions_of = self.positions_of(real, T, cache is not None)
         x = self.embedding(tokens)
         if not self.rotary:
-            x = x + self.positions(places)
+            x = x + self.positions(positions_of)
         new = []
         for layer, past in zip(self.layers, old, strict=True):
             q, k, v = layer.qkv(layer.norms[0](x)).view(B, T, 3, 2, -1).permute(2, 0, 3, 1, 4)
             if self.rotary:
-                q, k = turned(q, places), turned(k, places)
-            k, v = self.kept(past, k, v)
+                q, k = rotated(q, positions_of), rotated(k, positions_of)
+            k, v = self.cached_keys_values(past, k, v)
             new.append((k, v))
             scores = q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5
             scores = scores.masked_fill(~self.mask(real, T, cache is not None)[:, None], -1e9)
@@ -75,13 +75,13 @@ class TinyGPT(nn.Module):
             x = x + layer.feed_forward(layer.norms[1](x))
         return self.output(x), (new, real)
 
-    def places(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
+    def positions_of(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
         return (real.long().cumsum(-1) - 1).clamp(min=0)[:, -T:]
 
-    def kept_real(self, before: Tensor, real: Tensor) -> Tensor:
+    def cached_real(self, before: Tensor, real: Tensor) -> Tensor:
         return torch.cat((before, real), dim=1)
 
-    def kept(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def cached_keys_values(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return (k, v) if past is None else (torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2))
 
     def mask(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
@@ -91,18 +91,18 @@ class TinyGPT(nn.Module):
 
 
 class Restarts(TinyGPT):
-    def places(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
+    def positions_of(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
         return torch.arange(T).expand(len(real), T)
 
 
 class OneTooHigh(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached) + cached
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached) + cached
 
 
 class OneTooLow(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached) - int(cached)
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached) - int(cached)
 
 
 class FromOne(TinyGPT):
@@ -114,31 +114,31 @@ class FromOne(TinyGPT):
         self.first = 0
         return out
 
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached) + getattr(self, "first", 0)
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached) + getattr(self, "first", 0)
 
 
-class OnePlace(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        right = super().places(real, T, cached)
+class SamePosition(TinyGPT):
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        right = super().positions_of(real, T, cached)
         return right[:, :1].expand_as(right) if cached else right
 
 
 class Forgets(TinyGPT):
     """Keys and values are kept and not read: what is attended to are the new ones."""
 
-    def kept_real(self, _before: Tensor, real: Tensor) -> Tensor:
+    def cached_real(self, _before: Tensor, real: Tensor) -> Tensor:
         return real
 
-    def kept(self, _past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def cached_keys_values(self, _past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return k, v
 
 
 class DropsOldest(TinyGPT):
-    def kept(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def cached_keys_values(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if past is not None and past[0].shape[2] > 2:
             past = tuple(torch.cat((old[:, :, 1:2], old[:, :, 1:]), dim=2) for old in past)
-        return super().kept(past, k, v)
+        return super().cached_keys_values(past, k, v)
 
 
 class NoMaskWithCache(TinyGPT):
@@ -163,17 +163,17 @@ class WindowLost(TinyGPT):
 
 
 class KeysScaled(TinyGPT):
-    def kept(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return super().kept(past and (past[0] * 1.1, past[1]), k, v)
+    def cached_keys_values(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return super().cached_keys_values(past and (past[0] * 1.1, past[1]), k, v)
 
 
 class ValuesScaled(TinyGPT):
-    def kept(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return super().kept(past and (past[0], past[1] * 1.1), k, v)
+    def cached_keys_values(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return super().cached_keys_values(past and (past[0], past[1] * 1.1), k, v)
 
 
 class Random(TinyGPT):
-    def places(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
+    def positions_of(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
         return torch.randint(CONTEXT, (len(real), T))
 
 
@@ -185,19 +185,19 @@ class OtherPath(TinyGPT):
 
 class OnTheModule(TinyGPT):
     def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        logits, self.held = super().step(tokens, self.held if cache else None)
+        logits, self.stored = super().step(tokens, self.stored if cache else None)
         return logits, "on the module"
 
 
 class NeverEmptied(TinyGPT):
-    held: Any = None
+    stored: Any = None
 
     def step(self, tokens: Tensor, _cache: Any) -> tuple[Tensor, Any]:
-        logits, self.held = super().step(tokens, self.held)
+        logits, self.stored = super().step(tokens, self.stored)
         return logits, "on the module"
 
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached) % CONTEXT
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached) % CONTEXT
 
 
 class OffsetStays(TinyGPT):
@@ -211,28 +211,28 @@ class OffsetStays(TinyGPT):
         self.offset = 1
         return out
 
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached) + self.offset
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached) + self.offset
 
 
 class ForwardResets(TinyGPT):
     """The position of the next token is kept on the module, and every forward writes it."""
 
-    place = 0
+    next_position = 0
 
     def forward(self, tokens: Tensor) -> Tensor:
-        self.place = 0
+        self.next_position = 0
         return super().forward(tokens)
 
     def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
         if cache is None:
-            self.place = 0
+            self.next_position = 0
         out = super().step(tokens, cache)
-        self.place += tokens.shape[1]
+        self.next_position += tokens.shape[1]
         return out
 
-    def places(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
-        return self.place + torch.arange(T).expand(len(real), T)
+    def positions_of(self, real: Tensor, T: int, _cached: bool) -> Tensor:  # noqa: N803
+        return self.next_position + torch.arange(T).expand(len(real), T)
 
 
 class OneBuffer(TinyGPT):
@@ -250,14 +250,14 @@ class ShortStorage(TinyGPT):
 
     size = CONTEXT - 2
 
-    def kept(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def cached_keys_values(self, past: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if past is not None and past[0].shape[2] >= self.size:
             over = past[0].shape[2] - self.size + 1
             past = tuple(
                 torch.cat((old[:, :, : self.size - 1], new[:, :, :1].repeat(1, 1, over, 1)), dim=2)
                 for old, new in zip(past, (k, v), strict=True)
             )
-        return super().kept(past, k, v)
+        return super().cached_keys_values(past, k, v)
 
 
 class LastSlot(ShortStorage):
@@ -265,8 +265,8 @@ class LastSlot(ShortStorage):
 
 
 class Clamped(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real, T, cached).clamp(max=CONTEXT - 1)
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real, T, cached).clamp(max=CONTEXT - 1)
 
 
 class NaNBeyond(TinyGPT):
@@ -275,9 +275,9 @@ class NaNBeyond(TinyGPT):
         return (logits if cache[1].shape[1] <= CONTEXT else logits * torch.nan), cache
 
 
-class PlacesBySlot(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        return super().places(real | torch.tensor(cached), T, cached)
+class PositionsBySlot(TinyGPT):
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        return super().positions_of(real | torch.tensor(cached), T, cached)
 
 
 class PaddingSeen(TinyGPT):
@@ -311,9 +311,9 @@ class LastOfPromptHidden(TinyGPT):
         return right
 
 
-class PlacesOfTheShortest(TinyGPT):
-    def places(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
-        right = super().places(real, T, cached)
+class PositionsOfTheShortest(TinyGPT):
+    def positions_of(self, real: Tensor, T: int, cached: bool) -> Tensor:  # noqa: N803
+        right = super().positions_of(real, T, cached)
         return right.amin(0).expand_as(right) if cached else right
 
 
@@ -338,7 +338,7 @@ NAMES = [name.removeprefix("cache.") for name in CHECKS if name.startswith("cach
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("make", [TinyGPT, lambda: TinyGPT(rotary=True), lambda: TinyGPT(window=3)])
-def test_a_right_model_passes(name: str, make: Callable[[], TinyGPT]):
+def test_a_correct_model_passes(name: str, make: Callable[[], TinyGPT]):
     for seed in (1, 2):
         found = outcome(name, make(), seed)
         assert (found.status, found.cause) == ("passed", "")
@@ -391,7 +391,7 @@ PLANTED = [
     ("steps", FromOne, "position-off-by-one"),
     ("steps", Random, "not-repeatable"),
     ("chunks", Restarts, "position-restarts"),
-    ("chunks", OnePlace, "chunk-positions"),
+    ("chunks", SamePosition, "chunk-positions"),
     ("chunks", NoMaskWithCache, "chunk-mask"),
     ("chunks", WrongCornerOfChunks, "mask-corner"),
     ("chunks", Forgets, "past-forgotten"),
@@ -405,12 +405,12 @@ PLANTED = [
     ("read-only", OffsetStays, "cache-changes-forward"),
     ("read-only", ForwardResets, "forward-changes-cache"),
     ("read-only", OneBuffer, "logits-rewritten"),
-    ("unequal", PlacesBySlot, "unequal-positions"),
+    ("unequal", PositionsBySlot, "unequal-positions"),
     ("unequal", PaddingSeen, "padding-attended"),
     ("unequal", PaddingSeenInPrompts, "prompt"),
     ("unequal", LastOfPromptHidden, "past-cut"),
     ("unequal", MaskOfTheShortest, "differs"),
-    ("unequal", PlacesOfTheShortest, "differs"),
+    ("unequal", PositionsOfTheShortest, "differs"),
 ]
 
 
@@ -435,14 +435,14 @@ def test_each_bug_is_caught_and_named(name: str, planted: type[TinyGPT], cause: 
     ("name", "planted", "rotary"),
     [(*case[:2], rotary) for case in PLANTED for rotary in (False, True) if (case[1], rotary) in NO_BUG],
 )
-def test_what_changes_no_number_is_no_bug(name: str, planted: type[TinyGPT], rotary: bool):
+def test_a_change_without_effect_is_no_failure(name: str, planted: type[TinyGPT], rotary: bool):
     assert outcome(name, planted(rotary=rotary)).status == "passed"
 
 
-def test_past_the_context_an_error_is_right_and_going_on_is_too():
+def test_past_the_context_an_error_passes_and_so_does_continuing():
     refused, goes_on = outcome("limit", TinyGPT()), outcome("limit", TinyGPT(rotary=True))
     assert "past the context the model refuses: IndexError: index out of range" in refused.notes[0]
-    assert goes_on.notes == ("past the context the model goes on, and its logits are finite",)
+    assert goes_on.notes == ("past the context the model continues, and its logits are finite",)
 
 
 def test_a_step_that_gives_back_no_cache_is_a_crash_that_says_so():
@@ -460,11 +460,11 @@ def test_logits_that_are_nan_are_reported_as_such():
     assert run_check(nothing, CHECKS["cache.steps"], 1).cause == "not-finite"
 
 
-def test_the_failing_case_is_told_with_its_place_and_what_else_was_seen():
+def test_a_failure_names_its_position_and_the_evidence():
     found = outcome("chunks", Restarts())
     assert found.case.startswith(
-        "tokens in pieces of 5 + 4 + 3: from position 5 on the logits differ from those of one"
+        "tokens in chunks of 5 + 4 + 3: from position 5 on the logits differ from one forward pass"
     )
     assert found.notes == (
-        "after 6 tokens the queries of the next stand at [0, 1], by the scores of the first attention",
+        "after 6 tokens the next queries get positions [0, 1], by the scores of the first attention",
     )

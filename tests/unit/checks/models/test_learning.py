@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.probe import training as lessons
+from clearformer.checks.probe import training
 from clearformer.checks.subject import Kind, Subject
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
 from clearformer.models.build import build
@@ -25,7 +25,7 @@ class Tiny(nn.Module):
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
-        self.embedding, self.places = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.embedding, self.positions = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
         self.layers = nn.ModuleList(nn.Linear(D, 3 * D) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(2))
         self.wide, self.narrow, self.output = nn.Linear(D, 4 * D), nn.Linear(4 * D, D), nn.Linear(D, V)
@@ -35,23 +35,23 @@ class Tiny(nn.Module):
         return nn.Dropout(p)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.drop(self.embedding(tokens) + self.places.weight[: tokens.shape[1]])
+        x = self.apply_dropout(self.embedding(tokens) + self.positions.weight[: tokens.shape[1]])
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = x + self.attend(*layer(norm(x)).chunk(3, -1))
-        return self.end(self.output(x + self.narrow(self.wide(x).relu())))
+        return self.after_output(self.output(x + self.narrow(self.wide(x).relu())))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         future = torch.ones(q.shape[1], q.shape[1]).triu(1).bool()
         return (q @ k.transpose(-1, -2) / math.sqrt(D)).masked_fill(future, -torch.inf).softmax(-1) @ v
 
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return self.dropout(x)
 
-    def end(self, logits: Tensor) -> Tensor:
+    def after_output(self, logits: Tensor) -> Tensor:
         return logits
 
 
-class Blind(Tiny):
+class WithoutAttention(Tiny):
     """Attention brings nothing."""
 
     def attend(self, q: Tensor, _k: Tensor, _v: Tensor) -> Tensor:
@@ -59,46 +59,46 @@ class Blind(Tiny):
 
 
 class Probabilities(Tiny):
-    def end(self, logits: Tensor) -> Tensor:
+    def after_output(self, logits: Tensor) -> Tensor:
         return logits.softmax(-1)
 
 
 class Fixed(Tiny):
     """It has a gradient, but nothing that can change the logits."""
 
-    def end(self, logits: Tensor) -> Tensor:
+    def after_output(self, logits: Tensor) -> Tensor:
         return logits.detach() + 0 * logits
 
 
 class NeverOn(Tiny):
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return F.dropout(x, 0.1, training=False)
 
 
 class OnInEvaluation(Tiny):
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return F.dropout(x, 0.1)
 
 
-class InAList(Tiny):
+class DropoutInAList(Tiny):
     def make_dropout(self, p: float) -> Any:
         return [nn.Dropout(p)]
 
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return self.dropout[0](x)
 
 
-class OneMask(Tiny):
+class OneMaskForAllRows(Tiny):
     """Torch's mask for one row, laid over all of them."""
 
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return x * self.dropout(torch.ones_like(x[:1]))
 
 
-class ByClock(Tiny):
+class Unseeded(Tiny):
     """Noise that no seed governs."""
 
-    def drop(self, x: Tensor) -> Tensor:
+    def apply_dropout(self, x: Tensor) -> Tensor:
         return x + torch.randn(x.shape, generator=self.source())
 
     def source(self) -> torch.Generator:
@@ -116,28 +116,28 @@ def check(name: str, model: nn.Module) -> Outcome:
 
 
 @pytest.fixture
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that cannot learn need not try for long: right ones took 25 to 60 steps here."""
-    monkeypatch.setattr(lessons, "STEPS", 100)
-    monkeypatch.setattr(lessons, "ENOUGH", 100)
+    monkeypatch.setattr(training, "STEPS", 100)
+    monkeypatch.setattr(training, "MIN_STEPS", 100)
 
 
 BUGS: list[tuple[str, Callable[[], nn.Module], str]] = [
-    ("one-batch", Blind, "reads-one-token"),
+    ("one-batch", WithoutAttention, "reads-one-token"),
     ("one-batch", Probabilities, "probabilities"),
     ("one-batch", Fixed, "nothing"),
-    ("reversing", Blind, "does-not-read"),
+    ("reversing", WithoutAttention, "does-not-read"),
     ("reversing", Fixed, "nothing"),
-    ("induction", Blind, "does-not-read"),
+    ("induction", WithoutAttention, "does-not-read"),
     ("dropout", NeverOn, "never-on"),
     ("dropout", OnInEvaluation, "dropout-in-evaluation"),
-    ("dropout", InAList, "not-reached-by-eval"),
-    ("dropout", OneMask, "one-mask-for-all-rows"),
-    ("dropout", ByClock, "other-in-evaluation"),
+    ("dropout", DropoutInAList, "not-reached-by-eval"),
+    ("dropout", OneMaskForAllRows, "one-mask-for-all-rows"),
+    ("dropout", Unseeded, "other-in-evaluation"),
 ]
 
 
-@pytest.mark.usefixtures("_hurried")
+@pytest.mark.usefixtures("_few_steps")
 @pytest.mark.parametrize(("name", "model", "cause"), BUGS)
 def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str):
     outcome = check(name, model())
@@ -147,7 +147,7 @@ def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str
 
 
 @pytest.mark.parametrize("name", ["one-batch", "reversing", "induction", "dropout"])
-def test_a_right_model_passes(name: str):
+def test_a_correct_model_passes(name: str):
     outcome = check(name, Tiny())
     assert outcome.status == "passed", outcome
 
@@ -163,7 +163,7 @@ def as_pair(model: nn.Module, source: Tensor, tokens: Tensor) -> Tensor:
     return model(source, tokens, torch.ones_like(source).bool(), torch.ones_like(tokens).bool())
 
 
-OWN: dict[Kind, tuple[Any, Callable[..., Tensor], list[str]]] = {
+FAMILIES: dict[Kind, tuple[Any, Callable[..., Tensor], list[str]]] = {
     "causal": (
         GPTConfig(**SIZES, positions="rotary"),
         lambda m, t: m(t),
@@ -175,22 +175,22 @@ OWN: dict[Kind, tuple[Any, Callable[..., Tensor], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_this_projects_families_pass(kind: Kind):
-    config, call, names = OWN[kind]
-    own = Subject(build(config, 1), call, kind, vocab_size=V, context=CONTEXT)
-    outcomes = {name: run_check(own, CHECKS[f"learning.{name}"], seed=1) for name in names}
+    config, call, names = FAMILIES[kind]
+    family = Subject(build(config, 1), call, kind, vocab_size=V, context=CONTEXT)
+    outcomes = {name: run_check(family, CHECKS[f"learning.{name}"], seed=1) for name in names}
     assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(names, "passed"), outcomes
 
 
-def test_a_model_without_dropout_is_not_asked_for_it():
+def test_without_dropout_the_check_does_not_apply():
     assert check("dropout", Tiny(dropout=0.0)).status == "does not apply"
 
 
-@pytest.mark.usefixtures("_hurried")
+@pytest.mark.usefixtures("_few_steps")
 def test_a_model_too_slow_to_train_is_not_judged(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lessons, "SECONDS", 0.0)
-    outcome = check("one-batch", Blind())
+    monkeypatch.setattr(training, "SECONDS", 0.0)
+    outcome = check("one-batch", WithoutAttention())
     assert outcome.status == "does not apply"
     assert "too large to be trained here" in outcome.case
 

@@ -33,26 +33,28 @@ class Model(nn.Module):
         return self.output(self.dropout(x.tanh()))
 
 
-def entropy(logits: Tensor, labels: Tensor, **how: Any) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), **how)
+def cross_entropy(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), **options)
 
 
 def causal(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
-    return entropy(model(tokens)[:, :-1], labels[:, 1:])
+    return cross_entropy(model(tokens)[:, :-1], labels[:, 1:])
 
 
 def masked(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
-    return entropy(model(tokens), labels)
+    return cross_entropy(model(tokens), labels)
 
 
 def translation(model: nn.Module, source: Tensor, labels: Tensor, keep: int = -1) -> Tensor:
-    known = labels.masked_fill(labels == -100, PAD)
-    return entropy(model(torch.cat([torch.full_like(known[:, :1], START), known[:, :keep]], 1), source), labels)
+    decoder_tokens = labels.masked_fill(labels == -100, PAD)
+    return cross_entropy(
+        model(torch.cat([torch.full_like(decoder_tokens[:, :1], START), decoder_tokens[:, :keep]], 1), source), labels
+    )
 
 
 def smoothed(share: float) -> Callable[..., Tensor]:
     def loss(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
-        return entropy(model(tokens)[:, :-1], labels[:, 1:], label_smoothing=share)
+        return cross_entropy(model(tokens)[:, :-1], labels[:, 1:], label_smoothing=share)
 
     return loss
 
@@ -61,10 +63,10 @@ def smoothed_by_hand(on_target: float, on_each_other: float) -> Callable[..., Te
     """Two numbers, so that what they sum to can be seen: on_target + (V - 1) · on_each_other."""
 
     def loss(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
-        asked = labels[:, 1:]
+        targets = labels[:, 1:]
         log_p = model(tokens)[:, :-1].log_softmax(-1)
-        q = torch.full_like(log_p, on_each_other).scatter(-1, asked.clamp(min=0)[..., None], on_target)
-        return -(q * log_p).sum(-1)[asked != -100].mean()
+        q = torch.full_like(log_p, on_each_other).scatter(-1, targets.clamp(min=0)[..., None], on_target)
+        return -(q * log_p).sum(-1)[targets != -100].mean()
 
     return loss
 
@@ -78,11 +80,13 @@ def row_means(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
     return (by_token(model, tokens, labels).sum(1) / (labels[:, 1:] != -100).sum(1)).mean()
 
 
-def accumulate(model: nn.Module, batches: list[tuple[Tensor, Tensor]], weigh: Callable[[int, int, int], float]) -> None:
+def accumulate(
+    model: nn.Module, batches: list[tuple[Tensor, Tensor]], weight_of: Callable[[int, int, int], float]
+) -> None:
     """`weigh` gets a batch's number of tokens, that of all, and the number of batches: the factor on its mean loss."""
     counts = [int((labels[:, 1:] != -100).sum()) for _, labels in batches]
     for (tokens, labels), count in zip(batches, counts, strict=True):
-        (causal(model, tokens, labels) * weigh(count, sum(counts), len(batches))).backward()
+        (causal(model, tokens, labels) * weight_of(count, sum(counts), len(batches))).backward()
 
 
 def last_only(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
@@ -91,30 +95,35 @@ def last_only(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
         causal(model, tokens, labels).backward()
 
 
-def check(name: str, loss: Callable[..., Any], kind: Kind = "causal", **facts: Any) -> Outcome:
+def check(name: str, loss: Callable[..., Any], kind: Kind = "causal", **fields: Any) -> Outcome:
     call = (lambda m, s, t: m(t, s)) if kind == "encoder-decoder" else (lambda m, t: m(t))
     start = START if kind == "encoder-decoder" else None
     subject = Subject(Model(), call, kind, vocab_size=V, reserved=(PAD, START), loss=loss, start=start, pad=PAD)
-    return run_check(dataclasses.replace(subject, **facts), CHECKS[f"loss.{name}"], seed=1)
+    return run_check(dataclasses.replace(subject, **fields), CHECKS[f"loss.{name}"], seed=1)
 
 
-RIGHT: dict[Kind, Callable[..., Tensor]] = {
+CORRECT: dict[Kind, Callable[..., Tensor]] = {
     "causal": causal,
     "bidirectional": masked,
     "encoder-decoder": translation,
 }
 BUGS: list[tuple[str, Kind, str, Callable[..., Any]]] = [
     ("shift", "causal", "predicts-itself", masked),
-    ("shift", "causal", "shifted-twice", lambda m, t, y: entropy(m(t)[:, :-2], y[:, 2:])),
-    ("shift", "causal", "backwards", lambda m, t, y: entropy(m(t)[:, 1:], y[:, :-1])),
-    ("shift", "causal", "wraps-around", lambda m, t, y: entropy(m(t), y.roll(-1, 1))),
-    ("shift", "causal", "probabilities", lambda m, t, y: entropy(m(t)[:, :-1].softmax(-1), y[:, 1:])),
-    ("shift", "causal", "summed", lambda m, t, y: entropy(m(t)[:, :-1], y[:, 1:], reduction="sum")),
+    ("shift", "causal", "shifted-twice", lambda m, t, y: cross_entropy(m(t)[:, :-2], y[:, 2:])),
+    ("shift", "causal", "backwards", lambda m, t, y: cross_entropy(m(t)[:, 1:], y[:, :-1])),
+    ("shift", "causal", "wraps-around", lambda m, t, y: cross_entropy(m(t), y.roll(-1, 1))),
+    ("shift", "causal", "probabilities", lambda m, t, y: cross_entropy(m(t)[:, :-1].softmax(-1), y[:, 1:])),
+    ("shift", "causal", "summed", lambda m, t, y: cross_entropy(m(t)[:, :-1], y[:, 1:], reduction="sum")),
     ("shift", "causal", "other", lambda m, t, y: 2 * causal(m, t, y)),
     ("shift", "bidirectional", "shifted", causal),
-    ("shift", "encoder-decoder", "predicts-itself", lambda m, s, y: entropy(m(y, s), y)),
-    ("shift", "encoder-decoder", "shifted-twice", lambda m, s, y: entropy(m(start_and(y), s)[:, :-1], y[:, 1:])),
-    ("shift", "encoder-decoder", "other", lambda m, s, y: entropy(m(start_and(y, PAD), s), y)),
+    ("shift", "encoder-decoder", "predicts-itself", lambda m, s, y: cross_entropy(m(y, s), y)),
+    (
+        "shift",
+        "encoder-decoder",
+        "shifted-twice",
+        lambda m, s, y: cross_entropy(m(shifted_right(y), s)[:, :-1], y[:, 1:]),
+    ),
+    ("shift", "encoder-decoder", "other", lambda m, s, y: cross_entropy(m(shifted_right(y, PAD), s), y)),
     ("padding", "causal", "padding-counted", lambda m, t, y: causal(m, t, y.masked_fill(y == -100, PAD))),
     ("padding", "causal", "padding-counted", lambda m, t, _: causal(m, t, t)),
     ("padding", "causal", "divided-by-all", lambda m, t, y: by_token(m, t, y).mean()),
@@ -138,7 +147,7 @@ BUGS: list[tuple[str, Kind, str, Callable[..., Any]]] = [
 ]
 
 
-def start_and(labels: Tensor, start: int = START) -> Tensor:
+def shifted_right(labels: Tensor, start: int = START) -> Tensor:
     return torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
 
 
@@ -151,16 +160,16 @@ def test_each_mistake_is_named(name: str, kind: Kind, cause: str, loss: Callable
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", RIGHT)
-def test_a_right_loss_passes(name: str, kind: Kind):
+@pytest.mark.parametrize("kind", CORRECT)
+def test_a_correct_loss_passes(name: str, kind: Kind):
     applies = kind in CHECKS[name].kinds
-    outcome = check(name.removeprefix("loss."), RIGHT[kind], kind)
+    outcome = check(name.removeprefix("loss."), CORRECT[kind], kind)
     assert outcome.status == ("passed" if applies else "does not apply"), outcome
 
 
 @pytest.mark.parametrize("name", ["shift", "padding", "accumulation", "smoothing"])
 @pytest.mark.parametrize("loss", [smoothed(0.1), smoothed_by_hand(0.9, 0.1 / (V - 1))])
-def test_both_ways_of_smoothing_pass(name: str, loss: Callable[..., Tensor]):
+def test_both_conventions_of_smoothing_pass(name: str, loss: Callable[..., Tensor]):
     assert check(name, loss, smoothing=0.1).status == "passed"
 
 
@@ -201,7 +210,7 @@ def test_gradients_set_to_zero_between_batches_are_named():
 
 
 def test_a_loss_that_forgets_to_ignore_crashes_with_its_own_words():
-    outcome = check("padding", lambda m, t, y: entropy(m(t)[:, :-1], y[:, 1:], ignore_index=PAD))
+    outcome = check("padding", lambda m, t, y: cross_entropy(m(t)[:, :-1], y[:, 1:], ignore_index=PAD))
     assert outcome.status == "crashed"
     assert "-100" in outcome.case
 
@@ -210,7 +219,7 @@ def test_a_loss_of_many_numbers_crashes():
     assert "one number was expected" in check("shift", by_token).case
 
 
-def test_equal_logits_tell_nothing():
+def test_with_equal_logits_the_check_does_not_apply():
     outcome = check("shift", lambda *_: math.log(V), call=lambda _, t: torch.zeros(*t.shape, V))
     assert outcome.status == "does not apply"
 

@@ -1,4 +1,4 @@
-"""Masks, order and numbers, and the watcher they rest on: a correct model passes, and each bug is named."""
+"""Masks, order and numbers, and the recording of attention: a correct model passes, and each bug is named."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Tiny(nn.Module):
     def __init__(self, layers: int = 2) -> None:
         super().__init__()
         self.embedding = nn.Embedding(V, D)
-        self.places = nn.Embedding(64, D)
+        self.positions = nn.Embedding(64, D)
         self.layers = nn.ModuleList(
             nn.ModuleDict({"norm": self.make_norm(), "qkv": nn.Linear(D, 3 * D), "out": nn.Linear(D, D)})
             for _ in range(layers)
@@ -39,13 +39,13 @@ class Tiny(nn.Module):
         return nn.LayerNorm(D)
 
     def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
-        x = self.place(self.embedding(tokens))
+        x = self.add_positions(self.embedding(tokens))
         for number, layer in enumerate(self.layers):
             x = x + self.attend(layer["norm"](x), layer, self.allowed(tokens.shape[1], number, real))
         return self.head(self.norm(x))
 
-    def place(self, x: Tensor) -> Tensor:
-        return x + self.places.weight[: x.shape[1]]
+    def add_positions(self, x: Tensor) -> Tensor:
+        return x + self.positions.weight[: x.shape[1]]
 
     def allowed(self, T: int, layer: int, real: Tensor | None) -> Tensor:  # noqa: ARG002, N803
         causal = torch.ones(T, T).tril().bool()
@@ -53,13 +53,13 @@ class Tiny(nn.Module):
 
     def attend(self, x: Tensor, layer: nn.Module, allowed: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (H, E)).transpose(1, 2) for t in layer["qkv"](x).chunk(3, -1))
-        q, k, v = self.turn(q, k, v)
-        return layer["out"](self.mix(q, k, v, allowed).transpose(1, 2).flatten(2))
+        q, k, v = self.rotate(q, k, v)
+        return layer["out"](self.attention(q, k, v, allowed).transpose(1, 2).flatten(2))
 
-    def turn(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def rotate(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return q, k, v
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
         return self.weights(self.scores(q, k), allowed) @ v
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ def with_(**methods: Callable[..., object]) -> type[Tiny]:
 
 
 def check(name: str, model: nn.Module, **subject: object) -> Outcome:
-    given = {"call": lambda model, tokens: model(tokens), "vocab_size": V, "context": 32} | subject
-    return run_check(Subject(model, **given), CHECKS[name], seed=1)  # type: ignore[arg-type]
+    fields = {"call": lambda model, tokens: model(tokens), "vocab_size": V, "context": 32} | subject
+    return run_check(Subject(model, **fields), CHECKS[name], seed=1)  # type: ignore[arg-type]
 
 
 def padded(model: nn.Module, tokens: Tensor, real: Tensor) -> Tensor:
@@ -101,10 +101,10 @@ def halves(x: Tensor, sign: float = 1.0, start: int = 0) -> Tensor:
 
 def neighbours(x: Tensor) -> Tensor:
     """The same by neighbours, as complex numbers."""
-    turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
+    rotated = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
         torch.ones(()), angles(x.shape[-2])
     )
-    return torch.view_as_real(turned).flatten(-2)
+    return torch.view_as_real(rotated).flatten(-2)
 
 
 def mixed_layouts(x: Tensor) -> Tensor:
@@ -114,24 +114,24 @@ def mixed_layouts(x: Tensor) -> Tensor:
     return x * angle.cos() + swapped * angle.sin()
 
 
-def rotary(turn: Callable[[Tensor], Tensor]) -> type[Tiny]:
-    return with_(place=lambda _, x: x, turn=lambda _, q, k, v: (turn(q), turn(k), v))
+def rotary(rotate: Callable[[Tensor], Tensor]) -> type[Tiny]:
+    return with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (rotate(q), rotate(k), v))
 
 
-MINE = [name for name in CHECKS if name.split(".")[0] in ("masks", "order", "numbers")]
+NAMES = [name for name in CHECKS if name.split(".")[0] in ("masks", "order", "numbers")]
 CORRECT = {
     "learned positions": Tiny,
     "rotary, halves": rotary(halves),
     "rotary, neighbours": rotary(neighbours),
     "rotary from another start": rotary(lambda x: halves(x, start=5)),
-    "fused": with_(mix=lambda _, q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)),
+    "fused": with_(attention=lambda _, q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)),
     "window": with_(allowed=lambda _, n, *__: causal(n).triu(-3)),
     "queries scaled first": with_(scores=lambda _, q, k: (q / math.sqrt(E)) @ k.transpose(-1, -2)),
 }
 
 
 @pytest.mark.parametrize("kind", CORRECT)
-@pytest.mark.parametrize("name", MINE)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_correct_model_passes(name: str, kind: str):
     model = CORRECT[kind]()
     needs_padding = {"padded": padded} if kind in ("learned positions", "rotary, halves") else {}
@@ -170,7 +170,7 @@ def finite_mask(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
     return (scores + torch.where(allowed, 0.0, -1e4)).softmax(-1)
 
 
-def peeks(model: Tiny, tokens: Tensor) -> Tensor:
+def adds_mean_of_sequence(model: Tiny, tokens: Tensor) -> Tensor:
     return Tiny.forward(model, tokens) + model.head(model.embedding(tokens).mean(1, keepdim=True))
 
 
@@ -197,7 +197,7 @@ def three_layers(model: Tiny) -> None:
 
 
 def post_norm(model: Tiny, tokens: Tensor) -> Tensor:
-    x = model.place(model.embedding(tokens))
+    x = model.add_positions(model.embedding(tokens))
     for layer in model.layers:
         x = layer["norm"](x + model.attend(x, layer, causal(tokens.shape[1])))
     return model.head(x)
@@ -211,30 +211,42 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
     ("masks.future", "some-layers", with_(allowed=no_mask_in_layer_1)),
     ("masks.future", "some-heads", with_(allowed=no_mask_in_head_1)),
     ("masks.future", "some-lengths", with_(allowed=unmasked_when_long)),
-    ("masks.future", "leak", with_(forward=peeks)),
-    ("masks.gradient", "leak", with_(forward=peeks)),
+    ("masks.future", "leak", with_(forward=adds_mean_of_sequence)),
+    ("masks.gradient", "leak", with_(forward=adds_mean_of_sequence)),
     ("masks.scaled", "finite-mask", with_(weights=finite_mask)),
     ("masks.past", "self-unseen", with_(allowed=lambda _, n, *__: torch.ones(n, n).tril(-1).bool())),
     ("masks.past", "past-unused", with_(allowed=lambda _, n, *__: torch.eye(n).bool())),
-    ("order.matters", "no-order", with_(place=lambda _, x: x, __init__=lambda self: Tiny.__init__(self, layers=1))),
-    ("order.positions", "positions-by-row", with_(place=lambda self, x: x + self.places.weight[: len(x), None])),
-    ("order.positions", "repeated", with_(place=lambda self, x: x + self.places.weight[torch.arange(x.shape[1]) // 2])),
+    (
+        "order.matters",
+        "no-order",
+        with_(add_positions=lambda _, x: x, __init__=lambda self: Tiny.__init__(self, layers=1)),
+    ),
+    (
+        "order.positions",
+        "positions-by-row",
+        with_(add_positions=lambda self, x: x + self.positions.weight[: len(x), None]),
+    ),
+    (
+        "order.positions",
+        "repeated",
+        with_(add_positions=lambda self, x: x + self.positions.weight[torch.arange(x.shape[1]) // 2]),
+    ),
     ("order.rotary", "not-a-rotation", rotary(mixed_layouts)),
-    ("order.rotary", "one-turned", with_(place=lambda _, x: x, turn=lambda _, q, k, v: (halves(q), k, v))),
+    ("order.rotary", "one-turned", with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), k, v))),
     (
         "order.rotary",
         "opposite-turns",
-        with_(place=lambda _, x: x, turn=lambda _, q, k, v: (halves(q), halves(k, -1), v)),
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k, -1), v)),
     ),
     (
         "order.rotary",
         "not-relative",
-        with_(place=lambda _, x: x, turn=lambda _, q, k, v: (halves(q), halves(k / 2, 2.0), v)),
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k / 2, 2.0), v)),
     ),
     (
         "order.rotary",
         "values-turned",
-        with_(place=lambda _, x: x, turn=lambda _, q, k, v: (halves(q), halves(k), halves(v))),
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k), halves(v))),
     ),
     ("numbers.finite", "not-finite", with_(weights=lambda _, s, m: s.sqrt() * m)),
     ("numbers.finite", "constant", with_(forward=lambda self, tokens: self.head.bias.expand(*tokens.shape, V))),
@@ -271,7 +283,7 @@ def test_a_row_of_padding_that_gives_nan_is_caught():
 
 
 def test_a_nan_that_is_replaced_behind_the_softmax_is_caught_by_its_gradient():
-    outcome = check("masks.empty-row", with_(mix=nan_replaced)(), padded=padded)
+    outcome = check("masks.empty-row", with_(attention=nan_replaced)(), padded=padded)
     assert (outcome.status, outcome.cause) == ("failed", "gradient-not-finite")
 
 
@@ -310,7 +322,7 @@ def probe_of(model: nn.Module) -> Probe:
 
 
 @pytest.mark.parametrize("kind", CORRECT)
-def test_the_watcher_sees_every_attention_and_its_scale(kind: str):
+def test_every_attention_is_recorded_with_its_scale(kind: str):
     probe = probe_of(CORRECT[kind]())
     found = record_attention(probe, probe.inputs(2))
     assert len(found) == 2
@@ -320,7 +332,7 @@ def test_the_watcher_sees_every_attention_and_its_scale(kind: str):
         assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
 
 
-def test_the_watcher_takes_no_product_with_a_weight_for_attention():
+def test_a_product_with_a_weight_is_not_recorded_as_attention():
     class Gated(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -333,11 +345,11 @@ def test_the_watcher_takes_no_product_with_a_weight_for_attention():
     assert record_attention(probe, probe.inputs(2)) == []
 
 
-def test_the_watcher_sees_into_torch_s_own_layer():
+def test_attention_inside_a_torch_layer_is_recorded():
     layer = nn.TransformerEncoderLayer(D, H, 32, batch_first=True, dropout=0.0)
     mask = nn.Transformer.generate_square_subsequent_mask(12)
     probe = Probe(Subject(layer.eval(), call=lambda model, x: model(x, src_mask=mask), width=D), seed=1)
     (attention,) = record_attention(probe, probe.inputs(2))
     assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
-    assert attention.used.triu(1).max() == 0.0
-    assert attention.used.sum(-1).sub(1).abs().max() < EXACT
+    assert attention.applied.triu(1).max() == 0.0
+    assert attention.applied.sum(-1).sub(1).abs().max() < EXACT

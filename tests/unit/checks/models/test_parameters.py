@@ -41,7 +41,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(V, D)
         self.embedding.weight.data.mul_(0.02)
-        self.places = nn.Embedding(16, D)
+        self.positions = nn.Embedding(16, D)
         self.heads = self.make_heads()
         self.norm, self.output = nn.LayerNorm(D), nn.Linear(D, V)
         self.planted()
@@ -52,10 +52,10 @@ class Tiny(nn.Module):
         return nn.ModuleList(Head() for _ in range(H))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embedding(tokens) + self.places.weight[: tokens.shape[1]]
-        return self.output(self.end(x + torch.cat([head(x) for head in self.heads], -1)))
+        x = self.embedding(tokens) + self.positions.weight[: tokens.shape[1]]
+        return self.output(self.before_output(x + torch.cat([head(x) for head in self.heads], -1)))
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x)
 
 
@@ -78,7 +78,7 @@ class Unused(Tiny):
 
 
 class CutOff(Tiny):
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x.detach())
 
 
@@ -91,7 +91,7 @@ class Detached(Tiny):
 class NaNGradient(Tiny):
     """sqrt at 0 has no slope: 0 * inf."""
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x) + (x * 0).abs().sqrt()
 
 
@@ -104,7 +104,7 @@ class ParametersInAList(Tiny):
     def planted(self) -> None:
         self.gains = [nn.Parameter(torch.ones(D))]
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x) * self.gains[0]
 
 
@@ -112,7 +112,7 @@ class PlainRandom(Tiny):
     def planted(self) -> None:
         self.mixing = torch.randn(D, D) / math.sqrt(D)
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x @ self.mixing)
 
 
@@ -122,7 +122,7 @@ class PlainOnes(Tiny):
     def planted(self) -> None:
         self.gain = torch.ones(D)
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x) * self.gain
 
 
@@ -134,7 +134,7 @@ class Constants(Tiny):
         self.sines, self.mask = angles.sin(), torch.full((16, 16), -1e9).triu(1)
         self.scale = torch.tensor(0.5)
 
-    def end(self, x: Tensor) -> Tensor:
+    def before_output(self, x: Tensor) -> Tensor:
         T = x.shape[1]  # noqa: N806
         return self.norm(self.mask[:T, :T].softmax(-1) @ x + self.scale * self.sines[:T])
 
@@ -154,8 +154,8 @@ class TiedByData(Tiny):
         self.output.weight.data = self.embedding.weight.data
 
 
-def check(name: str, model: nn.Module, **facts: Any) -> Outcome:
-    subject = Subject(model, lambda model, tokens: model(tokens), vocab_size=V, context=16, **facts)
+def check(name: str, model: nn.Module, **fields: Any) -> Outcome:
+    subject = Subject(model, lambda model, tokens: model(tokens), vocab_size=V, context=16, **fields)
     return run_check(subject, CHECKS[f"parameters.{name}"], seed=1)
 
 
@@ -177,9 +177,9 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "model", "cause", "facts"), BUGS)
-def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str, facts: dict[str, Any]):
-    outcome = check(name, model(), **facts)
+@pytest.mark.parametrize(("name", "model", "cause", "fields"), BUGS)
+def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str, fields: dict[str, Any]):
+    outcome = check(name, model(), **fields)
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
     assert outcome.diagnosis
@@ -187,7 +187,7 @@ def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model", [Tiny, Tied, Constants])
-def test_a_right_model_passes(name: str, model: type[nn.Module]):
+def test_a_correct_model_passes(name: str, model: type[nn.Module]):
     outcome = run_check(
         Subject(model(), lambda m, tokens: m(tokens), vocab_size=V, context=16, tied=model is Tied),
         CHECKS[name],
@@ -203,7 +203,7 @@ def as_bert(model: nn.Module, tokens: Tensor) -> Tensor:
     return model(tokens, torch.ones_like(tokens).bool(), torch.zeros_like(tokens))
 
 
-OWN = {
+FAMILIES = {
     "gpt": Subject(build(GPTConfig(**SIZES), 1), lambda m, t: m(t), vocab_size=V, context=16, tied=True),
     "gpt, nothing written at first": Subject(
         build(GPTConfig(**SIZES, zero_outputs=True, tie_embeddings=False, positions="rotary"), 1),
@@ -226,10 +226,10 @@ OWN = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("family", OWN)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_this_projects_families_pass(name: str, family: str):
     expected = "does not apply" if (name, family) == ("parameters.tied", "classifier") else "passed"
-    assert run_check(OWN[family], CHECKS[name], seed=1).status == expected
+    assert run_check(FAMILIES[family], CHECKS[name], seed=1).status == expected
 
 
 def test_logits_of_deviation_one_cost_half_a_nat():
@@ -252,10 +252,10 @@ def test_a_trained_model_is_not_judged_by_its_initial_loss():
 
 def test_a_parameter_that_learns_elsewhere_is_excepted_and_a_frozen_one_named():
     model = Unused()
-    model.places.weight.requires_grad_(False)
+    model.positions.weight.requires_grad_(False)
     outcome = check("gradients", model, learned_elsewhere=("forgotten.weight", "forgotten.bias"))
     assert outcome.status == "passed"
-    assert outcome.notes == ("frozen: places.weight",)
+    assert outcome.notes == ("frozen: positions.weight",)
 
 
 def test_constants_in_plain_tensors_are_noted():

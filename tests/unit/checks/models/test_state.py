@@ -123,7 +123,7 @@ class Renamed(Tiny):
         return {f"model.{name}": value for name, value in super().state_dict(*args, **kwargs).items()}
 
 
-class ByClock(Tiny):
+class Unseeded(Tiny):
     def change(self, x: Tensor) -> Tensor:
         noise = np.random.default_rng().normal(size=x.shape)
         return x + torch.from_numpy(noise).to(x) if self.training else x
@@ -163,7 +163,7 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("complete", RandomNotSaved, "buffer-not-saved"),
     ("complete", InAList, "not-registered"),
     ("complete", MeanAsANumber, "not-in-a-tensor"),
-    ("seeded", ByClock, "unseeded"),
+    ("seeded", Unseeded, "unseeded"),
     ("unchanged", Learns, "weights-change"),
     ("unchanged", RunningInEvaluation, "statistics-change"),
     ("unchanged", Remembers, "carries-over"),
@@ -180,7 +180,7 @@ def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model", [Tiny, Running, Sines, Seeded])
-def test_a_right_model_passes(name: str, model: Callable[[], nn.Module]):
+def test_a_correct_model_passes(name: str, model: Callable[[], nn.Module]):
     outcome = check(name.removeprefix("state."), model())
     assert outcome.status == "passed", outcome
 
@@ -206,7 +206,7 @@ def as_pair(model: nn.Module, source: Tensor, tokens: Tensor) -> Tensor:
     return model(source, tokens, torch.ones_like(source).bool(), torch.ones_like(tokens).bool())
 
 
-OWN: dict[Kind, tuple[Any, Callable[..., Tensor]]] = {
+FAMILIES: dict[Kind, tuple[Any, Callable[..., Tensor]]] = {
     "causal": (GPTConfig(**SIZES, positions="rotary"), lambda m, t: m(t)),
     "encoder-decoder": (TransformerConfig(**SIZES), as_pair),
     "bidirectional": (BERTConfig(**SIZES), as_bert),
@@ -215,11 +215,11 @@ OWN: dict[Kind, tuple[Any, Callable[..., Tensor]]] = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_this_projects_families_pass(name: str, kind: Kind):
-    config, call = OWN[kind]
-    own = Subject(build(config, 1), call, kind, vocab_size=V, context=CONTEXT)
-    assert run_check(own, CHECKS[name], seed=1).status == "passed"
+    config, call = FAMILIES[kind]
+    family = Subject(build(config, 1), call, kind, vocab_size=V, context=CONTEXT)
+    assert run_check(family, CHECKS[name], seed=1).status == "passed"
 
 
 def test_the_model_is_as_before():

@@ -80,10 +80,10 @@ def after_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 SOUND = {
-    "own formula": lambda: attention,
-    "own": ScaledDotProductAttention,
-    "own, causal": lambda: ScaledDotProductAttention(causal=True),
-    "own, with ALiBi": lambda: ScaledDotProductAttention(alibi_heads=3),
+    "clearformer formula": lambda: attention,
+    "clearformer": ScaledDotProductAttention,
+    "clearformer, causal": lambda: ScaledDotProductAttention(causal=True),
+    "clearformer, with ALiBi": lambda: ScaledDotProductAttention(alibi_heads=3),
     "torch": lambda: F.scaled_dot_product_attention,
     "annotated": lambda: annotated,
     "einsum": lambda: einsum,
@@ -91,12 +91,12 @@ SOUND = {
     "causal by hand": lambda: core(diagonal=0),
     "causal, said": lambda: PartSubject(core(diagonal=0), {"causal": True}),
     "a scale, said": lambda: PartSubject(core(scale=1.0), {"scale": 1.0}),
-    "own module": lambda: MultiHeadAttention(16, 4),
-    "own module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
-    "own module, all there is": lambda: MultiHeadAttention(
+    "clearformer module": lambda: MultiHeadAttention(16, 4),
+    "clearformer module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
+    "clearformer module, all there is": lambda: MultiHeadAttention(
         32, 4, causal=True, norms=(RMSNorm(8), RMSNorm(8)), positions=RotaryPositions(64, 8)
     ),
-    "own module, with ALiBi": lambda: MultiHeadAttention(16, 4, causal=True, positions="alibi"),
+    "clearformer module, with ALiBi": lambda: MultiHeadAttention(16, 4, causal=True, positions="alibi"),
     "torch module": lambda: nn.MultiheadAttention(16, 4, batch_first=True, dropout=0.5),
     "torch module in a function": lambda: in_function(nn.MultiheadAttention(16, 4, batch_first=True).eval()),
     "module by hand": lambda: SelfAttention(core()),
@@ -164,7 +164,7 @@ def test_wrong_attention_is_caught_and_named(bug: str, wrong: Wrong):
         assert found == expected
 
 
-def test_what_was_found_is_said(outcomes: Outcomes):
+def test_what_was_found_is_reported(outcomes: Outcomes):
     assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].notes == ("causal",)
-    assert outcomes("attention", attention)["causal"].notes == ("every token sees every token",)
+    assert outcomes("attention", attention)["causal"].notes == ("every token attends to every token",)
     assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].notes == ("scale 0.5",)

@@ -58,13 +58,13 @@ def of_three_axes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -
 ALLOW = masked(lambda scores, mask: scores.masked_fill(~mask, LOWEST))
 HIDE = masked(lambda scores, mask: scores.masked_fill(mask, LOWEST))
 SOUND = {
-    "own formula": (attention, "True means that a query may attend; it is handed over as the fourth argument"),
-    "own": (
+    "clearformer formula": (attention, "True means that a query may attend; it is passed as the fourth argument"),
+    "clearformer": (
         ScaledDotProductAttention(),
-        "True means that a query may attend; it is handed over as the fourth argument",
+        "True means that a query may attend; it is passed as the fourth argument",
     ),
-    "allow": (ALLOW, "True means that a query may attend; it is handed over as the fourth argument, [1, 1, T, S]"),
-    "hide": (HIDE, "True means that a key is hidden; it is handed over as the fourth argument, [1, 1, T, S]"),
+    "allow": (ALLOW, "True means that a query may attend; it is passed as the fourth argument, [1, 1, T, S]"),
+    "hide": (HIDE, "True means that a key is hidden; it is passed as the fourth argument, [1, 1, T, S]"),
     "numbers": (
         masked(lambda scores, mask: scores + (1.0 - mask) * LOWEST),
         "1 means that a query may attend, 0 that a key is hidden",
@@ -78,11 +78,11 @@ SOUND = {
         masked(lambda scores, mask: scores.masked_fill(mask == 0, -1e9)),
         "True means that a query may",
     ),
-    "keyword": (by_keyword, "True means that a query may attend; it is handed over as attn_mask, [1, 1, T, S]"),
-    "two axes": (of_two_axes, "True means that a query may attend; it is handed over as the fourth argument, [T, S]"),
+    "keyword": (by_keyword, "True means that a query may attend; it is passed as attn_mask, [1, 1, T, S]"),
+    "two axes": (of_two_axes, "True means that a query may attend; it is passed as the fourth argument, [T, S]"),
     "three axes": (
         of_three_axes,
-        "True means that a query may attend; it is handed over as the fourth argument, [B, T, S]",
+        "True means that a query may attend; it is passed as the fourth argument, [B, T, S]",
     ),
     "allow, said": (PartSubject(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
 }
@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_mask_passes_and_its_convention_is_said(style: str, wrong: Wrong, outcomes: Outcomes):
+def test_a_sound_mask_passes_and_its_convention_is_reported(style: str, wrong: Wrong, outcomes: Outcomes):
     target, said = SOUND[style]
     assert wrong("attention", target) == {}
     assert outcomes("attention", target)["mask"].notes[0].startswith(said)
@@ -120,6 +120,6 @@ def test_attention_without_a_mask_is_not_blamed_for_it(outcomes: Outcomes):
     assert "takes no mask" in found["mask"].case
 
 
-def test_what_an_empty_row_gets_is_said(outcomes: Outcomes):
+def test_what_an_empty_row_gets_is_reported(outcomes: Outcomes):
     assert outcomes("attention", attention)["empty-row"].notes == ("it gets zeros",)
-    assert outcomes("attention", ALLOW)["empty-row"].notes == ("it gets a mean of values, hidden ones among them",)
+    assert outcomes("attention", ALLOW)["empty-row"].notes == ("it gets a mean of values, including hidden ones",)

@@ -23,7 +23,7 @@ def added(T: int, value: float) -> Tensor:  # noqa: N803
 
 
 SOUND = {
-    "own": causal_mask,
+    "clearformer": causal_mask,
     "boolean": lambda n: ones(n).tril(),
     "boolean, hides": lambda n: ones(n).triu(1),
     "torch.nn": nn.Transformer.generate_square_subsequent_mask,

@@ -74,9 +74,9 @@ def right_rms(x: Tensor) -> Tensor:
 
 
 SOUND_LAYER = {
-    "own": lambda: LayerNorm(24),
-    "own, trained": lambda: scrambled(LayerNorm(24)),
-    "own formula": lambda: lambda x: layer_norm(x, torch.ones(x.shape[-1]), None, 1e-5),
+    "clearformer": lambda: LayerNorm(24),
+    "clearformer, trained": lambda: scrambled(LayerNorm(24)),
+    "clearformer formula": lambda: lambda x: layer_norm(x, torch.ones(x.shape[-1]), None, 1e-5),
     "torch": lambda: nn.LayerNorm(48),
     "torch, wide": lambda: nn.LayerNorm(1024),
     "torch, BERT's eps": lambda: nn.LayerNorm(32, eps=1e-12),
@@ -88,9 +88,9 @@ SOUND_LAYER = {
     "by hand, with weights": lambda: Weighted(right_layer),
 }
 SOUND_RMS = {
-    "own": lambda: RMSNorm(24),
-    "own, trained": lambda: scrambled(RMSNorm(24)),
-    "own formula": lambda: lambda x: rms_norm(x, torch.ones(x.shape[-1]), 1e-5),
+    "clearformer": lambda: RMSNorm(24),
+    "clearformer, trained": lambda: scrambled(RMSNorm(24)),
+    "clearformer formula": lambda: lambda x: rms_norm(x, torch.ones(x.shape[-1]), 1e-5),
     "torch": lambda: nn.RMSNorm(48),
     "by hand": lambda: right_rms,
     "one plus weight": OnePlus,

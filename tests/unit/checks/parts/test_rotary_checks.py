@@ -87,8 +87,8 @@ def off_by_one(x: Tensor, offset: int = 0) -> Tensor:
 
 
 SOUND = {
-    "own formula": lambda: rotary,
-    "own": lambda: RotaryPositions(64, 24),
+    "clearformer formula": lambda: rotary,
+    "clearformer": lambda: RotaryPositions(64, 24),
     "interleaved": lambda: plain(interleaved),
     "half-split": lambda: plain(half_split),
     "without offset": lambda: lambda x: plain(half_split)(x),
@@ -166,7 +166,7 @@ def test_the_layout_found_is_said(outcomes: Outcomes):
     assert seen == {
         "llama": "interleaved; called with q, k as [B, T, H, E]",
         "hugging face": "half-split; called with q, k, positions [B, T] as [B, H, T, E]",
-        "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are turned",
+        "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are rotated",
     }
     assert outcomes("rotary", llama)["frequencies"].notes == ("base 5e+05",)
 

@@ -91,11 +91,15 @@ def test_nan_never_passes(part: str):
         (
             "rotary",
             {"layut": "interleaved"},
-            "one of layout, base was expected in what Meant says of this part, found 'layut'",
+            "one of layout, base was expected in PartSubject's declarations of this part, found 'layut'",
         ),
         ("rotary", {"layout": "halves"}, "one of 'interleaved', 'half-split' was expected for 'layout'"),
-        ("rotary", {"base": "large"}, "a number was expected for 'base' in what Meant says, found 'large'"),
-        ("feed-forward", {"width": 3}, "nothing was expected in what Meant says of this part, found 'width'"),
+        ("rotary", {"base": "large"}, "a number was expected for 'base' in PartSubject's declarations, found 'large'"),
+        (
+            "feed-forward",
+            {"width": 3},
+            "nothing was expected in PartSubject's declarations of this part, found 'width'",
+        ),
     ],
 )
 def test_what_is_said_must_be_understood(part: str, says: dict[str, object], message: str):

@@ -67,8 +67,8 @@ class Adds(nn.Module):
 
 
 SOUND = {
-    "own formula": lambda: sinusoidal,
-    "own": lambda: SinusoidalPositions(60, 24),
+    "clearformer formula": lambda: sinusoidal,
+    "clearformer": lambda: SinusoidalPositions(60, 24),
     "by hand": lambda: paper,
     "width first": lambda: lambda d, n: paper(n, d),
     "with an axis for the batch": lambda: lambda n, d: paper(n, d)[None],
@@ -90,7 +90,10 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "starts at 2": (lambda n, d: paper(n, d, start=2), {"start": "start"}),
     "halves, starts at 1": (lambda n, d: halves(n + 1, d)[1:], {"start": "starts-at-1"}),
     "own frequencies": (own_frequencies, {"layout": "own-frequencies"}),
-    "own frequencies, doubled": (lambda n, d: own_frequencies(n, d, 2.0), {"layout": "own-frequencies"}),
+    "own frequencies, doubled": (
+        lambda n, d: own_frequencies(n, d, 2.0),
+        {"layout": "own-frequencies"},
+    ),
     "only sines": (lambda n, d: paper(n, d)[:, ::2].repeat_interleave(2, 1), {"layout": "only-sines"}),
     "only cosines": (lambda n, d: paper(n, d)[:, 1::2].repeat_interleave(2, 1), {"layout": "only-cosines"}),
     "learned": (LearnedPositions(60, 24), {"layout": "other"}),
@@ -121,7 +124,7 @@ def test_a_wrong_table_is_caught_and_named(bug: str, wrong: Wrong):
         assert found == expected
 
 
-def test_what_was_found_is_said(outcomes: Outcomes):
+def test_what_was_found_is_reported(outcomes: Outcomes):
     assert outcomes("sinusoidal", Tutorial())["layout"].notes == ("layout: interleaved; called with x of [T, B, D]",)
     assert outcomes("sinusoidal", halves)["layout"].notes == ("layout: halves; called with length, width",)
     assert outcomes("sinusoidal", tensor2tensor)["frequencies"].notes == ("base 10000, exponent i/(D/2 - 1)",)

@@ -21,12 +21,12 @@ EXACT = 1e-5
 """float32 sums in another order: below 1e-6 here"""
 
 
-def attend(x: Tensor, y: Tensor, may: Tensor) -> Tensor:
+def attend(x: Tensor, y: Tensor, allowed: Tensor) -> Tensor:
     """One head without weights; may is [B or 1, T, S], True where a query may attend."""
-    return x + F.softmax((x @ y.transpose(-1, -2) / D).masked_fill(~may, -1e9), dim=-1) @ y
+    return x + F.softmax((x @ y.transpose(-1, -2) / D).masked_fill(~allowed, -1e9), dim=-1) @ y
 
 
-def lower(T: int) -> Tensor:  # noqa: N803
+def lower_triangle(T: int) -> Tensor:  # noqa: N803
     return torch.ones(1, T, T, dtype=torch.bool).tril()
 
 
@@ -35,14 +35,14 @@ class GPT(nn.Module):
 
     def __init__(self, masked: bool = True) -> None:
         super().__init__()
-        self.tokens, self.places = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.tokens, self.positions = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
         self.head = nn.Linear(D, V)
         self.masked = masked
 
     def logits(self, tokens: Tensor) -> Tensor:
-        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
         T = tokens.shape[1]  # noqa: N806
-        return self.head(attend(x, x, lower(T) if self.masked else torch.ones_like(lower(T))))
+        return self.head(attend(x, x, lower_triangle(T) if self.masked else torch.ones_like(lower_triangle(T))))
 
     def forward(self, tokens: Tensor) -> Any:
         return self.logits(tokens)
@@ -81,11 +81,11 @@ def test_what_the_user_says_of_the_kind_overrules():
 
 
 def test_tokens_may_be_looked_up_without_an_embedding_module():
-    table, places = torch.randn(V, D), torch.randn(CONTEXT, D)
+    table, positions = torch.randn(V, D), torch.randn(CONTEXT, D)
 
     def model(tokens: Tensor) -> Tensor:
-        x = table[tokens] + places[torch.arange(tokens.shape[1])]
-        return attend(x, x, lower(tokens.shape[1])) @ torch.randn(D, 3)
+        x = table[tokens] + positions[torch.arange(tokens.shape[1])]
+        return attend(x, x, lower_triangle(tokens.shape[1])) @ torch.randn(D, 3)
 
     subject = recognise(model)
     assert (subject.vocab_size, subject.context) == (V, CONTEXT)  # and not 3, the width of the output
@@ -165,13 +165,13 @@ class Cached(GPT):
     ) -> Any:
         past = 0 if past_key_values is None else past_key_values[0].shape[1]
         T = input_ids.shape[1]  # noqa: N806
-        places = past + torch.arange(T)[None] if position_ids is None else position_ids
-        x = self.tokens(input_ids) + self.places(places)
+        positions = past + torch.arange(T)[None] if position_ids is None else position_ids
+        x = self.tokens(input_ids) + self.positions(positions)
         y = x if past_key_values is None else torch.cat((past_key_values[0], x), dim=1)
-        may = lower(past + T)[:, past:]
+        allowed = lower_triangle(past + T)[:, past:]
         if attention_mask is not None:
-            may = may & (attention_mask[:, None] == 1)
-        logits = self.head(attend(x, y, may))
+            allowed = allowed & (attention_mask[:, None] == 1)
+        logits = self.head(attend(x, y, allowed))
         loss = None if labels is None else F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         return SimpleNamespace(logits=logits, loss=loss, past_key_values=(y,) if use_cache else None)
 
@@ -180,11 +180,11 @@ def test_a_model_in_the_manner_of_hugging_face_is_stepped_padded_and_trained_by_
     subject = recognise(Cached())
     assert (subject.reserved, subject.pad, subject.tied, subject.sides) == ((1, 2), 1, False, ("left", "right"))
     model, tokens = subject.model, random_tokens(2, 6)
-    whole = model(tokens).logits
+    unpadded = model(tokens).logits
     first, cache = subject.step(model, tokens[:, :4], None)
     second, _ = subject.step(model, tokens[:, 4:], cache)
-    torch.testing.assert_close(torch.cat((first.logits, second.logits), dim=1), whole, atol=EXACT, rtol=0)
-    expected = F.cross_entropy(whole[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    torch.testing.assert_close(torch.cat((first.logits, second.logits), dim=1), unpadded, atol=EXACT, rtol=0)
+    expected = F.cross_entropy(unpadded[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
     torch.testing.assert_close(subject.loss(model, tokens, tokens), expected, atol=EXACT, rtol=0)
 
 
@@ -202,58 +202,67 @@ def test_prompts_padded_on_the_left_go_on_as_they_would_alone():
 class Pair(nn.Module):
     """An encoder-decoder whose masks are read by one convention."""
 
-    def __init__(self, of_source: masks.Convention | None, of_target: masks.Convention | None) -> None:
+    def __init__(self, source_convention: masks.Convention | None, target_convention: masks.Convention | None) -> None:
         super().__init__()
         self.source, self.target = nn.Embedding(V, D), nn.Embedding(V + 2, D)
         self.head = nn.Linear(D, V)
-        self.of_source, self.of_target = of_source, of_target
+        self.source_convention, self.target_convention = source_convention, target_convention
 
-    def run(self, source: Tensor, target: Tensor, seen: Tensor, may: Tensor) -> Tensor:
+    def run(self, source: Tensor, target: Tensor, visible: Tensor, allowed: Tensor) -> Tensor:
         memory = self.source(source)
-        memory = attend(memory, memory, seen)
+        memory = attend(memory, memory, visible)
         x = self.target(target)
-        return self.head(attend(attend(x, x, may), memory, seen))
+        return self.head(attend(attend(x, x, allowed), memory, visible))
 
     def forward(self, src: Tensor, trg: Tensor, src_mask: Tensor, trg_mask: Tensor) -> Tensor:
-        assert self.of_source is not None
-        assert self.of_target is not None
-        seen, may = read(src_mask, self.of_source, 1), read(trg_mask, self.of_target, trg.shape[1])
-        return self.run(src, trg, seen, may)
+        assert self.source_convention is not None
+        assert self.target_convention is not None
+        visible, allowed = (
+            interpret(src_mask, self.source_convention, 1),
+            interpret(trg_mask, self.target_convention, trg.shape[1]),
+        )
+        return self.run(src, trg, visible, allowed)
 
 
-def read(mask: Tensor, convention: masks.Convention, queries: int) -> Tensor:
+def interpret(mask: Tensor, convention: masks.Convention, queries: int) -> Tensor:
     """[B, T or 1, S] of what is meant by a mask, which must be in that very form."""
     assert mask.dim() == convention.rank, f"rank {convention.rank} expected, found {mask.dim()}"
-    meant = {
+    allowed_by_meaning = {
         "True may attend": lambda: mask,
         "True hides": lambda: ~mask,
         "1 may attend": lambda: (1.0 - mask) == 0,
         "-inf is added": lambda: mask.float() == 0,
     }[convention.meaning]()
-    wide = {4: lambda: meant[:, 0], 3: lambda: meant, 2: lambda: meant[None] if queries > 1 else meant[:, None]}
+    by_rank = {
+        4: lambda: allowed_by_meaning[:, 0],
+        3: lambda: allowed_by_meaning,
+        2: lambda: allowed_by_meaning[None] if queries > 1 else allowed_by_meaning[:, None],
+    }
     assert mask.dtype != torch.bool or convention.meaning.startswith("True")
-    found: Tensor = wide[convention.rank]()
+    found: Tensor = by_rank[convention.rank]()
     assert found.shape[1] == queries
     return found
 
 
 @pytest.mark.parametrize("meaning", masks.MEANINGS)
-@pytest.mark.parametrize(("of_source", "of_target"), [(4, 4), (3, 3), (2, 2), (2, 4), (3, 4), (2, 3)])
-def test_the_convention_of_an_encoder_decoders_masks_is_found_and_named(meaning: str, of_source: int, of_target: int):
+@pytest.mark.parametrize(("source_convention", "target_convention"), [(4, 4), (3, 3), (2, 2), (2, 4), (3, 4), (2, 3)])
+def test_the_convention_of_an_encoder_decoders_masks_is_found_and_named(
+    meaning: str, source_convention: int, target_convention: int
+):
     model = Pair(
-        masks.Convention(meaning, of_source, per_query=False),
-        masks.Convention(meaning, of_target, per_query=True),
+        masks.Convention(meaning, source_convention, per_query=False),
+        masks.Convention(meaning, target_convention, per_query=True),
     )
     subject = recognise(model)
     assert (subject.kind, subject.vocab_size, subject.context) == ("encoder-decoder", V, None)
-    assert f"src_mask {masks.Convention(meaning, of_source, per_query=False).description}" in subject.name
+    assert f"src_mask {masks.Convention(meaning, source_convention, per_query=False).description}" in subject.name
     source, target = random_tokens(2, 7), random_tokens(2, 5)
     real = torch.arange(7) < torch.tensor([[7], [4]])
-    expected = model.run(source, target, real[:, None], lower(5))
+    expected = model.run(source, target, real[:, None], lower_triangle(5))
     found = subject.padded(model, source, target, real, torch.ones(2, 5, dtype=torch.bool))
     torch.testing.assert_close(found, expected, atol=EXACT, rtol=0)
-    whole = model.run(source, target, torch.ones(2, 1, 7, dtype=torch.bool), lower(5))
-    torch.testing.assert_close(logits_of(subject, source, target), whole, atol=EXACT, rtol=0)
+    unpadded = model.run(source, target, torch.ones(2, 1, 7, dtype=torch.bool), lower_triangle(5))
+    torch.testing.assert_close(logits_of(subject, source, target), unpadded, atol=EXACT, rtol=0)
 
 
 class NeedsMask(GPT):
@@ -264,8 +273,10 @@ class NeedsMask(GPT):
         self.convention = convention
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
-        return self.head(attend(x, x, read(mask, self.convention, tokens.shape[1] if self.convention.per_query else 1)))
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        return self.head(
+            attend(x, x, interpret(mask, self.convention, tokens.shape[1] if self.convention.per_query else 1))
+        )
 
 
 @pytest.mark.parametrize("meaning", masks.MEANINGS)
@@ -285,8 +296,8 @@ class HidesPadding(GPT):
     """Causal by itself; what padding is may be told."""
 
     def forward(self, tokens: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        x, may = self.tokens(tokens), lower(tokens.shape[1])
-        return self.head(attend(x, x, may if padding_mask is None else may & ~padding_mask[:, None]))
+        x, allowed = self.tokens(tokens), lower_triangle(tokens.shape[1])
+        return self.head(attend(x, x, allowed if padding_mask is None else allowed & ~padding_mask[:, None]))
 
 
 def test_what_hides_padding_is_found_where_it_may_be_given():
@@ -306,7 +317,7 @@ class PadAware(Pair):
         super().__init__(None, None)
 
     def forward(self, src: Tensor, trg: Tensor) -> Tensor:  # type: ignore[override]
-        return self.run(src, trg, (src != self.src_pad_idx)[:, None], lower(trg.shape[1]))
+        return self.run(src, trg, (src != self.src_pad_idx)[:, None], lower_triangle(trg.shape[1]))
 
 
 def test_an_encoder_decoder_that_knows_padding_by_its_token_is_given_that_token():
@@ -326,8 +337,8 @@ class NeedsTargetMask(Pair):
 
     def forward(self, src: Tensor, tgt: Tensor, tgt_mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         T = tgt.shape[1]  # noqa: N806
-        may = torch.ones(1, T, T, dtype=torch.bool) if tgt_mask is None else ~tgt_mask[None]
-        return self.run(src, tgt, torch.ones(1, 1, src.shape[1], dtype=torch.bool), may)
+        allowed = torch.ones(1, T, T, dtype=torch.bool) if tgt_mask is None else ~tgt_mask[None]
+        return self.run(src, tgt, torch.ones(1, 1, src.shape[1], dtype=torch.bool), allowed)
 
 
 def test_a_target_mask_is_given_where_nothing_else_hides_the_future():
@@ -350,8 +361,8 @@ def test_torchs_modules_read_vectors_and_the_batch_may_come_second(name: str):
     first, second = recognise(make(batch_first=True).eval()), recognise(make(batch_first=False).eval())
     assert (first.width, first.vocab_size) == (D, None)
     x, source = torch.randn(2, 5, D), torch.randn(2, 7, D)
-    given = (x,) if name == "TransformerEncoder" else (source, x)
-    torch.testing.assert_close(logits_of(first, *given), logits_of(second, *given), atol=EXACT, rtol=0)
+    inputs = (x,) if name == "TransformerEncoder" else (source, x)
+    torch.testing.assert_close(logits_of(first, *inputs), logits_of(second, *inputs), atol=EXACT, rtol=0)
     outcome = run_check(first, CHECKS["masks.future"], seed=1)
     assert outcome.status == ("does not apply" if name == "TransformerEncoder" else "passed")
 
@@ -371,12 +382,12 @@ def test_this_projects_models_are_known(tiny, family: str, kind: str):
     subject = recognise(tiny(family))
     assert (subject.kind, subject.vocab_size, subject.context) == (kind, 11, 7)
     if kind == "encoder-decoder" or kind == "causal":
-        given = (torch.randint(5, 11, (2, 6)),) if kind == "encoder-decoder" else ()
+        inputs = (torch.randint(5, 11, (2, 6)),) if kind == "encoder-decoder" else ()
         tokens = torch.randint(5, 11, (2, 6))
-        first, cache = subject.step(subject.model, *given, tokens[:, :4], None)
-        second, _ = subject.step(subject.model, *given, tokens[:, 4:], cache)
-        whole = logits_of(subject, *given, tokens)
-        torch.testing.assert_close(torch.cat((first, second), dim=1), whole, atol=EXACT, rtol=0)
+        first, cache = subject.step(subject.model, *inputs, tokens[:, :4], None)
+        second, _ = subject.step(subject.model, *inputs, tokens[:, 4:], cache)
+        unpadded = logits_of(subject, *inputs, tokens)
+        torch.testing.assert_close(torch.cat((first, second), dim=1), unpadded, atol=EXACT, rtol=0)
 
 
 def test_accumulating_in_this_projects_loop_gives_the_gradient_of_one_batch(tiny):

@@ -11,17 +11,19 @@ from clearformer import __version__
 from clearformer.checks.check import Check, Result
 from clearformer.checks.outcome import Outcome, failed, passed
 from clearformer.checks.report.formats import Report, as_json, as_junit, as_markdown
-from clearformer.checks.report.text import failure, summary
+from clearformer.checks.report.text import describe_problem, summary
 
 
 def result(name: str, claim: str, outcome: Outcome, seconds: float) -> Result:
     return Result(name, Check(claim, lambda _: outcome), outcome, seconds)
 
 
-BROKEN = failed("diagonal", 0.25, 1e-4, case="at a length of 2", diagnosis="each token sees one ahead", seen=("a", "b"))
+BROKEN = failed(
+    "diagonal", 0.25, 1e-4, case="at a length of 2", diagnosis="each token sees one ahead", notes=("a", "b")
+)
 ODD = "bad <tag> & \x00\x1b[31m ``` | [red]\ud800"  # no XML holds all of this, and Markdown and rich have uses for it
 RESULTS = [
-    result("masks.future", "no future token moves a past logit", BROKEN, 1.5),
+    result("masks.future", "no future token influences a past logit", BROKEN, 1.5),
     result("masks.past", "every earlier token is used", passed(3e-8, 1e-4), 2.0),
     result("order.matters", "exchanged tokens change the output", Outcome("crashed", case=ODD), 0.25),
     result("cache.steps", "cached equals uncached", Outcome("does not apply", case="write Subject(..., step=...)"), 0),
@@ -39,8 +41,8 @@ def test_the_summary_counts_each_status_and_leaves_out_those_that_are_not_there(
 
 
 def test_a_failure_says_the_number_the_case_the_meaning_what_else_was_seen_and_where_to_read_on():
-    assert failure(RESULTS[0]).splitlines() == [
-        "masks.future FAILED (diagonal): no future token moves a past logit",
+    assert describe_problem(RESULTS[0]).splitlines() == [
+        "masks.future FAILED (diagonal): no future token influences a past logit",
         "    measured   0.25, at most 0.0001 allowed",
         "    found      at a length of 2",
         "    means      each token sees one ahead",
@@ -62,7 +64,7 @@ def test_json_holds_every_result_under_the_keys_that_are_promised():
     assert content["summary"] == {"passed": 1, "failed": 2, "crashed": 1, "does not apply": 2, "not run": 1}
     assert content["checks"][0] == {
         "id": "masks.future",
-        "claim": "no future token moves a past logit",
+        "claim": "no future token influences a past logit",
         "status": "failed",
         "measured": 0.25,
         "tolerance": 1e-4,
@@ -88,7 +90,7 @@ def test_junit_has_a_case_a_check_and_counts_what_went_wrong():
     assert tags == [["failure"], [], ["error"], ["skipped"], ["skipped"], ["skipped"], ["failure"]]
     assert suite[0].attrib == {"classname": "clearformer.masks", "name": "masks.future", "time": "1.500"}
     assert suite[0][0].attrib == {"message": "each token sees one ahead", "type": "diagonal"}
-    assert suite[0][0].text == failure(RESULTS[0])
+    assert suite[0][0].text == describe_problem(RESULTS[0])
     assert suite[2][0].get("message") == "bad <tag> & \ufffd\ufffd[31m ``` | [red]\ufffd"
     assert suite[3][0].get("message") == "write Subject(..., step=...)"
 
@@ -99,9 +101,9 @@ def test_markdown_names_the_versions_and_holds_a_table_and_the_failures_in_full(
     assert lines[0] == "## clearformer check: GPT (causal)"
     for words in (summary(RESULTS), "seed 7", f"clearformer {__version__}", f"torch {torch.__version__}", "python 3."):
         assert words in lines[2]
-    assert f"```\n{failure(RESULTS[0])}\n```" in text
-    assert f"````\n{failure(RESULTS[2])}\n````" in text  # longer than the fence in what the model said
+    assert f"```\n{describe_problem(RESULTS[0])}\n```" in text
+    assert f"````\n{describe_problem(RESULTS[2])}\n````" in text  # longer than the fence in what the model said
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + len(RESULTS)
-    assert table[2].startswith("| masks.future | failed | no future token moves a past logit | 0.25, at most ")
+    assert table[2].startswith("| masks.future | failed | no future token influences a past logit | 0.25, at most ")
     assert {row.replace("\\|", "").count("|") for row in table} == {5}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.checks.models.catalogue import CHECKS
-from clearformer.checks.report.pages import IN_PARTS, handbook, listing, page
+from clearformer.checks.report.pages import PART_CHECKS, handbook, listing, page
 from clearformer.errors import ClearformerError
 
 COMMITTED = Path(__file__).parents[4] / "docs" / "checks.md"
@@ -18,13 +18,13 @@ def test_the_committed_page_is_what_the_docstrings_say():
 
 def test_the_handbook_holds_every_check_once_under_its_group():
     lines = handbook().splitlines()
-    assert [line[4:] for line in lines if line.startswith("### ")] == [*CHECKS, *IN_PARTS]
-    groups = [name.split(".")[0] for name in (*CHECKS, *IN_PARTS)]
+    assert [line[4:] for line in lines if line.startswith("### ")] == [*CHECKS, *PART_CHECKS]
+    groups = [name.split(".")[0] for name in (*CHECKS, *PART_CHECKS)]
     assert [line[3:] for line in lines if line.startswith("## ")] == list(dict.fromkeys(groups))
-    assert len(CHECKS | IN_PARTS) == len(CHECKS) + len(IN_PARTS)
+    assert len(CHECKS | PART_CHECKS) == len(CHECKS) + len(PART_CHECKS)
 
 
-@pytest.mark.parametrize("name", CHECKS | IN_PARTS)
+@pytest.mark.parametrize("name", CHECKS | PART_CHECKS)
 def test_a_page_begins_with_the_claim_and_says_more(name: str):
     head, empty, claim, *rest = page(name).splitlines()
     assert (head, empty) == (name, "")
@@ -40,7 +40,7 @@ def test_a_page_says_what_a_check_is_for_and_what_it_needs():
 def test_the_listing_marks_what_is_slow():
     whole, parts = listing().split("\n\nof single parts, with --as ")
     assert [line.split()[0] for line in whole.splitlines()] == list(CHECKS)
-    assert [line.split()[0] for line in parts.splitlines()[1:]] == list(IN_PARTS)
+    assert [line.split()[0] for line in parts.splitlines()[1:]] == list(PART_CHECKS)
     marked = [line.split()[0] for line in listing().splitlines() if line.endswith(" (of large models with --slow)")]
     assert marked == [name for name, check in CHECKS.items() if check.slow_from < math.inf]
 
