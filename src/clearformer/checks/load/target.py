@@ -27,14 +27,14 @@ def load_target(target: str, notify: Callable[[str], None], part: bool = False) 
     current folder and the file's are on sys.path, since a model may import late. `notify` gets warnings about a run.
     Raises CheckError.
     """
-    place, _, name = target.rpartition(":")
+    location, _, name = target.rpartition(":")
     original_path = list(sys.path)
-    sys.path[:0] = [str(Path.cwd()), *([str(Path(place).resolve().parent)] if place.endswith(".py") else [])]
+    sys.path[:0] = [str(Path.cwd()), *([str(Path(location).resolve().parent)] if location.endswith(".py") else [])]
     try:
         if (Path(target) / "config.json").exists():
             yield _load_run(Path(target), notify)
-        elif place and name:
-            yield _call(_find_function(_import(place), place, name), name, part)
+        elif location and name:
+            yield _call(_find_function(_import(location), location, name), name, part)
         else:
             raise CheckError(
                 f"FILE.py:FUNCTION or package.module:FUNCTION was expected, found {target!r}; "
@@ -75,21 +75,21 @@ def _call(function: Callable[..., Any], name: str, part: bool) -> Any:
     return returned
 
 
-def _import(place: str) -> ModuleType:
-    path = Path(place).resolve()
-    if place.endswith(".py") and not path.is_file():
+def _import(location: str) -> ModuleType:
+    path = Path(location).resolve()
+    if location.endswith(".py") and not path.is_file():
         near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise CheckError(f"a file was expected at {place}, but there is none{hint}")
+        raise CheckError(f"a file was expected at {location}, but there is none{hint}")
     try:
-        return _import_file(path) if place.endswith(".py") else importlib.import_module(place)
+        return _import_file(path) if location.endswith(".py") else importlib.import_module(location)
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
+        if isinstance(error, ModuleNotFoundError) and f"{location}.".startswith(f"{error.name}."):
             raise CheckError(
-                f"a module {place} was expected, installed or in the current folder, but there is none; "
+                f"a module {location} was expected, installed or in the current folder, but there is none; "
                 "for a file write FILE.py:FUNCTION"
             ) from error
-        raise CheckError(f"{place} cannot be imported: {describe_error(error)}; fix that first") from error
+        raise CheckError(f"{location} cannot be imported: {describe_error(error)}; fix that first") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -102,13 +102,13 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _find_function(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
+def _find_function(module: ModuleType, location: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         names = [other for other, value in vars(module).items() if callable(value) and not other.startswith("_")]
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names) or 'no functions'}"
-        raise CheckError(f"a function {name!r} was expected in {place}, but there is none; {hint}")
+        raise CheckError(f"a function {name!r} was expected in {location}, but there is none; {hint}")
     return function
 
 

@@ -38,9 +38,8 @@ def independent(probe: Probe) -> Outcome:
             TOLERANCE,
             case=f"a row alone is {from_alone:.2g} standard deviations of the logits away from the "
             f"same row among {ROWS}",
-            diagnosis="The tokens of other rows do not matter, but the number of rows does: look for "
-            "a squeeze that removes "
-            "the axis of a single row, for B in place of T, or for a dependence on the row's index.",
+            diagnosis="The tokens of other rows do not matter, but the number of rows does: look for a squeeze that "
+            "removes the axis of a single row, for B in place of T, or for a dependence on the row's index.",
         )
 
     return pass_or_explain(probe, inputs, max(float(changes.max()), from_alone), explain)
@@ -68,9 +67,8 @@ def permuted(probe: Probe) -> Outcome:
             worst,
             TOLERANCE,
             case=f"four rows in the order 2, 0, 3, 1 give logits that differ by {worst:.2g} standard deviations",
-            diagnosis="The index of a row matters, while the other rows' tokens do not: something is "
-            "added or looked up by "
-            "row index.",
+            diagnosis="The index of a row matters, while the other rows' tokens do not: something is added or looked "
+            "up by row index.",
         )
 
     return pass_or_explain(probe, inputs, worst, explain)

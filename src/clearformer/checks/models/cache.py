@@ -248,9 +248,8 @@ DIAGNOSES = {
     "argument.",
     "kept-between-texts": "A sequence that begins with an empty cache finds an earlier one in it: a cache on the "
     "module, or in a default argument such as cache=[], is never emptied.",
-    "cache-changes-forward": "Stepping leaves something on the module that a forward pass without a "
-    "cache uses: keys and "
-    "values, or the position of the next token.",
+    "cache-changes-forward": "Stepping leaves something on the module that a forward pass without a cache uses: keys "
+    "and values, or the position of the next token.",
     "forward-changes-cache": "A forward pass without a cache changes what the next step finds: the cache, or the "
     "number of its tokens, is stored on the module and overwritten.",
     "logits-rewritten": "Steps return the same buffer each time, so that logits which the caller still holds are "

@@ -157,9 +157,8 @@ def _learn_task(probe: Probe, random_batch: Callable[[int], LabelledBatch]) -> O
     elif training.after > 0.9 * alphabet_entropy:
         cause, diagnosis = (
             "does-not-read",
-            "It learns the alphabet, and nothing of the order: attention does not carry tokens from "
-            "other positions, or "
-            "positions do not reach it.",
+            "It learns the alphabet, and nothing of the order: attention does not carry tokens from other positions, "
+            "or positions do not reach it.",
         )
     else:
         cause, diagnosis = (
@@ -235,9 +234,8 @@ def _explain_randomness(probe: Probe, inputs: Inputs) -> tuple[str, str]:
     if unregistered and _call_difference(probe, inputs) <= DROPOUT_TOLERANCE:
         return (
             "not-reached-by-eval",
-            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() "
-            "does not reach it: use "
-            "nn.ModuleList.",
+            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() does not reach it: "
+            "use nn.ModuleList.",
         )
     state = torch.get_rng_state()
     first = probe.logits(inputs)

@@ -96,13 +96,13 @@ def accumulation(probe: Probe) -> Outcome:
         labels[row, max(real, 2) :] = IGNORE_INDEX
     halves = [(tokens[:2], labels[:2]), (tokens[2:], labels[2:])]
     counts = [int((targets_of(probe, part) != IGNORE_INDEX).sum()) for _, part in halves]
-    whole, parts = model_loss(probe, tokens, labels).item(), [model_loss(probe, *half).item() for half in halves]
+    full, parts = model_loss(probe, tokens, labels).item(), [model_loss(probe, *half).item() for half in halves]
     weighted = sum(count * part for count, part in zip(counts, parts, strict=True)) / sum(counts)
-    error, tolerance = abs(whole - weighted), LOSS_TOLERANCE * max(1.0, abs(whole))
+    error, tolerance = abs(full - weighted), LOSS_TOLERANCE * max(1.0, abs(full))
     if error > tolerance:
         outcome = _compare_with_formula(probe, tokens, labels)  # whose cause is more specific
         cause = outcome.cause if outcome.cause in ("mean-of-rows", "divided-by-all", "summed") else "other"
-        case = f"batches of {counts[0]} and {counts[1]} tokens: {whole:.5g} as one, {weighted:.5g} as two"
+        case = f"batches of {counts[0]} and {counts[1]} tokens: {full:.5g} as one, {weighted:.5g} as two"
         return failed(cause, error, tolerance, case=case, diagnosis=DIAGNOSES[cause])
     if probe.subject.accumulate is None or not isinstance(probe.model, nn.Module):
         return passed(error, tolerance, "gradients were not compared: Subject(accumulate=...) is not given")
@@ -178,11 +178,11 @@ def _compare_with_formula(probe: Probe, tokens: Tensor, labels: Tensor) -> Outco
 
 
 def _compare_gradients(
-    probe: Probe, whole: tuple[Tensor, Tensor], halves: list[tuple[Tensor, Tensor]], counts: list[int]
+    probe: Probe, full: tuple[Tensor, Tensor], halves: list[tuple[Tensor, Tensor]], counts: list[int]
 ) -> Outcome:
     """Compare the gradients that `accumulate` leaves with those of the full batch, and with known mistakes."""
     clone = without_dropout(probe)
-    right = _gradient(clone, *whole)
+    right = _gradient(clone, *full)
     parts = [_gradient(clone, *half) for half in halves]
     clone.module.zero_grad()
     with torch.enable_grad():

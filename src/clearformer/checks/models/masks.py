@@ -81,7 +81,7 @@ def gradient(probe: Probe) -> Outcome:
             worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
     if worst <= MAX_GRADIENT:
         return passed(worst, MAX_GRADIENT)
-    diagnosis = "A past logit depends on a future token: see what masks.future says of it."
+    diagnosis = "A past logit depends on a future token: see masks.future for the cause."
     return failed("leak", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis)
 
 
@@ -143,15 +143,14 @@ def past(probe: Probe) -> Outcome:
     window = int(distances[unused].min())
     if window > 1 and torch.equal(unused, distances >= window):
         return passed(0, 0, f"a sliding window of {window} tokens, including the current one")
-    t, s = (int(place) for place in unused.nonzero()[-1])
+    t, s = (int(index) for index in unused.nonzero()[-1])
     return failed(
         "past-unused",
         int(unused.sum()),
         0,
         case=f"replacing token {s} of {T} does not change the logits at {t}; there are {int(unused.sum())} such pairs",
-        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention "
-        "does not reach the "
-        "output.",
+        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
+        "the output.",
     )
 
 

@@ -109,7 +109,7 @@ def large(probe: Probe) -> Outcome:
     )
 
 
-def attentions_of(probe: Probe, inputs: Inputs) -> list[Attention]:
+def recorded_attentions(probe: Probe, inputs: Inputs) -> list[Attention]:
     """All attention of one forward pass. Raises DoesNotApply where none is recorded."""
     found = record_attention(probe, inputs)
     if not found:
@@ -125,7 +125,7 @@ def scale(probe: Probe) -> Outcome:
     products of queries and keys; another one can be declared: Subject(..., scale=1.0).
     """
     measured = []
-    for number, attention in enumerate(attentions_of(probe, probe.inputs(3))):
+    for number, attention in enumerate(recorded_attentions(probe, probe.inputs(3))):
         if attention.scale is None:
             continue
         E = attention.queries.shape[-1]  # noqa: N806
@@ -171,7 +171,7 @@ def softmax(probe: Probe) -> Outcome:
     same, and so is the sum of everything.
     """
     worst = 0.0
-    for number, attention in enumerate(attentions_of(probe, probe.inputs(3, source_length=probe.length(7)))):
+    for number, attention in enumerate(recorded_attentions(probe, probe.inputs(3, source_length=probe.length(7)))):
         over_keys = attention.weights.sum(-1)
         error = float((over_keys - 1).abs().max())
         worst = max(worst, error)
@@ -238,7 +238,7 @@ def _norm_error(weight: Tensor, bias: Sequence[Tensor], x: Tensor, out: Tensor, 
     expected = [normal * factor + (bias[0] if bias else 0) for factor in (weight, 1 + weight)]
     if out.shape != x.shape:
         return math.inf
-    return min(float((out - one).abs().max() / one.abs().max()) for one in expected)
+    return min(float((out - formula).abs().max() / formula.abs().max()) for formula in expected)
 
 
 def norm_order(probe: Probe) -> Outcome:
@@ -275,6 +275,6 @@ def norm_order(probe: Probe) -> Outcome:
         1,
         0,
         case=observed,
-        diagnosis=f"{declared}-norm is declared, and {found}-norm is computed: "
-        "post is norm(x + f(x)), pre is x + f(norm(x)) and one more norm at the end.",
+        diagnosis=f"{declared}-norm is declared, and {found}-norm is computed: post is norm(x + f(x)), pre is x + "
+        "f(norm(x)) and one more norm at the end.",
     )

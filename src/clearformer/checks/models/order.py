@@ -151,9 +151,8 @@ def rotary(probe: Probe) -> Outcome:
             norm_difference,
             ROTATION_TOLERANCE,
             case=f"one vector, rotated to {q.shape[-2]} positions, changes its length by {norm_difference:.1%}",
-            diagnosis="Cosines and sines are in one layout and the pairs in the other (halves or "
-            "neighbours), or a sign "
-            "is wrong.",
+            diagnosis="Cosines and sines are in one layout and the pairs in the other (halves or neighbours), or a "
+            "sign is wrong.",
         )
     diagonal_difference = diagonal_spread(attention.products)
     if diagonal_difference > ROTATION_TOLERANCE:

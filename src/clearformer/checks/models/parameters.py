@@ -50,7 +50,7 @@ def initial_loss(probe: Probe) -> Outcome:
         raise DoesNotApply(
             "the model looks trained, since no vector of its weights is constant: its predictions may be confident"
         )
-    spread = float(logits.std(-1).mean())
+    deviation = float(logits.std(-1).mean())
     return failed(
         "large-logits",
         excess,
@@ -58,7 +58,7 @@ def initial_loss(probe: Probe) -> Outcome:
         case=observed,
         diagnosis="Logits are too large at the start: the output projection has large initial values (is it tied to an "
         "embedding of deviation 1?), or its input is not normalised.",
-        notes=(f"the standard deviation of the logits at one position is {spread:.2g}",),
+        notes=(f"the standard deviation of the logits at one position is {deviation:.2g}",),
     )
 
 
@@ -134,9 +134,8 @@ def gradients(probe: Probe) -> Outcome:
         "They affect the output but get no gradient: look for detach(), .data, .item(), torch.tensor(...), argmax or "
         "no_grad() between them and the output."
         if cut
-        else "They do not affect the output either: `forward` does not use them. Remove them, use "
-        "them, or list them in "
-        "Subject(learned_elsewhere=...)."
+        else "They do not affect the output either: `forward` does not use them. Remove them, use them, or list them "
+        "in Subject(learned_elsewhere=...)."
     )
     case = f"{len(missing)} of {total} parameters without a gradient: {_list_names(names)}"
     return failed(cause, len(missing), 0, case=case, diagnosis=diagnosis)
@@ -229,8 +228,8 @@ def _count_copies(probe: Probe, sequence: Inputs) -> tuple[int, int]:
         else:
             single_head.append(maps)
     by_shape: dict[torch.Size, list[Tensor]] = {}
-    for tied_names in single_head:  # heads that are modules of their own
-        by_shape.setdefault(tied_names.shape, []).append(tied_names)
+    for head in single_head:  # heads that are separate modules
+        by_shape.setdefault(head.shape, []).append(head)
     groups = [*multi_head, *(torch.cat(maps) for maps in by_shape.values() if len(maps) > 1)]
     return sum(_count_repeated(maps) for maps in groups), sum(len(maps) for maps in groups)
 
@@ -238,10 +237,10 @@ def _count_copies(probe: Probe, sequence: Inputs) -> tuple[int, int]:
 def _count_repeated(maps: Tensor) -> int:
     """How many of [H, T, S] are equal to an earlier one; none where all are zero, as some are initially."""
     flat = maps.flatten(1)
-    spread = float(flat.std())
-    if not spread > 0:
+    deviation = float(flat.std())
+    if not deviation > 0:
         return 0
-    differences = (flat[:, None] - flat[None]).abs().amax(-1) / spread
+    differences = (flat[:, None] - flat[None]).abs().amax(-1) / deviation
     return int((differences < HEAD_TOLERANCE).tril(-1).any(1).sum())
 
 
@@ -257,28 +256,28 @@ def tied(probe: Probe) -> Outcome:
     if not found.inputs or not found.outputs:
         raise DoesNotApply("no input embedding, or no output matrix, was found among the parameters")
     tied_names = found.inputs & found.outputs
-    names_text = (
+    description = (
         f"{_list_names(sorted(tied_names))} is both"
         if tied_names
         else f"in: {_list_names(sorted(found.inputs))}; out: {_list_names(sorted(found.outputs))}"
     )
     if probe.subject.tied is None:
-        raise DoesNotApply(f"whether they should be tied is not declared by Subject(tied=...); found: {names_text}")
+        raise DoesNotApply(f"whether they should be tied is not declared by Subject(tied=...); found: {description}")
     named = dict(probe.module.named_parameters())
     shares_memory = len(tied_names) > len({named[name].data_ptr() for name in tied_names})
     if probe.subject.tied and shares_memory:
         diagnosis = "Two parameters share memory, as after `.data = `: .to(device) will separate them. Assign the "
-        return failed("tied-by-data", 1, 0, case=names_text, diagnosis=diagnosis + "parameter itself.")
+        return failed("tied-by-data", 1, 0, case=description, diagnosis=diagnosis + "parameter itself.")
     if probe.subject.tied == bool(tied_names):
-        return passed(0, 0, names_text)
+        return passed(0, 0, description)
     if tied_names:
         diagnosis = "One matrix is used as both, though they are declared separate: is one assigned to the other?"
-        return failed("tied-anyway", 1, 0, case=names_text, diagnosis=diagnosis)
+        return failed("tied-anyway", 1, 0, case=description, diagnosis=diagnosis)
     diagnosis = (
         "There are two matrices, though they are declared tied: assign `output.weight = embedding.weight` after both "
     )
     return failed(
-        "tie-lost", 1, 0, case=names_text, diagnosis=diagnosis + "are made, and after any loading that replaces one."
+        "tie-lost", 1, 0, case=description, diagnosis=diagnosis + "are made, and after any loading that replaces one."
     )
 
 

@@ -75,13 +75,13 @@ def _finite_probe(subject: Subject, check: Check, seed: int) -> Probe:
 
 MISSING = {
     "padded": "how to pass padding is not known: write Subject(..., padded=lambda model, tokens, real: ...)",
-    "step": "how to step with a cache is not known: write "
-    "Subject(..., step=lambda model, tokens, cache: (logits, cache))",
+    "step": "how to step with a cache is not known: write Subject(..., step=lambda model, tokens, cache: (logits, "
+    "cache))",
     "prefill": "how to begin with prompts of unequal length is not known: write "
     "Subject(..., prefill=lambda model, tokens, real: (logits, cache))",
     "loss": "the model's loss is not known: write Subject(..., loss=lambda model, tokens, labels: ...)",
-    "accumulate": "how gradients are accumulated is not known: write "
-    "Subject(..., accumulate=lambda model, batches: ...)",
+    "accumulate": "how gradients are accumulated is not known: write Subject(..., accumulate=lambda model, batches: "
+    "...)",
     "vocab_size": "the model reads vectors and not tokens",
 }
 """why a check does not apply where the subject lacks a field that it needs, and what to write"""

@@ -121,9 +121,8 @@ def seeded(probe: Probe) -> Outcome:
         error,
         WEIGHT_TOLERANCE,
         case=f"after {STEPS} steps from one seed, weights differ by {error:.2g} standard deviations",
-        diagnosis="Random numbers do not come from the seeded global generators of PyTorch, NumPy "
-        "and Python, but, say, "
-        "from np.random.default_rng() or a new torch.Generator; or a model changes another one's state.",
+        diagnosis="Random numbers do not come from the seeded global generators of PyTorch, NumPy and Python, but, "
+        "say, from np.random.default_rng() or a new torch.Generator; or a model changes another one's state.",
     )
 
 
@@ -146,7 +145,7 @@ def unchanged(probe: Probe) -> Outcome:
     changed = [name for name, (_, values) in originals.items() if _changed(after.get(name), values)]
     parameters = [name for name, _ in probe.module.named_parameters() if name in changed]
     case = f"{', '.join(changed[:5])} changed" if changed else "no tensor of the model changed"
-    case += f", and the logits of the same text by {error:.2g} standard deviations"
+    case += f", and the logits of the same sequence by {error:.2g} standard deviations"
     if parameters:
         diagnosis = "The model changes its own weights in `forward`, in evaluation."
         return failed("weights-change", len(parameters), 0, case=case, diagnosis=diagnosis)

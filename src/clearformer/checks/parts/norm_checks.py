@@ -184,17 +184,17 @@ def eps(probe: NormProbe) -> Outcome:
             case=f"the divisor is std + {value:.2g}",
             diagnosis=diagnosis,
         )
-    return _right_eps(probe, value, errors[form], "eps" if form == "inside" else "the minimum of the mean square")
+    return _check_eps_value(probe, value, errors[form], "eps" if form == "inside" else "the minimum of the mean square")
 
 
-def _right_eps(probe: NormProbe, value: float, misfit: float, name: str) -> Outcome:
+def _check_eps_value(probe: NormProbe, value: float, variation: float, name: str) -> Outcome:
     declared_eps = probe.declared.get("eps", getattr(probe.part, "eps", None)) if name == "eps" else None
-    errors = 0.0 if declared_eps is None else abs(value / declared_eps - 1)
-    if errors > 10 * EPS_TOLERANCE:
+    error = 0.0 if declared_eps is None else abs(value / declared_eps - 1)
+    if error > 10 * EPS_TOLERANCE:
         diagnosis = "the eps of the part is not the one it computes with"
         return failed(
             "eps-differs",
-            errors,
+            error,
             10 * EPS_TOLERANCE,
             case=f"eps is {value:.2g}, {declared_eps:.2g} is declared",
             diagnosis=diagnosis,
@@ -202,7 +202,7 @@ def _right_eps(probe: NormProbe, value: float, misfit: float, name: str) -> Outc
     if value > MAX_EPS * (1 + EPS_TOLERANCE):
         diagnosis = "eps is so large that it changes vectors of ordinary size"
         return failed("eps-large", value, MAX_EPS, case=f"{name} is {value:.2g}", diagnosis=diagnosis)
-    return passed(misfit, EPS_TOLERANCE, f"{name} is {value:.2g}")
+    return passed(variation, EPS_TOLERANCE, f"{name} is {value:.2g}")
 
 
 def weight(probe: NormProbe) -> Outcome:

@@ -112,7 +112,7 @@ class _HalfPrecisionRecorder(_Mode):
 
 @dataclass(frozen=True)
 class _Product:
-    """The queries and keys that a tensor was computed from; behind the softmax also the index of the attention."""
+    """The queries and keys that a tensor was computed from; after the softmax also the index of the attention."""
 
     queries: Tensor
     keys: Tensor

@@ -50,7 +50,6 @@ def recognise(model: Any, *, kind: Kind | None = None) -> Subject:
         raise
     except Exception as error:
         raise CheckError(
-            f"{name_of(model)} was tried, to find out how it is called, and raised "
-            f"{describe_error(error)}; fix "
-            "that, or say how it is called: return Subject(model, call=lambda model, tokens: ..., vocab_size=...)"
+            f"{name_of(model)} was tried, to find out how it is called, and raised {describe_error(error)}; fix that, "
+            "or say how it is called: return Subject(model, call=lambda model, tokens: ..., vocab_size=...)"
         ) from error
