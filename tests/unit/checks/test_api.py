@@ -1,4 +1,4 @@
-"""`assert_sound` in a test of the user's own: silent where all is well, the whole report where it is not."""
+"""`assert_sound` in a test of the user's own: silent where all checks pass, else a report."""
 
 import re
 import subprocess

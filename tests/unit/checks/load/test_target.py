@@ -1,4 +1,4 @@
-"""The model is found where the target says; every mistake there gets one sentence with the user's own line."""
+"""The target is loaded; every error is one sentence with the user's own line."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ def filled_in():
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Each test in a folder of its own, and no module stays behind."""
+    """Run each test in a folder of its own, and remove the modules that it imports."""
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
     yield
@@ -53,25 +53,25 @@ def write(name: str, text: str) -> Path:
     return path.resolve()
 
 
-def test_a_function_in_a_file_gives_the_model(tmp_path: Path):
+def test_a_function_in_a_file_returns_the_model(tmp_path: Path):
     write("mine.py", GOOD)
     assert isinstance(load("mine.py:model"), nn.Embedding)
     assert isinstance(load(f"{tmp_path}/mine.py:model"), nn.Embedding)
     assert isinstance(load("mine.py:filled_in"), Subject)
 
 
-def test_a_function_in_a_module_gives_the_model():
+def test_a_function_in_a_module_returns_the_model():
     write("package/mine.py", GOOD)
     assert isinstance(load("package.mine:model"), nn.Embedding)
     assert isinstance(load("torch.nn:Identity"), nn.Identity)
 
 
-def test_a_file_may_be_called_like_a_module_that_is_there():
+def test_a_file_may_have_the_name_of_an_existing_module():
     write("json.py", GOOD)
     assert isinstance(load("json.py:model"), nn.Embedding)
 
 
-def test_neighbours_of_the_file_and_the_current_folder_can_be_imported_while_the_model_is_in_use():
+def test_the_folder_of_the_file_and_the_current_folder_can_be_imported_from_while_the_model_is_in_use():
     write("deep/neighbour.py", "size = 11")
     write("late_one.py", "value = 3")
     write("deep/mine.py", "from neighbour import size\nfrom torch import nn\ndef model(): return nn.Embedding(size, 2)")
@@ -98,7 +98,7 @@ def test_neighbours_of_the_file_and_the_current_folder_can_be_imported_while_the
         ("torch.nowhere:model", "a module torch.nowhere was expected, installed or in the current folder"),
     ],
 )
-def test_what_is_typed_wrong_is_said_with_what_was_perhaps_meant(target: str, words: str):
+def test_a_wrong_target_is_an_error_with_a_suggestion(target: str, words: str):
     write("mine.py", GOOD)
     assert sentence(target).startswith(words)
 
@@ -115,7 +115,7 @@ def test_what_is_typed_wrong_is_said_with_what_was_perhaps_meant(target: str, wo
     ],
 )
 @pytest.mark.parametrize("target", ["mine.py:model", "mine:model"])
-def test_a_file_that_cannot_be_imported_is_named_with_its_line(target: str, text: str, line: int, words: str):
+def test_a_failed_import_is_reported_with_its_line(target: str, text: str, line: int, words: str):
     path = write("mine.py", text)
     if "broken" in text:
         path = write("broken.py", "\n\n\n\n1 / 0\n")
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_imported_is_named_with_its_line(target: str, text
     assert f"({path}:{line}" in said
 
 
-def test_a_function_that_raises_is_named_with_the_line():
+def test_a_function_that_raises_is_reported_with_its_line():
     path = write("mine.py", "def inner():\n    raise ValueError('no weights')\n\n\ndef model():\n    return inner()\n")
     assert sentence("mine.py:model") == (
         f"model ({path}:5) raised ValueError: no weights ({path}:2, in inner) instead of returning a model; "
@@ -151,7 +151,7 @@ def test_a_function_that_needs_arguments_is_not_called(definition: str, reason: 
     ("returned", "found"),
     [("None", "None"), ("[1, 2]", "[1, 2]"), ("nn.Linear", "the class Linear, not an instance of it")],
 )
-def test_what_is_no_model_is_refused(returned: str, found: str):
+def test_a_return_value_that_is_no_model_is_refused(returned: str, found: str):
     path = write("mine.py", f"from torch import nn\n\ndef model():\n    return {returned}\n")
     assert sentence("mine.py:model") == (
         f"a model or a Subject was expected of model ({path}:3), but it returned {found}; return a model"

@@ -1,4 +1,4 @@
-"""The checks of batches and padding pass a right model, and name each bug planted in it."""
+"""The checks of batches and padding pass a correct model, and name each planted bug."""
 
 import dataclasses
 from typing import Any
@@ -18,13 +18,13 @@ from clearformer.models.classifier import Classifier
 
 PAD = 0
 SAME = 1e-5
-"""float32, products of other shapes: at most 2e-6 of the spread seen in these models, and tolerated are 1e-4"""
+"""float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 NAMES = [name.removeprefix("batches.") for name in CHECKS if name.startswith("batches.")]
 KINDS: tuple[Kind, ...] = ("causal", "bidirectional", "classifier")
 
 
 class Tiny(nn.Module):
-    """Two layers of attention over tokens of which `real` are real. What bugs change are methods."""
+    """Two layers of attention over tokens of which `real` are real. Bugs override methods."""
 
     def __init__(self, kind: Kind = "causal", width: int = 16) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ByRow(Tiny):
 
 
 class OneRow(Tiny):
-    """A single row is squeezed, and attention then takes another axis for its scale."""
+    """Attention has another scale in a batch of one row, as after a wrong squeeze."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         return super().attend(q * (2.0 if len(q) == 1 else 1.0), k, v, mask)
@@ -103,7 +103,7 @@ class Inverted(Tiny):
 
 
 class NaNSpreads(Tiny):
-    """A padded place sees itself in no layer, nor anything else, and its NaN is a value in the next."""
+    """A padding token attends to nothing, and its NaN is a value in the next layer."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         scores = (q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
@@ -138,7 +138,7 @@ class QueriesMasked(Tiny):
 
 
 class ZerosAttended(Tiny):
-    """Padded embeddings are zeroed, which makes no difference to a softmax: they are attended to all the same."""
+    """Padding embeddings are zeroed, which does not change a softmax: they are still attended to."""
 
     def embed(self, tokens: Tensor, real: Tensor) -> Tensor:
         return self.embedding(tokens) * real[..., None]
@@ -256,14 +256,14 @@ def test_a_model_that_recognises_padding_by_its_token_passes_and_is_not_checked_
     assert outcome("padding-unseen", by_token).case.startswith("the model recognises padding by its token")
 
 
-def test_a_side_that_is_not_possible_is_not_tried():
+def test_an_unsupported_side_is_not_checked():
     found = outcome("left-padding", subject(Tiny(), sides=("right",)))
     assert found.status == "does not apply"
     assert "sides=('left', 'right')" in found.case
 
 
-def test_a_row_of_two_logits_that_agree_is_measured_by_the_spread_of_all_rows():
-    # of (5, 5), which have no spread of their own, one moves by 1; the eight logits (5, 5, 0, 10, ...) spread by 4.6
+def test_a_row_of_equal_logits_is_measured_by_the_deviation_of_all_rows():
+    # of (5, 5), whose own deviation is 0, one changes by 1; that of the eight logits (5, 5, 0, 10, ...) is 4.6
     rows = [torch.tensor([[5.0, 5.0]]), *(torch.tensor([[0.0, 10.0]]) for _ in range(3))]
     moved = [torch.tensor([[5.0, 6.0]]), *rows[1:]]
     assert row_differences(moved, rows) == pytest.approx([1 / (150 / 7) ** 0.5, 0, 0, 0], rel=0.02)

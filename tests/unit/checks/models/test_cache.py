@@ -1,4 +1,4 @@
-"""The checks of the cache pass a right model, and name each bug planted in its cached path."""
+"""The checks of the cache pass a correct model, and name each planted bugs cached path."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from clearformer.models.gpt import GPT
 
 CONTEXT = 16
 SAME = 1e-5
-"""float32, products of other shapes: at most 2e-6 of the spread seen in these models, and tolerated are 1e-4"""
+"""float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 
 
 class Layer(nn.Module):
@@ -31,7 +31,7 @@ class Layer(nn.Module):
 
 
 def rotated(x: Tensor, positions_of: Tensor) -> Tensor:
-    """Rotary positions of halves: x [B, H, T, E] at places [B, T]."""
+    """Rotary positions of halves: x [B, H, T, E] at positions [B, T]."""
     half = x.shape[-1] // 2
     angles = positions_of[:, None, :, None] / 100.0 ** (torch.arange(half) / half)
     a, b = x[..., :half], x[..., half:]
@@ -39,7 +39,7 @@ def rotated(x: Tensor, positions_of: Tensor) -> Tensor:
 
 
 class TinyGPT(nn.Module):
-    """A cache is ([(keys, values) of each layer], which of its slots are real). What bugs change are methods."""
+    """A cache is ([(keys, values) of each layer], which of its slots are real). Bugs override methods."""
 
     def __init__(self, rotary: bool = False, window: int = CONTEXT + 9, width: int = 16) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class OneTooLow(TinyGPT):
 
 
 class FromOne(TinyGPT):
-    """The position counts the tokens in the cache when the new ones are already among them."""
+    """Positions of steps begin at 1, as if counted after the new token was cached."""
 
     def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
         self.first = 1
@@ -125,7 +125,7 @@ class SamePosition(TinyGPT):
 
 
 class Forgets(TinyGPT):
-    """Keys and values are kept and not read: what is attended to are the new ones."""
+    """Keys and values are cached and not read: only new tokens are attended to."""
 
     def cached_real(self, _before: Tensor, real: Tensor) -> Tensor:
         return real
@@ -201,7 +201,7 @@ class NeverEmptied(TinyGPT):
 
 
 class OffsetStays(TinyGPT):
-    """Stepping leaves a position on the module, and a forward without a cache begins there."""
+    """Stepping leaves a position on the module, and a forward pass without a cache begins there."""
 
     offset = 0
 
@@ -216,7 +216,7 @@ class OffsetStays(TinyGPT):
 
 
 class ForwardResets(TinyGPT):
-    """The position of the next token is kept on the module, and every forward writes it."""
+    """The position of the next token is kept on the module, and every forward pass overwrites it."""
 
     next_position = 0
 
@@ -246,7 +246,7 @@ class OneBuffer(TinyGPT):
 
 
 class ShortStorage(TinyGPT):
-    """What is beyond 14 tokens is stored in the last slot, one over the other."""
+    """Tokens beyond 14 overwrite each other in the last slot."""
 
     size = CONTEXT - 2
 
@@ -420,7 +420,7 @@ NO_BUG = {
     (NaNBeyond, False): "a table of positions refuses what is past it",
     (LastSlot, False): "as above",
 }
-"""bugs that are none in the model with rotary positions (True), or with a table of positions (False), and why"""
+"""changes without effect in the model with rotary positions (True), or with a table of positions (False), and why"""
 WRONG = [(*case, rotary) for case in PLANTED for rotary in (False, True) if (case[1], rotary) not in NO_BUG]
 
 
@@ -445,7 +445,7 @@ def test_past_the_context_an_error_passes_and_so_does_continuing():
     assert goes_on.notes == ("past the context the model continues, and its logits are finite",)
 
 
-def test_a_step_that_gives_back_no_cache_is_a_crash_that_says_so():
+def test_a_step_that_returns_no_cache_is_a_crash():
     lies = dataclasses.replace(subject(TinyGPT()), step=lambda model, tokens, _cache: model(tokens))
     found = run_check(lies, CHECKS["cache.steps"], 1)
     assert (found.status, found.case) == ("crashed", "a pair (logits, cache) was expected, found Tensor")

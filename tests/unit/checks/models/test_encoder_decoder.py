@@ -1,4 +1,4 @@
-"""The checks of encoder-decoders pass a right model, and name each bug planted in it."""
+"""The checks of encoder-decoders pass a correct model, and name each planted bug."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from clearformer.config import TransformerConfig
 from clearformer.models.transformer import Transformer
 
 SAME = 1e-5
-"""float32, products of other shapes: at most 2e-6 of the spread seen in these models, and tolerated are 1e-4"""
+"""float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 NAMES = [name.removeprefix("encoder-decoder.") for name in CHECKS if name.startswith("encoder-decoder.")]
 
 
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
 
 
 class Tiny(nn.Module):
-    """What bugs change are methods."""
+    """Bugs override methods."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class WithoutSource(Tiny):
 
 
 class CausalCross(Tiny):
-    """The encoder looks back alone too, else it would carry what the cross-attention hides."""
+    """The encoder is causal too; otherwise it would carry what the cross-attention hides."""
 
     def encode(self, x: Tensor, _y: Tensor, real: Tensor) -> Tensor:
         return self.encoder(x, self.causal(real))
@@ -192,7 +192,7 @@ def test_each_bug_is_caught_and_named(name: str, planted: type[Tiny], cause: str
     assert found.measured > found.tolerance
 
 
-def test_a_model_that_knows_padding_by_its_token_passes():
+def test_a_model_that_recognises_padding_by_its_token_passes():
     by_token = subject(
         Tiny(),
         reserved=(0,),
@@ -201,7 +201,7 @@ def test_a_model_that_knows_padding_by_its_token_passes():
     assert outcome("source-padding", by_token).status == "passed"
 
 
-def test_without_a_module_to_watch_the_source_tells_what_the_target_has_replaced():
+def test_without_an_encoder_module_the_missing_influence_of_the_source_reveals_the_target():
     model = EncoderReadsTarget()
     hidden = subject(None, call=lambda _, source, tokens: model(source, tokens, real_of(source), real_of(tokens)))
     assert outcome("encoder", hidden).cause == "target-for-source"

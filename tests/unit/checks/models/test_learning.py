@@ -1,4 +1,4 @@
-"""The checks of learning pass models that can learn, and name what keeps the others from it."""
+"""The checks of learning pass correct models, and name the cause where a model cannot learn."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ V, D, CONTEXT = 23, 32, 16
 
 
 class Tiny(nn.Module):
-    """Two layers of causal attention. A bug is a method that is another."""
+    """Two layers of causal attention. A bug overrides a method."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Tiny(nn.Module):
 
 
 class WithoutAttention(Tiny):
-    """Attention brings nothing."""
+    """Attention adds nothing."""
 
     def attend(self, q: Tensor, _k: Tensor, _v: Tensor) -> Tensor:
         return 0 * q
@@ -89,14 +89,14 @@ class DropoutInAList(Tiny):
 
 
 class OneMaskForAllRows(Tiny):
-    """Torch's mask for one row, laid over all of them."""
+    """One dropout mask, broadcast over all rows."""
 
     def apply_dropout(self, x: Tensor) -> Tensor:
         return x * self.dropout(torch.ones_like(x[:1]))
 
 
 class Unseeded(Tiny):
-    """Noise that no seed governs."""
+    """Noise from an unseeded generator."""
 
     def apply_dropout(self, x: Tensor) -> Tensor:
         return x + torch.randn(x.shape, generator=self.source())
@@ -117,7 +117,7 @@ def check(name: str, model: nn.Module) -> Outcome:
 
 @pytest.fixture
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that cannot learn need not try for long: right ones took 25 to 60 steps here."""
+    """Stop early, since correct models took 25 to 60 steps here."""
     monkeypatch.setattr(training, "STEPS", 100)
     monkeypatch.setattr(training, "MIN_STEPS", 100)
 
@@ -139,7 +139,7 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str]] = [
 
 @pytest.mark.usefixtures("_few_steps")
 @pytest.mark.parametrize(("name", "model", "cause"), BUGS)
-def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str):
+def test_each_bug_is_caught_and_named(name: str, model: Callable[[], nn.Module], cause: str):
     outcome = check(name, model())
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
@@ -195,7 +195,7 @@ def test_a_model_too_slow_to_train_is_not_judged(monkeypatch: pytest.MonkeyPatch
     assert "too large to be trained here" in outcome.case
 
 
-def test_the_model_is_as_before():
+def test_the_model_is_restored():
     model = Tiny()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     for name in ("one-batch", "dropout"):

@@ -1,4 +1,4 @@
-"""The checks of the loss pass right ones, and name each mistake."""
+"""The checks of the loss pass correct losses, and name each mistake."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ NAMES = [name for name in CHECKS if name.startswith("loss.")]
 
 
 class Model(nn.Module):
-    """Any model will do: a loss is compared with its own logits. Dropout would move gradients."""
+    """Any model: its loss is compared with its own logits. Dropout would change gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def smoothed(share: float) -> Callable[..., Tensor]:
 
 
 def smoothed_by_hand(on_target: float, on_each_other: float) -> Callable[..., Tensor]:
-    """Two numbers, so that what they sum to can be seen: on_target + (V - 1) · on_each_other."""
+    """Smoothing weights that sum to on_target + (V - 1) · on_each_other."""
 
     def loss(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
         targets = labels[:, 1:]
@@ -72,7 +72,7 @@ def smoothed_by_hand(on_target: float, on_each_other: float) -> Callable[..., Te
 
 
 def by_token(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
-    """[B, T - 1]: 0 where nothing is asked."""
+    """[B, T - 1]: 0 where the label is ignored."""
     return F.cross_entropy(model(tokens)[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
 
 
@@ -83,7 +83,7 @@ def row_means(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
 def accumulate(
     model: nn.Module, batches: list[tuple[Tensor, Tensor]], weight_of: Callable[[int, int, int], float]
 ) -> None:
-    """`weigh` gets a batch's number of tokens, that of all, and the number of batches: the factor on its mean loss."""
+    """`weight_of(tokens in the batch, tokens in all batches, number of batches)` is the factor on its mean loss."""
     counts = [int((labels[:, 1:] != -100).sum()) for _, labels in batches]
     for (tokens, labels), count in zip(batches, counts, strict=True):
         (causal(model, tokens, labels) * weight_of(count, sum(counts), len(batches))).backward()
@@ -152,7 +152,7 @@ def shifted_right(labels: Tensor, start: int = START) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "kind", "cause", "loss"), BUGS)
-def test_each_mistake_is_named(name: str, kind: Kind, cause: str, loss: Callable[..., Any]):
+def test_each_mistake_is_caught_and_named(name: str, kind: Kind, cause: str, loss: Callable[..., Any]):
     outcome = check(name, loss, kind)
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
@@ -173,11 +173,11 @@ def test_both_conventions_of_smoothing_pass(name: str, loss: Callable[..., Tenso
     assert check(name, loss, smoothing=0.1).status == "passed"
 
 
-def test_a_loss_that_is_a_plain_number_is_read():
+def test_a_loss_may_be_a_python_number():
     assert check("shift", lambda m, t, y: causal(m, t, y).item()).status == "passed"
 
 
-def test_shares_that_do_not_sum_to_one_are_named():
+def test_smoothing_weights_that_do_not_sum_to_one_are_caught():
     # 1 on the target and 0.1 / 29 on each of 29 more: 1.1 together
     outcome = check("smoothing", smoothed_by_hand(1 + 0.1 / V, 0.1 / V), smoothing=0.1)
     assert outcome.cause == "does-not-sum-to-one"
@@ -185,7 +185,7 @@ def test_shares_that_do_not_sum_to_one_are_named():
 
 
 @pytest.mark.parametrize(("real", "declared"), [(0.2, 0.1), (0.1, 0.0), (0.0, 0.1)])
-def test_another_smoothing_than_declared_is_named(real: float, declared: float):
+def test_an_undeclared_smoothing_is_caught(real: float, declared: float):
     outcome = check("smoothing", smoothed(real), smoothing=declared)
     assert (outcome.status, outcome.cause) == ("failed", "other-smoothing")
     assert f"{real:.4f} spread" in outcome.case
@@ -205,17 +205,17 @@ def test_accumulated_gradients_are_compared_with_the_full_batch(cause: str):
     assert (outcome.status, outcome.cause) == ("failed" if cause else "passed", cause), outcome
 
 
-def test_gradients_set_to_zero_between_batches_are_named():
+def test_gradients_zeroed_between_batches_are_caught():
     assert check("accumulation", causal, accumulate=last_only).cause == "last-batch-only"
 
 
-def test_a_loss_that_forgets_to_ignore_crashes_with_its_own_words():
+def test_a_loss_without_the_ignore_index_crashes_with_its_message():
     outcome = check("padding", lambda m, t, y: cross_entropy(m(t)[:, :-1], y[:, 1:], ignore_index=PAD))
     assert outcome.status == "crashed"
     assert "-100" in outcome.case
 
 
-def test_a_loss_of_many_numbers_crashes():
+def test_a_loss_that_is_no_scalar_crashes():
     assert "one number was expected" in check("shift", by_token).case
 
 
@@ -224,7 +224,7 @@ def test_with_equal_logits_the_check_does_not_apply():
     assert outcome.status == "does not apply"
 
 
-def test_without_a_start_token_a_translation_cannot_be_judged():
+def test_without_a_start_token_the_check_does_not_apply_to_translation():
     outcome = check("shift", translation, "encoder-decoder", start=None)
     assert outcome.status == "does not apply"
     assert "start=" in outcome.case

@@ -20,7 +20,7 @@ EXACT = 1e-6  # a scale is a slope fitted in float64 to float32 scores; 3e-8 see
 
 
 class Tiny(nn.Module):
-    """A causal model whose parts a test replaces by wrong ones."""
+    """A causal model in which tests replace methods by wrong ones."""
 
     norm_order = "pre"
 
@@ -70,7 +70,7 @@ class Tiny(nn.Module):
 
 
 def with_(**methods: Callable[..., object]) -> type[Tiny]:
-    """The model with other parts; a part is a method, `self` first."""
+    """A subclass with these methods."""
     return type("Planted", (Tiny,), methods)
 
 
@@ -100,7 +100,7 @@ def halves(x: Tensor, sign: float = 1.0, start: int = 0) -> Tensor:
 
 
 def neighbours(x: Tensor) -> Tensor:
-    """The same by neighbours, as complex numbers."""
+    """The same rotation by neighbours, as complex numbers."""
     rotated = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
         torch.ones(()), angles(x.shape[-2])
     )
@@ -143,7 +143,7 @@ def test_a_correct_model_passes(name: str, kind: str):
         assert excused[name] in outcome.case
 
 
-def test_a_model_that_sees_both_sides_passes_as_one():
+def test_a_bidirectional_model_passes():
     outcome = check(
         "masks.both-sides", with_(allowed=lambda _, n, *__: torch.ones(n, n).bool())(), kind="bidirectional"
     )
@@ -282,32 +282,32 @@ def test_a_row_of_padding_that_gives_nan_is_caught():
     assert (outcome.status, outcome.cause) == ("failed", "not-finite")
 
 
-def test_a_nan_that_is_replaced_behind_the_softmax_is_caught_by_its_gradient():
+def test_a_nan_that_is_replaced_after_the_softmax_is_caught_by_its_gradient():
     outcome = check("masks.empty-row", with_(attention=nan_replaced)(), padded=padded)
     assert (outcome.status, outcome.cause) == ("failed", "gradient-not-finite")
 
 
 def nan_replaced(model: Tiny, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
-    """0/0 in the row without keys, and what comes of it taken out where it is seen."""
+    """0/0 in the row without keys, with the NaN replaced in the output."""
     weights = (model.scores(q, k).exp() * allowed).clone()
     weights = weights / weights.sum(-1, keepdim=True)
     return torch.where(weights.isnan(), 0.0, weights) @ v
 
 
 @pytest.mark.parametrize(("allowed", "says"), [(causal, "follows"), (lambda n: causal(n).T, "came before")])
-def test_a_bidirectional_model_that_sees_one_side_is_told_which(allowed: Callable[[int], Tensor], says: str):
+def test_the_side_that_a_bidirectional_model_does_not_see_is_named(allowed: Callable[[int], Tensor], says: str):
     outcome = check("masks.both-sides", with_(allowed=lambda _, n, *__: allowed(n))(), kind="bidirectional")
     assert (outcome.status, outcome.cause) == ("failed", "one-side")
     assert says in outcome.diagnosis
 
 
-def test_a_declared_scale_is_held_to():
+def test_a_declared_scale_is_enforced():
     model = with_(scores=lambda _, q, k: q @ k.transpose(-1, -2))()
     assert check("numbers.scale", model, scale=1.0).status == "passed"
     assert check("numbers.scale", Tiny(), scale=1.0).status == "failed"
 
 
-def test_the_layout_of_rotary_positions_is_told():
+def test_the_layout_of_rotary_positions_is_reported():
     assert check("order.rotary", rotary(halves)()).notes == ("rotary positions, layout: halves",)
     assert check("order.rotary", rotary(neighbours)()).notes == ("rotary positions, layout: neighbours",)
 

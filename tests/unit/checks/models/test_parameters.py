@@ -1,4 +1,4 @@
-"""The checks of parameters pass right models, and name each bug planted in one."""
+"""The checks of parameters pass correct models, and name each planted bug."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from clearformer.models.build import build
 V, D, H, E = 41, 16, 2, 8
 NAMES = [name for name in CHECKS if name.startswith("parameters.")]
 HALF_A_NAT = 0.55
-"""logits of deviation 1 cost 1/2 nat: the expectation of exp(x) is exp(1/2); 0.49 seen with 10,000 tokens"""
+"""logits of deviation 1 cost 1/2 nat: the expectation of exp(x) is exp(1/2); 0.49 measured with 10,000 tokens"""
 
 
 class Head(nn.Module):
@@ -35,7 +35,7 @@ class Head(nn.Module):
 
 
 class Tiny(nn.Module):
-    """One layer of attention with a module a head. A bug is a method that is another, or what `planted` does."""
+    """One layer of attention with a module per head. A bug overrides a method, or `planted`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Detached(Tiny):
 
 
 class NaNGradient(Tiny):
-    """sqrt at 0 has no slope: 0 * inf."""
+    """The gradient of sqrt at 0 is infinite, and 0 * inf is NaN."""
 
     def before_output(self, x: Tensor) -> Tensor:
         return self.norm(x) + (x * 0).abs().sqrt()
@@ -127,7 +127,7 @@ class PlainOnes(Tiny):
 
 
 class Constants(Tiny):
-    """A mask, a table of sines and a scale are plain tensors by right."""
+    """A mask, a table of sines and a scale may be plain tensors."""
 
     def planted(self) -> None:
         angles = torch.arange(16)[:, None] / 100 ** (torch.arange(D) / D)
@@ -178,7 +178,7 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "model", "cause", "fields"), BUGS)
-def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str, fields: dict[str, Any]):
+def test_each_bug_is_caught_and_named(name: str, model: Callable[[], nn.Module], cause: str, fields: dict[str, Any]):
     outcome = check(name, model(), **fields)
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
@@ -250,7 +250,7 @@ def test_a_trained_model_is_not_judged_by_its_initial_loss():
     assert "trained" in outcome.case
 
 
-def test_a_parameter_that_learns_elsewhere_is_excepted_and_a_frozen_one_named():
+def test_a_parameter_learned_elsewhere_is_excepted_and_a_frozen_one_noted():
     model = Unused()
     model.positions.weight.requires_grad_(False)
     outcome = check("gradients", model, learned_elsewhere=("forgotten.weight", "forgotten.bias"))
@@ -263,15 +263,15 @@ def test_constants_in_plain_tensors_are_noted():
     assert [note.split()[0] for note in seen] == ["sines", "mask", "scale"]
 
 
-def test_undeclared_ties_are_told_and_not_judged():
+def test_undeclared_ties_are_reported_and_not_judged():
     outcome = check("tied", Tied())
     assert outcome.status == "does not apply"
     assert "embedding.weight is both" in outcome.case
 
 
-def test_tables_are_found_by_what_they_do():
+def test_vocabulary_matrices_are_found_by_their_effect():
     class Named(nn.Module):
-        """Wider than its vocabulary, and with a position for each token: shapes tell nothing."""
+        """Wider than its vocabulary, and with a position for each token: shapes do not identify a matrix."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -290,7 +290,7 @@ def test_tables_are_found_by_what_they_do():
     }
 
 
-def test_the_model_is_as_before():
+def test_the_model_is_restored():
     model = Tied()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""A run of checks leaves no trace on the user's model, and ends with a report whatever the model does."""
+"""A run of checks restores the user's model, and ends with a report whatever the model does."""
 
 import random
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def subject(model: nn.Module) -> Subject:
 
 
 def everything(model: Model) -> list[object]:
-    """All that must be as before, in values that can be compared."""
+    """All state that must be restored, as values that can be compared."""
     tensors = [*model.parameters(), model.seen, model.hidden, *(weight.grad for weight in model.parameters())]
     modes = [module.training for module in model.modules()]
     numpy_state = np.random.get_state()
@@ -59,7 +59,7 @@ def model() -> Model:
     return model
 
 
-def meddle(probe: Probe) -> Outcome:
+def change_everything(probe: Probe) -> Outcome:
     """Change everything that can be changed."""
     probe.model.train(not probe.model.training)
     probe.model.out.training = True
@@ -75,12 +75,12 @@ def meddle(probe: Probe) -> Outcome:
 
 
 def crash(probe: Probe) -> Outcome:
-    meddle(probe)
+    change_everything(probe)
     raise ValueError("three legs\nand a tail")
 
 
 def interrupt(probe: Probe) -> Outcome:
-    meddle(probe)
+    change_everything(probe)
     raise KeyboardInterrupt
 
 
@@ -88,29 +88,29 @@ WHOLE = pytest.param([], marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("left_out", [["learning"], WHOLE])
-def test_a_whole_run_leaves_the_model_and_all_random_states_as_they_were(model: Model, left_out: list[str]):
+def test_a_whole_run_restores_the_model_and_all_random_states(model: Model, left_out: list[str]):
     before = everything(model)
     results = list(run_checks(subject(model), choose(skip=left_out, slow=True)))
     assert [result.id for result in results] == [name for name in CHECKS if name.split(".")[0] not in left_out]
     assert everything(model) == before
 
 
-@pytest.mark.parametrize("check", [meddle, crash])
-def test_a_check_that_meddles_or_crashes_leaves_everything_as_it_was(model: Model, check: Callable[[Probe], Outcome]):
+@pytest.mark.parametrize("check", [change_everything, crash])
+def test_a_check_that_changes_everything_or_crashes_is_undone(model: Model, check: Callable[[Probe], Outcome]):
     before = everything(model)
     run_check(subject(model), Check("", check), seed=1)
     assert everything(model) == before
     assert not hasattr(model, "more")
 
 
-def test_an_interrupted_check_leaves_everything_as_it_was(model: Model):
+def test_an_interrupted_check_is_undone(model: Model):
     before = everything(model)
     with pytest.raises(KeyboardInterrupt):
         run_check(subject(model), Check("", interrupt), seed=1)
     assert everything(model) == before
 
 
-def test_an_error_inside_a_check_is_a_crash_told_by_its_first_line_and_place(model: Model):
+def test_an_error_inside_a_check_is_a_crash_with_its_first_line_and_location(model: Model):
     outcome = run_check(subject(model), Check("", crash), seed=1)
     assert outcome.status == "crashed"
     assert outcome.case.startswith("the check could not go on: ValueError: three legs (")
@@ -118,7 +118,7 @@ def test_an_error_inside_a_check_is_a_crash_told_by_its_first_line_and_place(mod
     assert f"{__file__}:" in outcome.case
 
 
-def test_a_model_that_leaves_the_process_is_a_crash(model: Model):
+def test_a_model_that_calls_exit_is_a_crash(model: Model):
     def leave(*_: object) -> Tensor:
         raise SystemExit(3)
 
@@ -126,17 +126,17 @@ def test_a_model_that_leaves_the_process_is_a_crash(model: Model):
     assert (outcome.status, outcome.case.split(" (")[0]) == ("crashed", "the check could not go on: SystemExit: 3")
 
 
-def test_a_number_that_is_none_has_not_passed(model: Model):
+def test_nan_does_not_pass(model: Model):
     outcome = run_check(subject(model), Check("", lambda _: passed(float("nan"), 1.0)), seed=1)
     assert (outcome.status, outcome.cause) == ("failed", "not-finite")
 
 
-def test_a_check_says_why_it_does_not_apply(model: Model):
-    of_classifiers = Check("", meddle, kinds=("classifier",))
+def test_the_reason_why_a_check_does_not_apply_is_given(model: Model):
+    of_classifiers = Check("", change_everything, kinds=("classifier",))
     assert run_check(subject(model), of_classifiers, seed=1) == Outcome(
         "does not apply", case="it is about classifier models, and this one is causal"
     )
-    with_cache = run_check(subject(model), Check("", meddle, needs=("step",)), seed=1)
+    with_cache = run_check(subject(model), Check("", change_everything, needs=("step",)), seed=1)
     assert with_cache.status == "does not apply"
     assert with_cache.case.endswith("write Subject(..., step=lambda model, tokens, cache: (logits, cache))")
 
@@ -154,7 +154,7 @@ def test_a_check_alone_sees_the_same_random_numbers_as_in_a_whole_run(model: Mod
 
 
 def test_checks_are_chosen_by_id_by_group_and_by_pattern(monkeypatch: pytest.MonkeyPatch):
-    plain, slow = Check("", meddle), Check("", meddle, slow_from=100)
+    plain, slow = Check("", change_everything), Check("", change_everything, slow_from=100)
     monkeypatch.setattr("clearformer.checks.models.run.CHECKS", {"a.one": plain, "a.two": slow, "b.one": plain})
     assert list(choose(size=99)) == ["a.one", "a.two", "b.one"]
     assert list(choose(size=100)) == ["a.one", "b.one"]

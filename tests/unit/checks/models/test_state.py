@@ -1,4 +1,4 @@
-"""The checks of state pass right models, and name what is lost, random or changed."""
+"""The checks of state pass correct models, and name lost, unseeded or changed state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ NAMES = [name for name in CHECKS if name.startswith("state.")]
 
 
 class Tiny(nn.Module):
-    """A model of sums over the past. A bug is a method that is another, or what `planted` does."""
+    """A model that sums over the past. A bug overrides a method, or `planted`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Tiny(nn.Module):
 
 
 class Running(Tiny):
-    """A running mean that training updates and evaluation uses: right."""
+    """A running mean that training updates and evaluation uses, which is correct."""
 
     persistent = True
 
@@ -78,7 +78,7 @@ class MeanAsANumber(Running):
 
 
 class Sines(Tiny):
-    """Constants that need not be saved, one of them made at the first call."""
+    """Constants that need not be saved, one of them created at the first call."""
 
     def planted(self) -> None:
         self.register_buffer("sines", torch.outer(torch.arange(CONTEXT), torch.arange(D) / D).sin(), persistent=False)
@@ -107,7 +107,7 @@ class RandomNotSaved(Tiny):
 
 
 class Skipped(Tiny):
-    """Loading leaves one matrix as it is."""
+    """Loading skips one matrix."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         kept = self.inner.weight.detach().clone()
@@ -142,7 +142,7 @@ class Learns(Tiny):
 
 
 class Remembers(Tiny):
-    """The last call's mean goes into this one's."""
+    """The mean of each call is added in the next."""
 
     before = 0.0
 
@@ -171,7 +171,7 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str]] = [
 
 
 @pytest.mark.parametrize(("name", "model", "cause"), BUGS)
-def test_each_bug_is_named(name: str, model: Callable[[], nn.Module], cause: str):
+def test_each_bug_is_caught_and_named(name: str, model: Callable[[], nn.Module], cause: str):
     outcome = check(name, model())
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
     assert outcome.case
@@ -185,7 +185,7 @@ def test_a_correct_model_passes(name: str, model: Callable[[], nn.Module]):
     assert outcome.status == "passed", outcome
 
 
-def test_names_that_loading_refuses_are_a_crash_with_its_own_words():
+def test_names_that_loading_refuses_are_a_crash_with_its_message():
     outcome = check("saved", Renamed())
     assert outcome.status == "crashed"
     assert "state_dict" in outcome.case
@@ -222,7 +222,7 @@ def test_this_projects_families_pass(name: str, kind: Kind):
     assert run_check(family, CHECKS[name], seed=1).status == "passed"
 
 
-def test_the_model_is_as_before():
+def test_the_model_is_restored():
     model = Running()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for name in NAMES:

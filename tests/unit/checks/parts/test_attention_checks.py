@@ -21,7 +21,7 @@ Core = Callable[..., Tensor]
 
 
 def annotated(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """As the Annotated Transformer has it: 0 hides, and the weights come back too."""
+    """As the Annotated Transformer has it: 0 hides, and the weights are returned too."""
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
     if mask is not None:
         scores = scores.masked_fill(mask == 0, -1e9)
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
 
 
 class WrongReshape(SelfAttention):
-    """The rows of the batch are taken for tokens."""
+    """The rows of the batch are treated as tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, _ = x.shape  # noqa: N806
@@ -143,7 +143,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, str]]] = {
     "module, dropout": (lambda: SelfAttention(core(), after=F.dropout), {"repeatable": "dropout"}),
 }
 NOISY = ("dropout", "module, dropout", "not finite")
-"""these make every number wrong"""
+"""these affect every check"""
 
 
 def in_function(module: nn.Module) -> Core:
@@ -164,7 +164,7 @@ def test_wrong_attention_is_caught_and_named(bug: str, wrong: Wrong):
         assert found == expected
 
 
-def test_what_was_found_is_reported(outcomes: Outcomes):
+def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
     assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].notes == ("causal",)
     assert outcomes("attention", attention)["causal"].notes == ("every token attends to every token",)
     assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].notes == ("scale 0.5",)

@@ -1,4 +1,4 @@
-"""Masks of every convention are understood, and every misuse of them is caught and named."""
+"""Masks of every convention are recognised, and every misuse is caught and named."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ LOWEST = torch.finfo(torch.float32).min
 
 
 def masked(change: Callable[[Tensor, Tensor], Tensor]) -> Core:
-    """Attention in which `change` makes scores of scores and a mask."""
+    """Attention in which `change(scores, mask)` applies the mask."""
 
     def run(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -114,12 +114,12 @@ def test_a_misused_mask_is_caught_and_named(bug: str, wrong: Wrong):
     assert wrong("attention", target) == expected
 
 
-def test_attention_without_a_mask_is_not_blamed_for_it(outcomes: Outcomes):
+def test_mask_checks_do_not_apply_to_attention_without_a_mask(outcomes: Outcomes):
     found = outcomes("attention", lambda q, k, v: attention(q, k, v))
     assert found["mask"].status == "does not apply"
     assert "takes no mask" in found["mask"].case
 
 
-def test_what_an_empty_row_gets_is_reported(outcomes: Outcomes):
+def test_the_output_of_an_empty_row_is_reported(outcomes: Outcomes):
     assert outcomes("attention", attention)["empty-row"].notes == ("it gets zeros",)
     assert outcomes("attention", ALLOW)["empty-row"].notes == ("it gets a mean of values, including hidden ones",)

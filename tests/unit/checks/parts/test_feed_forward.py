@@ -13,7 +13,7 @@ Wrong = Callable[..., dict[str, str]]
 
 
 class Network(nn.Module):
-    """Two products and `between`, in a width of 16."""
+    """Two linear layers with `between`, of width 16."""
 
     def __init__(
         self, between: Callable[[Tensor], Tensor] = F.gelu, before: Callable[[Tensor], Tensor] = torch.clone
@@ -27,7 +27,7 @@ class Network(nn.Module):
 
 
 class Silent(Network):
-    """Its last product begins as zero, as muP and some GPTs have it."""
+    """The last matrix is initialised with zeros, as in muP and some GPTs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ def test_a_wrong_mask_is_caught_and_named(bug: str, wrong: Wrong):
     assert found == expected
 
 
-def test_the_convention_found_is_said(outcomes: Callable[..., dict[str, Outcome]]):
+def test_the_convention_is_reported(outcomes: Callable[..., dict[str, Outcome]]):
     seen = [outcomes("mask", SOUND[name])["diagonal"].notes[0] for name in ("boolean", "boolean, hides", "torch.nn")]
     assert seen == [
         "True, or 1, means that a query may attend",

@@ -24,7 +24,7 @@ def variance(x: Tensor) -> Tensor:
 
 
 class Weighted(nn.Module):
-    """A formula with a weight and a bias, by names of their own."""
+    """A formula with a weight and a bias under uncommon names."""
 
     def __init__(self, formula: Formula, form: str = "{y} * gain + shift", width: int = 16) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Weighted(nn.Module):
 
 
 class OnePlus(nn.Module):
-    """Gemma's habit: the weight begins as 0."""
+    """As in Gemma: the factor is 1 + weight, and the weight is initially 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,13 +193,13 @@ def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong
     [("ignored", "ignored"), ("weight-before", "weight-before"), ("bias-first", "bias-first")],
 )
 @pytest.mark.parametrize("trained", [False, True])
-def test_weights_in_the_wrong_place_are_named(form: str, cause: str, trained: bool, wrong: Wrong):
+def test_misplaced_weights_are_caught_and_named(form: str, cause: str, trained: bool, wrong: Wrong):
     norm = Weighted(right_layer, form)
     found = wrong("layer-norm", scrambled(norm) if trained else norm)
     assert found["weight"] == cause
 
 
-def test_the_form_of_a_weight_that_begins_as_zero_is_said(outcomes: Callable[..., dict[str, Outcome]]):
+def test_a_factor_of_one_plus_weight_is_reported(outcomes: Callable[..., dict[str, Outcome]]):
     assert outcomes("rms-norm", OnePlus())["weight"].notes == ("1 + weight multiplies",)
 
 

@@ -20,7 +20,7 @@ def angles(T: int, E: int, start: float = 0, base: float = 10_000.0, exponent: f
 
 
 def interleaved(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
-    """The paper's: neighbours are a pair."""
+    """The paper's layout: neighbours are a pair."""
     a, b = x[..., ::2], x[..., 1::2]
     cos, sin = turn.cos(), turn.sin()
     return torch.stack((a * cos - sign * b * sin, b * cos + a * sin), dim=-1).flatten(-2)
@@ -71,12 +71,12 @@ class HuggingFace(nn.Module):
 
 
 def partly(x: Tensor, offset: int = 0) -> Tensor:
-    """GPT-NeoX's: only a quarter of the elements is turned."""
+    """GPT-NeoX's: only a quarter of the elements is rotated."""
     return torch.cat((plain(half_split)(x[..., : x.shape[-1] // 4], offset), x[..., x.shape[-1] // 4 :]), dim=-1)
 
 
 def mixed(x: Tensor, offset: int = 0) -> Tensor:
-    """Halves are a pair, but angles stand as for neighbours."""
+    """Pairs are halves, and angles are laid out for neighbours."""
     turn = angles(x.shape[-2], x.shape[-1], offset).repeat_interleave(2, -1)
     a, b = x.chunk(2, dim=-1)
     return x * turn.cos() + torch.cat((-b, a), dim=-1) * turn.sin()
@@ -161,7 +161,7 @@ def test_a_wrong_rotation_is_caught_and_named(bug: str, wrong: Wrong):
         assert found == expected
 
 
-def test_the_layout_found_is_said(outcomes: Outcomes):
+def test_the_layout_is_reported(outcomes: Outcomes):
     seen = {name: outcomes("rotary", SOUND[name]())["layout"].notes[0] for name in ("llama", "hugging face", "partly")}
     assert seen == {
         "llama": "interleaved; called with q, k as [B, T, H, E]",

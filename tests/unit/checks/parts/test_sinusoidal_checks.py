@@ -16,7 +16,7 @@ Outcomes = Callable[..., dict[str, Outcome]]
 
 
 def paper(T: int, D: int, base: float = 10_000.0, exponent: float = 2.0, start: int = 0) -> Tensor:  # noqa: N803
-    """Equation by equation, in loops."""
+    """The paper's formula, in loops."""
     table = torch.zeros(T, D)
     for p in range(T):
         for i in range(D // 2):
@@ -55,15 +55,15 @@ class Tutorial(nn.Module):
 
 
 class Adds(nn.Module):
-    """As the Annotated Transformer has it; `how` is what is done to x."""
+    """As the Annotated Transformer has it; `combine(x, table)` is the output."""
 
-    def __init__(self, how: Callable[[Tensor, Tensor], Tensor] = torch.add, width: int = 24) -> None:
+    def __init__(self, combine: Callable[[Tensor, Tensor], Tensor] = torch.add, width: int = 24) -> None:
         super().__init__()
-        self.how = how
+        self.combine = combine
         self.register_buffer("pe", paper(40, width)[None])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.how(x, self.pe[:, : x.shape[1]])
+        return self.combine(x, self.pe[:, : x.shape[1]])
 
 
 SOUND = {
@@ -124,7 +124,7 @@ def test_a_wrong_table_is_caught_and_named(bug: str, wrong: Wrong):
         assert found == expected
 
 
-def test_what_was_found_is_reported(outcomes: Outcomes):
+def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
     assert outcomes("sinusoidal", Tutorial())["layout"].notes == ("layout: interleaved; called with x of [T, B, D]",)
     assert outcomes("sinusoidal", halves)["layout"].notes == ("layout: halves; called with length, width",)
     assert outcomes("sinusoidal", tensor2tensor)["frequencies"].notes == ("base 10000, exponent i/(D/2 - 1)",)

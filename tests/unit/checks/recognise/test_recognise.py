@@ -1,4 +1,4 @@
-"""Models of many habits are recognised: what they are, how large, and how to call, step, pad and train them."""
+"""Models with many interfaces are recognised: their kind, their sizes, and how to call, step, pad and train them."""
 
 import random
 from types import SimpleNamespace
@@ -18,11 +18,11 @@ from clearformer.errors import CheckError
 
 V, D, CONTEXT = 23, 8, 14
 EXACT = 1e-5
-"""float32 sums in another order: below 1e-6 here"""
+"""float32 sums in another order differ by less than 1e-6 here"""
 
 
 def attend(x: Tensor, y: Tensor, allowed: Tensor) -> Tensor:
-    """One head without weights; may is [B or 1, T, S], True where a query may attend."""
+    """One head without weights; `allowed` is [B or 1, T, S], True where a query may attend."""
     return x + F.softmax((x @ y.transpose(-1, -2) / D).masked_fill(~allowed, -1e9), dim=-1) @ y
 
 
@@ -57,12 +57,12 @@ def logits_of(subject: Subject, *inputs: Tensor) -> Tensor:
     return out[0] if isinstance(out, tuple) else out
 
 
-def test_a_subject_is_returned_as_it_is():
+def test_a_subject_is_returned_unchanged():
     subject = Subject(GPT(), call=lambda model, tokens: model(tokens))
     assert recognise(subject) is subject
 
 
-def test_a_plain_module_is_taken_for_causal_with_the_sizes_of_its_tables():
+def test_a_plain_module_is_causal_with_the_sizes_of_its_embeddings():
     model = GPT()
     subject = recognise(model)
     assert (subject.kind, subject.vocab_size, subject.context, subject.name) == ("causal", V, CONTEXT, "GPT")
@@ -70,13 +70,13 @@ def test_a_plain_module_is_taken_for_causal_with_the_sizes_of_its_tables():
     torch.testing.assert_close(logits_of(subject, tokens), model(tokens), atol=0, rtol=0)
 
 
-def test_a_gpt_without_its_mask_is_still_taken_for_causal_so_that_the_check_can_fail():
+def test_a_gpt_without_its_mask_is_still_causal_so_that_the_check_can_fail():
     subject = recognise(GPT(masked=False))
     assert subject.kind == "causal"
     assert run_check(subject, CHECKS["masks.future"], seed=1).status == "failed"
 
 
-def test_what_the_user_says_of_the_kind_overrules():
+def test_a_given_kind_overrides_the_default():
     assert recognise(GPT(masked=False), kind="bidirectional").kind == "bidirectional"
 
 
@@ -91,7 +91,7 @@ def test_tokens_may_be_looked_up_without_an_embedding_module():
     assert (subject.vocab_size, subject.context) == (V, CONTEXT)  # and not 3, the width of the output
 
 
-def test_a_limit_of_length_is_found_by_trying():
+def test_the_maximal_length_is_found_by_trying():
     class Sinusoidal(GPT):
         def logits(self, tokens: Tensor) -> Tensor:
             assert tokens.shape[1] <= 37, "too long"
@@ -128,7 +128,7 @@ class WithIgnore100(NanoGPT):
 
 
 @pytest.mark.parametrize("family", [NanoGPT, WithIgnore100])
-def test_nanogpts_habit_gives_all_logits_and_a_loss_of_targets_that_are_shifted(family: type[NanoGPT]):
+def test_nanogpts_interface_gives_all_logits_and_a_loss_of_shifted_targets(family: type[NanoGPT]):
     model = family()
     subject = recognise(model)
     tokens = random_tokens(2, 6)
@@ -142,7 +142,7 @@ def test_nanogpts_habit_gives_all_logits_and_a_loss_of_targets_that_are_shifted(
 
 
 class Cached(GPT):
-    """A model in the manner of Hugging Face: the past is the vectors so far."""
+    """A model with the interface of Hugging Face; the cache holds the vectors so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Cached(GPT):
         return SimpleNamespace(logits=logits, loss=loss, past_key_values=(y,) if use_cache else None)
 
 
-def test_a_model_in_the_manner_of_hugging_face_is_stepped_padded_and_trained_by_its_keywords():
+def test_a_model_with_the_interface_of_hugging_face_is_stepped_padded_and_trained():
     subject = recognise(Cached())
     assert (subject.reserved, subject.pad, subject.tied, subject.sides) == ((1, 2), 1, False, ("left", "right"))
     model, tokens = subject.model, random_tokens(2, 6)
@@ -188,7 +188,7 @@ def test_a_model_in_the_manner_of_hugging_face_is_stepped_padded_and_trained_by_
     torch.testing.assert_close(subject.loss(model, tokens, tokens), expected, atol=EXACT, rtol=0)
 
 
-def test_prompts_padded_on_the_left_go_on_as_they_would_alone():
+def test_prompts_padded_on_the_left_continue_as_they_would_alone():
     subject = recognise(Cached())
     model, tokens = subject.model, random_tokens(2, 6)
     real = torch.tensor([[True] * 5, [False, False, True, True, True]])
@@ -200,7 +200,7 @@ def test_prompts_padded_on_the_left_go_on_as_they_would_alone():
 
 
 class Pair(nn.Module):
-    """An encoder-decoder whose masks are read by one convention."""
+    """An encoder-decoder that accepts masks of one convention."""
 
     def __init__(self, source_convention: masks.Convention | None, target_convention: masks.Convention | None) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Pair(nn.Module):
 
 
 def interpret(mask: Tensor, convention: masks.Convention, queries: int) -> Tensor:
-    """[B, T or 1, S] of what is meant by a mask, which must be in that very form."""
+    """[B, T or 1, S], the allowed pairs of a mask, which must have exactly this convention."""
     assert mask.dim() == convention.rank, f"rank {convention.rank} expected, found {mask.dim()}"
     allowed_by_meaning = {
         "True may attend": lambda: mask,
@@ -266,7 +266,7 @@ def test_the_convention_of_an_encoder_decoders_masks_is_found_and_named(
 
 
 class NeedsMask(GPT):
-    """Hides what it is told to hide, by one convention, and nothing by itself."""
+    """Hides what a mask of one convention hides, and nothing by itself."""
 
     def __init__(self, convention: masks.Convention) -> None:
         super().__init__()
@@ -281,7 +281,7 @@ class NeedsMask(GPT):
 
 @pytest.mark.parametrize("meaning", masks.MEANINGS)
 @pytest.mark.parametrize("rank", [4, 3, 2])
-def test_a_mask_that_must_be_given_is_given_so_that_it_is_understood(meaning: str, rank: int):
+def test_a_required_mask_is_passed_in_the_convention_of_the_model(meaning: str, rank: int):
     for each, kind in ((True, "causal"), (False, "bidirectional")):
         subject = recognise(NeedsMask(masks.Convention(meaning, rank, each)), kind=kind)
         assert (
@@ -293,14 +293,14 @@ def test_a_mask_that_must_be_given_is_given_so_that_it_is_understood(meaning: st
 
 
 class HidesPadding(GPT):
-    """Causal by itself; what padding is may be told."""
+    """Causal by itself, with an optional padding mask."""
 
     def forward(self, tokens: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         x, allowed = self.tokens(tokens), lower_triangle(tokens.shape[1])
         return self.head(attend(x, x, allowed if padding_mask is None else allowed & ~padding_mask[:, None]))
 
 
-def test_what_hides_padding_is_found_where_it_may_be_given():
+def test_an_optional_padding_mask_is_found():
     subject = recognise(HidesPadding())
     tokens, real = random_tokens(1, 5), torch.tensor([[True, True, False, True, True]])
     found = subject.padded(subject.model, tokens, real)
@@ -309,7 +309,7 @@ def test_what_hides_padding_is_found_where_it_may_be_given():
 
 
 class PadAware(Pair):
-    """Makes its masks from the padding token, as many tutorials do."""
+    """Makes its masks from the padding token, as in many tutorials."""
 
     src_pad_idx = 1
 
@@ -320,7 +320,7 @@ class PadAware(Pair):
         return self.run(src, trg, (src != self.src_pad_idx)[:, None], lower_triangle(trg.shape[1]))
 
 
-def test_an_encoder_decoder_that_knows_padding_by_its_token_is_given_that_token():
+def test_an_encoder_decoder_that_recognises_padding_by_its_token_gets_that_token():
     subject = recognise(PadAware())
     assert (subject.pad, subject.reserved) == (1, (1,))
     source, target = torch.randint(2, V, (2, 7)), random_tokens(2, 5)
@@ -330,7 +330,7 @@ def test_an_encoder_decoder_that_knows_padding_by_its_token_is_given_that_token(
 
 
 class NeedsTargetMask(Pair):
-    """Hides the future only if it is given a mask, in PyTorch's way."""
+    """Hides the future only with a mask, in PyTorch's convention."""
 
     def __init__(self) -> None:
         super().__init__(None, None)
@@ -341,7 +341,7 @@ class NeedsTargetMask(Pair):
         return self.run(src, tgt, torch.ones(1, 1, src.shape[1], dtype=torch.bool), allowed)
 
 
-def test_a_target_mask_is_given_where_nothing_else_hides_the_future():
+def test_a_target_mask_is_passed_where_nothing_else_hides_the_future():
     subject = recognise(NeedsTargetMask())
     assert "tgt_mask [T, S], True hides" in subject.name
     outcome = run_check(subject, CHECKS["masks.future"], seed=1)
@@ -367,7 +367,7 @@ def test_torchs_modules_read_vectors_and_the_batch_may_come_second(name: str):
     assert outcome.status == ("does not apply" if name == "TransformerEncoder" else "passed")
 
 
-def test_torchs_encoder_gets_a_causal_mask_if_it_is_said_to_be_causal():
+def test_torchs_encoder_gets_a_causal_mask_if_its_kind_is_causal():
     layer = nn.TransformerEncoderLayer(D, 2, 16, batch_first=True)
     subject = recognise(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), kind="causal")
     outcome = run_check(subject, CHECKS["masks.future"], seed=1)
@@ -378,7 +378,7 @@ def test_torchs_encoder_gets_a_causal_mask_if_it_is_said_to_be_causal():
     ("family", "kind"),
     [("gpt", "causal"), ("transformer", "encoder-decoder"), ("bert", "bidirectional"), ("classifier", "classifier")],
 )
-def test_this_projects_models_are_known(tiny, family: str, kind: str):
+def test_this_projects_models_are_recognised(tiny, family: str, kind: str):
     subject = recognise(tiny(family))
     assert (subject.kind, subject.vocab_size, subject.context) == (kind, 11, 7)
     if kind == "encoder-decoder" or kind == "causal":
@@ -403,7 +403,7 @@ def test_accumulating_in_this_projects_loop_gives_the_gradient_of_one_batch(tiny
         torch.testing.assert_close(gradient, weight.grad, atol=EXACT, rtol=EXACT)
 
 
-def test_a_function_of_numpy_arrays_will_do():
+def test_a_function_of_numpy_arrays_is_recognised():
     table = np.random.default_rng(0).normal(size=(V, 5))
 
     def model(tokens: Any) -> Any:
@@ -420,7 +420,7 @@ def test_a_module_without_embeddings_reads_vectors():
     assert (subject.width, subject.vocab_size) == (D, None)
 
 
-def test_weights_mode_and_random_states_are_as_before():
+def test_weights_mode_and_random_states_are_restored():
     model = GPT().train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
@@ -451,7 +451,7 @@ class LooksAhead(nn.Module):
         (lambda src, tgt, alpha: src + tgt + alpha, "call=lambda model, source, tokens: ..."),
     ],
 )
-def test_what_cannot_be_found_out_is_asked_for_with_the_line_to_write(model: Any, words: str):
+def test_an_unrecognised_model_is_an_error_with_the_line_to_write(model: Any, words: str):
     with pytest.raises(CheckError) as said:
         recognise(model)
     assert words in str(said.value)

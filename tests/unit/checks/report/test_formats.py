@@ -1,4 +1,4 @@
-"""The same results for people, for continuous integration, for programs and for an issue: nothing lost or broken."""
+"""Results as text, JSON, JUnit XML and Markdown: nothing is lost, and the syntax is valid."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ def result(name: str, claim: str, outcome: Outcome, seconds: float) -> Result:
 BROKEN = failed(
     "diagonal", 0.25, 1e-4, case="at a length of 2", diagnosis="each token sees one ahead", notes=("a", "b")
 )
-ODD = "bad <tag> & \x00\x1b[31m ``` | [red]\ud800"  # no XML holds all of this, and Markdown and rich have uses for it
+ODD = "bad <tag> & \x00\x1b[31m ``` | [red]\ud800"  # invalid in XML, and markup in Markdown and rich
 RESULTS = [
     result("masks.future", "no future token influences a past logit", BROKEN, 1.5),
     result("masks.past", "every earlier token is used", passed(3e-8, 1e-4), 2.0),
@@ -34,13 +34,13 @@ RESULTS = [
 REPORT = Report("GPT", "causal", 7, RESULTS)
 
 
-def test_the_summary_counts_each_status_and_leaves_out_those_that_are_not_there():
+def test_the_summary_counts_each_status_and_omits_those_without_results():
     assert summary(RESULTS) == "1 passed, 2 failed, 1 crashed, 2 do not apply, 1 not run, in 4 s"
     assert summary(RESULTS[1:2]) == "1 passed, in 2 s"
     assert summary(RESULTS[3:4]) == "1 does not apply, in 0 s"
 
 
-def test_a_failure_says_the_number_the_case_the_meaning_what_else_was_seen_and_where_to_read_on():
+def test_a_failure_is_described_by_measurement_case_diagnosis_notes_and_a_link():
     assert describe_problem(RESULTS[0]).splitlines() == [
         "masks.future FAILED (diagonal): no future token influences a past logit",
         "    measured   0.25, at most 0.0001 allowed",
@@ -52,7 +52,7 @@ def test_a_failure_says_the_number_the_case_the_meaning_what_else_was_seen_and_w
     ]
 
 
-def test_json_holds_every_result_under_the_keys_that_are_promised():
+def test_json_holds_every_result_under_the_documented_keys():
     content = json.loads(as_json(REPORT), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert list(content) == ["format", "subject", "environment", "seed", "seconds", "summary", "checks"]
     assert content["format"] == 1
@@ -80,7 +80,7 @@ def test_json_holds_every_result_under_the_keys_that_are_promised():
     assert content["checks"][6]["measured"] is None
 
 
-def test_junit_has_a_case_a_check_and_counts_what_went_wrong():
+def test_junit_has_a_test_case_per_check_and_counts_failures():
     (suite,) = ElementTree.fromstring(as_junit(REPORT))
     assert suite.attrib == {
         "name": "clearformer check GPT", "tests": "7", "failures": "2", "errors": "1", "skipped": "3", "time": "4.000",
@@ -102,7 +102,7 @@ def test_markdown_names_the_versions_and_holds_a_table_and_the_failures_in_full(
     for words in (summary(RESULTS), "seed 7", f"clearformer {__version__}", f"torch {torch.__version__}", "python 3."):
         assert words in lines[2]
     assert f"```\n{describe_problem(RESULTS[0])}\n```" in text
-    assert f"````\n{describe_problem(RESULTS[2])}\n````" in text  # longer than the fence in what the model said
+    assert f"````\n{describe_problem(RESULTS[2])}\n````" in text  # longer than the fence in the model's message
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + len(RESULTS)
     assert table[2].startswith("| masks.future | failed | no future token influences a past logit | 0.25, at most ")
