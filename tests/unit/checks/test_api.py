@@ -40,10 +40,10 @@ def test_a_sound_model_passes_in_silence():
 def test_an_unsound_model_fails_with_the_diagnosis():
     with pytest.raises(AssertionError) as caught:
         assert_sound(subject(causal=False), only=["masks.future"])
-    said = str(caught.value)
-    assert re.match(r"1 failed, in \d+ s\n\nmasks.future FAILED \(", said)
-    assert "no future token influences a past logit\n    measured" in said
-    assert said.endswith("clearformer check --explain masks.future")
+    message = str(caught.value)
+    assert re.match(r"1 failed, in \d+ s\n\nmasks.future FAILED \(", message)
+    assert "no future token influences a past logit\n    measured" in message
+    assert message.endswith("clearformer check --explain masks.future")
 
 
 def test_a_test_that_checks_nothing_does_not_pass(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""Run the checks of a part, one after another, each on the part as it was given."""
+"""Run the checks of a part, one after another, each on an unchanged part."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -38,7 +38,7 @@ def load(target: str) -> object:
         return model
 
 
-def sentence(target: str) -> str:
+def error_message(target: str) -> str:
     with pytest.raises(CheckError) as caught:
         load(target)
     assert caught.value.exit_code == 2
@@ -100,7 +100,7 @@ def test_the_folder_of_the_file_and_the_current_folder_can_be_imported_from_whil
 )
 def test_a_wrong_target_is_an_error_with_a_suggestion(target: str, words: str):
     write("mine.py", GOOD)
-    assert sentence(target).startswith(words)
+    assert error_message(target).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_a_failed_import_is_reported_with_its_line(target: str, text: str, line:
     path = write("mine.py", text)
     if "broken" in text:
         path = write("broken.py", "\n\n\n\n1 / 0\n")
-    said = sentence(target)
-    assert said.startswith(f"{target.split(':')[0]} cannot be imported: {words}")
-    assert f"({path}:{line}" in said
+    message = error_message(target)
+    assert message.startswith(f"{target.split(':')[0]} cannot be imported: {words}")
+    assert f"({path}:{line}" in message
 
 
 def test_a_function_that_raises_is_reported_with_its_line():
     path = write("mine.py", "def inner():\n    raise ValueError('no weights')\n\n\ndef model():\n    return inner()\n")
-    assert sentence("mine.py:model") == (
+    assert error_message("mine.py:model") == (
         f"model ({path}:5) raised ValueError: no weights ({path}:2, in inner) instead of returning a model; "
         "fix that first"
     )
@@ -141,7 +141,7 @@ def test_a_function_that_raises_is_reported_with_its_line():
 )
 def test_a_function_that_needs_arguments_is_not_called(definition: str, reason: str):
     path = write("mine.py", f"\n\n{definition}\n    raise ValueError\n")
-    assert sentence("mine.py:model") == (
+    assert error_message("mine.py:model") == (
         f"a function without arguments was expected, but model ({path}:3) needs some: {reason}; "
         "write one that makes the model and returns it"
     )
@@ -153,7 +153,7 @@ def test_a_function_that_needs_arguments_is_not_called(definition: str, reason: 
 )
 def test_a_return_value_that_is_no_model_is_refused(returned: str, found: str):
     path = write("mine.py", f"from torch import nn\n\ndef model():\n    return {returned}\n")
-    assert sentence("mine.py:model") == (
+    assert error_message("mine.py:model") == (
         f"a model or a Subject was expected of model ({path}:3), but it returned {found}; return a model"
     )
 

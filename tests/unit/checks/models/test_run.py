@@ -42,7 +42,7 @@ def subject(model: nn.Module) -> Subject:
     return Subject(model, lambda model, tokens: model(tokens), vocab_size=11, context=16, loss=loss)
 
 
-def everything(model: Model) -> list[object]:
+def state_of(model: Model) -> list[object]:
     """All state that must be restored, as values that can be compared."""
     tensors = [*model.parameters(), model.seen, model.hidden, *(weight.grad for weight in model.parameters())]
     modes = [module.training for module in model.modules()]
@@ -89,25 +89,25 @@ WHOLE = pytest.param([], marks=pytest.mark.slow)
 
 @pytest.mark.parametrize("left_out", [["learning"], WHOLE])
 def test_a_whole_run_restores_the_model_and_all_random_states(model: Model, left_out: list[str]):
-    before = everything(model)
+    before = state_of(model)
     results = list(run_checks(subject(model), choose(skip=left_out, slow=True)))
     assert [result.id for result in results] == [name for name in CHECKS if name.split(".")[0] not in left_out]
-    assert everything(model) == before
+    assert state_of(model) == before
 
 
 @pytest.mark.parametrize("check", [change_everything, crash])
 def test_a_check_that_changes_everything_or_crashes_is_undone(model: Model, check: Callable[[Probe], Outcome]):
-    before = everything(model)
+    before = state_of(model)
     run_check(subject(model), Check("", check), seed=1)
-    assert everything(model) == before
+    assert state_of(model) == before
     assert not hasattr(model, "more")
 
 
 def test_an_interrupted_check_is_undone(model: Model):
-    before = everything(model)
+    before = state_of(model)
     with pytest.raises(KeyboardInterrupt):
         run_check(subject(model), Check("", interrupt), seed=1)
-    assert everything(model) == before
+    assert state_of(model) == before
 
 
 def test_an_error_inside_a_check_is_a_crash_with_its_first_line_and_location(model: Model):

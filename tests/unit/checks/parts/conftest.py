@@ -20,7 +20,7 @@ def outcomes() -> Callable[..., dict[str, Outcome]]:
 
 
 @pytest.fixture(scope="session")
-def wrong(outcomes: Callable[..., dict[str, Outcome]]) -> Callable[..., dict[str, str]]:
+def causes(outcomes: Callable[..., dict[str, Outcome]]) -> Callable[..., dict[str, str]]:
     """The cause of each failure, or "crashed"; empty where all pass."""
 
     def run(part: str, target: Any, seed: int = 1) -> dict[str, str]:

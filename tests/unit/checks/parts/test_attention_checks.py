@@ -15,7 +15,7 @@ from clearformer.blocks.rotary import RotaryPositions
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 Core = Callable[..., Tensor]
 
@@ -151,14 +151,14 @@ def in_function(module: nn.Module) -> Core:
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_sound_attention_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("attention", SOUND[style]()) == {}
+def test_sound_attention_passes_in_any_style(style: str, causes: Causes):
+    assert causes("attention", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_wrong_attention_is_caught_and_named(bug: str, wrong: Wrong):
+def test_wrong_attention_is_caught_and_named(bug: str, causes: Causes):
     make, expected = WRONG[bug]
-    found = wrong("attention", make())
+    found = causes("attention", make())
     assert expected.items() <= found.items()
     if bug not in NOISY:
         assert found == expected

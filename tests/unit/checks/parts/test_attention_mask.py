@@ -12,7 +12,7 @@ from clearformer.blocks.attention import ScaledDotProductAttention, attention
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 Core = Callable[..., Tensor]
 LOWEST = torch.finfo(torch.float32).min
@@ -102,16 +102,16 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_mask_passes_and_its_convention_is_reported(style: str, wrong: Wrong, outcomes: Outcomes):
-    target, said = SOUND[style]
-    assert wrong("attention", target) == {}
-    assert outcomes("attention", target)["mask"].notes[0].startswith(said)
+def test_a_sound_mask_passes_and_its_convention_is_reported(style: str, causes: Causes, outcomes: Outcomes):
+    target, message = SOUND[style]
+    assert causes("attention", target) == {}
+    assert outcomes("attention", target)["mask"].notes[0].startswith(message)
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_misused_mask_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_misused_mask_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    assert wrong("attention", target) == expected
+    assert causes("attention", target) == expected
 
 
 def test_mask_checks_do_not_apply_to_attention_without_a_mask(outcomes: Outcomes):

@@ -10,7 +10,7 @@ from clearformer.blocks.masks import causal_mask
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Make = Callable[[int], Tensor]
 
 
@@ -64,14 +64,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_mask_passes_in_any_convention(style: str, wrong: Wrong):
-    assert wrong("mask", SOUND[style]) == {}
+def test_a_sound_mask_passes_in_any_convention(style: str, causes: Causes):
+    assert causes("mask", SOUND[style]) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_mask_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_mask_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("mask", target)
+    found = causes("mask", target)
     assert found == expected
 
 

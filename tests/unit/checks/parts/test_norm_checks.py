@@ -11,7 +11,7 @@ from clearformer.blocks.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Formula = Callable[[Tensor], Tensor]
 
 
@@ -164,28 +164,28 @@ def scrambled(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("style", SOUND_LAYER)
-def test_a_sound_layer_norm_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("layer-norm", SOUND_LAYER[style]()) == {}
+def test_a_sound_layer_norm_passes_in_any_style(style: str, causes: Causes):
+    assert causes("layer-norm", SOUND_LAYER[style]()) == {}
 
 
 @pytest.mark.parametrize("style", SOUND_RMS)
-def test_a_sound_rms_norm_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("rms-norm", SOUND_RMS[style]()) == {}
+def test_a_sound_rms_norm_passes_in_any_style(style: str, causes: Causes):
+    assert causes("rms-norm", SOUND_RMS[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG_LAYER)
-def test_a_wrong_layer_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+def test_a_wrong_layer_norm_is_caught_and_its_formula_named(bug: str, causes: Causes):
     formula, expected = WRONG_LAYER[bug]
-    found = wrong("layer-norm", formula)
+    found = causes("layer-norm", formula)
     assert expected.items() <= found.items()
     if bug not in ("dropout", "not finite"):  # which make every number wrong
         assert found == expected
 
 
 @pytest.mark.parametrize("bug", WRONG_RMS)
-def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, causes: Causes):
     formula, expected = WRONG_RMS[bug]
-    assert wrong("rms-norm", formula) == expected
+    assert causes("rms-norm", formula) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong
     [("ignored", "ignored"), ("weight-before", "weight-before"), ("bias-first", "bias-first")],
 )
 @pytest.mark.parametrize("trained", [False, True])
-def test_misplaced_weights_are_caught_and_named(form: str, cause: str, trained: bool, wrong: Wrong):
+def test_misplaced_weights_are_caught_and_named(form: str, cause: str, trained: bool, causes: Causes):
     norm = Weighted(right_layer, form)
-    found = wrong("layer-norm", scrambled(norm) if trained else norm)
+    found = causes("layer-norm", scrambled(norm) if trained else norm)
     assert found["weight"] == cause
 
 
@@ -203,12 +203,12 @@ def test_a_factor_of_one_plus_weight_is_reported(outcomes: Callable[..., dict[st
     assert outcomes("rms-norm", OnePlus())["weight"].notes == ("1 + weight multiplies",)
 
 
-def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
+def test_an_eps_that_is_not_used_is_caught(causes: Causes):
     norm = Weighted(right_layer)
     norm.eps = 1e-6
-    assert wrong("layer-norm", norm) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", PartSubject(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", PartSubject(right_rms, {"eps": 1e-5})) == {}
+    assert causes("layer-norm", norm) == {"eps": "eps-differs"}
+    assert causes("rms-norm", PartSubject(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
+    assert causes("rms-norm", PartSubject(right_rms, {"eps": 1e-5})) == {}
 
 
 def test_eps_is_measured(outcomes: Callable[..., dict[str, Outcome]]):

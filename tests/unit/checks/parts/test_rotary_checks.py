@@ -11,7 +11,7 @@ from clearformer.blocks.rotary import RotaryPositions, rotary
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
@@ -148,14 +148,14 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_rotation_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("rotary", SOUND[style]()) == {}
+def test_a_sound_rotation_passes_in_any_style(style: str, causes: Causes):
+    assert causes("rotary", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_rotation_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_rotation_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("rotary", target)
+    found = causes("rotary", target)
     assert expected.items() <= found.items()
     if bug != "only keys":  # what is read off are the queries' rotations, and these are none
         assert found == expected

@@ -86,7 +86,7 @@ def test_nan_never_passes(part: str):
 
 
 @pytest.mark.parametrize(
-    ("part", "says", "message"),
+    ("part", "declared", "message"),
     [
         (
             "rotary",
@@ -102,9 +102,9 @@ def test_nan_never_passes(part: str):
         ),
     ],
 )
-def test_unknown_declarations_are_refused(part: str, says: dict[str, object], message: str):
+def test_unknown_declarations_are_refused(part: str, declared: dict[str, object], message: str):
     with pytest.raises(ClearformerError) as error:
-        list(run_part(part, PartSubject(rotary, says)))
+        list(run_part(part, PartSubject(rotary, declared)))
     assert message in str(error.value)
 
 

@@ -11,7 +11,7 @@ from clearformer.blocks.positions import LearnedPositions, SinusoidalPositions, 
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
@@ -111,14 +111,14 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_table_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("sinusoidal", SOUND[style]()) == {}
+def test_a_sound_table_passes_in_any_style(style: str, causes: Causes):
+    assert causes("sinusoidal", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_table_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_table_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("sinusoidal", target)
+    found = causes("sinusoidal", target)
     assert expected.items() <= found.items()
     if bug not in ("dropout", "from the end"):  # the first makes every number wrong, the second is also a wrong start
         assert found == expected

@@ -452,10 +452,10 @@ class LooksAhead(nn.Module):
     ],
 )
 def test_an_unrecognised_model_is_an_error_with_the_line_to_write(model: Any, words: str):
-    with pytest.raises(CheckError) as said:
+    with pytest.raises(CheckError) as message:
         recognise(model)
-    assert words in str(said.value)
-    assert "Subject(model, call=lambda model," in str(said.value)
+    assert words in str(message.value)
+    assert "Subject(model, call=lambda model," in str(message.value)
 
 
 def test_a_model_on_another_device_is_refused():
