@@ -40,8 +40,8 @@ def rows(probe: AttentionProbe) -> Outcome:
     if changes[worst] <= TOLERANCE:
         return passed(changes[worst], TOLERANCE)
     case = f"with other {worst} replaced, the output changes by {changes[worst]:.2g} of its size"
-    alone = not probe.is_core and float(probe.influence().fill_diagonal_(0.0).max()) <= TOLERANCE
-    cause = "sequence-first" if alone else worst
+    only_rows = not probe.is_core and float(probe.influence().fill_diagonal_(0.0).max()) <= TOLERANCE
+    cause = "sequence-first" if only_rows else worst
     return failed(cause, changes[worst], TOLERANCE, case=case, diagnosis=ROW_DIAGNOSES[cause])
 
 
@@ -86,16 +86,16 @@ def softmax(probe: AttentionProbe) -> Outcome:
     The sums of the weights over the keys are compared with one.
     """
     if not probe.is_core:
-        observed = probe.recorded
-        sums, applied = observed.weights.sum(-1).double(), observed.applied.sum(-1).double()
-        if observed.dim != -1:
-            axis = {-2: "queries", -3: "heads"}.get(observed.dim, "batch")
-            off = relative_error(sums, torch.ones_like(sums))
+        attention = probe.recorded
+        sums, applied = attention.weights.sum(-1).double(), attention.applied.sum(-1).double()
+        if attention.dim != -1:
+            axis = {-2: "queries", -3: "heads"}.get(attention.dim, "batch")
+            error = relative_error(sums, torch.ones_like(sums))
             return failed(
                 f"over-{axis}",
-                off,
+                error,
                 TOLERANCE,
-                case=f"the softmax has dim={observed.dim}",
+                case=f"the softmax has dim={attention.dim}",
                 diagnosis=AXIS_DIAGNOSES[axis],
             )
         measured = relative_error(applied, torch.ones_like(applied))
@@ -183,13 +183,13 @@ def _slope(probe: AttentionProbe) -> float | None:
         raise DoesNotApply("the weights are not a softmax over the keys; see attention.softmax")
     if causal(probe).status != "passed":
         raise DoesNotApply("the built-in mask is wrong; see attention.causal")
-    observed = W.amin(0) > 1e-30
-    logs, flat = W.clamp(min=1e-30).log(), []
+    nonzero = W.amin(0) > 1e-30
+    logs, centred = W.clamp(min=1e-30).log(), []
     for values in (logs[0] - logs[1], products[0] - products[1]):
-        mean = (values * observed).sum(-1, keepdim=True) / observed.sum(-1, keepdim=True).clamp(min=1)
-        flat.append((values - mean)[observed])
-    slope = float(flat[0] @ flat[1] / (flat[1] @ flat[1]))
-    return slope if relative_error(flat[0], slope * flat[1]) <= SCALE_TOLERANCE else None
+        mean = (values * nonzero).sum(-1, keepdim=True) / nonzero.sum(-1, keepdim=True).clamp(min=1)
+        centred.append((values - mean)[nonzero])
+    slope = float(centred[0] @ centred[1] / (centred[1] @ centred[1]))
+    return slope if relative_error(centred[0], slope * centred[1]) <= SCALE_TOLERANCE else None
 
 
 def causal(probe: AttentionProbe) -> Outcome:
@@ -200,21 +200,23 @@ def causal(probe: AttentionProbe) -> Outcome:
     Which key influences which query is read from the weights, without a mask. A window that hides distant tokens is
     right as well. Declare which one is intended with `PartSubject(part, {"causal": True})`.
     """
-    observed = probe.influence() > MIN_INFLUENCE
-    if not observed.any():
+    attended = probe.influence() > MIN_INFLUENCE
+    if not attended.any():
         raise DoesNotApply("no token has any influence; see attention.values and attention.finite")
     ones = torch.ones(T, T, dtype=torch.bool)
-    if not (observed & ~torch.eye(T, dtype=torch.bool)).any():
+    if not (attended & ~torch.eye(T, dtype=torch.bool)).any():
         diagnosis = "no token attends to any other: all others are hidden, or attention runs over another axis"
         return failed("alone", T * (T - 1), 0, case="no other token has influence", diagnosis=diagnosis)
-    future_influence, back = int(observed.triu(1).sum()), int((~observed).tril(-1).sum())
-    subject = probe.declared.get("causal", future_influence < T * (T - 1) // 2)
-    if subject:
-        wrong = int(observed.triu(1).sum()) + int((~observed).diagonal().sum())
+    future_pairs, hidden_past = int(attended.triu(1).sum()), int((~attended).tril(-1).sum())
+    is_causal = probe.declared.get("causal", future_pairs < T * (T - 1) // 2)
+    if is_causal:
+        wrong = int(attended.triu(1).sum()) + int((~attended).diagonal().sum())
         if wrong == 0:
-            return passed(0, 0, "causal" + (f"; {back} earlier pairs are hidden, as by a window" if back else ""))
+            return passed(
+                0, 0, "causal" + (f"; {hidden_past} earlier pairs are hidden, as by a window" if hidden_past else "")
+            )
     else:
-        wrong = int((~observed).sum())
+        wrong = int((~attended).sum())
         if wrong == 0:
             return passed(0, 0, "every token attends to every token")
     # the first row, whose keys are all hidden, is a softmax over -inf alone. In self-attention a token influences
@@ -222,7 +224,7 @@ def causal(probe: AttentionProbe) -> Outcome:
     not_itself = ones.tril(-1 if probe.is_core else 0)
     not_itself[1, 1] = False
     known = {"sees-ahead": ones.tril(1), "transposed": ones.triu(), "not-itself": not_itself, "no-mask": ones}
-    cause = next((name for name, mask in known.items() if torch.equal(observed[1:], mask[1:])), "other")
+    cause = next((name for name, mask in known.items() if torch.equal(attended[1:], mask[1:])), "other")
     return failed(cause, wrong, 0, case=f"of {T * T} pairs {wrong} are wrong", diagnosis=CAUSAL_DIAGNOSES[cause])
 
 

@@ -138,17 +138,17 @@ def _explain_mask(probe: AttentionProbe) -> Outcome:
     """What happens with a mask instead. Raises DoesNotApply where none is accepted."""
     q, k, allowed, unmasked, expected = half_masked(probe)
     logs = unmasked.clamp(min=1e-30).log()
-    least, cause = torch.inf, "other"
+    smallest, cause = torch.inf, "other"
     for mask_form in mask_forms(probe):
         found = mask_form.weights(probe, q, k, allowed)
-        known = {"ignored": unmasked, "after-softmax": unmasked * allowed}
+        mistakes = {"ignored": unmasked, "after-softmax": unmasked * allowed}
         if mask_form.kind != "additive":
-            known["added"] = (logs + KINDS[mask_form.kind](allowed)).softmax(-1)
-        names = [name for name, weights in known.items() if relative_error(found, weights) <= TOLERANCE]
-        least = min(least, relative_error(found, expected))
+            mistakes["added"] = (logs + KINDS[mask_form.kind](allowed)).softmax(-1)
+        names = [name for name, weights in mistakes.items() if relative_error(found, weights) <= TOLERANCE]
+        smallest = min(smallest, relative_error(found, expected))
         if names and cause in ("other", "ignored"):
             cause = names[0]
-    return failed(cause, least, MATCH, case="a mask that hides half of the keys", diagnosis=DIAGNOSES[cause])
+    return failed(cause, smallest, MATCH, case="a mask that hides half of the keys", diagnosis=DIAGNOSES[cause])
 
 
 DIAGNOSES = {
@@ -170,7 +170,7 @@ def finite(probe: AttentionProbe) -> Outcome:
     multiplied, and no future token may have influence. Use `float("-inf")` or the dtype's minimum.
     """
     if not probe.is_core:
-        return _finite_future(probe)
+        return _finite_causal_mask(probe)
     mask_form = find_mask_form(probe)
     if mask_form.kind == "additive":
         raise DoesNotApply("the mask is added to the scores, so its values are the caller's; check them with --as mask")
@@ -193,7 +193,7 @@ def finite(probe: AttentionProbe) -> Outcome:
     )
 
 
-def _finite_future(probe: AttentionProbe) -> Outcome:
+def _finite_causal_mask(probe: AttentionProbe) -> Outcome:
     if causal(probe).status != "passed" or float(probe.influence().triu(1).max()) > MIN_INFLUENCE:
         raise DoesNotApply("it has no built-in causal mask that works for small scores")
     measured = max(float(probe.influence(LARGE_FACTOR).triu(1).max()) for _ in range(4))
