@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clearformer.checks.pages import handbook
+from clearformer.checks.report.pages import handbook
 
 page = Path(__file__).with_suffix(".md")
 page.write_text(handbook(), encoding="utf-8")

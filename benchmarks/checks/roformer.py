@@ -16,14 +16,14 @@ RESULTS = Path(__file__).parent / "results" / "roformer.json"
 VERSIONS = ("5.17.0", "5.23.0")
 RUN = """
 import json, platform, torch, transformers
-from clearformer.checks.adapters import adapt
-from clearformer.checks.run import choose, run_checks
+from clearformer.checks.recognise import recognise
+from clearformer.checks.models.run import choose, run_checks
 torch.manual_seed(0)
 config = transformers.RoFormerConfig(
     vocab_size=67, embedding_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
     max_position_embeddings=32, is_decoder=True,
 )
-subject = adapt(transformers.RoFormerForCausalLM(config))
+subject = recognise(transformers.RoFormerForCausalLM(config))
 found = {
     result.id: {"status": result.outcome.status, "cause": result.outcome.cause, "measured": result.outcome.measured,
                 "tolerance": result.outcome.tolerance, "case": result.outcome.case, "means": result.outcome.means}

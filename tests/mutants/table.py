@@ -7,8 +7,8 @@ import torch
 from equivalent import EQUIVALENT
 from planted.mutant import Mutant
 
+from clearformer.checks.models.run import choose, run_checks
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.run import choose, run_checks
 from mutants import GROUPS, MUTANTS, STYLES, subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "mutants.md"

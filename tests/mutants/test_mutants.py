@@ -5,10 +5,10 @@ import torch
 from equivalent import EQUIVALENT, Equivalent
 from planted.mutant import Mutant
 
-from clearformer.checks.catalogue import CHECKS
-from clearformer.checks.probe import Inputs, Probe
-from clearformer.checks.run import choose, run_checks
-from clearformer.checks.weights import stir
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import choose, run_checks
+from clearformer.checks.probe.probe import Inputs, Probe
+from clearformer.checks.weights import randomise_weights
 from mutants import MUTANTS, STYLES, source, subject
 
 SAME = 1e-5
@@ -57,7 +57,7 @@ def test_no_two_mutants_have_one_name_or_one_patch():
 @pytest.mark.parametrize("patch", EQUIVALENT, ids=lambda patch: patch.id)
 def test_equivalent_patch_computes_the_same_function(patch: Equivalent):
     right, patched = subject(patch.style), subject(patch.style, patch.old, patch.new)
-    stir(right.model, seed=1)
+    randomise_weights(right.model, seed=1)
     patched.model.load_state_dict(patch.translate(right.model.state_dict()))
     right.model.eval()
     patched.model.eval()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from clearformer.checks.adapters import adapt
-from clearformer.checks.run import choose, run_checks
+from clearformer.checks.models.run import choose, run_checks
+from clearformer.checks.recognise import recognise
 from clearformer.checks.subject import Kind
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -162,7 +162,7 @@ KNOWN: dict[tuple[str, str], str] = {
 
 def found_wrong(model: nn.Module, kind: Kind | None = None) -> Iterator[tuple[str, str]]:
     """Every check that failed, or crashed the model, and what it said."""
-    for result in run_checks(adapt(model, kind=kind), choose()):
+    for result in run_checks(recognise(model, kind=kind), choose()):
         outcome = result.outcome
         if outcome.status in ("failed", "crashed"):
             yield result.id, f"{outcome.status} {outcome.cause} {outcome.measured}: {outcome.case}"

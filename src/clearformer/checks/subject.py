@@ -1,20 +1,22 @@
-"""Subject: what must be known of a model so that it can be checked.
+"""Subject: a model and how to use it, which is all that the checks know of it.
 
-Most models are recognised by `adapters`; for another, a function returns a `Subject` that its author has filled in:
+Most models are recognised by `recognise`; for another, write a function that returns a `Subject`:
 
     def model():
         return Subject(MyModel(), call=lambda model, tokens: model(tokens)["scores"], vocab_size=100)
 
-Every function gets the model first, since some checks run a copy of it. Tokens are int64 [B, T]; `real` is boolean
-[B, T], True for a token and False for padding. What is left None is not checked, and the report says so.
+Every function gets the model as its first argument, since some checks run a copy of it. Tokens are int64 [B, T]; `real`
+is boolean [B, T], True for a token and False for padding. A check that needs a field which is None does not apply.
 """
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["causal", "bidirectional", "encoder-decoder", "classifier"]
+MAX_LENGTH = 512
+"""tokens: no longer input is ever tried, whatever the model's context"""
 
 
 @dataclass(frozen=True)
@@ -28,65 +30,80 @@ class Subject:
     """(model, tokens) or (model, source, tokens) -> logits [B, T, V]; of a classifier [B, C]"""
 
     kind: Kind = "causal"
-    """causal: predicts the next token; bidirectional: sees both sides, like BERT; classifier: logits of a whole text"""
+    """causal: predicts the next token; bidirectional: sees both sides, like BERT; classifier: one label per sequence"""
 
     vocab_size: int | None = None
-    """tokens are drawn below it; None where the model reads vectors, of `width`"""
+    """random tokens are drawn below it; None where the model reads vectors of `width` instead"""
 
     width: int | None = None
-    """the model reads vectors [B, T, width] in place of tokens"""
+    """the model reads vectors [B, T, width] instead of tokens"""
 
     context: int | None = None
-    """the longest input; None where there is no limit"""
+    """the longest input, in tokens; None where there is no limit"""
 
     reserved: tuple[int, ...] = ()
-    """tokens with a meaning of their own (padding, begin, end), which are not drawn"""
+    """special tokens (padding, begin, end), which are never drawn"""
 
     pad: int = 0
-    """the token that fills padded places"""
+    """the padding token"""
 
     padded: Callable[..., Any] | None = None
     """(model, tokens, real) or (model, source, tokens, source_real, real) -> logits"""
 
     sides: tuple[Literal["left", "right"], ...] = ("right",)
-    """where `padded` may have its padding"""
+    """the sides on which `padded` supports padding"""
 
     step: Callable[..., Any] | None = None
-    """(model, tokens, cache) or (model, source, tokens, cache) -> (logits, cache): tokens come after those in the
+    """(model, tokens, cache) or (model, source, tokens, cache) -> (logits, cache): the tokens follow those in the
     cache, which is None at first"""
 
     prefill: Callable[..., Any] | None = None
-    """(model, tokens, real) -> (logits, cache): a first step with prompts of unequal length, padded on `sides[0]`;
-    `step` goes on with each row at its own length"""
+    """(model, tokens, real) -> (logits, cache): the first step, on prompts of unequal length, padded on `sides[0]`;
+    `step` then continues each row after its own prompt"""
 
     loss: Callable[..., Any] | None = None
-    """(model, tokens, labels) or (model, source, labels) -> mean loss. labels [B, T] stand where the tokens stand, not
-    shifted, and -100 is not predicted"""
+    """(model, tokens, labels) or (model, source, labels) -> mean loss in nats. labels [B, T] are aligned with the
+    tokens, not shifted, and -100 is ignored"""
 
     smoothing: float = 0.0
     """label smoothing in `loss`"""
 
     accumulate: Callable[..., Any] | None = None
-    """(model, batches) -> None: leaves in `.grad` what the batches, pairs of (tokens, labels), give as one batch"""
+    """(model, batches) -> None: leaves in `.grad` the gradients of all batches, pairs (tokens, labels), as of one"""
 
     start: int | None = None
-    """the token a decoder begins with, where `loss` makes the decoder's input from the labels"""
+    """the decoder's first token, where `loss` makes the decoder's input from the labels"""
 
     norm_order: Literal["pre", "post"] | None = None
-    """norms before each sub-layer or after it; None: as found"""
+    """norms before each sub-layer or after it; None: not declared"""
 
     scale: float | None = None
-    """attention's scores are multiplied by it; None: 1/sqrt(head width)"""
+    """the factor on attention scores; None: 1/sqrt(head width)"""
 
     tied: bool | None = None
-    """input embedding and output share one matrix; None: as found"""
+    """the input embedding and the output projection share one matrix; None: not declared"""
 
     name: str = ""
-    """what reports call it"""
+    """the model's name in reports"""
 
     learned_elsewhere: tuple[str, ...] = ()
-    """parameters that no gradient reaches on purpose, by name"""
+    """names of parameters that get no gradient on purpose"""
 
     def with_model(self, model: Any) -> "Subject":
-        """The same, for a copy of the model."""
+        """The same subject with another model, such as a copy."""
         return dataclasses.replace(self, model=model)
+
+
+@dataclass(frozen=True)
+class PartSubject:
+    """A single part, and what it is declared to be where several conventions are right.
+
+        PartSubject(rotary, {"layout": "interleaved"})
+
+    attention: `mask` ("allow", "hide" or "additive"), `scale`, `causal`; norms: `eps`; sinusoidal: `layout`
+    ("interleaved" or "halves"), `base`; rotary: `layout` ("interleaved" or "half-split"), `base`;
+    mask: `mask` ("allow", "hide" or "additive").
+    """
+
+    part: Any
+    declared: dict[str, Any] = field(default_factory=dict)

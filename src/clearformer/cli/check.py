@@ -17,7 +17,7 @@ from clearformer.cli.findings import print_report
 from clearformer.errors import ClearformerError
 
 if TYPE_CHECKING:
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Check:
 def run(arguments: Sequence[str]) -> int:
     options = parse(Check, arguments, "check")
     if options.list or options.explain:
-        from clearformer.checks import pages
+        from clearformer.checks.report import pages
 
         print(pages.listing() if options.list else pages.page(options.explain))
         return 0
@@ -68,8 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         )
     with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the report
         report = _check_part(options) if options.as_ else _check(options)
-    from clearformer.checks.report import as_json, as_junit, as_markdown
-    from clearformer.checks.words import wrong
+    from clearformer.checks.report.formats import as_json, as_junit, as_markdown
+    from clearformer.checks.report.text import problems
 
     if options.json:
         print(as_json(report), end="")
@@ -81,36 +81,36 @@ def run(arguments: Sequence[str]) -> int:
         raise ClearformerError(
             "a check that applies to this model was expected, but there is none; see the reasons above"
         )
-    return 1 if wrong(report.results) else 0
+    return 1 if problems(report.results) else 0
 
 
 def _check(options: Check) -> "Report":
-    from clearformer.checks.adapters import adapt
-    from clearformer.checks.load import loaded
-    from clearformer.checks.report import Report
-    from clearformer.checks.run import choose
-    from clearformer.checks.sound import check_model
+    from clearformer.checks.api import check_model
+    from clearformer.checks.load.target import load_target
+    from clearformer.checks.models.run import choose
+    from clearformer.checks.recognise import recognise
+    from clearformer.checks.report.formats import Report
 
     names = list(choose(options.only, options.skip, options.slow))
-    with loaded(options.target, say) as model, Display("checking", len(names)) as display:
-        subject = adapt(model, kind=options.kind)
+    with load_target(options.target, say) as model, Display("checking", len(names)) as display:
+        subject = recognise(model, kind=options.kind)
         results = check_model(
             subject,
             only=options.only,
             skip=options.skip,
             slow=options.slow,
             seed=options.seed,
-            began=lambda name: display.show(names.index(name), name),
+            on_start=lambda name: display.show(names.index(name), name),
         )
         display.show(len(names))
     return Report(subject.name or type(subject.model).__name__, subject.kind, options.seed, results)
 
 
 def _check_part(options: Check) -> "Report":
-    from clearformer.checks.load import loaded
+    from clearformer.checks.load.target import load_target
     from clearformer.checks.parts.catalogue import PARTS
     from clearformer.checks.parts.run import run_part
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
     if options.only or options.skip or options.slow or options.kind:
         raise ClearformerError(
@@ -121,7 +121,7 @@ def _check_part(options: Check) -> "Report":
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ClearformerError(f"one of {', '.join(PARTS)} was expected behind --as, found {options.as_!r}{hint}")
     names = list(PARTS[options.as_].checks)
-    with loaded(options.target, say, part=True) as target, Display("checking", len(names)) as display:
+    with load_target(options.target, say, part=True) as target, Display("checking", len(names)) as display:
         started = run_part(options.as_, target, options.seed, lambda name: display.show(names.index(name), name))
         results = list(started)
         display.show(len(names))

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from clearformer.checks.report import Report
+    from clearformer.checks.report.formats import Report
 
 STYLES = {"passed": "green", "failed": "bold red", "crashed": "bold red", "does not apply": "dim", "not run": "yellow"}
 NARROW = 40
@@ -16,7 +16,7 @@ NARROW = 40
 
 def print_report(report: "Report") -> None:
     """A line a check, then the failures in full, then how many there were of each."""
-    from clearformer.checks.words import detail, failures, summary, wrong
+    from clearformer.checks.report.text import describe_problems, detail, problems, summary
 
     console = Console(highlight=False)
     width = max((len(result.id) for result in report.results), default=0)
@@ -25,9 +25,9 @@ def print_report(report: "Report") -> None:
         more = f" ({detail(outcome)})" if detail(outcome) else ""
         line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", STYLES[outcome.status])
         console.print(line.append("  " + _fill(console, result.check.claim + more, width + 18)), soft_wrap=True)
-    if wrong(report.results):
+    if problems(report.results):
         console.print()
-        for row in failures(report.results).splitlines():
+        for row in describe_problems(report.results).splitlines():
             console.print(Text(row[:15] + _fill(console, row[15:], 15)), soft_wrap=True)
     console.print(Text(f"\n{report.name}, {report.kind}: {summary(report.results)}", "bold"), soft_wrap=True)
 

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from clearformer.checks.catalogue import CHECKS, Check
+from clearformer.checks.check import Check
+from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.outcome import failed, passed
 from clearformer.cli.main import main
 
@@ -87,7 +88,7 @@ def test_a_model_that_passes_gives_0_and_a_line_a_check(typed):
     code, out, err = typed("mine.py:good", "--only", "masks.future", "masks.both-sides")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].startswith("masks.future      passed          no future token moves a past logit (")
+    assert lines[0].startswith("masks.future      passed          no future token influences a past logit (")
     assert lines[0].endswith(", at most 0.0001 allowed)")
     assert lines[1].startswith("masks.both-sides  does not apply  ")
     assert lines[1].endswith("(it is about bidirectional models, and this one is causal)")
@@ -101,7 +102,7 @@ def test_a_failure_gives_1_and_is_told_in_full_at_the_end(typed):
     code, out, _ = typed("mine.py:bad", "--only", "masks.future")
     assert code == 1
     first, empty, head, *rest = out.splitlines()
-    assert first.startswith("masks.future  failed          no future token moves a past logit (")
+    assert first.startswith("masks.future  failed          no future token influences a past logit (")
     assert empty == ""
     assert head.startswith("masks.future FAILED (")
     words = [line.split()[0] for line in rest if line.startswith("    ")]
@@ -113,7 +114,7 @@ def test_a_failure_gives_1_and_is_told_in_full_at_the_end(typed):
 def test_a_crash_gives_1_and_what_the_model_said_as_it_said_it(typed):
     code, out, err = typed("mine.py:crashes", "--only", "masks.future")
     assert code == 1
-    assert "masks.future CRASHED: no future token moves a past logit" in out
+    assert "masks.future CRASHED: no future token influences a past logit" in out
     assert f"the model  ValueError: three [bold]legs[/bold] ({Path('mine.py').resolve()}:18, in broken)" in out
     assert "Traceback" not in out + err
 
@@ -163,7 +164,7 @@ def test_slow_checks_are_named_with_the_way_to_ask_for_them(typed, monkeypatch: 
 
 def test_the_seed_is_that_of_all_random_inputs(typed, monkeypatch: pytest.MonkeyPatch):
     def draw(probe):
-        return failed("", float(torch.rand(())), 0.0, case=str(probe.draw(1, 5).tolist()), means="")
+        return failed("", float(torch.rand(())), 0.0, case=str(probe.draw(1, 5).tolist()), diagnosis="")
 
     monkeypatch.setitem(CHECKS, "masks.draw", Check("", draw))
     first, again, other = (
@@ -185,7 +186,7 @@ def test_list_and_explain_need_no_model(typed):
     assert {"masks.future", "attention.scale"} < {line.split(" ")[0] for line in out.splitlines()}
     code, out, _ = typed("--explain", "masks.future")
     assert code == 0
-    assert out.startswith("masks.future\n\nNo future token moves a past logit.\n")
+    assert out.startswith("masks.future\n\nNo future token influences a past logit.\n")
     assert typed("--explain", "attention.scale")[1].startswith("attention.scale\n\n")
 
 

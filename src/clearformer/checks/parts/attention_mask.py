@@ -1,4 +1,4 @@
-"""The mask that attention is given: what True means, where it is applied, and what is left when all is hidden."""
+"""The mask passed to attention: the meaning of True, where it is applied, and a query whose keys are all hidden."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.parts.attention import AttentionPart, B, H, T
-from clearformer.checks.parts.attention_checks import HIDDEN, NEAR, causal, softmax
-from clearformer.checks.parts.given import apart, first_working
+from clearformer.checks.parts.attention import AttentionProbe, B, H, T
+from clearformer.checks.parts.attention_checks import MIN_INFLUENCE, TOLERANCE, causal, softmax
+from clearformer.checks.parts.probe import first_working, relative_error
 
 LOWEST = float(torch.finfo(torch.float32).min)
 MATCH = 1e-2
-"""a mask of -5 leaves 1e-2 of a weight; whatever leaves less is looked for with large scores"""
-LOUD = 1e3
-"""queries and keys times this give scores up to 1e6, which overcome -1e4 and not -1e9"""
+"""relative error: a mask of -5 leaves 1e-2 of a weight; larger finite masks are found with large scores"""
+LARGE_FACTOR = 1e3
+"""on queries and keys, for scores up to 1e6, which overcome -1e4 and not -1e9"""
 
 SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
     "[1, 1, T, S]": lambda mask: mask[None, None],
@@ -26,13 +26,13 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
     "[B H, T, S]": lambda mask: mask.expand(B * H, T, T),
 }
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "allow": lambda may: may,
-    "hide": lambda may: ~may,
-    "allow as a number": lambda may: may.float(),
-    "hide as a number": lambda may: (~may).float(),
-    "additive": lambda may: torch.zeros(may.shape).masked_fill(~may, LOWEST),
+    "allow": lambda allowed: allowed,
+    "hide": lambda allowed: ~allowed,
+    "allow as a number": lambda allowed: allowed.float(),
+    "hide as a number": lambda allowed: (~allowed).float(),
+    "additive": lambda allowed: torch.zeros(allowed.shape).masked_fill(~allowed, LOWEST),
 }
-SAYS = {
+MEANINGS = {
     "allow": "True means that a query may attend",
     "hide": "True means that a key is hidden",
     "allow as a number": "1 means that a query may attend, 0 that a key is hidden",
@@ -42,113 +42,116 @@ SAYS = {
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a mask is handed over."""
+class MaskForm:
+    """The form in which a mask is passed."""
 
     keyword: str
     shape: str
     kind: str
 
-    def weights(self, part: AttentionPart, q: Tensor, k: Tensor, may: Tensor) -> Tensor:
-        """[B, H, T, S], where `may` [T, S] is True where a query may attend."""
-        return part.weights(q, k, self.mask(may), keyword=self.keyword)
+    def weights(self, probe: AttentionProbe, q: Tensor, k: Tensor, allowed: Tensor) -> Tensor:
+        """[B, H, T, S], where `allowed` [T, S] is True where a query may attend."""
+        return probe.weights(q, k, self.mask(allowed), keyword=self.keyword)
 
-    def mask(self, may: Tensor) -> Tensor:
-        return SHAPES[self.shape](KINDS[self.kind](may)).clone()
+    def mask(self, allowed: Tensor) -> Tensor:
+        return SHAPES[self.shape](KINDS[self.kind](allowed)).clone()
 
 
-def ways(part: AttentionPart) -> Iterator[Way]:
-    """For each kind of mask the first way that does not crash."""
-    q, k, _ = part.qkv()
+def mask_forms(probe: AttentionProbe) -> Iterator[MaskForm]:
+    """For each kind of mask the first form that does not crash. Raises DoesNotApply where all crash."""
+    q, k, _ = probe.qkv()
     crashes = 0
     for kind in KINDS:
         try:
-            yield first_working(_attempts(part, q, k, kind))
+            yield first_working(_attempts(probe, q, k, kind))
         except ModelCrashed:
             crashes += 1
     if crashes == len(KINDS):
         raise DoesNotApply("it takes no mask, as (q, k, v, mask), mask= or attn_mask=")
 
 
-def _attempts(part: AttentionPart, q: Tensor, k: Tensor, kind: str) -> Iterator[Callable[[], Way]]:
+def _attempts(probe: AttentionProbe, q: Tensor, k: Tensor, kind: str) -> Iterator[Callable[[], MaskForm]]:
     for keyword in ("", "mask", "attn_mask"):
         for shape in SHAPES:
-            yield partial(_tried, part, q, k, Way(keyword, shape, kind))
+            yield partial(_try_form, probe, q, k, MaskForm(keyword, shape, kind))
 
 
-def _tried(part: AttentionPart, q: Tensor, k: Tensor, way: Way) -> Way:
-    way.weights(part, q, k, torch.ones(T, T, dtype=torch.bool).tril())
-    return way
+def _try_form(probe: AttentionProbe, q: Tensor, k: Tensor, mask_form: MaskForm) -> MaskForm:
+    mask_form.weights(probe, q, k, torch.ones(T, T, dtype=torch.bool).tril())
+    return mask_form
 
 
-def some() -> Tensor:
-    """[T, T], half of it True, and in each row and column something of both."""
-    may = torch.ones(T, T, dtype=torch.bool)
+def half_mask() -> Tensor:
+    """[T, T], half of it True, with True and False in each row and column."""
+    allowed = torch.ones(T, T, dtype=torch.bool)
     for t in range(T):
-        may[t, (torch.tensor([1, 3, 4]) + t) % T] = False
-    return may
+        allowed[t, (torch.tensor([1, 3, 4]) + t) % T] = False
+    return allowed
 
 
-def half_hidden(part: AttentionPart) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Queries, keys, which pairs may attend, the weights without a mask, and those that they should be with it."""
-    part.core()
-    if softmax(part).status != "passed":
-        raise DoesNotApply("the weights are no softmax over the keys; see attention.softmax")
-    q, k, _ = part.qkv()
-    may, plain = some(), part.weights(q, k)
-    wanted = plain * may / (plain * may).sum(-1, keepdim=True)
-    return q, k, may, plain, wanted
+def half_masked(probe: AttentionProbe) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Queries, keys, the allowed pairs, the weights without a mask, and the expected weights with it."""
+    probe.require_core()
+    if softmax(probe).status != "passed":
+        raise DoesNotApply("the weights are not a softmax over the keys; see attention.softmax")
+    q, k, _ = probe.qkv()
+    allowed, unmasked = half_mask(), probe.weights(q, k)
+    expected = unmasked * allowed / (unmasked * allowed).sum(-1, keepdim=True)
+    return q, k, allowed, unmasked, expected
 
 
-def convention(part: AttentionPart) -> Way:
-    """How this part wants its mask. Raises DoesNotApply where that cannot be told."""
-    q, k, may, _, wanted = half_hidden(part)
-    for way in ways(part):
-        if apart(way.weights(part, q, k, may), wanted) <= MATCH:
-            return way
-    raise DoesNotApply("what its mask means cannot be told; see attention.mask")
+def find_mask_form(probe: AttentionProbe) -> MaskForm:
+    """The form in which the part understands its mask. Raises DoesNotApply where there is none."""
+    q, k, allowed, _, expected = half_masked(probe)
+    for mask_form in mask_forms(probe):
+        if relative_error(mask_form.weights(probe, q, k, allowed), expected) <= MATCH:
+            return mask_form
+    raise DoesNotApply("the meaning of its mask is not known; see attention.mask")
 
 
-def mask(part: AttentionPart) -> Outcome:
+def mask(probe: AttentionProbe) -> Outcome:
     """A key that is hidden has weight zero, and the others share its weight.
 
-    A mask belongs before the softmax, as minus infinity. After it, hidden keys still take part in the sum, and the
-    weights no longer sum to one; a product with the scores gives a hidden key the score 0, which is not low at all.
+    A mask is applied before the softmax, as minus infinity. After it, hidden keys still take part in the sum, and the
+    weights no longer sum to one; a product with the scores gives a hidden key the score 0, which is not low.
 
-    What True means is found out by trying, and said: `F.scaled_dot_product_attention` lets a query attend where it is
-    True, `nn.MultiheadAttention` hides. Say which is meant with `Meant(part, {"mask": "allow"})`, "hide" or "additive".
+    The meaning of True is found by trying, and reported: `F.scaled_dot_product_attention` lets a query attend where it
+    is True, `nn.MultiheadAttention` hides. Declare one with `PartSubject(part, {"mask": "allow"})`, "hide" or
+    "additive".
     """
-    said = part.says.get("mask")
+    declared = probe.declared.get("mask")
     try:
-        way = convention(part)
+        mask_form = find_mask_form(probe)
     except DoesNotApply:
-        return _mistake(part)
-    found = way.kind.removesuffix(" as a number")
-    if said is not None and said != found:
-        means = f"{SAYS[way.kind]}, and the other was meant: callers hide what should be seen"
-        return failed("inverted", 1.0, NEAR, case=f'"{found}" was found, "{said}" was said', means=means)
-    by = way.keyword or "the fourth argument"
-    return passed(0.0, NEAR, f"{SAYS[way.kind]}; it is handed over as {by}, {way.shape}")
+        return _explain_mask(probe)
+    found = mask_form.kind.removesuffix(" as a number")
+    if declared is not None and declared != found:
+        diagnosis = f"{MEANINGS[mask_form.kind]}, and the opposite is declared: callers hide what should be seen"
+        return failed(
+            "inverted", 1.0, TOLERANCE, case=f'"{found}" was found, "{declared}" is declared', diagnosis=diagnosis
+        )
+    argument = mask_form.keyword or "the fourth argument"
+    return passed(0.0, TOLERANCE, f"{MEANINGS[mask_form.kind]}; it is passed as {argument}, {mask_form.shape}")
 
 
-def _mistake(part: AttentionPart) -> Outcome:
-    """The name of what happens with a mask instead. Raises DoesNotApply where there is no mask."""
-    q, k, may, plain, wanted = half_hidden(part)
-    logs = plain.clamp(min=1e-30).log()
-    least, cause = torch.inf, "other"
-    for way in ways(part):
-        found = way.weights(part, q, k, may)
-        known = {"ignored": plain, "after-softmax": plain * may}
-        if way.kind != "additive":
-            known["added"] = (logs + KINDS[way.kind](may)).softmax(-1)
-        names = [name for name, weights in known.items() if apart(found, weights) <= NEAR]
-        least = min(least, apart(found, wanted))
+def _explain_mask(probe: AttentionProbe) -> Outcome:
+    """What happens with a mask instead. Raises DoesNotApply where none is accepted."""
+    q, k, allowed, unmasked, expected = half_masked(probe)
+    logs = unmasked.clamp(min=1e-30).log()
+    smallest, cause = torch.inf, "other"
+    for mask_form in mask_forms(probe):
+        found = mask_form.weights(probe, q, k, allowed)
+        mistakes = {"ignored": unmasked, "after-softmax": unmasked * allowed}
+        if mask_form.kind != "additive":
+            mistakes["added"] = (logs + KINDS[mask_form.kind](allowed)).softmax(-1)
+        names = [name for name, weights in mistakes.items() if relative_error(found, weights) <= TOLERANCE]
+        smallest = min(smallest, relative_error(found, expected))
         if names and cause in ("other", "ignored"):
             cause = names[0]
-    return failed(cause, least, MATCH, case="a mask that hides half of the keys", means=MISTAKES[cause])
+    return failed(cause, smallest, MATCH, case="a mask that hides half of the keys", diagnosis=DIAGNOSES[cause])
 
 
-MISTAKES = {
+DIAGNOSES = {
     "ignored": "the mask has no effect",
     "after-softmax": "the mask is applied after the softmax: hidden keys still take their share of the sum",
     "added": "a mask of booleans is added to the scores as a number, which hides nothing",
@@ -157,65 +160,82 @@ MISTAKES = {
 }
 
 
-def finite(part: AttentionPart) -> Outcome:
+def finite(probe: AttentionProbe) -> Outcome:
     """Large scores do not overcome the mask.
 
-    A mask of -1e4 in place of minus infinity is a score like any other, and weights can learn to exceed it: minGPT and
+    A mask of -1e4 instead of minus infinity is a score like any other, and weights can learn to exceed it: minGPT and
     early BERTs had it.
 
-    Queries and keys are multiplied by 1000 each, and hidden keys must still have weight zero. In self-attention it is x
-    that is multiplied, and no future token may have influence. Use `float("-inf")` or the dtype's minimum.
+    Queries and keys are multiplied by 1000 each, and hidden keys must still have weight zero. In self-attention x is
+    multiplied, and no future token may have influence. Use `float("-inf")` or the dtype's minimum.
     """
-    if not part.is_core:
-        return _finite_future(part)
-    way = convention(part)
-    if way.kind == "additive":
+    if not probe.is_core:
+        return _finite_causal_mask(probe)
+    mask_form = find_mask_form(probe)
+    if mask_form.kind == "additive":
         raise DoesNotApply("the mask is added to the scores, so its values are the caller's; check them with --as mask")
-    q, k, _ = part.qkv()
-    may = some()
-    measured = float((way.weights(part, LOUD * q, LOUD * k, may) * ~may).abs().nan_to_num(nan=torch.inf).max())
-    if measured <= NEAR:
-        return passed(measured, NEAR)
+    q, k, _ = probe.qkv()
+    allowed = half_mask()
+    measured = float(
+        (mask_form.weights(probe, LARGE_FACTOR * q, LARGE_FACTOR * k, allowed) * ~allowed)
+        .abs()
+        .nan_to_num(nan=torch.inf)
+        .max()
+    )
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
     return failed(
-        "finite", measured, NEAR, case="the weight of a hidden key, with scores up to a million", means=FINITE
+        "finite",
+        measured,
+        TOLERANCE,
+        case="the weight of a hidden key, with scores up to a million",
+        diagnosis=FINITE_DIAGNOSIS,
     )
 
 
-def _finite_future(part: AttentionPart) -> Outcome:
-    if causal(part).status != "passed" or float(part.influence().triu(1).max()) > HIDDEN:
-        raise DoesNotApply("it has no causal mask built in that works on small scores")
-    measured = max(float(part.influence(LOUD).triu(1).max()) for _ in range(4))
-    if measured <= HIDDEN:
-        return passed(measured, HIDDEN)
-    return failed("finite", measured, HIDDEN, case="future tokens have influence where scores are large", means=FINITE)
+def _finite_causal_mask(probe: AttentionProbe) -> Outcome:
+    if causal(probe).status != "passed" or float(probe.influence().triu(1).max()) > MIN_INFLUENCE:
+        raise DoesNotApply("it has no built-in causal mask that works for small scores")
+    measured = max(float(probe.influence(LARGE_FACTOR).triu(1).max()) for _ in range(4))
+    if measured <= MIN_INFLUENCE:
+        return passed(measured, MIN_INFLUENCE)
+    return failed(
+        "finite",
+        measured,
+        MIN_INFLUENCE,
+        case="future tokens have influence where scores are large",
+        diagnosis=FINITE_DIAGNOSIS,
+    )
 
 
-FINITE = "the mask is a finite number such as -1e4 or -100, and scores that differ by more than it overcome it"
+FINITE_DIAGNOSIS = (
+    "the mask is a finite number such as -1e4 or -100, and scores that differ by more than it overcome it"
+)
 
 
-def empty_row(part: AttentionPart) -> Outcome:
+def empty_row(probe: AttentionProbe) -> Outcome:
     """A query that may attend to nothing gets finite numbers, and so do gradients.
 
     A softmax over minus infinity alone is 0/0. Padding makes such rows, and one NaN in a gradient ends the training of
-    every weight. Replacing the NaN afterwards mends the output, and not the gradient.
+    every weight. Replacing the NaN afterwards fixes the output, and not the gradient.
 
     One row is hidden entirely, and the output and the gradient of queries, keys and values must be finite. Use the
-    dtype's minimum in place of minus infinity, and set the row to zero after the softmax.
+    dtype's minimum instead of minus infinity, and set the row to zero after the softmax.
     """
-    way = convention(part)
-    may = some()
-    may[2] = False
-    q, k, v = (tensor.requires_grad_() for tensor in part.qkv())
+    mask_form = find_mask_form(probe)
+    allowed = half_mask()
+    allowed[2] = False
+    q, k, v = (tensor.requires_grad_() for tensor in probe.qkv())
     with torch.enable_grad():
-        out = part.attend(q, k, v, way.mask(may), keyword=way.keyword)
+        out = probe.attend(q, k, v, mask_form.mask(allowed), keyword=mask_form.keyword)
         out.square().sum().backward()
     bad = int((~out.isfinite()).sum())
     gradients = [tensor.grad for tensor in (q, k, v) if tensor.grad is not None]
     bad_gradients = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
     if bad + bad_gradients == 0:
         row = float(out[:, :, 2].abs().max())
-        return passed(0, 0, "it gets zeros" if row == 0.0 else "it gets a mean of values, hidden ones among them")
+        return passed(0, 0, "it gets zeros" if row == 0.0 else "it gets a mean of values, including hidden ones")
     cause = "nan" if bad else "nan-gradient"
-    means = "a softmax over minus infinity alone" + "; NaN is replaced, but not in the gradient" * (not bad)
+    diagnosis = "a softmax over minus infinity alone" + "; NaN is replaced, but not in the gradient" * (not bad)
     case = f"{bad} outputs and {bad_gradients} gradients are not finite"
-    return failed(cause, bad + bad_gradients, 0, case=case, means=means)
+    return failed(cause, bad + bad_gradients, 0, case=case, diagnosis=diagnosis)

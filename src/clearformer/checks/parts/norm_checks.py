@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.given import SAME, apart, closest
-from clearformer.checks.parts.norm import Norm, centred
+from clearformer.checks.parts.norm import NormProbe, centred
+from clearformer.checks.parts.probe import TOLERANCE, closest, relative_error
 
 OFFSET = 3000.0
-CANCELLED = 1e-2
+CANCELLATION = 1e-2
 """float32 holds 3000 plus noise to 2e-4, and kernels give 5e-4; a difference of squares is off by 0.1 and more"""
-EPS = 2e-2
-"""how well eps must explain the outputs at all scales: the right form fits to 1e-4, the other is off by 0.1"""
-LARGE_EPS = 1e-3
+EPS_TOLERANCE = 2e-2
+"""relative variation of the fitted eps over all scales: the right form fits to 1e-4, the wrong one to 0.1"""
+MAX_EPS = 1e-3
 
-LAYER: dict[str, Callable[[Tensor], Tensor]] = {
+LAYER_MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
     "unbiased-variance": lambda x: centred(x) / x.std(-1, keepdim=True, unbiased=True),
     "no-root": lambda x: centred(x) / x.var(-1, keepdim=True, unbiased=False),
     "sum": lambda x: centred(x) / centred(x).norm(dim=-1, keepdim=True),
@@ -25,7 +25,7 @@ LAYER: dict[str, Callable[[Tensor], Tensor]] = {
     "only-centred": lambda x: centred(x),
     "no-norm": lambda x: x,
 }
-RMS: dict[str, Callable[[Tensor], Tensor]] = {
+RMS_MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
     "no-root": lambda x: x / x.square().mean(-1, keepdim=True),
     "sum": lambda x: x / x.norm(dim=-1, keepdim=True),
     "unbiased-variance": lambda x: x / (x.square().sum(-1, keepdim=True) / (x.shape[-1] - 1)).sqrt(),
@@ -33,216 +33,245 @@ RMS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean-absolute": lambda x: x / x.abs().mean(-1, keepdim=True),
     "no-norm": lambda x: x,
 }
-MEANS = {
-    "unbiased-variance": "it divides by D - 1 where the formula has D; `x.var(-1)` and `x.std(-1)` do so unless told "
-    "unbiased=False",
-    "no-root": "it divides by the variance, or the mean square, and not by its root",
-    "sum": "it divides by the vector's length, a sum, where the formula has a mean: the output is too small by sqrt(D)",
-    "mean-absolute": "it divides by the mean of the absolute values and not by the root of the mean square",
-    "not-centred": "x and not x - mean is divided by the standard deviation",
-    "only-centred": "the mean is taken off, but nothing is divided",
-    "no-norm": "the input comes back as it went in",
+DIAGNOSES = {
+    "unbiased-variance": "it divides by D - 1 instead of D; `x.var(-1)` and `x.std(-1)` do so without unbiased=False",
+    "no-root": "it divides by the variance, or the mean square, instead of its root",
+    "sum": "it divides by the vector's length, a sum instead of a mean: the output is too small by a factor of sqrt(D)",
+    "mean-absolute": "it divides by the mean of the absolute values instead of the root of the mean square",
+    "not-centred": "x instead of x - mean is divided by the standard deviation",
+    "only-centred": "the mean is subtracted, but nothing is divided",
+    "no-norm": "the output is the input",
     "standard-deviation": "it divides by the standard deviation; RMSNorm has the root of the mean square",
-    "other": "the output is neither the formula's nor that of a mistake known here; a function without parameters must "
-    "have weight 1 and bias 0",
+    "other": "the output matches neither the formula nor a known mistake; a function without parameters must have "
+    "weight 1 and bias 0",
 }
 
 
-def axis(norm: Norm) -> Outcome:
+def axis(probe: NormProbe) -> Outcome:
     """Each token is normalised on its own.
 
-    Means over the wrong axis let tokens, or whole rows of a batch, see each other: a decoder then looks into the
-    future, and a text's output depends on what it is batched with.
+    Means over the wrong axis let tokens, or whole rows of a batch, influence each other: a decoder then sees the
+    future, and a sequence's output depends on the rest of its batch.
 
-    All other tokens of the row, and then those of another row, are exchanged, and the token must not move. Mend it
-    with `dim=-1, keepdim=True`; `F.layer_norm(x, x.shape[1:])` goes over the tokens as well.
+    All other tokens of the row, and then those of another row, are replaced, and the token's output must not change.
+    Fix it with `dim=-1, keepdim=True`; `F.layer_norm(x, x.shape[1:])` averages over the tokens as well.
     """
-    worst = max(norm.moved.values())
-    if worst <= SAME:
-        return passed(worst, SAME)
+    worst = max(probe.changes.values())
+    if worst <= TOLERANCE:
+        return passed(worst, TOLERANCE)
     causes = {
-        (True, False): ("over-tokens", "the means run over the tokens of a row, not over each token's vector alone"),
+        (True, False): ("over-tokens", "the means run over the tokens of a row, not over each token's vector"),
         (False, True): ("over-batch", "the means run over the rows of the batch, as in batch normalisation"),
         (True, True): ("over-all", "the means run over the whole batch, all tokens of all rows"),
     }
-    cause, means = causes[norm.moved["tokens"] > SAME, norm.moved["rows"] > SAME]
-    case = ", ".join(f"other {name} exchanged: moved by {moved:.2g}" for name, moved in norm.moved.items())
-    return failed(cause, worst, SAME, case=case, means=means)
+    cause, diagnosis = causes[probe.changes["tokens"] > TOLERANCE, probe.changes["rows"] > TOLERANCE]
+    case = ", ".join(f"other {name} replaced: changed by {change:.2g}" for name, change in probe.changes.items())
+    return failed(cause, worst, TOLERANCE, case=case, diagnosis=diagnosis)
 
 
-def centre(norm: Norm) -> Outcome:
-    """A number added to the whole vector changes nothing: its mean is taken off.
+def centre(probe: NormProbe) -> Outcome:
+    """A constant added to the whole vector changes nothing: its mean is subtracted.
 
-    LayerNorm centres each vector before it scales it. RMSNorm does not, and weights of one are wrong in the other.
+    LayerNorm centres each vector before it scales it. RMSNorm does not, and weights of one do not fit the other.
 
-    The output of x and of x + 5 is compared. If they differ, take off the mean, or check the part as rms-norm.
+    The outputs of x and of x + 5 are compared. If they differ, subtract the mean, or check the part as rms-norm.
     """
-    norm.alone()
-    x = norm.draw(1, 4, norm.width)
-    measured = apart(norm(x + 5.0), norm(x))
-    if measured <= 10 * SAME:
-        return passed(measured, 10 * SAME)
-    means = "the mean is not taken off: this is RMSNorm, or x stands where x - mean should"
-    return failed("no-centring", measured, 10 * SAME, case="x and x + 5 differ in their output", means=means)
+    probe.require_per_token()
+    x = probe.draw(1, 4, probe.width)
+    measured = relative_error(probe(x + 5.0), probe(x))
+    if measured <= 10 * TOLERANCE:
+        return passed(measured, 10 * TOLERANCE)
+    diagnosis = "the mean is not subtracted: this is RMSNorm, or x is used instead of x - mean"
+    return failed(
+        "no-centring", measured, 10 * TOLERANCE, case="x and x + 5 differ in their output", diagnosis=diagnosis
+    )
 
 
-def direction(norm: Norm) -> Outcome:
-    """The vector keeps its direction: no mean is taken off.
+def direction(probe: NormProbe) -> Outcome:
+    """The vector keeps its direction: no mean is subtracted.
 
     RMSNorm only changes a vector's length. If it centres as well it is LayerNorm without a bias, and weights trained
     elsewhere do not fit.
 
-    The output is compared with the input, both at length one. If they differ, leave the mean in.
+    The output is compared with the input, both scaled to length one. If they differ, do not subtract the mean.
     """
-    norm.alone()
-    x = norm.draw(1, 4, norm.width) + 1.0
-    out, expected = (nn.functional.normalize(y, dim=-1) for y in (norm(x), x.double()))
-    measured = apart(out, expected)
-    if measured <= SAME:
-        return passed(measured, SAME)
-    is_centred = apart(out, nn.functional.normalize(centred(x.double()), dim=-1)) <= SAME
+    probe.require_per_token()
+    x = probe.draw(1, 4, probe.width) + 1.0
+    out, expected = (nn.functional.normalize(y, dim=-1) for y in (probe(x), x.double()))
+    measured = relative_error(out, expected)
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
+    is_centred = relative_error(out, nn.functional.normalize(centred(x.double()), dim=-1)) <= TOLERANCE
     cause = "centred" if is_centred else "other"
-    means = "the mean is taken off: this is LayerNorm" if is_centred else "each element is scaled by another number"
-    return failed(cause, measured, SAME, case="input and output point in different directions", means=means)
+    diagnosis = (
+        "the mean is subtracted: this is LayerNorm" if is_centred else "each element is scaled by a different factor"
+    )
+    return failed(
+        cause, measured, TOLERANCE, case="input and output point in different directions", diagnosis=diagnosis
+    )
 
 
-def scale(norm: Norm) -> Outcome:
-    """What is left has a mean square of one: the biased variance in LayerNorm, the root mean square in RMSNorm.
+def scale(probe: NormProbe) -> Outcome:
+    """The output has a mean square of one: by the biased variance in LayerNorm, by the root mean square in RMSNorm.
 
     A wrong divisor is a constant factor that training hides, until weights come from elsewhere: `x.std(-1)` divides by
-    D - 1 (the Annotated Transformer has it), and others leave out the root or the mean.
+    D - 1 (the Annotated Transformer has it), and others omit the root or the mean.
 
     The output on random vectors, with eps too small to matter, is compared with the formula, and where it differs with
-    the usual mistakes, by name.
+    the usual mistakes.
     """
-    norm.alone()
-    x = 30.0 * norm.draw(1, 8, norm.width)
-    out = norm(x)
-    length, expected = out.norm(dim=-1), norm.formula(x).norm(dim=-1)
-    measured = apart(length, expected)
-    if measured <= SAME:
-        return passed(measured, SAME)
-    table = LAYER if norm.kind == "layer" else RMS
-    cause = closest(out, {name: formula(x.double()) for name, formula in table.items()}, SAME)
+    probe.require_per_token()
+    x = 30.0 * probe.draw(1, 8, probe.width)
+    out = probe(x)
+    length, expected = out.norm(dim=-1), probe.formula(x).norm(dim=-1)
+    measured = relative_error(length, expected)
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
+    table = LAYER_MISTAKES if probe.kind == "layer" else RMS_MISTAKES
+    cause = closest(out, {name: formula(x.double()) for name, formula in table.items()}, TOLERANCE)
     case = (
-        f"vectors of width {norm.width} come out {float((length / expected).mean()):.4g} times as long as they should"
+        f"vectors of width {probe.width} come out {float((length / expected).mean()):.4g} times as long as they should"
     )
-    return failed(cause, measured, SAME, case=case, means=MEANS[cause])
+    return failed(cause, measured, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
 
-def eps(norm: Norm) -> Outcome:
-    """A small number under the root keeps a vector without spread finite.
+def eps(probe: NormProbe) -> Outcome:
+    """A small number under the root keeps the output for a constant vector finite.
 
-    Without it a constant vector gives 0/0, and NaN spreads to every weight in one step. Outside the root, as
-    std + eps, the same number does something else for small vectors, so weights trained elsewhere do not fit.
+    Without it a constant vector gives 0/0, and NaN spreads to every weight in one step. Outside the root, as std + eps,
+    the same number has another effect on small vectors, so weights trained elsewhere do not fit.
 
-    A vector without spread must stay finite; then vectors of falling size show the form of eps and its value.
-    Mend it as sqrt(variance + eps), with eps from 1e-12 to 1e-3.
+    A constant vector must give a finite output; then vectors of decreasing size show the form of eps and its value. Fix
+    it as sqrt(variance + eps), with eps from 1e-12 to 1e-3.
     """
-    norm.alone()
-    flat = torch.full((1, 1, norm.width), 2.0 if norm.kind == "layer" else 0.0)
-    if not norm(flat).isfinite().all():
-        means = "no eps under the root: a vector without spread is divided by zero"
-        return failed("no-eps", torch.inf, EPS, case=f"a vector of {flat[0, 0, 0]:g} alone gives NaN", means=means)
+    probe.require_per_token()
+    flat = torch.full((1, 1, probe.width), 2.0 if probe.kind == "layer" else 0.0)
+    if not probe(flat).isfinite().all():
+        diagnosis = "no eps under the root: a constant vector is divided by zero"
+        return failed(
+            "no-eps",
+            torch.inf,
+            EPS_TOLERANCE,
+            case=f"a vector of {flat[0, 0, 0]:g} alone gives NaN",
+            diagnosis=diagnosis,
+        )
     sizes = 10.0 ** -torch.arange(-2, 7.1, 0.25, dtype=torch.float64)
-    x = norm.formula(norm.draw(1, 1, norm.width))[0]
-    shrunk = norm((sizes[:, None] * x)[None].float())[0].norm(dim=-1)
-    if abs(float(shrunk[4] / shrunk[0]) - 1) > EPS:
-        raise DoesNotApply("the output depends on the size of large vectors too, so it is no norm")
+    x = probe.formula(probe.draw(1, 1, probe.width))[0]
+    shrunk = probe((sizes[:, None] * x)[None].float())[0].norm(dim=-1)
+    if abs(float(shrunk[4] / shrunk[0]) - 1) > EPS_TOLERANCE:
+        raise DoesNotApply("the output depends on the size of large vectors, so it is no norm")
     ratio = (shrunk / shrunk[0]).clamp(min=1e-9)
-    telling = (ratio > 0.1) & (ratio < 0.9)
-    if not telling.any():
-        return passed(0.0, EPS, "eps is too small to be seen")
+    informative = (ratio > 0.1) & (ratio < 0.9)
+    if not informative.any():
+        return passed(0.0, EPS_TOLERANCE, "eps is too small to be measured")
     forms = {
-        "inside": (sizes.square() * (ratio**-2 - 1))[telling],
-        "outside": (sizes * (1 / ratio - 1))[telling],
-        "least": (sizes / ratio).square()[telling],
+        "inside": (sizes.square() * (ratio**-2 - 1))[informative],
+        "outside": (sizes * (1 / ratio - 1))[informative],
+        "minimum": (sizes / ratio).square()[informative],
     }
-    off = {form: float((values / values.median() - 1).abs().max()) for form, values in forms.items()}
-    form = min(off, key=lambda form: off[form])
+    errors = {form: float((values / values.median() - 1).abs().max()) for form, values in forms.items()}
+    form = min(errors, key=lambda form: errors[form])
     value = float(forms[form].median())
-    if off[form] > EPS:
-        means = "the divisor of small vectors is neither sqrt(variance + eps) nor the root with a least value"
-        return failed("other", off[form], EPS, case="random vectors of falling size", means=means)
+    if errors[form] > EPS_TOLERANCE:
+        diagnosis = "the divisor of small vectors is neither sqrt(variance + eps) nor the root with a minimum"
+        return failed("other", errors[form], EPS_TOLERANCE, case="random vectors of falling size", diagnosis=diagnosis)
     if form == "outside":
-        means = "eps is added to the root and not under it: std + eps where the formula has sqrt(variance + eps)"
-        return failed("eps-outside", off["inside"], EPS, case=f"the divisor is std + {value:.2g}", means=means)
-    return _right_eps(norm, value, off[form], "eps" if form == "inside" else "the least mean square")
+        diagnosis = "eps is added outside the root: std + eps instead of sqrt(variance + eps)"
+        return failed(
+            "eps-outside",
+            errors["inside"],
+            EPS_TOLERANCE,
+            case=f"the divisor is std + {value:.2g}",
+            diagnosis=diagnosis,
+        )
+    return _check_eps_value(probe, value, errors[form], "eps" if form == "inside" else "the minimum of the mean square")
 
 
-def _right_eps(norm: Norm, value: float, misfit: float, name: str) -> Outcome:
-    said = norm.says.get("eps", getattr(norm.target, "eps", None)) if name == "eps" else None
-    off = 0.0 if said is None else abs(value / said - 1)
-    if off > 10 * EPS:
-        means = "the eps that the part was given is not the one it computes with"
-        return failed("eps-differs", off, 10 * EPS, case=f"eps is {value:.2g}, said was {said:.2g}", means=means)
-    if value > LARGE_EPS * (1 + EPS):
-        means = "eps is so large that it changes vectors of ordinary size"
-        return failed("eps-large", value, LARGE_EPS, case=f"{name} is {value:.2g}", means=means)
-    return passed(misfit, EPS, f"{name} is {value:.2g}")
+def _check_eps_value(probe: NormProbe, value: float, variation: float, name: str) -> Outcome:
+    declared_eps = probe.declared.get("eps", getattr(probe.part, "eps", None)) if name == "eps" else None
+    error = 0.0 if declared_eps is None else abs(value / declared_eps - 1)
+    if error > 10 * EPS_TOLERANCE:
+        diagnosis = "the eps of the part is not the one it computes with"
+        return failed(
+            "eps-differs",
+            error,
+            10 * EPS_TOLERANCE,
+            case=f"eps is {value:.2g}, {declared_eps:.2g} is declared",
+            diagnosis=diagnosis,
+        )
+    if value > MAX_EPS * (1 + EPS_TOLERANCE):
+        diagnosis = "eps is so large that it changes vectors of ordinary size"
+        return failed("eps-large", value, MAX_EPS, case=f"{name} is {value:.2g}", diagnosis=diagnosis)
+    return passed(variation, EPS_TOLERANCE, f"{name} is {value:.2g}")
 
 
-def weight(norm: Norm) -> Outcome:
+def weight(probe: NormProbe) -> Outcome:
     """The weight multiplies and the bias is added, after the norm and in this order.
 
-    A weight applied before the norm is partly undone by it, and one that is not used at all never trains.
+    A weight applied before the norm is partly undone by it, and one that is not used never trains.
 
-    Weights are set to random values and the output is compared with what the plain norm gives times weight plus bias.
+    Weights are set to random values and the output is compared with the unweighted norm times weight plus bias.
     """
-    norm.alone()
-    if norm.ignored:
-        shapes = ", ".join(str(list(parameter.shape)) for parameter in norm.ignored)
+    probe.require_per_token()
+    if probe.ignored:
+        shapes = ", ".join(str(list(parameter.shape)) for parameter in probe.ignored)
         case = f"weights of shape {shapes} have no effect"
-        return failed("ignored", 1.0, 0.0, case=case, means="weights are declared, but not used, so they never train")
-    if not norm.scales and not norm.biases:
+        return failed(
+            "ignored", 1.0, 0.0, case=case, diagnosis="weights are declared, but not used, so they never train"
+        )
+    if not probe.scales and not probe.biases:
         raise DoesNotApply("it has no weights")
-    x = norm.draw(1, 4, norm.width)
-    plain, times, plus = norm(x), torch.ones(norm.width), torch.zeros(norm.width)
-    for parameter in norm.scales:
-        parameter.copy_(norm.draw(*parameter.shape))
-        times = times * (parameter.flatten() + 1.0 - norm.one)
-    for parameter in norm.biases:
-        parameter.copy_(norm.draw(*parameter.shape))
-        plus = plus + parameter.flatten()
-    out, expected = norm(x), plain * times + plus
-    measured = apart(out, expected)
-    if measured <= SAME:
-        return passed(measured, SAME, *(["1 + weight multiplies"] if norm.scales and norm.one == 0.0 else []))
-    wrong = dict(_misplaced(norm, x, plain, times, plus))
-    cause = closest(out, wrong, 10 * SAME)
-    return failed(cause, measured, SAME, case="with random weights", means=MISPLACED[cause])
+    x = probe.draw(1, 4, probe.width)
+    neutral_output, factor, bias = probe(x), torch.ones(probe.width), torch.zeros(probe.width)
+    for parameter in probe.scales:
+        parameter.copy_(probe.draw(*parameter.shape))
+        factor = factor * (parameter.flatten() + 1.0 - probe.neutral_weight)
+    for parameter in probe.biases:
+        parameter.copy_(probe.draw(*parameter.shape))
+        bias = bias + parameter.flatten()
+    out, expected = probe(x), neutral_output * factor + bias
+    measured = relative_error(out, expected)
+    if measured <= TOLERANCE:
+        return passed(
+            measured, TOLERANCE, *(["1 + weight multiplies"] if probe.scales and probe.neutral_weight == 0.0 else [])
+        )
+    wrong = dict(_misplaced_weights(probe, x, neutral_output, factor, bias))
+    cause = closest(out, wrong, 10 * TOLERANCE)
+    return failed(cause, measured, TOLERANCE, case="with random weights", diagnosis=WEIGHT_DIAGNOSES[cause])
 
 
-def _misplaced(norm: Norm, x: Tensor, plain: Tensor, times: Tensor, plus: Tensor) -> Iterator[tuple[str, Tensor]]:
-    yield "bias-first", (plain + plus) * times
-    scales = [parameter.flatten() for parameter in norm.scales]
+def _misplaced_weights(
+    probe: NormProbe, x: Tensor, neutral_output: Tensor, factor: Tensor, bias: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    yield "bias-first", (neutral_output + bias) * factor
+    scales = [parameter.flatten() for parameter in probe.scales]
     if scales:
-        yield "weight-before", norm.formula(x * scales[0]) + plus
+        yield "weight-before", probe.formula(x * scales[0]) + bias
     if len(scales) == 2:
-        yield "weight-before", norm.formula(x * scales[0] + scales[1])
+        yield "weight-before", probe.formula(x * scales[0] + scales[1])
 
 
-MISPLACED = {
+WEIGHT_DIAGNOSES = {
     "bias-first": "the bias is added before the weight multiplies",
-    "weight-before": "the weight multiplies the input of the norm and not its output",
+    "weight-before": "the weight multiplies the input of the norm instead of its output",
     "other": "the output is not the plain norm times weight plus bias",
 }
 
 
-def large(norm: Norm) -> Outcome:
+def large(probe: NormProbe) -> Outcome:
     """A large mean does not drown the variance.
 
     The variance as mean(x²) - mean(x)² is the difference of two nearly equal numbers where the mean is large: float32
-    then holds little of it, and it may even be negative, whose root is NaN. Residual streams do grow such means.
+    then holds few of its digits, and it may even be negative, whose root is NaN. Residual streams do grow such means.
 
-    Random vectors with 3000 added are compared with the same vectors without. Take the mean off first, and square then.
+    Random vectors with 3000 added are compared with the same vectors without. Subtract the mean first, then square.
     """
-    if centre(norm).status != "passed":
-        raise DoesNotApply("the mean is not taken off; see layer-norm.centre")
-    x = norm.draw(1, 8, norm.width) + OFFSET
-    measured = apart(norm(x), norm(x - OFFSET))
-    if measured <= CANCELLED:
-        return passed(measured, CANCELLED)
-    case = f"random vectors of deviation 1 with {OFFSET:g} added"
-    means = "the variance is mean(x²) - mean(x)², which cancels in float32; use mean((x - mean)²)"
-    return failed("cancellation", measured, CANCELLED, case=case, means=means)
+    if centre(probe).status != "passed":
+        raise DoesNotApply("the mean is not subtracted; see layer-norm.centre")
+    x = probe.draw(1, 8, probe.width) + OFFSET
+    measured = relative_error(probe(x), probe(x - OFFSET))
+    if measured <= CANCELLATION:
+        return passed(measured, CANCELLATION)
+    case = f"random vectors of standard deviation 1 with {OFFSET:g} added"
+    diagnosis = "the variance is mean(x²) - mean(x)², which cancels in float32; use mean((x - mean)²)"
+    return failed("cancellation", measured, CANCELLATION, case=case, diagnosis=diagnosis)

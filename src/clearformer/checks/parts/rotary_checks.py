@@ -3,183 +3,207 @@
 import torch
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.parts.given import apart
-from clearformer.checks.parts.rotary import LENGTH, OFFSET, TURNED, Rotary, lengths_off
-from clearformer.checks.parts.sinusoidal import BASE, CLOSE
+from clearformer.checks.parts.probe import relative_error
+from clearformer.checks.parts.rotary import LENGTH, OFFSET, TOLERANCE, RotaryProbe, rotation_error
+from clearformer.checks.parts.sinusoidal import BASE, FREQUENCY_TOLERANCE
 from clearformer.checks.parts.sinusoidal_checks import explain_frequencies
 
 
-def layout(part: Rotary) -> Outcome:
-    """Elements are turned in pairs: side by side, or half a head apart.
+def layout(probe: RotaryProbe) -> Outcome:
+    """Elements are rotated in pairs: neighbours, or half a head apart.
 
-    Both layouts are right, and it is said which was found. The paper and Meta's Llama turn neighbours (interleaved),
-    Hugging Face's Llama and GPT-NeoX turn halves; weights of one are wrong in the other until rows are permuted, and
+    Both layouts are right, and the one found is reported. The paper and Meta's Llama rotate neighbours (interleaved),
+    Hugging Face's Llama and GPT-NeoX rotate halves; weights of one do not fit the other until rows are permuted, and
     nothing raises an error.
 
-    What each position does to each element is read off as a matrix. Say which is meant with
-    `Meant(part, {"layout": "interleaved"})`, or "half-split".
+    The effect of each position on each element is read as a matrix. Declare a layout with `PartSubject(part, {"layout":
+    "interleaved"})`, or "half-split".
     """
-    reading = part.reading
+    reading = probe.reading
     if reading is not None:
-        wanted = part.says.get("layout", reading.layout)
-        if wanted != reading.layout and reading.width > 2:
-            means = f"elements are paired as {reading.layout}, and {wanted} was meant: imported weights do not fit"
-            return failed("layout", 1.0, 0.0, case="which elements are turned together", means=means)
-        some = f"; only the first {reading.width} of {part.width} elements are turned"
-        seen = f"{reading.layout}; called with {part.arguments} as {part.shape}"
-        return passed(0.0, 0.0, seen + some * (reading.width < part.width))
-    diagonal = float((part.turns - torch.eye(part.width)).abs().max())
-    if not part.turns.isfinite().all():
+        expected = probe.declared.get("layout", reading.layout)
+        if expected != reading.layout and reading.width > 2:
+            diagnosis = (
+                f"elements are paired as {reading.layout}, and {expected} is declared: imported weights do not fit"
+            )
+            return failed("layout", 1.0, 0.0, case="which elements are rotated in pairs", diagnosis=diagnosis)
+        note = f"{reading.layout}; called with {probe.arguments} as {probe.shape}"
+        if reading.width < probe.width:
+            note += f"; only the first {reading.width} of {probe.width} elements are rotated"
+        return passed(0.0, 0.0, note)
+    diagonal = float((probe.rotations - torch.eye(probe.width)).abs().max())
+    if not probe.rotations.isfinite().all():
         return failed(
-            "not-finite", torch.inf, 0.0, case="NaN or infinity at the first positions", means="see the model's numbers"
+            "not-finite",
+            torch.inf,
+            0.0,
+            case="NaN or infinity at the first positions",
+            diagnosis="the cosines or sines are not finite",
         )
     if diagonal == 0.0:
-        means = "nothing is turned: the vectors come back as they went in"
-        return failed("unturned", 1.0, 0.0, case="the first 8 positions", means=means)
-    off = part.turns * (1 - torch.eye(part.width))
+        diagnosis = "nothing is rotated: the output is the input"
+        return failed("unturned", 1.0, 0.0, case="the first 8 positions", diagnosis=diagnosis)
+    off = probe.rotations * (1 - torch.eye(probe.width))
     if float(off.abs().max()) == 0.0:
-        means = "the sines are missing: each element is only multiplied by a cosine"
-        return failed("no-sine", 1.0, 0.0, case="no element has influence on another", means=means)
-    means = "elements are mixed that are neither neighbours nor half a head apart"
-    return failed("pairs", 1.0, 0.0, case="which elements are turned together", means=means)
+        diagnosis = "the sines are missing: each element is only multiplied by a cosine"
+        return failed("no-sine", 1.0, 0.0, case="no element has influence on another", diagnosis=diagnosis)
+    diagnosis = "the elements of a pair are neither neighbours nor half a head apart"
+    return failed("pairs", 1.0, 0.0, case="which elements are rotated in pairs", diagnosis=diagnosis)
 
 
-def norm(part: Rotary) -> Outcome:
-    """A vector is turned and keeps its length.
+def norm(probe: RotaryProbe) -> Outcome:
+    """A vector is rotated and keeps its length.
 
-    A wrong sign in one half, or angles in one layout with pairs in the other, stretches vectors instead, by another
-    amount at each place. Attention then knows something of positions, so training works, but not of distances.
+    A wrong sign in one half, or angles in one layout with pairs in the other, stretches vectors, by a different factor
+    at each position. Attention then still depends on positions, so training works, but not on distances.
 
-    The matrix of each position times its transpose must be the identity. The rotation is
-    (a cos - b sin, b cos + a sin).
+    The matrix of each position times its transpose must be the identity. The rotation is (a cos - b sin, b cos + a
+    sin).
     """
-    R, measured = part.turns, lengths_off(part)  # noqa: N806
-    if measured <= TURNED:
-        return passed(measured, TURNED)
-    if part.reading is None:
-        raise DoesNotApply("elements are not turned in pairs; see rotary.layout")
-    i, half = torch.arange(part.reading.width // 2), part.reading.width // 2
-    a, b = (i, i + half) if part.reading.layout == "half-split" else (2 * i, 2 * i + 1)
-    if apart(R[:, a, a], R[:, b, b]) > TURNED:
-        cause, means = "mixed-layouts", "the pairs are of one layout, and the angles are repeated as in the other"
-    elif apart(R[:, a, b], R[:, b, a]) <= TURNED:
-        cause, means = "sign", "the sine has the same sign in both halves of a pair; one of them must be negative"
+    R, measured = probe.rotations, rotation_error(probe)  # noqa: N806
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
+    if probe.reading is None:
+        raise DoesNotApply("elements are not rotated in pairs; see rotary.layout")
+    i, half = torch.arange(probe.reading.width // 2), probe.reading.width // 2
+    a, b = (i, i + half) if probe.reading.layout == "half-split" else (2 * i, 2 * i + 1)
+    if relative_error(R[:, a, a], R[:, b, b]) > TOLERANCE:
+        cause, diagnosis = "mixed-layouts", "the pairs are of one layout, and the angles are repeated as in the other"
+    elif relative_error(R[:, a, b], R[:, b, a]) <= TOLERANCE:
+        cause, diagnosis = "sign", "the sine has the same sign in both halves of a pair; one of them must be negative"
     else:
-        cause, means = "scaled", "vectors are made longer or shorter"
-    return failed(cause, measured, TURNED, case="lengths change at one of the first 8 positions", means=means)
+        cause, diagnosis = "scaled", "vectors are made longer or shorter"
+    return failed(
+        cause, measured, TOLERANCE, case="lengths change at one of the first 8 positions", diagnosis=diagnosis
+    )
 
 
-def relative(part: Rotary) -> Outcome:
+def relative(probe: RotaryProbe) -> Outcome:
     """The score of a query and a key depends on their distance alone.
 
-    This is what rotary positions are for: R(p) q · R(s) k is the same wherever the two stand, if s - p is.
+    This is the purpose of rotary positions: R(p) q · R(s) k is the same for all p and s with the same s - p.
 
-    Products of the matrices at distances 0 to 4 are compared at several places.
+    Products of the matrices at distances 0 to 4 are compared at several positions.
     """
-    R = part.turns  # noqa: N806
-    if _alike(part):
-        means = "all positions are treated alike: the positions have no effect"
-        return failed("positions-ignored", 1.0, TURNED, case="the first 8 positions", means=means)
-    keys = part.matrices()[-1]
+    R = probe.rotations  # noqa: N806
+    if _positions_are_alike(probe):
+        diagnosis = "all positions are treated alike: the positions have no effect"
+        return failed("positions-ignored", 1.0, TOLERANCE, case="the first 8 positions", diagnosis=diagnosis)
+    keys = probe.matrices()[-1]
     scores = torch.einsum("pij,sik->psjk", R, keys)
-    worst = max(apart(scores[p, p + d], scores[0, d]) for d in range(5) for p in range(LENGTH - d)) / part.width**0.5
-    if worst <= TURNED:
-        return passed(worst, TURNED)
-    case, means = "the same distance at two places gives two scores", "scores depend on the places themselves"
-    return failed("absolute", worst, TURNED, case=case, means=means)
+    worst = (
+        max(relative_error(scores[p, p + d], scores[0, d]) for d in range(5) for p in range(LENGTH - d))
+        / probe.width**0.5
+    )
+    if worst <= TOLERANCE:
+        return passed(worst, TOLERANCE)
+    case, diagnosis = "the same distance at two positions gives two scores", "scores depend on absolute positions"
+    return failed("absolute", worst, TOLERANCE, case=case, diagnosis=diagnosis)
 
 
-def _alike(part: Rotary) -> bool:
-    return apart(part.turns, part.turns[:1].expand_as(part.turns)) <= TURNED
+def _positions_are_alike(probe: RotaryProbe) -> bool:
+    return relative_error(probe.rotations, probe.rotations[:1].expand_as(probe.rotations)) <= TOLERANCE
 
 
-def frequencies(part: Rotary) -> Outcome:
-    """The angles fall by one factor from pair to pair: base^(-2i/E) a position.
+def frequencies(probe: RotaryProbe) -> Outcome:
+    """The angles fall by a constant factor from pair to pair: base^(-2i/E) per position.
 
-    Bases from 10,000 (RoFormer, Llama) to 10,000,000 are in use for long texts, and the one found is said. Another base
-    than a model was trained with spoils what it knows.
+    Bases from 10,000 (RoFormer, Llama) to 10,000,000 are used for long contexts, and the one found is reported. A model
+    does not work with another base than it was trained with.
 
-    They are measured as the angle between neighbouring positions. Say which base is meant with
-    `Meant(part, {"base": 500_000})`; then it must be this one.
+    The angles are measured between neighbouring positions. Declare a base with `PartSubject(part, {"base": 500_000})`;
+    then it must be this one.
     """
-    step = part.read().angles[1] - part.read().angles[0]
+    step = probe.require_reading().angles[1] - probe.require_reading().angles[0]
     found = ((step + torch.pi) % (2 * torch.pi) - torch.pi).abs()
-    half, said = len(found), part.says.get("base")
+    half, declared_base = len(found), probe.declared.get("base")
     ratio = float(found[-1] / found[0]) ** (1 / max(half - 1, 1)) if half > 1 else BASE ** (-1 / half)
     likely = half == 1 or 0.99 * BASE < ratio**-half < 1.01e7
-    base = float(said) if said is not None else (ratio**-half if likely else BASE)
+    base = float(declared_base) if declared_base is not None else (ratio**-half if likely else BASE)
     expected = base ** -(torch.arange(half, dtype=torch.float64) / half)
     measured = float((found / expected - 1).abs().max())
-    if measured <= CLOSE:
-        return passed(measured, CLOSE, f"base {base:.5g}")
-    cause, means = explain_frequencies(found, base)
+    if measured <= FREQUENCY_TOLERANCE:
+        return passed(measured, FREQUENCY_TOLERANCE, f"base {base:.5g}")
+    cause, diagnosis = explain_frequencies(found, base)
     case = (
         f"the angles of a step are {found[0]:.3g} to {found[-1]:.3g}; expected {expected[0]:.3g} to {expected[-1]:.3g}"
     )
-    return failed(cause, measured, CLOSE, case=case, means=means)
+    return failed(cause, measured, FREQUENCY_TOLERANCE, case=case, diagnosis=diagnosis)
 
 
-def start(part: Rotary) -> Outcome:
-    """At position 0 nothing is turned.
+def start(probe: RotaryProbe) -> Outcome:
+    """At position 0 nothing is rotated.
 
-    Starting at another number changes no score as long as queries and keys agree; but weights and caches of others
-    count from 0.
+    Another start changes no score as long as queries and keys agree; but weights and caches of other implementations
+    start at 0.
 
     The angle at the first position is measured, in steps of one position.
     """
-    angles = part.read().angles
+    angles = probe.require_reading().angles
     found = float(angles[0, 0] / (angles[1, 0] - angles[0, 0]))
-    if abs(found) <= CLOSE:
-        return passed(abs(found), CLOSE)
+    if abs(found) <= FREQUENCY_TOLERANCE:
+        return passed(abs(found), FREQUENCY_TOLERANCE)
     case = f"the first position is {found:.4g}"
-    means = "positions are counted from another number than 0"
-    return failed("starts-at-1" if abs(found - 1) <= CLOSE else "start", abs(found), CLOSE, case=case, means=means)
+    diagnosis = "positions do not start at 0"
+    return failed(
+        "starts-at-1" if abs(found - 1) <= FREQUENCY_TOLERANCE else "start",
+        abs(found),
+        FREQUENCY_TOLERANCE,
+        case=case,
+        diagnosis=diagnosis,
+    )
 
 
-def offset(part: Rotary) -> Outcome:
-    """Tokens after a cached past are turned as at their own places.
+def offset(probe: RotaryProbe) -> Outcome:
+    """Tokens after cached ones are rotated by their own positions.
 
-    If the offset is ignored, each new token stands at position 0 again: generation with a cache falls apart while
-    training is fine.
+    If the offset is ignored, each new token gets position 0 again: generation with a cache fails while training is
+    fine.
 
     The matrices from offset 3 on are compared with those from 0.
     """
-    if part.arguments in ("x", "q, k"):
+    if probe.arguments in ("x", "q, k"):
         raise DoesNotApply("it takes neither positions nor an offset")
-    if _alike(part):
+    if _positions_are_alike(probe):
         raise DoesNotApply("all positions are treated alike; see rotary.relative")
-    later, first = part.matrices(OFFSET)[0], part.turns
+    later, first = probe.matrices(OFFSET)[0], probe.rotations
     n = LENGTH - OFFSET - 1
-    measured = apart(later[:n], first[OFFSET : OFFSET + n])
-    if measured <= TURNED:
-        return passed(measured, TURNED)
-    if apart(later, first) <= TURNED:
-        cause, means = "offset-ignored", "positions start at 0 whatever offset or positions are given"
-    elif any(apart(later[:n], first[OFFSET + k : OFFSET + k + n]) <= TURNED for k in (-1, 1)):
-        cause, means = "off-by-one", "with an offset, positions are one too far or one too few"
+    measured = relative_error(later[:n], first[OFFSET : OFFSET + n])
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
+    if relative_error(later, first) <= TOLERANCE:
+        cause, diagnosis = "offset-ignored", "positions start at 0, whatever the offset or positions passed"
+    elif any(relative_error(later[:n], first[OFFSET + k : OFFSET + k + n]) <= TOLERANCE for k in (-1, 1)):
+        cause, diagnosis = "off-by-one", "with an offset, positions are off by one"
     else:
-        cause, means = "other", "the offset is not added to the positions"
-    return failed(cause, measured, TURNED, case=f"position {OFFSET} by offset and counted from 0", means=means)
+        cause, diagnosis = "other", "the offset is not added to the positions"
+    return failed(
+        cause,
+        measured,
+        TOLERANCE,
+        case=f"position {OFFSET}, by an offset and in a sequence from 0",
+        diagnosis=diagnosis,
+    )
 
 
-def both(part: Rotary) -> Outcome:
-    """Queries and keys are turned by the same angles.
+def both(probe: RotaryProbe) -> Outcome:
+    """Queries and keys are rotated by the same angles.
 
-    If only one of them is turned, or both by different angles, a score depends on the places themselves.
+    If only one of them is rotated, or both by different angles, a score depends on absolute positions.
 
     The matrices of queries and keys are compared.
     """
-    if not part.arguments.startswith("q"):
-        raise DoesNotApply("it turns one tensor at a time")
-    q, k = part.matrices()
-    measured = apart(k, q)
-    if measured <= TURNED:
-        return passed(measured, TURNED)
-    still = torch.eye(part.width).expand(LENGTH, -1, -1)
-    if apart(k, still) <= TURNED:
-        cause, means = "only-queries", "keys are not turned"
-    elif apart(q, still) <= TURNED:
-        cause, means = "only-keys", "queries are not turned"
+    if not probe.arguments.startswith("q"):
+        raise DoesNotApply("it rotates one tensor at a time")
+    q, k = probe.matrices()
+    measured = relative_error(k, q)
+    if measured <= TOLERANCE:
+        return passed(measured, TOLERANCE)
+    identity = torch.eye(probe.width).expand(LENGTH, -1, -1)
+    if relative_error(k, identity) <= TOLERANCE:
+        cause, diagnosis = "only-queries", "keys are not rotated"
+    elif relative_error(q, identity) <= TOLERANCE:
+        cause, diagnosis = "only-keys", "queries are not rotated"
     else:
-        cause, means = "differ", "queries and keys are turned by different angles"
-    return failed(cause, measured, TURNED, case="queries and keys at the first 8 positions", means=means)
+        cause, diagnosis = "differ", "queries and keys are rotated by different angles"
+    return failed(cause, measured, TOLERANCE, case="queries and keys at the first 8 positions", diagnosis=diagnosis)

@@ -1,4 +1,4 @@
-"""What the tests of parts share: run all checks of a part, and say what failed."""
+"""Fixtures for tests of parts: the outcomes of all checks of a part, and the causes of failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from clearformer.checks.parts.run import run_part
 
 @pytest.fixture(scope="session")
 def outcomes() -> Callable[..., dict[str, Outcome]]:
-    """Of each check, by its name without the part's."""
+    """The outcome of each check, by its name without the part's."""
 
     def run(part: str, target: Any, seed: int = 1) -> dict[str, Outcome]:
         return {result.id.split(".")[1]: result.outcome for result in run_part(part, target, seed)}
@@ -20,8 +20,8 @@ def outcomes() -> Callable[..., dict[str, Outcome]]:
 
 
 @pytest.fixture(scope="session")
-def wrong(outcomes: Callable[..., dict[str, Outcome]]) -> Callable[..., dict[str, str]]:
-    """The cause of each failure, or "crashed"; empty where all is well."""
+def causes(outcomes: Callable[..., dict[str, Outcome]]) -> Callable[..., dict[str, str]]:
+    """The cause of each failure, or "crashed"; empty where all pass."""
 
     def run(part: str, target: Any, seed: int = 1) -> dict[str, str]:
         found = outcomes(part, target, seed)

@@ -13,15 +13,15 @@ from clearformer.blocks.multihead import MultiHeadAttention
 from clearformer.blocks.norm import RMSNorm
 from clearformer.blocks.rotary import RotaryPositions
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 Core = Callable[..., Tensor]
 
 
 def annotated(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """As the Annotated Transformer has it: 0 hides, and the weights come back too."""
+    """As the Annotated Transformer has it: 0 hides, and the weights are returned too."""
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
     if mask is not None:
         scores = scores.masked_fill(mask == 0, -1e9)
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
 
 
 class WrongReshape(SelfAttention):
-    """The rows of the batch are taken for tokens."""
+    """The rows of the batch are treated as tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, _ = x.shape  # noqa: N806
@@ -80,23 +80,23 @@ def after_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 SOUND = {
-    "own formula": lambda: attention,
-    "own": ScaledDotProductAttention,
-    "own, causal": lambda: ScaledDotProductAttention(causal=True),
-    "own, with ALiBi": lambda: ScaledDotProductAttention(alibi_heads=3),
+    "clearformer formula": lambda: attention,
+    "clearformer": ScaledDotProductAttention,
+    "clearformer, causal": lambda: ScaledDotProductAttention(causal=True),
+    "clearformer, with ALiBi": lambda: ScaledDotProductAttention(alibi_heads=3),
     "torch": lambda: F.scaled_dot_product_attention,
     "annotated": lambda: annotated,
     "einsum": lambda: einsum,
     "three axes": lambda: of_three_axes,
     "causal by hand": lambda: core(diagonal=0),
-    "causal, said": lambda: Meant(core(diagonal=0), {"causal": True}),
-    "a scale, said": lambda: Meant(core(scale=1.0), {"scale": 1.0}),
-    "own module": lambda: MultiHeadAttention(16, 4),
-    "own module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
-    "own module, all there is": lambda: MultiHeadAttention(
+    "causal, said": lambda: PartSubject(core(diagonal=0), {"causal": True}),
+    "a scale, said": lambda: PartSubject(core(scale=1.0), {"scale": 1.0}),
+    "clearformer module": lambda: MultiHeadAttention(16, 4),
+    "clearformer module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
+    "clearformer module, all there is": lambda: MultiHeadAttention(
         32, 4, causal=True, norms=(RMSNorm(8), RMSNorm(8)), positions=RotaryPositions(64, 8)
     ),
-    "own module, with ALiBi": lambda: MultiHeadAttention(16, 4, causal=True, positions="alibi"),
+    "clearformer module, with ALiBi": lambda: MultiHeadAttention(16, 4, causal=True, positions="alibi"),
     "torch module": lambda: nn.MultiheadAttention(16, 4, batch_first=True, dropout=0.5),
     "torch module in a function": lambda: in_function(nn.MultiheadAttention(16, 4, batch_first=True).eval()),
     "module by hand": lambda: SelfAttention(core()),
@@ -115,8 +115,8 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, str]]] = {
     "no softmax": (lambda: lambda q, k, v: q @ k.transpose(-2, -1) @ v, {"softmax": "no-softmax"}),
     "sees ahead": (lambda: core(diagonal=1), {"causal": "sees-ahead"}),
     "not itself": (lambda: core(diagonal=-1, fill=-1e30), {"causal": "not-itself"}),
-    "no mask": (lambda: Meant(core(), {"causal": True}), {"causal": "no-mask"}),
-    "a mask": (lambda: Meant(core(diagonal=0), {"causal": False}), {"causal": "other"}),
+    "no mask": (lambda: PartSubject(core(), {"causal": True}), {"causal": "no-mask"}),
+    "a mask": (lambda: PartSubject(core(diagonal=0), {"causal": False}), {"causal": "other"}),
     "keys for values": (lambda: lambda q, k, _: core()(q, k, k), {"values": "values-unused", "softmax": "no-softmax"}),
     "residual": (lambda: lambda q, k, v: q + core()(q, k, v), {"values": "adds"}),
     "mask after the softmax, inside": (lambda: after_softmax, {"softmax": "no-softmax"}),
@@ -143,7 +143,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, str]]] = {
     "module, dropout": (lambda: SelfAttention(core(), after=F.dropout), {"repeatable": "dropout"}),
 }
 NOISY = ("dropout", "module, dropout", "not finite")
-"""these make every number wrong"""
+"""these affect every check"""
 
 
 def in_function(module: nn.Module) -> Core:
@@ -151,20 +151,20 @@ def in_function(module: nn.Module) -> Core:
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_sound_attention_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("attention", SOUND[style]()) == {}
+def test_sound_attention_passes_in_any_style(style: str, causes: Causes):
+    assert causes("attention", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_wrong_attention_is_caught_and_named(bug: str, wrong: Wrong):
+def test_wrong_attention_is_caught_and_named(bug: str, causes: Causes):
     make, expected = WRONG[bug]
-    found = wrong("attention", make())
+    found = causes("attention", make())
     assert expected.items() <= found.items()
     if bug not in NOISY:
         assert found == expected
 
 
-def test_what_was_found_is_said(outcomes: Outcomes):
-    assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].seen == ("causal",)
-    assert outcomes("attention", attention)["causal"].seen == ("every token sees every token",)
-    assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].seen == ("scale 0.5",)
+def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
+    assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].notes == ("causal",)
+    assert outcomes("attention", attention)["causal"].notes == ("every token attends to every token",)
+    assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].notes == ("scale 0.5",)

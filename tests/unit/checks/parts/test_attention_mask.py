@@ -1,4 +1,4 @@
-"""Masks of every convention are understood, and every misuse of them is caught and named."""
+"""Masks of every convention are recognised, and every misuse is caught and named."""
 
 import math
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from clearformer.blocks.attention import ScaledDotProductAttention, attention
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 Core = Callable[..., Tensor]
 LOWEST = torch.finfo(torch.float32).min
 
 
 def masked(change: Callable[[Tensor, Tensor], Tensor]) -> Core:
-    """Attention in which `change` makes scores of scores and a mask."""
+    """Attention in which `change(scores, mask)` applies the mask."""
 
     def run(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -58,13 +58,13 @@ def of_three_axes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -
 ALLOW = masked(lambda scores, mask: scores.masked_fill(~mask, LOWEST))
 HIDE = masked(lambda scores, mask: scores.masked_fill(mask, LOWEST))
 SOUND = {
-    "own formula": (attention, "True means that a query may attend; it is handed over as the fourth argument"),
-    "own": (
+    "clearformer formula": (attention, "True means that a query may attend; it is passed as the fourth argument"),
+    "clearformer": (
         ScaledDotProductAttention(),
-        "True means that a query may attend; it is handed over as the fourth argument",
+        "True means that a query may attend; it is passed as the fourth argument",
     ),
-    "allow": (ALLOW, "True means that a query may attend; it is handed over as the fourth argument, [1, 1, T, S]"),
-    "hide": (HIDE, "True means that a key is hidden; it is handed over as the fourth argument, [1, 1, T, S]"),
+    "allow": (ALLOW, "True means that a query may attend; it is passed as the fourth argument, [1, 1, T, S]"),
+    "hide": (HIDE, "True means that a key is hidden; it is passed as the fourth argument, [1, 1, T, S]"),
     "numbers": (
         masked(lambda scores, mask: scores + (1.0 - mask) * LOWEST),
         "1 means that a query may attend, 0 that a key is hidden",
@@ -78,21 +78,21 @@ SOUND = {
         masked(lambda scores, mask: scores.masked_fill(mask == 0, -1e9)),
         "True means that a query may",
     ),
-    "keyword": (by_keyword, "True means that a query may attend; it is handed over as attn_mask, [1, 1, T, S]"),
-    "two axes": (of_two_axes, "True means that a query may attend; it is handed over as the fourth argument, [T, S]"),
+    "keyword": (by_keyword, "True means that a query may attend; it is passed as attn_mask, [1, 1, T, S]"),
+    "two axes": (of_two_axes, "True means that a query may attend; it is passed as the fourth argument, [T, S]"),
     "three axes": (
         of_three_axes,
-        "True means that a query may attend; it is handed over as the fourth argument, [B, T, S]",
+        "True means that a query may attend; it is passed as the fourth argument, [B, T, S]",
     ),
-    "allow, said": (Meant(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
+    "allow, said": (PartSubject(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "after the softmax": (after, {"mask": "after-softmax"}),
     "ignored": (masked(lambda scores, _: scores), {"mask": "ignored"}),
     "multiplied": (masked(lambda scores, mask: scores * mask), {"mask": "other"}),
     "a small number": (masked(lambda scores, mask: scores.masked_fill(~mask, -3.0)), {"mask": "other"}),
-    "inverted": (Meant(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
-    "inverted, the other way": (Meant(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
+    "inverted": (PartSubject(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
+    "inverted, the other way": (PartSubject(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
     "-1e4": (masked(lambda scores, mask: scores.masked_fill(~mask, -1e4)), {"finite-mask": "finite"}),
     "-100": (masked(lambda scores, mask: scores.masked_fill(~mask, -100.0)), {"finite-mask": "finite"}),
     "-1e4, by numbers": (masked(lambda scores, mask: scores + (1.0 - mask) * -1e4), {"finite-mask": "finite"}),
@@ -102,24 +102,24 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_mask_passes_and_its_convention_is_said(style: str, wrong: Wrong, outcomes: Outcomes):
-    target, said = SOUND[style]
-    assert wrong("attention", target) == {}
-    assert outcomes("attention", target)["mask"].seen[0].startswith(said)
+def test_a_sound_mask_passes_and_its_convention_is_reported(style: str, causes: Causes, outcomes: Outcomes):
+    target, message = SOUND[style]
+    assert causes("attention", target) == {}
+    assert outcomes("attention", target)["mask"].notes[0].startswith(message)
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_misused_mask_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_misused_mask_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    assert wrong("attention", target) == expected
+    assert causes("attention", target) == expected
 
 
-def test_attention_without_a_mask_is_not_blamed_for_it(outcomes: Outcomes):
+def test_mask_checks_do_not_apply_to_attention_without_a_mask(outcomes: Outcomes):
     found = outcomes("attention", lambda q, k, v: attention(q, k, v))
     assert found["mask"].status == "does not apply"
     assert "takes no mask" in found["mask"].case
 
 
-def test_what_an_empty_row_gets_is_said(outcomes: Outcomes):
-    assert outcomes("attention", attention)["empty-row"].seen == ("it gets zeros",)
-    assert outcomes("attention", ALLOW)["empty-row"].seen == ("it gets a mean of values, hidden ones among them",)
+def test_the_output_of_an_empty_row_is_reported(outcomes: Outcomes):
+    assert outcomes("attention", attention)["empty-row"].notes == ("it gets zeros",)
+    assert outcomes("attention", ALLOW)["empty-row"].notes == ("it gets a mean of values, including hidden ones",)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from clearformer.blocks.feedforward import FeedForward, GatedFeedForward, SquaredReLU
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 
 
 class Network(nn.Module):
-    """Two products and `between`, in a width of 16."""
+    """Two linear layers with `between`, of width 16."""
 
     def __init__(
         self, between: Callable[[Tensor], Tensor] = F.gelu, before: Callable[[Tensor], Tensor] = torch.clone
@@ -27,7 +27,7 @@ class Network(nn.Module):
 
 
 class Silent(Network):
-    """Its last product begins as zero, as muP and some GPTs have it."""
+    """The last matrix is initialised with zeros, as in muP and some GPTs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,14 +74,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_network_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("feed-forward", SOUND[style]()) == {}
+def test_a_sound_network_passes_in_any_style(style: str, causes: Causes):
+    assert causes("feed-forward", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_mistake_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_mistake_is_caught_and_named(bug: str, causes: Causes):
     make, expected = WRONG[bug]
-    found = wrong("feed-forward", make())
+    found = causes("feed-forward", make())
     assert expected.items() <= found.items()
     if bug not in ("dropout", "not finite", "norm over the batch"):  # these make other numbers wrong as well
         assert found == expected

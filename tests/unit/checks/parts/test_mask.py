@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from clearformer.blocks.masks import causal_mask
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Make = Callable[[int], Tensor]
 
 
@@ -23,7 +23,7 @@ def added(T: int, value: float) -> Tensor:  # noqa: N803
 
 
 SOUND = {
-    "own": causal_mask,
+    "clearformer": causal_mask,
     "boolean": lambda n: ones(n).tril(),
     "boolean, hides": lambda n: ones(n).triu(1),
     "torch.nn": nn.Transformer.generate_square_subsequent_mask,
@@ -33,8 +33,8 @@ SOUND = {
     "with axes of length one": lambda n: ones(n).tril()[None, None],
     "of queries and keys": lambda n, s: ones(n, s).tril(s - n),
     "of positions": lambda n, s: torch.arange(s - n, s)[:, None] >= torch.arange(s),
-    "numbers, said": Meant(lambda n: torch.ones(n, n).tril(), {"mask": "allow"}),
-    "hides, said": Meant(lambda n: ones(n).triu(1), {"mask": "hide"}),
+    "numbers, said": PartSubject(lambda n: torch.ones(n, n).tril(), {"mask": "allow"}),
+    "hides, said": PartSubject(lambda n: ones(n).triu(1), {"mask": "hide"}),
 }
 WRONG = {
     "sees ahead": (lambda n: ones(n).tril(1), {"diagonal": "sees-ahead"}),
@@ -45,12 +45,12 @@ WRONG = {
     ),
     "not itself": (lambda n: ones(n).tril(-1), {"diagonal": "not-itself"}),
     "not itself, hides": (lambda n: ones(n).triu(), {"diagonal": "not-itself"}),
-    "transposed": (Meant(lambda n: ones(n).triu(), {"mask": "allow"}), {"diagonal": "transposed"}),
+    "transposed": (PartSubject(lambda n: ones(n).triu(), {"mask": "allow"}), {"diagonal": "transposed"}),
     "transposed, added": (
         lambda n: torch.zeros(n, n).masked_fill(ones(n).tril(-1), -torch.inf),
         {"diagonal": "transposed"},
     ),
-    "inverted": (Meant(lambda n: ones(n).triu(1), {"mask": "allow"}), {"diagonal": "inverted"}),
+    "inverted": (PartSubject(lambda n: ones(n).triu(1), {"mask": "allow"}), {"diagonal": "inverted"}),
     "nothing hidden": (ones, {"diagonal": "no-mask", "corner": "other"}),
     "all hidden": (lambda n: added(n, -torch.inf) - torch.inf, {"diagonal": "hides-all"}),
     "a window of one": (lambda n: torch.eye(n, dtype=torch.bool), {"diagonal": "other"}),
@@ -64,19 +64,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_mask_passes_in_any_convention(style: str, wrong: Wrong):
-    assert wrong("mask", SOUND[style]) == {}
+def test_a_sound_mask_passes_in_any_convention(style: str, causes: Causes):
+    assert causes("mask", SOUND[style]) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_mask_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_mask_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("mask", target)
+    found = causes("mask", target)
     assert found == expected
 
 
-def test_the_convention_found_is_said(outcomes: Callable[..., dict[str, Outcome]]):
-    seen = [outcomes("mask", SOUND[name])["diagonal"].seen[0] for name in ("boolean", "boolean, hides", "torch.nn")]
+def test_the_convention_is_reported(outcomes: Callable[..., dict[str, Outcome]]):
+    seen = [outcomes("mask", SOUND[name])["diagonal"].notes[0] for name in ("boolean", "boolean, hides", "torch.nn")]
     assert seen == [
         "True, or 1, means that a query may attend",
         "True, or 1, means that a key is hidden",

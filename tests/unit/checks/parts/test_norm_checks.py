@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from clearformer.blocks.norm import LayerNorm, RMSNorm, layer_norm, rms_norm
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Formula = Callable[[Tensor], Tensor]
 
 
@@ -24,7 +24,7 @@ def variance(x: Tensor) -> Tensor:
 
 
 class Weighted(nn.Module):
-    """A formula with a weight and a bias, by names of their own."""
+    """A formula with a weight and a bias under uncommon names."""
 
     def __init__(self, formula: Formula, form: str = "{y} * gain + shift", width: int = 16) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Weighted(nn.Module):
 
 
 class OnePlus(nn.Module):
-    """Gemma's habit: the weight begins as 0."""
+    """As in Gemma: the factor is 1 + weight, and the weight is initially 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,9 +74,9 @@ def right_rms(x: Tensor) -> Tensor:
 
 
 SOUND_LAYER = {
-    "own": lambda: LayerNorm(24),
-    "own, trained": lambda: scrambled(LayerNorm(24)),
-    "own formula": lambda: lambda x: layer_norm(x, torch.ones(x.shape[-1]), None, 1e-5),
+    "clearformer": lambda: LayerNorm(24),
+    "clearformer, trained": lambda: scrambled(LayerNorm(24)),
+    "clearformer formula": lambda: lambda x: layer_norm(x, torch.ones(x.shape[-1]), None, 1e-5),
     "torch": lambda: nn.LayerNorm(48),
     "torch, wide": lambda: nn.LayerNorm(1024),
     "torch, BERT's eps": lambda: nn.LayerNorm(32, eps=1e-12),
@@ -88,9 +88,9 @@ SOUND_LAYER = {
     "by hand, with weights": lambda: Weighted(right_layer),
 }
 SOUND_RMS = {
-    "own": lambda: RMSNorm(24),
-    "own, trained": lambda: scrambled(RMSNorm(24)),
-    "own formula": lambda: lambda x: rms_norm(x, torch.ones(x.shape[-1]), 1e-5),
+    "clearformer": lambda: RMSNorm(24),
+    "clearformer, trained": lambda: scrambled(RMSNorm(24)),
+    "clearformer formula": lambda: lambda x: rms_norm(x, torch.ones(x.shape[-1]), 1e-5),
     "torch": lambda: nn.RMSNorm(48),
     "by hand": lambda: right_rms,
     "one plus weight": OnePlus,
@@ -164,28 +164,28 @@ def scrambled(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("style", SOUND_LAYER)
-def test_a_sound_layer_norm_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("layer-norm", SOUND_LAYER[style]()) == {}
+def test_a_sound_layer_norm_passes_in_any_style(style: str, causes: Causes):
+    assert causes("layer-norm", SOUND_LAYER[style]()) == {}
 
 
 @pytest.mark.parametrize("style", SOUND_RMS)
-def test_a_sound_rms_norm_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("rms-norm", SOUND_RMS[style]()) == {}
+def test_a_sound_rms_norm_passes_in_any_style(style: str, causes: Causes):
+    assert causes("rms-norm", SOUND_RMS[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG_LAYER)
-def test_a_wrong_layer_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+def test_a_wrong_layer_norm_is_caught_and_its_formula_named(bug: str, causes: Causes):
     formula, expected = WRONG_LAYER[bug]
-    found = wrong("layer-norm", formula)
+    found = causes("layer-norm", formula)
     assert expected.items() <= found.items()
     if bug not in ("dropout", "not finite"):  # which make every number wrong
         assert found == expected
 
 
 @pytest.mark.parametrize("bug", WRONG_RMS)
-def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong):
+def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, causes: Causes):
     formula, expected = WRONG_RMS[bug]
-    assert wrong("rms-norm", formula) == expected
+    assert causes("rms-norm", formula) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,23 +193,23 @@ def test_a_wrong_rms_norm_is_caught_and_its_formula_named(bug: str, wrong: Wrong
     [("ignored", "ignored"), ("weight-before", "weight-before"), ("bias-first", "bias-first")],
 )
 @pytest.mark.parametrize("trained", [False, True])
-def test_weights_in_the_wrong_place_are_named(form: str, cause: str, trained: bool, wrong: Wrong):
+def test_misplaced_weights_are_caught_and_named(form: str, cause: str, trained: bool, causes: Causes):
     norm = Weighted(right_layer, form)
-    found = wrong("layer-norm", scrambled(norm) if trained else norm)
+    found = causes("layer-norm", scrambled(norm) if trained else norm)
     assert found["weight"] == cause
 
 
-def test_the_form_of_a_weight_that_begins_as_zero_is_said(outcomes: Callable[..., dict[str, Outcome]]):
-    assert outcomes("rms-norm", OnePlus())["weight"].seen == ("1 + weight multiplies",)
+def test_a_factor_of_one_plus_weight_is_reported(outcomes: Callable[..., dict[str, Outcome]]):
+    assert outcomes("rms-norm", OnePlus())["weight"].notes == ("1 + weight multiplies",)
 
 
-def test_an_eps_that_is_not_used_is_caught(wrong: Wrong):
+def test_an_eps_that_is_not_used_is_caught(causes: Causes):
     norm = Weighted(right_layer)
     norm.eps = 1e-6
-    assert wrong("layer-norm", norm) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
-    assert wrong("rms-norm", Meant(right_rms, {"eps": 1e-5})) == {}
+    assert causes("layer-norm", norm) == {"eps": "eps-differs"}
+    assert causes("rms-norm", PartSubject(right_rms, {"eps": 1e-6})) == {"eps": "eps-differs"}
+    assert causes("rms-norm", PartSubject(right_rms, {"eps": 1e-5})) == {}
 
 
 def test_eps_is_measured(outcomes: Callable[..., dict[str, Outcome]]):
-    assert outcomes("layer-norm", nn.LayerNorm(16, eps=1e-6))["eps"].seen == ("eps is 1e-06",)
+    assert outcomes("layer-norm", nn.LayerNorm(16, eps=1e-6))["eps"].notes == ("eps is 1e-06",)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from clearformer.blocks.rotary import RotaryPositions, rotary
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
@@ -20,7 +20,7 @@ def angles(T: int, E: int, start: float = 0, base: float = 10_000.0, exponent: f
 
 
 def interleaved(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
-    """The paper's: neighbours are a pair."""
+    """The paper's layout: neighbours are a pair."""
     a, b = x[..., ::2], x[..., 1::2]
     cos, sin = turn.cos(), turn.sin()
     return torch.stack((a * cos - sign * b * sin, b * cos + a * sin), dim=-1).flatten(-2)
@@ -71,12 +71,12 @@ class HuggingFace(nn.Module):
 
 
 def partly(x: Tensor, offset: int = 0) -> Tensor:
-    """GPT-NeoX's: only a quarter of the elements is turned."""
+    """GPT-NeoX's: only a quarter of the elements is rotated."""
     return torch.cat((plain(half_split)(x[..., : x.shape[-1] // 4], offset), x[..., x.shape[-1] // 4 :]), dim=-1)
 
 
 def mixed(x: Tensor, offset: int = 0) -> Tensor:
-    """Halves are a pair, but angles stand as for neighbours."""
+    """Pairs are halves, and angles are laid out for neighbours."""
     turn = angles(x.shape[-2], x.shape[-1], offset).repeat_interleave(2, -1)
     a, b = x.chunk(2, dim=-1)
     return x * turn.cos() + torch.cat((-b, a), dim=-1) * turn.sin()
@@ -87,8 +87,8 @@ def off_by_one(x: Tensor, offset: int = 0) -> Tensor:
 
 
 SOUND = {
-    "own formula": lambda: rotary,
-    "own": lambda: RotaryPositions(64, 24),
+    "clearformer formula": lambda: rotary,
+    "clearformer": lambda: RotaryPositions(64, 24),
     "interleaved": lambda: plain(interleaved),
     "half-split": lambda: plain(half_split),
     "without offset": lambda: lambda x: plain(half_split)(x),
@@ -97,8 +97,8 @@ SOUND = {
     "hugging face": HuggingFace,
     "partly": lambda: partly,
     "the other way": lambda: lambda x, offset=0: half_split(x, -angles(x.shape[-2], x.shape[-1], offset)),
-    "a small base, said": lambda: Meant(plain(half_split, base=100.0), {"base": 100}),
-    "a layout, said": lambda: Meant(plain(interleaved), {"layout": "interleaved"}),
+    "a small base, said": lambda: PartSubject(plain(half_split, base=100.0), {"base": 100}),
+    "a layout, said": lambda: PartSubject(plain(interleaved), {"layout": "interleaved"}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "sign": (
@@ -141,34 +141,34 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
         lambda q, k, offset=0: (plain(half_split)(q, offset), plain(half_split)(k, offset + 1)),
         {"both": "differ"},
     ),
-    "the other layout": (Meant(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
-    "the other base": (Meant(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
+    "the other layout": (PartSubject(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (PartSubject(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
     "in place": (lambda x, offset=0: plain(half_split)(x.mul_(1.5), offset) / 1.5, {"input": "in-place"}),
 }
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_rotation_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("rotary", SOUND[style]()) == {}
+def test_a_sound_rotation_passes_in_any_style(style: str, causes: Causes):
+    assert causes("rotary", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_rotation_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_rotation_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("rotary", target)
+    found = causes("rotary", target)
     assert expected.items() <= found.items()
     if bug != "only keys":  # what is read off are the queries' rotations, and these are none
         assert found == expected
 
 
-def test_the_layout_found_is_said(outcomes: Outcomes):
-    seen = {name: outcomes("rotary", SOUND[name]())["layout"].seen[0] for name in ("llama", "hugging face", "partly")}
+def test_the_layout_is_reported(outcomes: Outcomes):
+    seen = {name: outcomes("rotary", SOUND[name]())["layout"].notes[0] for name in ("llama", "hugging face", "partly")}
     assert seen == {
         "llama": "interleaved; called with q, k as [B, T, H, E]",
         "hugging face": "half-split; called with q, k, positions [B, T] as [B, H, T, E]",
-        "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are turned",
+        "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are rotated",
     }
-    assert outcomes("rotary", llama)["frequencies"].seen == ("base 5e+05",)
+    assert outcomes("rotary", llama)["frequencies"].notes == ("base 5e+05",)
 
 
 def test_the_formula_used_here_is_that_of_complex_numbers():

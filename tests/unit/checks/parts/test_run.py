@@ -1,4 +1,4 @@
-"""A part is as it was afterwards, and whatever it does is a result."""
+"""A part is restored after the checks, and whatever it does is a result."""
 
 import random
 
@@ -11,7 +11,7 @@ from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.rotary import rotary
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.parts.catalogue import PARTS
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 from clearformer.checks.parts.run import run_part
 from clearformer.errors import ClearformerError
 
@@ -38,14 +38,14 @@ def everything(module: nn.Module) -> list[object]:
         ("attention", nn.MultiheadAttention(16, 2, batch_first=True)),
     ],
 )
-def test_a_module_and_the_random_states_are_as_before(part: str, module: nn.Module):
+def test_a_module_and_the_random_states_are_restored(part: str, module: nn.Module):
     before = everything(trained(module))
     assert {result.outcome.status for result in run_part(part, module)} <= {"passed", "does not apply"}
     assert everything(module) == before
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_what_a_part_raises_is_a_result_told_once(part: str):
+def test_an_error_of_a_part_is_reported_once(part: str):
     def broken(*_: object) -> Tensor:
         raise ZeroDivisionError("the user's own")
 
@@ -59,7 +59,7 @@ def test_what_a_part_raises_is_a_result_told_once(part: str):
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("made", [None, "words", (), torch.zeros(3)])
-def test_what_is_no_part_is_a_crash_that_says_what_was_expected(part: str, made: object):
+def test_an_object_that_is_no_such_part_is_a_crash_that_names_the_expected_form(part: str, made: object):
     first = next(iter(run_part(part, lambda *_: made))).outcome
     assert first.status == "crashed"
     assert " was expected; called so, it said: " in first.case
@@ -86,21 +86,25 @@ def test_nan_never_passes(part: str):
 
 
 @pytest.mark.parametrize(
-    ("part", "says", "message"),
+    ("part", "declared", "message"),
     [
         (
             "rotary",
             {"layut": "interleaved"},
-            "one of layout, base was expected in what Meant says of this part, found 'layut'",
+            "one of layout, base was expected in PartSubject's declarations of this part, found 'layut'",
         ),
         ("rotary", {"layout": "halves"}, "one of 'interleaved', 'half-split' was expected for 'layout'"),
-        ("rotary", {"base": "large"}, "a number was expected for 'base' in what Meant says, found 'large'"),
-        ("feed-forward", {"width": 3}, "nothing was expected in what Meant says of this part, found 'width'"),
+        ("rotary", {"base": "large"}, "a number was expected for 'base' in PartSubject's declarations, found 'large'"),
+        (
+            "feed-forward",
+            {"width": 3},
+            "nothing was expected in PartSubject's declarations of this part, found 'width'",
+        ),
     ],
 )
-def test_what_is_said_must_be_understood(part: str, says: dict[str, object], message: str):
+def test_unknown_declarations_are_refused(part: str, declared: dict[str, object], message: str):
     with pytest.raises(ClearformerError) as error:
-        list(run_part(part, Meant(rotary, says)))
+        list(run_part(part, PartSubject(rotary, declared)))
     assert message in str(error.value)
 
 

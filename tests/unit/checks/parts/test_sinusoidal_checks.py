@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from clearformer.blocks.positions import LearnedPositions, SinusoidalPositions, sinusoidal
 from clearformer.checks.outcome import Outcome
-from clearformer.checks.parts.given import Meant
+from clearformer.checks.parts.probe import PartSubject
 
-Wrong = Callable[..., dict[str, str]]
+Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
 def paper(T: int, D: int, base: float = 10_000.0, exponent: float = 2.0, start: int = 0) -> Tensor:  # noqa: N803
-    """Equation by equation, in loops."""
+    """The paper's formula, in loops."""
     table = torch.zeros(T, D)
     for p in range(T):
         for i in range(D // 2):
@@ -55,20 +55,20 @@ class Tutorial(nn.Module):
 
 
 class Adds(nn.Module):
-    """As the Annotated Transformer has it; `how` is what is done to x."""
+    """As the Annotated Transformer has it; `combine(x, table)` is the output."""
 
-    def __init__(self, how: Callable[[Tensor, Tensor], Tensor] = torch.add, width: int = 24) -> None:
+    def __init__(self, combine: Callable[[Tensor, Tensor], Tensor] = torch.add, width: int = 24) -> None:
         super().__init__()
-        self.how = how
+        self.combine = combine
         self.register_buffer("pe", paper(40, width)[None])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.how(x, self.pe[:, : x.shape[1]])
+        return self.combine(x, self.pe[:, : x.shape[1]])
 
 
 SOUND = {
-    "own formula": lambda: sinusoidal,
-    "own": lambda: SinusoidalPositions(60, 24),
+    "clearformer formula": lambda: sinusoidal,
+    "clearformer": lambda: SinusoidalPositions(60, 24),
     "by hand": lambda: paper,
     "width first": lambda: lambda d, n: paper(n, d),
     "with an axis for the batch": lambda: lambda n, d: paper(n, d)[None],
@@ -79,7 +79,7 @@ SOUND = {
     "adds": Adds,
     "adds to x sqrt(d)": lambda: Adds(lambda x, pe: x * 24**0.5 + pe),
     "returns the table": lambda: Adds(lambda x, pe: pe + 0 * x),
-    "another base, said": lambda: Meant(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
+    "another base, said": lambda: PartSubject(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "base": (lambda n, d: paper(n, d, base=1000.0), {"frequencies": "base"}),
@@ -90,7 +90,10 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "starts at 2": (lambda n, d: paper(n, d, start=2), {"start": "start"}),
     "halves, starts at 1": (lambda n, d: halves(n + 1, d)[1:], {"start": "starts-at-1"}),
     "own frequencies": (own_frequencies, {"layout": "own-frequencies"}),
-    "own frequencies, doubled": (lambda n, d: own_frequencies(n, d, 2.0), {"layout": "own-frequencies"}),
+    "own frequencies, doubled": (
+        lambda n, d: own_frequencies(n, d, 2.0),
+        {"layout": "own-frequencies"},
+    ),
     "only sines": (lambda n, d: paper(n, d)[:, ::2].repeat_interleave(2, 1), {"layout": "only-sines"}),
     "only cosines": (lambda n, d: paper(n, d)[:, 1::2].repeat_interleave(2, 1), {"layout": "only-cosines"}),
     "learned": (LearnedPositions(60, 24), {"layout": "other"}),
@@ -102,27 +105,27 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "multiplied": (Adds(lambda x, pe: (1 + x) * pe), {"added": "x-changed"}),
     "in place": (Adds(lambda x, pe: x.add_(pe)), {"input": "in-place"}),
     "dropout": (Adds(lambda x, pe: nn.functional.dropout(x + pe, 0.5)), {"repeatable": "dropout"}),
-    "the other layout": (Meant(halves, {"layout": "interleaved"}), {"layout": "layout"}),
-    "the other base": (Meant(paper, {"base": 500}), {"frequencies": "base"}),
+    "the other layout": (PartSubject(halves, {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (PartSubject(paper, {"base": 500}), {"frequencies": "base"}),
 }
 
 
 @pytest.mark.parametrize("style", SOUND)
-def test_a_sound_table_passes_in_any_style(style: str, wrong: Wrong):
-    assert wrong("sinusoidal", SOUND[style]()) == {}
+def test_a_sound_table_passes_in_any_style(style: str, causes: Causes):
+    assert causes("sinusoidal", SOUND[style]()) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
-def test_a_wrong_table_is_caught_and_named(bug: str, wrong: Wrong):
+def test_a_wrong_table_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
-    found = wrong("sinusoidal", target)
+    found = causes("sinusoidal", target)
     assert expected.items() <= found.items()
     if bug not in ("dropout", "from the end"):  # the first makes every number wrong, the second is also a wrong start
         assert found == expected
 
 
-def test_what_was_found_is_said(outcomes: Outcomes):
-    assert outcomes("sinusoidal", Tutorial())["layout"].seen == ("layout: interleaved; called with x of [T, B, D]",)
-    assert outcomes("sinusoidal", halves)["layout"].seen == ("layout: halves; called with length, width",)
-    assert outcomes("sinusoidal", tensor2tensor)["frequencies"].seen == ("base 10000, exponent i/(D/2 - 1)",)
-    assert outcomes("sinusoidal", Adds(lambda x, pe: x * 24**0.5 + pe))["added"].seen == ("x sqrt(D) is added",)
+def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
+    assert outcomes("sinusoidal", Tutorial())["layout"].notes == ("layout: interleaved; called with x of [T, B, D]",)
+    assert outcomes("sinusoidal", halves)["layout"].notes == ("layout: halves; called with length, width",)
+    assert outcomes("sinusoidal", tensor2tensor)["frequencies"].notes == ("base 10000, exponent i/(D/2 - 1)",)
+    assert outcomes("sinusoidal", Adds(lambda x, pe: x * 24**0.5 + pe))["added"].notes == ("x sqrt(D) is added",)

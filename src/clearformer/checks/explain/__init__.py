@@ -1,0 +1,1 @@
+"""Stage 5, explain: what a measured difference means, and which cause it has."""

@@ -1,0 +1,277 @@
+"""Does the model learn?"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.training import (
+    IGNORE_INDEX,
+    LabelledBatch,
+    Training,
+    batch_to_memorise,
+    train,
+    unreserved_tokens,
+)
+
+MEMORISED = 0.1
+"""nats: correct models fell below it in 10 to 215 steps; one that cannot see its context stays above 0.6"""
+ALPHABET, STRING_LENGTH = 4, 3
+"""the size of a task's alphabet, and the length of its strings: there are 64 strings"""
+LEARNED = 0.5 * math.log(ALPHABET)
+"""nats: half the loss of a model that knows the alphabet and not the order"""
+DROPOUT_TOLERANCE = 1e-4
+"""standard deviations of the logits: two calls without dropout differ by 0.0, with dropout by more than 1e-2"""
+
+
+def one_batch(probe: Probe) -> Outcome:
+    """One batch can be learned to a loss near 0.
+
+    A model with thousands of weights can memorise 48 tokens. One that cannot is broken somewhere between its input and
+    its loss, and more data will not help. This is the first thing to try with any new model.
+
+    A copy of the model, with its own weights, is trained with AdamW on four rows of 12 tokens, for at most two times
+    600 steps, at two learning rates. Its loss must fall below 0.1 nats. It does not where the output goes through a
+    softmax before the loss, where gradients are cut, or where attention carries nothing from token to token: every
+    other token can only be predicted from an earlier one.
+    """
+    batch = batch_to_memorise(probe)
+    training = train(probe, lambda: batch, batch, MEMORISED, own_weights=True)
+    if not training.after > MEMORISED:  # NaN is reported by run_isolated
+        return passed(training.after, MEMORISED, f"after {training.steps} steps")
+    cause, diagnosis = _explain_not_memorised(probe, training, batch)
+    case = (
+        f"four rows of {batch.inputs.tokens.shape[1]} tokens: from {training.before:.3g} to {training.after:.3g} nats"
+    )
+    return failed(cause, training.after, MEMORISED, case=case, diagnosis=diagnosis, notes=(f"{training.steps} steps",))
+
+
+def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatch) -> tuple[str, str]:
+    out = probe.logits(batch.inputs)
+    if bool((out >= 0).all()) and torch.allclose(out.sum(-1), torch.ones(()), atol=1e-3):
+        return (
+            "probabilities",
+            "The model returns probabilities, and the loss takes another softmax: return the logits.",
+        )
+    if training.after > 0.99 * training.before:
+        return "nothing", "It learns nothing: gradients do not arrive, or the weights in use are not registered."
+    if probe.kind == "classifier":
+        return (
+            "little",
+            "It learns something, but cannot distinguish four sequences: does pooling preserve the sequence?",
+        )
+    predicted, tokens = batch.targets != IGNORE_INDEX, batch.inputs.tokens
+    keys = tokens * tokens.shape[1] + torch.arange(tokens.shape[1])
+    alone = _conditional_entropy(keys[predicted], batch.targets[predicted])
+    if training.after > 0.9 * alone:
+        return (
+            "reads-one-token",
+            f"The current token and its position alone leave {alone:.2g} nats at best, and the model gets no further: "
+            "attention carries nothing from other tokens.",
+        )
+    return (
+        "little",
+        "It learns something, but not 48 tokens: gradients may be cut, or activations too large or too small.",
+    )
+
+
+def _conditional_entropy(keys: Tensor, targets: Tensor) -> float:
+    """The entropy of the target given the key, in nats: the best loss of a model that sees only the key."""
+    pairs, count = torch.stack([keys, targets]).unique(dim=1, return_counts=True)
+    of_key = torch.stack([count[pairs[0] == key].sum() for key in pairs[0]])
+    return float((count * (of_key / count).log()).sum() / count.sum())
+
+
+def reversing(probe: Probe) -> Outcome:
+    """A short training on reversing strings beats the untrained model.
+
+    To turn `abc` into `cba`, each token has to be copied from another position: in an encoder-decoder from its source,
+    in a causal model from its past. Weights that are never used, positions that do not arrive and attention that sees
+    nothing all show here, though every single layer may look right.
+
+    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four. On new strings
+    its loss must be below half of ln 4 nats a letter; ln 4 is the loss of a model that knows only the alphabet.
+    """
+    if probe.length(2 * STRING_LENGTH) < 2 * STRING_LENGTH:
+        raise DoesNotApply(f"it takes a context of {2 * STRING_LENGTH} tokens")
+    alphabet = unreserved_tokens(probe, ALPHABET + 1)
+
+    def random_batch(rows: int) -> LabelledBatch:
+        strings = alphabet[torch.randint(ALPHABET, (rows, STRING_LENGTH), generator=probe.generator)]
+        separator = alphabet[ALPHABET].expand(rows, 1)
+        answer = strings.flip(1)
+        if probe.kind == "encoder-decoder":
+            return LabelledBatch(Inputs(torch.cat([separator, answer[:, :-1]], 1), source=strings), answer)
+        return _next_token_batch(torch.cat([strings, separator, answer], 1), STRING_LENGTH)
+
+    return _learn_task(probe, random_batch)
+
+
+def induction(probe: Probe) -> Outcome:
+    """A short training on repeated strings beats the untrained model.
+
+    In `abc abc abc` all but the first three letters can be predicted by looking back: at what followed this letter the
+    last time, or at what stood three positions before. The current letter alone does not tell, so a model that does not
+    attend to its past cannot learn it.
+
+    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four, each repeated
+    three times. On new strings its loss must be below half of ln 4 nats a letter.
+    """
+    if probe.length(3 * STRING_LENGTH) < 3 * STRING_LENGTH:
+        raise DoesNotApply(f"it takes a context of {3 * STRING_LENGTH} tokens")
+    alphabet = unreserved_tokens(probe, ALPHABET)
+
+    def random_batch(rows: int) -> LabelledBatch:
+        strings = alphabet[torch.randint(ALPHABET, (rows, STRING_LENGTH), generator=probe.generator)]
+        return _next_token_batch(strings.repeat(1, 3), STRING_LENGTH - 1)
+
+    return _learn_task(probe, random_batch)
+
+
+def _next_token_batch(tokens: Tensor, unpredictable: int) -> LabelledBatch:
+    """Each next token is predicted, but for the first ones, which are random."""
+    targets = tokens[:, 1:].clone()
+    targets[:, :unpredictable] = IGNORE_INDEX
+    return LabelledBatch(Inputs(tokens[:, :-1]), targets)
+
+
+def _learn_task(probe: Probe, random_batch: Callable[[int], LabelledBatch]) -> Outcome:
+    evaluation = random_batch(32)
+    training = train(probe, lambda: random_batch(16), evaluation, LEARNED, own_weights=False)
+    if not training.after > LEARNED:
+        return passed(training.after, LEARNED, f"from {training.before:.3g} nats, after {training.steps} steps")
+    training.probe.module.eval()
+    logits = training.probe.logits(evaluation.inputs)
+    losses = [
+        f"{F.cross_entropy(logits[:, t].float(), evaluation.targets[:, t]).item():.2g}"
+        for t in range(logits.shape[1])
+        if evaluation.targets[0, t] != IGNORE_INDEX
+    ]
+    alphabet_entropy = math.log(ALPHABET)
+    if training.after > alphabet_entropy + 0.1:
+        cause, diagnosis = "nothing", "Not even the alphabet is learned: see learning.one-batch."
+    elif training.after > 0.9 * alphabet_entropy:
+        cause, diagnosis = (
+            "does-not-read",
+            "It learns the alphabet, and nothing of the order: attention does not carry tokens from other positions, "
+            "or positions do not reach it.",
+        )
+    else:
+        cause, diagnosis = (
+            "learns-little",
+            "It uses some of what it needs, or learns very slowly: see each position's loss.",
+        )
+    return failed(
+        cause,
+        training.after,
+        LEARNED,
+        case=f"from {training.before:.3g} to {training.after:.3g} nats; the alphabet alone gives "
+        f"{alphabet_entropy:.3g}",
+        diagnosis=diagnosis,
+        notes=(f"nats at each predicted position: {', '.join(losses)}", f"{training.steps} steps"),
+    )
+
+
+def dropout(probe: Probe) -> Outcome:
+    """Dropout is on in training and off in evaluation.
+
+    Left on in evaluation it makes results worse and random; `F.dropout(x, p)` does so, since its `training` is True
+    unless `self.training` is passed, and so does a dropout layer in a plain Python list, which `model.eval()` does not
+    reach. In training every row needs a mask of its own.
+
+    Two calls in evaluation must be equal. If the model has dropout, equal rows of a batch must differ in training.
+    """
+    clone = probe.clone()
+    inputs = probe.inputs(1).map(lambda tensor: tensor.expand(4, *tensor.shape[1:]))
+    clone.module.eval()
+    noise = _call_difference(clone, inputs)
+    if noise > DROPOUT_TOLERANCE:
+        cause, diagnosis = _explain_randomness(clone, inputs)
+        case = f"two calls with one sequence in evaluation differ by {noise:.2g} standard deviations of the logits"
+        return failed(cause, noise, DROPOUT_TOLERANCE, case=case, diagnosis=diagnosis)
+    clone.module.train()
+    logits = clone.logits(inputs)
+    between_rows = float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max())
+    between_calls = _call_difference(clone, inputs)
+    declared = _declared_dropout(clone.module)
+    if between_rows > DROPOUT_TOLERANCE:
+        return passed(
+            noise,
+            DROPOUT_TOLERANCE,
+            f"in training equal rows differ by {between_rows:.2g} standard deviations of the logits",
+        )
+    if between_calls > DROPOUT_TOLERANCE:
+        return failed(
+            "one-mask-for-all-rows",
+            between_calls,
+            DROPOUT_TOLERANCE,
+            case="in training four equal rows of a batch get equal logits",
+            diagnosis="All rows share one dropout mask: draw it in the shape of the whole tensor, batch included.",
+        )
+    if not declared:
+        raise DoesNotApply("the model has no dropout, and nothing random happens in training")
+    return failed(
+        "never-on",
+        float(len(declared)),
+        0.0,
+        case=f"{declared[0]}, and two calls in training are equal",
+        diagnosis="Dropout has no effect: it is not called, or its result is not used, or it gets training=False.",
+    )
+
+
+def _call_difference(probe: Probe, inputs: Inputs) -> float:
+    return float(difference(probe.logits(inputs), probe.logits(inputs)).max())
+
+
+def _explain_randomness(probe: Probe, inputs: Inputs) -> tuple[str, str]:
+    unregistered = _modules_in_plain_lists(probe.module)
+    for module in unregistered:
+        module.eval()
+    if unregistered and _call_difference(probe, inputs) <= DROPOUT_TOLERANCE:
+        return (
+            "not-reached-by-eval",
+            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() does not reach it: "
+            "use nn.ModuleList.",
+        )
+    state = torch.get_rng_state()
+    first = probe.logits(inputs)
+    torch.set_rng_state(state)
+    if float(difference(first, probe.logits(inputs)).max()) <= DROPOUT_TOLERANCE:
+        return (
+            "dropout-in-evaluation",
+            "PyTorch's random numbers are used in evaluation: write F.dropout(x, p, training=self.training), or use "
+            "nn.Dropout; the same holds for added noise and sampling.",
+        )
+    return (
+        "other-in-evaluation",
+        "The output changes from call to call, and not by PyTorch's random numbers: see state.",
+    )
+
+
+def _modules_in_plain_lists(model: nn.Module) -> list[nn.Module]:
+    alphabet_entropy = set(model.modules())
+    values = [value for owner in alphabet_entropy for value in vars(owner).values()]
+    lists = [list(value.values()) if isinstance(value, dict) else value for value in values]
+    return [
+        item
+        for held in lists
+        if isinstance(held, list | tuple)
+        for item in held
+        if isinstance(item, nn.Module) and item not in alphabet_entropy
+    ]
+
+
+def _declared_dropout(model: nn.Module) -> list[str]:
+    """Descriptions of dropout layers, and of attributes called dropout, that are above 0."""
+    found = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            found.append(f"{path or 'the model'} is {type(module).__name__}(p={module.p})")
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float) and 0 < value < 1:
+                found.append(f"{path or 'the model'}.{name} is {value}")
+    return found

@@ -1,0 +1,224 @@
+"""Which token may see which."""
+
+import itertools
+import math
+
+import torch
+from torch import nn
+
+from clearformer.checks.explain.leaks import explain_leak
+from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.influence import (
+    MIN_INFLUENCE,
+    TOLERANCE,
+    distinct_tokens,
+    embedding_gradients,
+    future_influence,
+    influence,
+    self_attentions,
+)
+from clearformer.checks.probe.probe import LENGTH, Probe
+from clearformer.checks.weights import randomise_weights
+
+MAX_GRADIENT = 1e-6
+"""relative to the largest gradient; without any influence it is 0.0"""
+WEIGHT_FACTORS = (1e3, 300.0, 100.0)
+"""the largest with finite logits is used: scores reach a million, and -10,000 then hides nothing"""
+NUM_REPLACED = 8
+"""tokens replaced at the full context, where replacing each would take minutes"""
+
+
+def future(probe: Probe) -> Outcome:
+    """No future token influences a past logit.
+
+    A decoder is trained on all positions at once, and each may use only the tokens before it. If it can look ahead, its
+    training loss is wonderful and what it writes is nonsense, since in generation the future is not there. RoFormer and
+    BigBird shipped so as causal models; so did a T5, in which a test on one token passed.
+
+    Each token in turn is replaced by another, and earlier logits must not change, at lengths of 1, 2, 12 and the full
+    context. Fix the causal mask: query t may attend to keys s <= t, in every layer, on every code path.
+    """
+    found: dict[int, float] = {}
+    for T in sorted({1, probe.length(2), probe.length(), probe.max_length}):  # noqa: N806
+        positions = (
+            None if T <= LENGTH else sorted({1, T - 1, *torch.linspace(2, T - 2, NUM_REPLACED - 2).int().tolist()})
+        )
+        found[T] = future_influence(influence(probe, probe.inputs(1, T), positions), positions)
+    worst = max(found.values())
+    if worst <= TOLERANCE:
+        return passed(worst, TOLERANCE)
+    T = min(length for length, change in found.items() if change > TOLERANCE)  # noqa: N806
+    case = f"at a length of {T}, replacing one token changes earlier logits by {found[T]:.2g} standard deviations"
+    if min(found[probe.length()], found[probe.max_length]) <= TOLERANCE:
+        lengths = ", ".join(f"{length}: {change:.1g}" for length, change in found.items())
+        diagnosis = (
+            "The mask is missing at some lengths only: look for a code path or a stored mask "
+            "that depends on the length."
+        )
+        return failed("some-lengths", worst, TOLERANCE, case=case, diagnosis=diagnosis, notes=(f"by length {lengths}",))
+    inputs = probe.inputs(1)
+    cause, diagnosis, notes = explain_leak(influence(probe, inputs), self_attentions(probe, inputs))
+    return failed(cause, worst, TOLERANCE, case=case, diagnosis=diagnosis, notes=notes)
+
+
+def gradient(probe: Probe) -> Outcome:
+    """No gradient leads from a past logit to a future token.
+
+    The same claim as masks.future, tested in another way: one backward pass finds every token that a logit depends on,
+    even where replacing it changes little, and in training mode too, where dropout would hide the change. In a sequence
+    without repeated tokens, only those up to t may get a gradient in their rows of the embedding.
+    """
+    inputs = distinct_tokens(probe)
+    T, worst, where = inputs.tokens.shape[1], 0.0, ""  # noqa: N806
+    for training, t in itertools.product((False, True), sorted({0, T // 2, T - 2})):
+        if isinstance(probe.model, nn.Module):
+            probe.model.train(training)
+        found = embedding_gradients(probe, inputs, t)
+        share = float(found[t + 1 :].max() / found.max().clamp(min=1e-30))
+        if share > worst:
+            s = t + 1 + int(found[t + 1 :].argmax())
+            mode = "training" if training else "evaluation"
+            worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
+    if worst <= MAX_GRADIENT:
+        return passed(worst, MAX_GRADIENT)
+    diagnosis = "A past logit depends on a future token: see masks.future for the cause."
+    return failed("leak", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis)
+
+
+def scaled(probe: Probe) -> Outcome:
+    """Large weights do not overcome the mask.
+
+    A mask that adds a number, such as -10,000, hides nothing from a score that is larger, and training makes scores
+    grow: minGPT had it, and so did GPT-2 in transformers. The weights are multiplied until scores reach a million, and
+    still no future token may influence a past logit. Fix it with -inf, the dtype's smallest number, or a boolean mask.
+    """
+    inputs = probe.inputs(1)
+    if future_influence(influence(probe, inputs)) > TOLERANCE:
+        raise DoesNotApply("a future token influences past logits already with ordinary weights: see masks.future")
+    for factor in WEIGHT_FACTORS:
+        randomise_weights(probe.model, probe.seed, factor)
+        if probe.logits(inputs).isfinite().all():
+            break
+    else:
+        raise DoesNotApply(f"with weights {factor:g} times as large the logits are not finite: see numbers.large")
+    change = future_influence(influence(probe, inputs))
+    if change <= TOLERANCE:
+        return passed(change, TOLERANCE)
+    return failed(
+        "finite-mask",
+        change,
+        TOLERANCE,
+        case=f"with weights {factor:g} times as large, a future token changes past logits by {change:.2g} standard "
+        "deviations",
+        diagnosis="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
+        "boolean mask.",
+    )
+
+
+def past(probe: Probe) -> Outcome:
+    """Every earlier token is used.
+
+    A mask that hides too much raises no error, and the model learns less than it could. Each earlier token is replaced
+    in turn, and every later logit must change, however little. A sliding window is recognised: the same number of
+    tokens everywhere, at least two.
+    """
+    inputs = probe.inputs(1)
+    changes = influence(probe, inputs)
+    T = len(changes)  # noqa: N806
+    unused = (changes <= MIN_INFLUENCE).tril()
+    self_hidden = next(
+        (a for a in self_attentions(probe, inputs) if not a.applied.diagonal(dim1=-2, dim2=-1).any()), None
+    )
+    if self_hidden is not None:
+        return failed(
+            "self-unseen",
+            T,
+            0,
+            case="no token attends to itself in one attention",
+            diagnosis="The mask hides the diagonal: tril(-1) instead of tril(0). The first token then sees nothing.",
+        )
+    if not unused.any():
+        return passed(0, 0)
+    distances = torch.arange(T)[:, None] - torch.arange(T)
+    window = int(distances[unused].min())
+    if window > 1 and torch.equal(unused, distances >= window):
+        return passed(0, 0, f"a sliding window of {window} tokens, including the current one")
+    t, s = (int(index) for index in unused.nonzero()[-1])
+    return failed(
+        "past-unused",
+        int(unused.sum()),
+        0,
+        case=f"replacing token {s} of {T} does not change the logits at {t}; there are {int(unused.sum())} such pairs",
+        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
+        "the output.",
+    )
+
+
+def empty_row(probe: Probe) -> Outcome:
+    """A sequence that is all padding stays finite, and so do the gradients of the others.
+
+    Where every key is hidden, a softmax over -inf alone is 0/0. The NaN stays in its row of the output, but the
+    backward pass spreads it to every weight, even if the loss ignores the row. Attention of a query that may attend to
+    nothing should be zero, or anything finite.
+    """
+    inputs = probe.inputs(2)
+    real = torch.ones(2, inputs.tokens.shape[1], dtype=torch.bool)
+    real[0] = False
+    padding = {"real": real} if inputs.source is None else {"source_real": torch.ones(inputs.source.shape[:2]).bool()}
+    if inputs.source is not None:
+        padding["source_real"][0] = False
+    with torch.enable_grad():
+        logits = probe.logits(inputs.replace(**padding))
+        bad = int((~logits.isfinite()).sum())
+        if not bad and isinstance(probe.model, nn.Module) and logits.requires_grad:
+            logits[1].square().mean().backward()
+            gradients = [weight.grad for weight in probe.module.parameters() if weight.grad is not None]
+            bad = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
+            if bad:
+                return failed(
+                    "gradient-not-finite",
+                    bad,
+                    0,
+                    case=f"the other row's loss gives {bad:,} gradients that are not finite",
+                    diagnosis="A NaN in the row that is all padding returns as 0 · NaN. Do not replace it after the "
+                    "softmax: avoid a softmax over -inf alone.",
+                )
+    if not bad:
+        return passed(0, 0)
+    return failed(
+        "not-finite",
+        bad,
+        0,
+        case=f"of two rows the first is all padding: {bad:,} logits are not finite",
+        diagnosis="A softmax over -inf alone gives NaN. Give such a query zeros, or let it see one key.",
+    )
+
+
+def both_sides(probe: Probe) -> Outcome:
+    """A bidirectional model sees both sides of each token.
+
+    A causal mask left in an encoder halves what it can see, and nothing fails. Each token is replaced in turn, and the
+    logits on both sides of it must change.
+    """
+    changes = influence(probe, probe.inputs(1))
+    unused = changes <= MIN_INFLUENCE
+    before, after = int(unused.tril(-1).sum()), int(unused.triu(1).sum())
+    if not before + after:
+        return passed(0, 0)
+    pairs = math.comb(len(changes), 2)
+    diagnosis = "Some tokens are hidden from each other: look at the mask, or for a window narrower than the sequence."
+    cause = "unused"
+    if after == pairs and before < pairs:
+        cause, diagnosis = (
+            "one-side",
+            "No token sees what follows: there is a causal mask. An encoder's mask hides only padding.",
+        )
+    elif before == pairs and after < pairs:
+        cause, diagnosis = "one-side", "No token sees what came before: the mask is a causal one, transposed."
+    elif before == after == pairs:
+        cause, diagnosis = (
+            "unused",
+            "No token sees another: attention does not reach the output, or the mask is inverted.",
+        )
+    case = f"of {pairs} pairs of tokens, {before} lack influence forwards and {after} backwards"
+    return failed(cause, before + after, 0, case=case, diagnosis=diagnosis)

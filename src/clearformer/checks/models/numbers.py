@@ -1,0 +1,280 @@
+"""Is the arithmetic right?"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.attention import Attention, half_precision_operations, record_attention
+from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.weights import randomise_weights
+
+ROUNDING = 1e-3
+"""standard deviations of the logits: float32 differed from float64 by 1e-6 to 1e-4, bfloat16 by 1e-2"""
+WEIGHT_FACTOR = 30.0
+"""scores reach 900, and exp(89) overflows float32"""
+SCALE_TOLERANCE = 1e-3
+"""relative; scales and sums were right to 1e-6, and wrong ones are off by a third or more"""
+NORM_TOLERANCE = 1e-4
+"""relative; for a width of 384 the unbiased variance is off by 1.3e-3"""
+
+
+def finite(probe: Probe) -> Outcome:
+    """The logits are finite, and depend on the tokens.
+
+    Measured with the model's own weights, at lengths from 1 to the full context. All other checks depend on it: a model
+    that gives NaN, or the same logits for every input, would pass many a comparison.
+    """
+    for T in sorted({1, 2, probe.length(), probe.max_length}):  # noqa: N806
+        logits = probe.logits(probe.inputs(2, T))
+        bad = int((~logits.isfinite()).sum())
+        if bad:
+            return failed(
+                "not-finite",
+                bad,
+                0,
+                case=f"at a length of {T}, {bad:,} of {logits.numel():,} logits are NaN or infinite",
+                diagnosis="Look for a division by zero, a root of a negative number, a softmax over -inf alone.",
+            )
+    randomise_weights(probe.model, probe.seed)
+    inputs = probe.inputs(1)
+    other = inputs.replace(tokens=probe.replacements(inputs.tokens))
+    if torch.equal(probe.logits(inputs), probe.logits(other)):
+        return failed(
+            "constant",
+            1,
+            0,
+            case="two sequences that differ at every position give the same logits",
+            diagnosis="The output does not depend on the input: does the model use its argument, and "
+            "return its result?",
+        )
+    return passed(0, 0)
+
+
+def float64(probe: Probe) -> Outcome:
+    """float32 agrees with float64.
+
+    The same weights and tokens are computed in double precision, and no operation may run in half precision. A
+    difference beyond rounding means that precision is lost somewhere: in a difference of large numbers, the angle of a
+    distant position, a softmax in bfloat16.
+    """
+    inputs = probe.inputs(2)
+    single = probe.logits(inputs)
+    if single.dtype == torch.float32 and (operations := half_precision_operations(probe, inputs)):
+        return failed(
+            "half-precision",
+            len(operations),
+            0,
+            case=f"{len(operations)} operations give float16 or bfloat16, first {operations[0]}",
+            diagnosis="Part of a float32 model is computed in half precision: look for .half(), "
+            ".bfloat16() or autocast.",
+        )
+    clone = probe.clone(torch.float64)
+    wide = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+    try:
+        double = clone.logits(wide)
+    except Exception as error:
+        raise DoesNotApply(f"the model does not run in float64: {error}") from error
+    worst = float(difference(single, double).max())
+    if worst <= ROUNDING:
+        return passed(worst, ROUNDING)
+    return failed(
+        "rounded",
+        worst,
+        ROUNDING,
+        case=f"the same weights in float64 give logits that differ by {worst:.2g} standard deviations",
+        diagnosis="Precision is lost: look for a difference of large numbers, or a large argument of sin and cos.",
+    )
+
+
+def large(probe: Probe) -> Outcome:
+    """Large activations do not overflow.
+
+    With weights 30 times as large, scores reach some hundreds, and a softmax that takes exp of them without subtracting
+    the maximum gives infinity over infinity. Training reaches such scores.
+    """
+    randomise_weights(probe.model, probe.seed, WEIGHT_FACTOR)
+    logits = probe.logits(probe.inputs(2))
+    bad = int((~logits.isfinite()).sum())
+    if not bad:
+        return passed(0, 0)
+    return failed(
+        "overflow",
+        bad,
+        0,
+        case=f"with weights {WEIGHT_FACTOR:g} times as large, {bad:,} of {logits.numel():,} logits are not finite",
+        diagnosis="exp or a square overflows: subtract the largest score before exp, as torch.softmax does.",
+    )
+
+
+def recorded_attentions(probe: Probe, inputs: Inputs) -> list[Attention]:
+    """All attention of one forward pass. Raises DoesNotApply where none is recorded."""
+    found = record_attention(probe, inputs)
+    if not found:
+        raise DoesNotApply("no attention was recorded: no product of activations goes into a torch softmax")
+    return found
+
+
+def scale(probe: Probe) -> Outcome:
+    """Attention's scores are scaled by 1/sqrt(d_head), or as declared.
+
+    Products of longer vectors are larger, by the root of their length, and a softmax of large scores has almost no
+    gradient (arXiv:1706.03762, section 3.2.1). The scale is measured as the ratio of the scores in each softmax to the
+    products of queries and keys; another one can be declared: Subject(..., scale=1.0).
+    """
+    measured = []
+    for number, attention in enumerate(recorded_attentions(probe, probe.inputs(3))):
+        if attention.scale is None:
+            continue
+        E = attention.queries.shape[-1]  # noqa: N806
+        expected = probe.subject.scale or 1 / math.sqrt(E)
+        error = abs(attention.scale / expected - 1)
+        measured.append(error)
+        if error > SCALE_TOLERANCE:
+            H = attention.scores.shape[-3] if attention.scores.dim() > 3 else 1  # noqa: N806
+            cause, diagnosis = _explain_scale(attention.scale, E, H)
+            return failed(
+                cause,
+                error,
+                SCALE_TOLERANCE,
+                case=f"attention {number} multiplies by {attention.scale:.4g}; {expected:.4g} was expected for E = {E}",
+                diagnosis=f"{diagnosis} If that is intended, declare it: Subject(..., scale={attention.scale:.4g}).",
+            )
+    if not measured:
+        raise DoesNotApply("in no attention are the scores a multiple of queries times keys")
+    return passed(max(measured), SCALE_TOLERANCE)
+
+
+def _explain_scale(found: float, E: int, H: int) -> tuple[str, str]:  # noqa: N803
+    """The cause of a wrong scale, and its diagnosis."""
+    known = {
+        "no-scale": (1.0, "The scores are not scaled."),
+        "by-model-width": (
+            1 / math.sqrt(E * H),
+            "The scores are divided by sqrt(d_model) instead of sqrt(d_head).",
+        ),
+        "twice": (1 / E, "The scores are divided by d_head, or twice by its root."),
+        "inverse": (math.sqrt(E), "The scores are multiplied by sqrt(d_head) instead of divided."),
+    }
+    for cause, (value, diagnosis) in known.items():
+        if abs(found / value - 1) <= SCALE_TOLERANCE:
+            return cause, diagnosis
+    return "other-scale", "The scores are scaled by another factor."
+
+
+def softmax(probe: Probe) -> Outcome:
+    """Each query's attention weights, over the keys, are positive and sum to one.
+
+    A softmax along the wrong axis divides each key among the queries, or each position among the heads. Shapes are the
+    same, and so is the sum of everything.
+    """
+    worst = 0.0
+    for number, attention in enumerate(recorded_attentions(probe, probe.inputs(3, source_length=probe.length(7)))):
+        over_keys = attention.weights.sum(-1)
+        error = float((over_keys - 1).abs().max())
+        worst = max(worst, error)
+        if error > SCALE_TOLERANCE:
+            axis = {-2: "queries", -3: "heads"}.get(attention.dim, "batch")
+            least, most = float(over_keys.min()), float(over_keys.max())
+            return failed(
+                f"over-{axis}",
+                error,
+                SCALE_TOLERANCE,
+                case=f"in attention {number} a query's weights sum to between {least:.3g} and {most:.3g}",
+                diagnosis=f"The softmax runs over the {axis}: use dim=-1 where scores are [.., T, S].",
+            )
+    return passed(worst, SCALE_TOLERANCE)
+
+
+def norm_variance(probe: Probe) -> Outcome:
+    """LayerNorm divides by the biased variance.
+
+    torch.var and torch.std divide by D - 1 by default; LayerNorm divides by D (arXiv:1607.06450). The Annotated
+    Transformer had D - 1. Every module with one weight of size D whose output is its input centred and scaled is
+    compared with both.
+    """
+    worst, norms = 0.0, 0
+    for name, module in norm_modules(probe.module).items():
+        weight, *bias = module.parameters()
+        x = torch.randn(2, 5, len(weight), generator=probe.generator).to(weight)
+        try:
+            out = module(x)
+        except (RuntimeError, TypeError, ValueError):
+            continue  # its input is no vector, so it is no norm
+        errors = {unbiased: _norm_error(weight, bias, x, out, unbiased) for unbiased in (False, True)}
+        if min(errors.values()) > NORM_TOLERANCE:
+            continue  # an RMSNorm, say
+        norms += 1
+        worst = max(worst, errors[False])
+        if errors[False] > NORM_TOLERANCE:
+            return failed(
+                "unbiased",
+                errors[False],
+                NORM_TOLERANCE,
+                case=f"{name} differs by {errors[False]:.2g} from the formula with D, and by "
+                f"{errors[True]:.2g} with D - 1",
+                diagnosis="The variance divides by D - 1: write var(-1, unbiased=False).",
+            )
+    if not norms:
+        raise DoesNotApply("no module was found that computes a LayerNorm")
+    return passed(worst, NORM_TOLERANCE, f"{norms} norms")
+
+
+def norm_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules whose parameters are a weight [D] and perhaps a bias [D]."""
+    found = {}
+    for name, module in model.named_modules():
+        weights = list(module.parameters())
+        if 1 <= len(weights) <= 2 and all(weight.dim() == 1 and len(weight) > 1 for weight in weights):
+            found[name or "the model"] = module
+    return found
+
+
+def _norm_error(weight: Tensor, bias: Sequence[Tensor], x: Tensor, out: Tensor, unbiased: bool) -> float:
+    """The relative error of `out` against LayerNorm with the factor `weight` or `1 + weight`, whichever is nearer."""
+    normal = (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, unbiased=unbiased)
+    expected = [normal * factor + (bias[0] if bias else 0) for factor in (weight, 1 + weight)]
+    if out.shape != x.shape:
+        return math.inf
+    return min(float((out - formula).abs().max() / formula.abs().max()) for formula in expected)
+
+
+def norm_order(probe: Probe) -> Outcome:
+    """Norms are before each sub-layer, or after it, as declared.
+
+    The paper's text has them after the sum, its code has not, and copies differ from their own descriptions. With every
+    matrix but the embeddings zero, sub-layers add nothing: a norm inside a sub-layer then has no influence, and one in
+    the residual stream still does. Declare the order by Subject(..., norm_order="pre") or "post".
+    """
+    V = probe.subject.vocab_size  # noqa: N806
+    norms = [next(module.parameters()) for module in norm_modules(probe.module).values()]
+    for weight in probe.module.parameters():
+        if V not in weight.shape and not any(weight is norm for norm in norms):
+            weight.zero_()
+    inputs = probe.inputs(1)
+    before = probe.logits(inputs)
+    influential = 0
+    for weight in norms:
+        original = weight.clone()
+        weight.mul_(1 + 0.5 * torch.rand(weight.shape, generator=probe.generator).to(weight))
+        influential += int(float(difference(probe.logits(inputs), before).max()) > SCALE_TOLERANCE)
+        weight.copy_(original)
+    other = probe.logits(inputs.replace(tokens=probe.replacements(inputs.tokens)))
+    if float(difference(other, before).max()) <= SCALE_TOLERANCE:
+        raise DoesNotApply("with all matrices zero nothing reaches the logits, so the order cannot be measured")
+    # a pre-norm model has at most two in the residual stream: after its embeddings and before its output
+    found = "post" if influential > 2 or influential == len(norms) > 1 else "pre"
+    observed = f"{influential} of {len(norms)} norms are in the residual stream, as in {found}-norm"
+    declared = probe.subject.norm_order
+    if declared is None or declared == found:
+        return passed(0, 0, observed if declared else f"{observed}; declare it by Subject(..., norm_order=...)")
+    return failed(
+        "other-order",
+        1,
+        0,
+        case=observed,
+        diagnosis=f"{declared}-norm is declared, and {found}-norm is computed: post is norm(x + f(x)), pre is x + "
+        "f(norm(x)) and one more norm at the end.",
+    )

@@ -1,0 +1,1 @@
+"""Stage 3, probe: make inputs, call the model, and measure what depends on what."""

@@ -1,0 +1,207 @@
+"""Record the attention of any torch model: products of queries and keys, their softmax, and the weighted values.
+
+The model's code is not read and no name in it matters: PyTorch reports each operation that it runs, and attention is a
+product of two activations that goes, through scaling and masking, into a softmax and on to another product.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from clearformer.checks.probe.probe import Inputs, Probe
+
+LINEAR = 1e-3
+"""scores are a multiple of the products if the residual is at most this fraction of their size"""
+MAX_SCORE = 1e3
+"""a larger score is taken for masked by a finite value"""
+
+aten = torch.ops.aten
+PRODUCTS = (aten.bmm.default, aten.mm.default, aten.baddbmm.default)
+SOFTMAX = (aten._softmax.default, aten._safe_softmax.default)
+FUSED = (
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_flash_attention.default,
+)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One softmax over attention scores. Leading axes * are as in the model: [B, H], [B·H], or none."""
+
+    queries: Tensor
+    """[*, T, E]"""
+    keys: Tensor
+    """[*, S, E]"""
+    products: Tensor
+    """[*, T, S]: queries times keys"""
+    prescale: float
+    """the factor by which queries and keys were multiplied before the product"""
+    scores: Tensor
+    """[*, T, S]: the input of the softmax, scaled and masked"""
+    dim: int
+    """the axis of the softmax, from the end: -1 are the keys"""
+    weights: Tensor
+    """[*, T, S]: the output of the softmax"""
+    applied: Tensor
+    """[*, T, S]: the weights that the values were multiplied by, after a late mask or dropout"""
+    values: Tensor | None = None
+    """[*, S, E]; None where the weights were not multiplied by anything"""
+
+    @property
+    def scale(self) -> float | None:
+        """The factor from queries times keys to scores; None where the scores are no multiple of the products.
+
+        Additions to the scores (a finite mask, ALiBi, relative positions) are equal in all rows of a batch, so the mean
+        over the rows is subtracted first.
+        """
+        unmasked = (self.scores.isfinite() & (self.scores.abs() < MAX_SCORE)).all(0)
+        products, scores = self.products[:, unmasked].double(), self.scores[:, unmasked].double()
+        if len(scores) > 1:
+            products, scores = products - products.mean(0), scores - scores.mean(0)
+        square = products.square().mean()
+        if not scores.numel() or square == 0:
+            return None
+        slope = (products * scores).mean() / square
+        residual = (scores - slope * products).square().mean().sqrt() / scores.square().mean().sqrt()
+        return self.prescale * float(slope) if residual < LINEAR else None
+
+
+def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
+    """Every attention of one forward pass, in order of computation; empty where the model is no torch code."""
+    recorder = _AttentionRecorder(probe.model)
+    # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
+    with torch.enable_grad(), recorder:
+        probe.logits(inputs)
+    return recorder.attentions
+
+
+def half_precision_operations(probe: Probe, inputs: Inputs) -> list[str]:
+    """PyTorch's names of the operations of one forward pass whose results are float16 or bfloat16."""
+    recorder = _HalfPrecisionRecorder()
+    with recorder:
+        probe.logits(inputs)
+    return recorder.operations
+
+
+class _Mode(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False, since skipping the compiler imports it first, which takes seconds."""
+        return False
+
+
+class _HalfPrecisionRecorder(_Mode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.dtype in (torch.float16, torch.bfloat16):
+            self.operations.append(func.overloadpacket.__name__)
+        return out
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The queries and keys that a tensor was computed from; after the softmax also the index of the attention."""
+
+    queries: Tensor
+    keys: Tensor
+    products: Tensor
+    prescale: float
+    attention: int | None = None
+
+
+class _AttentionRecorder(_Mode):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        weights = model.parameters() if isinstance(model, nn.Module) else ()
+        self.weight_storages = {weight.untyped_storage().data_ptr() for weight in weights}
+        self.attentions: list[Attention] = []
+        self.products: dict[int, _Product] = {}  # by the id of a tensor, like `factors`
+        self.factors: dict[int, float] = {}
+        self.alive: list[Any] = []  # keeps tensors, so that no id is reused
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.alive.append(out)
+        if func in FUSED:
+            self.on_fused_attention(args, kwargs or {})
+        elif func in PRODUCTS:
+            self.on_product(args[-2], args[-1], out)
+        elif isinstance(out, Tensor) and out.is_floating_point():
+            self.on_elementwise(func, args, out)
+        name = func.overloadpacket.__name__
+        if args and "mm" not in name:  # bmm, addmm and the like make something new
+            self.on_scaling(name, args, out)
+        return out
+
+    def on_product(self, a: Tensor, b: Tensor, out: Tensor) -> None:
+        """A matrix product: queries and keys, weights and values, or neither."""
+        product = self.products.get(id(a))
+        if product is not None and product.attention is not None:
+            attention = self.attentions[product.attention]
+            self.attentions[product.attention] = replace(attention, applied=_copy(a), values=_copy(b))
+        elif not {tensor.untyped_storage().data_ptr() for tensor in (a, b)} & self.weight_storages:
+            prescale = self.factors.get(id(a), 1.0) * self.factors.get(id(b), 1.0)
+            products = a.detach() @ b.detach()  # not `out`, which baddbmm has scaled and added to
+            self.products[id(out)] = _Product(_copy(a), _copy(b.transpose(-1, -2)), products, prescale)
+
+    def on_elementwise(self, func: Any, args: Any, out: Tensor) -> None:
+        """Scaling, masking, dropout or a reshape of scores or weights; or the softmax itself."""
+        tensors = [argument for argument in args if isinstance(argument, Tensor)]
+        product = next((self.products[id(tensor)] for tensor in tensors if id(tensor) in self.products), None)
+        if product is None or out.numel() != product.products.numel():
+            return
+        if func in SOFTMAX and product.attention is None:
+            scores, weights = _copy(args[0]), _copy(out)
+            dim = args[1] if args[1] < 0 else args[1] - scores.dim()
+            products = product.products.reshape(scores.shape)
+            self.attentions.append(
+                Attention(
+                    product.queries, product.keys, products, product.prescale, scores, dim, weights, applied=weights
+                )
+            )
+            product = replace(product, attention=len(self.attentions) - 1)
+        self.products[id(out)] = product
+
+    def on_scaling(self, name: str, args: Any, out: Any) -> None:
+        """Remember the factor by which queries or keys have been multiplied."""
+        first = args[0][0] if isinstance(args[0], list | tuple) and args[0] else args[0]
+        factor = self.factors.get(id(first), 1.0)
+        if name in ("mul", "div"):
+            by = args[1].item() if isinstance(args[1], Tensor) and args[1].dim() == 0 else args[1]
+            if isinstance(by, int | float):
+                factor *= by if name == "mul" else 1 / by
+        if factor != 1.0:
+            self.factors |= {id(tensor): factor for tensor in (out if isinstance(out, list | tuple) else [out])}
+
+    def on_fused_attention(self, args: Any, kwargs: dict[str, Any]) -> None:
+        """PyTorch's fused attention, recomputed in plain operations."""
+        q, k, v = (_copy(tensor) for tensor in args[:3])
+        k, v = (tensor.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3) for tensor in (k, v))
+        masks = [argument for argument in (*args[3:], *kwargs.values()) if isinstance(argument, Tensor)]
+        causal = any(argument is True for argument in (*args[3:], *kwargs.values()))
+        products = q @ k.transpose(-1, -2)
+        scores = products * (kwargs.get("scale") or 1 / math.sqrt(q.shape[-1]))
+        if causal:
+            scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -math.inf)
+        for mask in masks:
+            scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+        prescale = self.factors.get(id(args[0]), 1.0) * self.factors.get(id(args[1]), 1.0)
+        weights = scores.softmax(-1)
+        self.attentions.append(Attention(q, k, products, prescale, scores, -1, weights, applied=weights, values=v))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A copy, since a model may change its tensors in place."""
+    return tensor.detach().clone()

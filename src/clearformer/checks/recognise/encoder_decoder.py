@@ -1,0 +1,114 @@
+"""Encoder-decoders that are called with a source and a target, and perhaps with masks for them."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clearformer.checks.recognise import signature, trial
+from clearformer.checks.recognise.encoder_decoder_calls import (
+    SOURCE_WORDS,
+    TARGET_WORDS,
+    CallSearch,
+    PairCall,
+    has_word,
+)
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import MAX_LENGTH, Kind, Subject
+from clearformer.errors import CheckError
+
+VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "trg_vocab_size", "src_vocab", "tgt_vocab", "trg_vocab")
+EXTRA = 2
+"""tokens that the source is longer than the target, so that the two can be told apart"""
+
+
+def recognise(model: Any, kind: Kind | None) -> Subject | None:
+    """A model whose first two parameters are a source and a target, by their names or by `kind`; else None.
+
+    Raises CheckError where no form of call gives logits.
+    """
+    parameters = signature.parameters(model)
+    names = None
+    if kind in (None, "encoder-decoder"):
+        names = _source_and_target(parameters, certain=kind == "encoder-decoder")
+    if names is None:
+        return None
+    width = signature.width(model)
+    length = min(trial.LENGTH, (signature.declared(model, signature.CONTEXTS) or MAX_LENGTH) - EXTRA)
+    attempts = []
+    for vector_width in (None, width) if width else (None,):
+        source, tokens = _inputs(vector_width, length + EXTRA), _inputs(vector_width, length)
+        search = CallSearch(model, source, tokens, names, parameters)
+        call = search.find_call()
+        if call is not None:
+            return _subject(model, call, search.find_padded_call(), vector_width, length)
+        attempts.append(search.first_attempt)
+    raise CheckError(
+        f"logits [B, T, V] were expected of {signature.name_of(model)} for a source [B, S] and a target [B, T], but no "
+        "form of call gave them. Tried:\n" + "\n".join(attempts) + "\nSay how it is called: return Subject(model, "
+        'call=lambda model, source, tokens: ..., kind="encoder-decoder", vocab_size=...)'
+    )
+
+
+def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: bool) -> tuple[str, str] | None:
+    """The names of the source and the target, if the first two parameters are those; `certain`: they are."""
+    first, second = [*parameters, "", ""][:2]
+    if "mask" in second or not second or (parameters[second].default is not inspect.Parameter.empty and not certain):
+        return None
+    if has_word(first, TARGET_WORDS) and has_word(second, SOURCE_WORDS):
+        return second, first
+    is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or second == "y")
+    return (first, second) if certain or is_pair or second.startswith(("tgt", "trg", "dec")) else None
+
+
+def _inputs(width: int | None, length: int) -> Tensor:
+    return trial.sample_tokens(length) if width is None else torch.randn(trial.ROWS, length, width)
+
+
+def _subject(model: Any, call: PairCall, padded: PairCall | None, width: int | None, length: int) -> Subject:
+    pad = signature.declared(model, signature.PADS)
+    sizes: dict[str, Any] = {"width": width, "context": signature.declared(model, signature.CONTEXTS)}
+    if width is None:
+        sizes = _sizes(model, call, length)
+    by_token = None if pad is None or width else partial(_with_padding_tokens, call, pad)
+    return Subject(
+        model,
+        call=call.without_padding,
+        kind="encoder-decoder",
+        pad=pad or 0,
+        reserved=() if pad is None else (pad,),
+        padded=padded or by_token,
+        name=f"{signature.name_of(model)}, called as {call.description}",
+        **sizes,
+    )
+
+
+def _with_padding_tokens(
+    call: PairCall, pad: int, model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor
+) -> Any:
+    """For a model that recognises padding by its token."""
+    return call.without_padding(model, source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad))
+
+
+def _sizes(model: Any, call: PairCall, length: int) -> dict[str, Any]:
+    """The smaller of the two vocabularies and of the two contexts."""
+    source, tokens = trial.sample_tokens(length + EXTRA), trial.sample_tokens(length)
+    with trial.LookupRecorder() as recorder:
+        logits = extract_logits(call.without_padding(model, source, tokens))
+    declared = [signature.declared(model, [name]) for name in VOCABULARIES]
+    looked_up = [recorder.vocabulary(source), recorder.vocabulary(tokens)]
+    vocabularies = [size for size in (declared if any(declared) else looked_up) if size]
+    contexts = [size for size in (recorder.context(length + EXTRA), recorder.context(length)) if size]
+    context = signature.declared(model, signature.CONTEXTS) or min(contexts, default=None)
+    if context is None:
+        context = trial.find_max_length(partial(_works, model, call), length + EXTRA)
+    smallest = min(vocabularies, default=logits.shape[-1])
+    return {"vocab_size": signature.declared(model, signature.VOCABULARIES) or smallest, "context": context}
+
+
+def _works(model: Any, call: PairCall, length: int) -> bool:
+    tokens = trial.sample_tokens(length)
+    return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

@@ -1,0 +1,137 @@
+"""Forms of call of an encoder-decoder, and the search for one in which the masks hide what they should."""
+
+import inspect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clearformer.checks.recognise import masks, trial
+from clearformer.checks.recognise.outputs import extract_logits
+
+SOURCE_WORDS = ("src", "source", "enc", "memory")
+TARGET_WORDS = ("tgt", "trg", "target", "dec")
+
+
+def has_word(name: str, words: tuple[str, ...]) -> bool:
+    """Whether a part of a name starts with one of the words, as in `src_mask`; "sequence" does not hold "enc"."""
+    return any(part.startswith(words) for part in name.lower().split("_"))
+
+
+def target_masks(names: Iterable[str]) -> set[str]:
+    """The masks that are named after the target, or after neither side where another is named after the source."""
+    names = set(names)
+    of_source = {name for name in names if has_word(name, SOURCE_WORDS) and not has_word(name, TARGET_WORDS)}
+    return {name for name in names - of_source if of_source or has_word(name, TARGET_WORDS)}
+
+
+def is_padding_mask(name: str) -> bool:
+    return "pad" in name or "real" in name
+
+
+@dataclass(frozen=True)
+class PairCall:
+    """The parameters for source and target, and the masks that are passed, each with its convention."""
+
+    source: str
+    target: str
+    conventions: Mapping[str, masks.Convention]
+
+    def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
+        arguments = {
+            name: convention.convert(self.mask(name, convention, source_real, real))
+            for name, convention in self.conventions.items()
+        }
+        return model(**{self.source: source, self.target: target}, **arguments)
+
+    def mask(self, name: str, convention: masks.Convention, source_real: Tensor, real: Tensor) -> Tensor:
+        """A per-query mask of the target is causal; one of the source hides nothing."""
+        if name in target_masks(self.conventions):
+            return masks.causal_mask(real) if convention.per_query else masks.padding_mask(real)
+        S = source_real.shape[1]  # noqa: N806
+        return torch.ones(1, 1, S, S, dtype=torch.bool) if convention.per_query else masks.padding_mask(source_real)
+
+    def without_padding(self, model: Any, source: Tensor, target: Tensor) -> Any:
+        return self(model, source, target, *(torch.ones(x.shape[:2], dtype=torch.bool) for x in (source, target)))
+
+    @property
+    def description(self) -> str:
+        masks = (f"{name} {convention.description}" for name, convention in self.conventions.items())
+        return f"model({', '.join((self.source, self.target, *masks))})"
+
+
+class CallSearch:
+    """Searches for a call that runs and hides what it should."""
+
+    def __init__(
+        self,
+        model: Any,
+        source: Tensor,
+        tokens: Tensor,
+        names: tuple[str, str],
+        parameters: Mapping[str, inspect.Parameter],
+    ) -> None:
+        """`names` are the parameters for source and target; `parameters` those of the model's call."""
+        self.model, self.source, self.tokens, self.names = model, source, tokens, names
+        self.masks = [name for name in parameters if name not in names and ("mask" in name or is_padding_mask(name))]
+        self.source_masks = set(self.masks) - target_masks(self.masks)
+        self.required = [name for name in self.masks if parameters[name].default is inspect.Parameter.empty]
+        self.first_attempt = ""
+
+    def find_call(self) -> PairCall | None:
+        """With the required masks, or with all where only that hides the future."""
+        minimal = self.search(self.required)
+        if self.masks != self.required and (minimal is None or not self.hides_the_future(minimal)):
+            full = self.search(self.masks)
+            if full is not None and (minimal is None or self.hides_the_future(full)):
+                return full
+        return minimal
+
+    def find_padded_call(self) -> PairCall | None:
+        """With all masks, if one of them is for the source."""
+        return self.search(self.masks) if self.source_masks else None
+
+    def search(self, names: list[str]) -> PairCall | None:
+        return masks.first_correct(
+            self.candidates(names), self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)
+        )
+
+    def candidates(self, names: list[str]) -> Iterator[PairCall]:
+        if not names:
+            yield PairCall(*self.names, {})
+            return
+        ranks = sorted(itertools.product((4, 3, 2), repeat=2), key=lambda pair: pair[0] != pair[1])
+        for causal_itself, meaning, (rank, query_rank) in itertools.product((False, True), masks.MEANINGS, ranks):
+            per_query = {name: self.is_per_query(name, causal_itself) for name in names}
+            conventions = {
+                name: masks.Convention(meaning, query_rank if each else rank, each) for name, each in per_query.items()
+            }
+            yield PairCall(*self.names, conventions)
+
+    def is_per_query(self, name: str, causal_itself: bool) -> bool:
+        """A target's mask is, unless the model itself is causal; a source's is, if another one is for its padding."""
+        if name not in self.source_masks:
+            return not is_padding_mask(name) and not causal_itself
+        return not is_padding_mask(name) and any(is_padding_mask(other) for other in self.source_masks)
+
+    def runs(self, call: PairCall) -> bool:
+        out, description = trial.try_call(partial(call.without_padding, self.model), self.source, self.tokens)
+        self.first_attempt = self.first_attempt or f"  {call.description}: {description}"
+        return out is not None and out.is_floating_point() and out.dim() == 3 and out.shape[:2] == self.tokens.shape[:2]
+
+    def hides_the_future(self, call: PairCall) -> bool:
+        return masks.hides_the_future(
+            lambda tokens: extract_logits(call.without_padding(self.model, self.source, tokens)), self.tokens
+        )
+
+    def hides_padding(self, call: PairCall) -> bool:
+        """Whether padding of the source is hidden; True where the call has no mask for it."""
+        real = torch.ones(self.tokens.shape[:2], dtype=torch.bool)
+        return not call.conventions.keys() & self.source_masks or masks.hides_padding(
+            lambda source, source_real: extract_logits(call(self.model, source, self.tokens, source_real, real)),
+            self.source,
+        )

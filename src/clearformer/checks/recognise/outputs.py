@@ -1,0 +1,56 @@
+"""The logits, the loss or the cache in a model's output."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clearformer.checks.outcome import ModelCrashed
+
+
+def extract_logits(out: Any) -> Tensor:
+    """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
+
+    Raises ModelCrashed.
+    """
+    for _ in range(4):
+        if isinstance(out, Tensor):
+            return out
+        if isinstance(out, np.ndarray):
+            return torch.from_numpy(np.array(out))
+        if isinstance(out, dict) and "logits" in out:
+            out = out["logits"]
+        elif hasattr(out, "logits"):
+            out = out.logits
+        elif hasattr(out, "last_hidden_state"):
+            out = out.last_hidden_state
+        elif isinstance(out, tuple | list) and out:
+            out = out[0]
+        elif hasattr(out, "numpy"):
+            out = out.numpy()
+        else:
+            break
+    raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
+
+
+def extract_loss(out: Any) -> Tensor:
+    """The loss in a model's output: a scalar, `.loss`, or the scalar in a tuple. Raises ModelCrashed."""
+    if isinstance(out, Mapping):
+        out = out["loss"]
+    elif hasattr(out, "loss"):
+        out = out.loss
+    elif isinstance(out, tuple | list):
+        out = next((item for item in out if isinstance(item, Tensor) and item.dim() == 0), None)
+    if not isinstance(out, Tensor) or out.numel() != 1:
+        found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ModelCrashed(f"a loss of one number was expected, found {found}")
+    return out.squeeze()
+
+
+def extract_cache(out: Any) -> Any:
+    """The cache in a model's output: `.past_key_values`, or what is no tensor in a tuple."""
+    if isinstance(out, tuple) and not hasattr(out, "past_key_values"):
+        return next((item for item in out if item is not None and not isinstance(item, Tensor)), None)
+    return getattr(out, "past_key_values", None)

@@ -1,0 +1,99 @@
+"""A module or function that is given tokens, or vectors, and returns logits."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clearformer.checks.recognise import plain_masks, plain_options, signature, trial
+from clearformer.checks.subject import Kind, Subject
+from clearformer.errors import CheckError
+
+LENGTHS = (trial.LENGTH, 5)
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """A form of call, as text and as a function."""
+
+    description: str
+    call: Callable[[Any, Tensor], Any]
+    width: int | None = None
+    """of the vectors that the model reads instead of tokens"""
+    masked: plain_masks.MaskedCall | None = None
+    """the same call with padding, where the model requires a mask"""
+
+    def inputs(self, length: int) -> Tensor:
+        return trial.sample_tokens(length) if self.width is None else torch.randn(trial.ROWS, length, self.width)
+
+
+def recognise(model: Any, kind: Kind | None) -> Subject:
+    """By the first form of call that gives logits. Without `kind` a model is causal, whatever it does.
+
+    Raises CheckError where none does.
+    """
+    kind = kind or "causal"
+    attempts = []
+    for length in LENGTHS:
+        for form in _call_forms(model, kind, length):
+            out, description = trial.try_call(partial(form.call, model), form.inputs(length))
+            if out is not None and _are_logits(out, kind, length):
+                return _subject(model, kind, form, length)
+            attempts.append(f"  {form.description}, {length} tokens each: {description}")
+    axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
+    raise CheckError(
+        f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
+        f"{trial.ROWS} rows:\n" + "\n".join(attempts) + "\nSay how it is called: return "
+        f'Subject(model, call=lambda model, tokens: ..., kind="{kind}", vocab_size=...)'
+    )
+
+
+def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
+    expected = (trial.ROWS,) if kind == "classifier" else (trial.ROWS, length)
+    return out.is_floating_point() and out.dim() == len(expected) + 1 and tuple(out.shape[:-1]) == expected
+
+
+def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
+    """Common forms, the most common first."""
+    parameters = signature.parameters(model)
+    required = signature.required(parameters)[1:]
+    targets = next((name for name in plain_options.TARGETS if name in parameters), None)
+    tokens = trial.sample_tokens(length)
+    per_query = (True, False) if kind == "causal" else (False,)
+    masked = (
+        plain_masks.find_masked_call(model, required[0], kind, tokens, per_query)
+        if len(required) == 1 and required[0] in plain_masks.NAMES
+        else None
+    )
+    if masked is None:
+        yield CallForm("model(tokens)", lambda model, tokens: model(tokens))
+    else:
+        description = f"model(tokens, {masked.name} {masked.convention.description})"
+        yield CallForm(description, masked.without_padding, masked=masked)
+    if targets is not None:
+        yield CallForm(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
+    if not isinstance(model, nn.Module):
+        yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
+    width = signature.width(model)
+    if width is not None:
+        yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)
+
+
+def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
+    fields = plain_options.optional_fields(model, kind, form.call, form.masked, form.inputs(length))
+    sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
+    if form.width is None:
+        vocabulary, context = trial.vocabulary_and_context(model, form.call, length)
+        sizes = {"vocab_size": vocabulary, "context": context}
+    name = signature.name_of(model)
+    return Subject(
+        model,
+        call=form.call,
+        kind=kind,
+        name=name if form.description == "model(tokens)" else f"{name}, called as {form.description}",
+        **sizes,
+        **fields,
+    )

@@ -1,0 +1,61 @@
+"""The mask that a plain model takes beside its tokens."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clearformer.checks.recognise import masks, trial
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import Kind
+
+NAMES = ("attention_mask", "real", "mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask")
+NAMES_OF_PADDING = (*("attention_mask", "real", "mask", "padding_mask", "pad_mask"), "key_padding_mask")
+
+
+@dataclass(frozen=True)
+class MaskedCall:
+    """A call with a padding mask, or with a causal mask where the convention is per query."""
+
+    name: str
+    convention: masks.Convention
+
+    def __call__(self, model: Any, tokens: Tensor, real: Tensor) -> Any:
+        mask = masks.causal_mask(real) if self.convention.per_query else masks.padding_mask(real)
+        return model(tokens, **{self.name: self.convention.convert(mask)})
+
+    def without_padding(self, model: Any, tokens: Tensor) -> Any:
+        return self(model, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
+
+    @property
+    def can_hide_padding(self) -> bool:
+        """Not by a mask [T, S], which all rows share."""
+        return not (self.convention.per_query and self.convention.rank == 2)
+
+    def hides_what_it_should(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
+        """Whether the model hides the future, if it is causal, and padding, if the mask can say it."""
+        if kind == "causal" and not masks.hides_the_future(
+            lambda x: extract_logits(self.without_padding(model, x)), tokens
+        ):
+            return False
+        return not self.can_hide_padding or masks.hides_padding(
+            lambda x, real: extract_logits(self(model, x, real)), tokens
+        )
+
+
+def find_masked_call(model: Any, name: str, kind: Kind, tokens: Tensor, per_query: Iterable[bool]) -> MaskedCall | None:
+    """The convention with which this mask hides what it should; else the first that runs."""
+    ranks = (2, 3, 4) if name == "attention_mask" else (4, 3, 2)
+    candidates = [
+        MaskedCall(name, masks.Convention(meaning, rank, each))
+        for each, meaning, rank in itertools.product(per_query, masks.MEANINGS, ranks)
+    ]
+    return masks.first_correct(
+        candidates,
+        lambda call: trial.try_call(partial(call.without_padding, model), tokens)[0] is not None,
+        lambda call: call.hides_what_it_should(model, tokens, kind),
+    )

@@ -1,0 +1,57 @@
+"""What a model declares: its parameters, and the sizes in its attributes or its configuration."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+VOCABULARIES = ("vocab_size", "n_vocab", "num_tokens", "n_tokens", "vocab", "ntoken")
+CONTEXTS = (
+    *("context", "context_length", "context_size", "block_size", "max_position_embeddings", "n_positions", "n_ctx"),
+    *("max_seq_len", "max_seq_length", "max_sequence_length", "seq_len", "max_len", "max_length"),
+)
+WIDTHS = ("d_model", "hidden_size", "n_embd", "embed_dim", "dim", "width")
+PADS = ("pad_token_id", "pad_idx", "pad_id", "padding_idx", "src_pad_idx", "trg_pad_idx", "tgt_pad_idx", "pad_token")
+CONFIGS = ("config", "cfg", "args", "hparams", "params", "conf")
+
+
+def parameters(model: Any) -> dict[str, inspect.Parameter]:
+    """The named parameters of a call; empty where Python cannot read the signature."""
+    try:
+        found = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+
+
+def declared(model: Any, names: Iterable[str]) -> int | None:
+    """The first of these attributes of the model or its configuration that is a whole number."""
+    holders = [model, *(getattr(model, name) for name in CONFIGS if hasattr(model, name))]
+    for name in names:
+        for holder in holders:
+            value = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                return value
+    return None
+
+
+def width(model: Any) -> int | None:
+    """The width of the vectors that a model reads, as declared or as in its first norm or linear layer."""
+    found = declared(model, WIDTHS)
+    if found is None and isinstance(model, nn.Module):
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+                return module.normalized_shape[-1]
+            if isinstance(module, nn.Linear):
+                return module.in_features
+    return found
+
+
+def name_of(model: Any) -> str:
+    """The class of an object, the name of a function."""
+    return str(getattr(model, "__name__", type(model).__name__))

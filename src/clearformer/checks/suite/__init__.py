@@ -1,1 +1,0 @@
-"""The checks, a file a group; `catalogue` lists them."""

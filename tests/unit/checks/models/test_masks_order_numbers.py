@@ -1,0 +1,355 @@
+"""Masks, order and numbers, and the recording of attention: a correct model passes, and each bug is named."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
+from clearformer.checks.outcome import Outcome
+from clearformer.checks.probe.attention import record_attention
+from clearformer.checks.probe.probe import Probe
+from clearformer.checks.subject import Subject
+
+V, D, H, E = 23, 16, 2, 8
+EXACT = 1e-6  # a scale is a slope fitted in float64 to float32 scores; 3e-8 seen
+
+
+class Tiny(nn.Module):
+    """A causal model in which tests replace methods by wrong ones."""
+
+    norm_order = "pre"
+
+    def __init__(self, layers: int = 2) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, D)
+        self.positions = nn.Embedding(64, D)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"norm": self.make_norm(), "qkv": nn.Linear(D, 3 * D), "out": nn.Linear(D, D)})
+            for _ in range(layers)
+        )
+        self.norm = self.make_norm()
+        self.head = nn.Linear(D, V)
+
+    def make_norm(self) -> nn.Module:
+        return nn.LayerNorm(D)
+
+    def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+        x = self.add_positions(self.embedding(tokens))
+        for number, layer in enumerate(self.layers):
+            x = x + self.attend(layer["norm"](x), layer, self.allowed(tokens.shape[1], number, real))
+        return self.head(self.norm(x))
+
+    def add_positions(self, x: Tensor) -> Tensor:
+        return x + self.positions.weight[: x.shape[1]]
+
+    def allowed(self, T: int, layer: int, real: Tensor | None) -> Tensor:  # noqa: ARG002, N803
+        causal = torch.ones(T, T).tril().bool()
+        return causal if real is None else causal & real[:, None, None, :]
+
+    def attend(self, x: Tensor, layer: nn.Module, allowed: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (H, E)).transpose(1, 2) for t in layer["qkv"](x).chunk(3, -1))
+        q, k, v = self.rotate(q, k, v)
+        return layer["out"](self.attention(q, k, v, allowed).transpose(1, 2).flatten(2))
+
+    def rotate(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return q, k, v
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+        return self.weights(self.scores(q, k), allowed) @ v
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return q @ k.transpose(-1, -2) / math.sqrt(E)
+
+    def weights(self, scores: Tensor, allowed: Tensor) -> Tensor:
+        return scores.masked_fill(~allowed, -math.inf).softmax(-1).nan_to_num()
+
+
+def with_(**methods: Callable[..., object]) -> type[Tiny]:
+    """A subclass with these methods."""
+    return type("Planted", (Tiny,), methods)
+
+
+def check(name: str, model: nn.Module, **subject: object) -> Outcome:
+    fields = {"call": lambda model, tokens: model(tokens), "vocab_size": V, "context": 32} | subject
+    return run_check(Subject(model, **fields), CHECKS[name], seed=1)  # type: ignore[arg-type]
+
+
+def padded(model: nn.Module, tokens: Tensor, real: Tensor) -> Tensor:
+    return model(tokens, real)
+
+
+def causal(T: int) -> Tensor:  # noqa: N803
+    return torch.ones(T, T).tril().bool()
+
+
+def angles(T: int) -> Tensor:  # noqa: N803
+    """[T, E/2]"""
+    return torch.arange(T)[:, None] * 10000.0 ** (-torch.arange(0, E, 2) / E)
+
+
+def halves(x: Tensor, sign: float = 1.0, start: int = 0) -> Tensor:
+    """Rotary positions, by halves: (a, b) -> (a cos - b sin, a sin + b cos)."""
+    angle = sign * angles(x.shape[-2] + start)[start:].to(x.dtype)
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), -1)
+
+
+def neighbours(x: Tensor) -> Tensor:
+    """The same rotation by neighbours, as complex numbers."""
+    rotated = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
+        torch.ones(()), angles(x.shape[-2])
+    )
+    return torch.view_as_real(rotated).flatten(-2)
+
+
+def mixed_layouts(x: Tensor) -> Tensor:
+    """The cosines and sines of halves with the pairs of neighbours."""
+    angle = angles(x.shape[-2]).repeat(1, 2)
+    swapped = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+    return x * angle.cos() + swapped * angle.sin()
+
+
+def rotary(rotate: Callable[[Tensor], Tensor]) -> type[Tiny]:
+    return with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (rotate(q), rotate(k), v))
+
+
+NAMES = [name for name in CHECKS if name.split(".")[0] in ("masks", "order", "numbers")]
+CORRECT = {
+    "learned positions": Tiny,
+    "rotary, halves": rotary(halves),
+    "rotary, neighbours": rotary(neighbours),
+    "rotary from another start": rotary(lambda x: halves(x, start=5)),
+    "fused": with_(attention=lambda _, q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)),
+    "window": with_(allowed=lambda _, n, *__: causal(n).triu(-3)),
+    "queries scaled first": with_(scores=lambda _, q, k: (q / math.sqrt(E)) @ k.transpose(-1, -2)),
+}
+
+
+@pytest.mark.parametrize("kind", CORRECT)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_correct_model_passes(name: str, kind: str):
+    model = CORRECT[kind]()
+    needs_padding = {"padded": padded} if kind in ("learned positions", "rotary, halves") else {}
+    outcome = check(name, model, norm_order="pre", **needs_padding)
+    assert outcome.status in ("passed", "does not apply"), outcome
+    if outcome.status == "does not apply":
+        excused = {"masks.both-sides": "bidirectional", "masks.empty-row": "padding", "order.rotary": "added"}
+        assert name in excused, outcome
+        assert excused[name] in outcome.case
+
+
+def test_a_bidirectional_model_passes():
+    outcome = check(
+        "masks.both-sides", with_(allowed=lambda _, n, *__: torch.ones(n, n).bool())(), kind="bidirectional"
+    )
+    assert outcome.status == "passed"
+
+
+def no_mask_in_layer_1(_: Tiny, T: int, layer: int, *__: object) -> Tensor:  # noqa: N803
+    return causal(T) | bool(layer)
+
+
+def no_mask_in_head_1(_: Tiny, T: int, *__: object) -> Tensor:  # noqa: N803
+    return torch.stack((causal(T), torch.ones(T, T).bool()))
+
+
+def unmasked_when_long(_: Tiny, T: int, *__: object) -> Tensor:  # noqa: N803
+    return causal(T) if T < 20 else torch.ones(T, T).bool()
+
+
+def masked_after(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    return scores.softmax(-1) * allowed
+
+
+def finite_mask(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    return (scores + torch.where(allowed, 0.0, -1e4)).softmax(-1)
+
+
+def adds_mean_of_sequence(model: Tiny, tokens: Tensor) -> Tensor:
+    return Tiny.forward(model, tokens) + model.head(model.embedding(tokens).mean(1, keepdim=True))
+
+
+def naive_softmax(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    weights = scores.exp() * allowed
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def in_bfloat16(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    return scores.masked_fill(~allowed, -math.inf).bfloat16().softmax(-1).to(scores)
+
+
+def far_from_zero(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    return ((scores + 1e5) - 1e5).masked_fill(~allowed, -math.inf).softmax(-1)
+
+
+class UnbiasedNorm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + self.eps) * self.weight + self.bias
+
+
+def three_layers(model: Tiny) -> None:
+    Tiny.__init__(model, layers=3)
+
+
+def post_norm(model: Tiny, tokens: Tensor) -> Tensor:
+    x = model.add_positions(model.embedding(tokens))
+    for layer in model.layers:
+        x = layer["norm"](x + model.attend(x, layer, causal(tokens.shape[1])))
+    return model.head(x)
+
+
+BUGS: list[tuple[str, str, type[Tiny]]] = [
+    ("masks.future", "no-mask", with_(allowed=lambda _, n, *__: torch.ones(n, n).bool())),
+    ("masks.future", "diagonal", with_(allowed=lambda _, n, *__: torch.ones(n, n).tril(1).bool())),
+    ("masks.future", "transposed", with_(allowed=lambda _, n, *__: causal(n).T)),
+    ("masks.future", "after-softmax", with_(weights=masked_after)),
+    ("masks.future", "some-layers", with_(allowed=no_mask_in_layer_1)),
+    ("masks.future", "some-heads", with_(allowed=no_mask_in_head_1)),
+    ("masks.future", "some-lengths", with_(allowed=unmasked_when_long)),
+    ("masks.future", "leak", with_(forward=adds_mean_of_sequence)),
+    ("masks.gradient", "leak", with_(forward=adds_mean_of_sequence)),
+    ("masks.scaled", "finite-mask", with_(weights=finite_mask)),
+    ("masks.past", "self-unseen", with_(allowed=lambda _, n, *__: torch.ones(n, n).tril(-1).bool())),
+    ("masks.past", "past-unused", with_(allowed=lambda _, n, *__: torch.eye(n).bool())),
+    (
+        "order.matters",
+        "no-order",
+        with_(add_positions=lambda _, x: x, __init__=lambda self: Tiny.__init__(self, layers=1)),
+    ),
+    (
+        "order.positions",
+        "positions-by-row",
+        with_(add_positions=lambda self, x: x + self.positions.weight[: len(x), None]),
+    ),
+    (
+        "order.positions",
+        "repeated",
+        with_(add_positions=lambda self, x: x + self.positions.weight[torch.arange(x.shape[1]) // 2]),
+    ),
+    ("order.rotary", "not-a-rotation", rotary(mixed_layouts)),
+    ("order.rotary", "one-turned", with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), k, v))),
+    (
+        "order.rotary",
+        "opposite-turns",
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k, -1), v)),
+    ),
+    (
+        "order.rotary",
+        "not-relative",
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k / 2, 2.0), v)),
+    ),
+    (
+        "order.rotary",
+        "values-turned",
+        with_(add_positions=lambda _, x: x, rotate=lambda _, q, k, v: (halves(q), halves(k), halves(v))),
+    ),
+    ("numbers.finite", "not-finite", with_(weights=lambda _, s, m: s.sqrt() * m)),
+    ("numbers.finite", "constant", with_(forward=lambda self, tokens: self.head.bias.expand(*tokens.shape, V))),
+    ("numbers.float64", "half-precision", with_(weights=in_bfloat16)),
+    ("numbers.float64", "rounded", with_(weights=far_from_zero)),
+    ("numbers.large", "overflow", with_(weights=naive_softmax)),
+    ("numbers.scale", "no-scale", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2))),
+    ("numbers.scale", "by-model-width", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) / math.sqrt(D))),
+    ("numbers.scale", "twice", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) / E)),
+    ("numbers.scale", "inverse", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) * math.sqrt(E))),
+    ("numbers.scale", "other-scale", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) / 5)),
+    ("numbers.softmax", "over-queries", with_(weights=lambda _, s, m: s.masked_fill(~m, -math.inf).softmax(-2))),
+    ("numbers.softmax", "over-heads", with_(weights=lambda _, s, m: s.masked_fill(~m, -1e9).softmax(1))),
+    ("numbers.norm-variance", "unbiased", with_(make_norm=lambda _: UnbiasedNorm(D))),
+    ("numbers.norm-order", "other-order", with_(forward=post_norm, __init__=three_layers)),
+]
+
+
+@pytest.mark.parametrize(("name", "cause", "model"), BUGS, ids=[f"{name}-{cause}" for name, cause, _ in BUGS])
+def test_each_bug_is_caught_and_named(name: str, cause: str, model: type[Tiny]):
+    outcome = check(name, model(), norm_order="pre")
+    assert (outcome.status, outcome.cause) == ("failed", cause), outcome
+    assert outcome.case
+    assert outcome.diagnosis
+    assert outcome.measured is not None
+    assert outcome.tolerance is not None
+    assert outcome.measured > outcome.tolerance
+
+
+def test_a_row_of_padding_that_gives_nan_is_caught():
+    model = with_(weights=lambda _, scores, allowed: scores.masked_fill(~allowed, -math.inf).softmax(-1))()
+    outcome = check("masks.empty-row", model, padded=padded)
+    assert (outcome.status, outcome.cause) == ("failed", "not-finite")
+
+
+def test_a_nan_that_is_replaced_after_the_softmax_is_caught_by_its_gradient():
+    outcome = check("masks.empty-row", with_(attention=nan_replaced)(), padded=padded)
+    assert (outcome.status, outcome.cause) == ("failed", "gradient-not-finite")
+
+
+def nan_replaced(model: Tiny, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+    """0/0 in the row without keys, with the NaN replaced in the output."""
+    weights = (model.scores(q, k).exp() * allowed).clone()
+    weights = weights / weights.sum(-1, keepdim=True)
+    return torch.where(weights.isnan(), 0.0, weights) @ v
+
+
+@pytest.mark.parametrize(("allowed", "says"), [(causal, "follows"), (lambda n: causal(n).T, "came before")])
+def test_the_side_that_a_bidirectional_model_does_not_see_is_named(allowed: Callable[[int], Tensor], says: str):
+    outcome = check("masks.both-sides", with_(allowed=lambda _, n, *__: allowed(n))(), kind="bidirectional")
+    assert (outcome.status, outcome.cause) == ("failed", "one-side")
+    assert says in outcome.diagnosis
+
+
+def test_a_declared_scale_is_enforced():
+    model = with_(scores=lambda _, q, k: q @ k.transpose(-1, -2))()
+    assert check("numbers.scale", model, scale=1.0).status == "passed"
+    assert check("numbers.scale", Tiny(), scale=1.0).status == "failed"
+
+
+def test_the_layout_of_rotary_positions_is_reported():
+    assert check("order.rotary", rotary(halves)()).notes == ("rotary positions, layout: halves",)
+    assert check("order.rotary", rotary(neighbours)()).notes == ("rotary positions, layout: neighbours",)
+
+
+def test_a_norm_order_that_is_not_declared_is_reported():
+    assert "pre-norm" in check("numbers.norm-order", Tiny()).notes[0]
+    assert "post-norm" in check("numbers.norm-order", with_(forward=post_norm, __init__=three_layers)()).notes[0]
+
+
+def probe_of(model: nn.Module) -> Probe:
+    return Probe(Subject(model.eval(), call=lambda model, tokens: model(tokens), vocab_size=V), seed=1)
+
+
+@pytest.mark.parametrize("kind", CORRECT)
+def test_every_attention_is_recorded_with_its_scale(kind: str):
+    probe = probe_of(CORRECT[kind]())
+    found = record_attention(probe, probe.inputs(2))
+    assert len(found) == 2
+    for attention in found:
+        assert attention.weights.shape == (2, H, 12, 12)
+        assert attention.dim == -1
+        assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
+
+
+def test_a_product_with_a_weight_is_not_recorded_as_attention():
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Parameter(torch.randn(V, D)), nn.Parameter(torch.randn(D, V))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return (self.table[tokens] @ self.out).softmax(-1)
+
+    probe = probe_of(Gated())
+    assert record_attention(probe, probe.inputs(2)) == []
+
+
+def test_attention_inside_a_torch_layer_is_recorded():
+    layer = nn.TransformerEncoderLayer(D, H, 32, batch_first=True, dropout=0.0)
+    mask = nn.Transformer.generate_square_subsequent_mask(12)
+    probe = Probe(Subject(layer.eval(), call=lambda model, x: model(x, src_mask=mask), width=D), seed=1)
+    (attention,) = record_attention(probe, probe.inputs(2))
+    assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
+    assert attention.applied.triu(1).max() == 0.0
+    assert attention.applied.sum(-1).sub(1).abs().max() < EXACT

@@ -1,0 +1,166 @@
+"""A run of checks restores the user's model, and ends with a report whatever the model does."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clearformer.checks.check import Check
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import choose, run_check, run_checks
+from clearformer.checks.outcome import Outcome, passed
+from clearformer.checks.probe.probe import Probe
+from clearformer.checks.subject import Subject
+from clearformer.errors import ClearformerError
+
+
+class Model(nn.Module):
+    """Attention without any of the usual names; it has a buffer, a hidden tensor and a cache of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 8)
+        self.out = nn.Linear(8, 11)
+        self.register_buffer("seen", torch.zeros(()))
+        self.hidden = torch.ones(8)
+        self.kept: Tensor | None = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table(tokens) * self.hidden
+        mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+        weights = (x @ x.transpose(1, 2)).masked_fill(~mask, -torch.inf).softmax(-1)
+        return self.out(x + weights @ x)
+
+
+def subject(model: nn.Module) -> Subject:
+    def loss(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+    return Subject(model, lambda model, tokens: model(tokens), vocab_size=11, context=16, loss=loss)
+
+
+def state_of(model: Model) -> list[object]:
+    """All state that must be restored, as values that can be compared."""
+    tensors = [*model.parameters(), model.seen, model.hidden, *(weight.grad for weight in model.parameters())]
+    modes = [module.training for module in model.modules()]
+    numpy_state = np.random.get_state()
+    states = [torch.get_rng_state().tolist(), random.getstate(), numpy_state[1].tolist(), numpy_state[2]]
+    return [[id(tensor) for tensor in tensors], [tensor.tolist() for tensor in tensors], modes, model.kept, *states]
+
+
+@pytest.fixture
+def model() -> Model:
+    model = Model().train()
+    model.out.eval()  # a mode that differs from the model's
+    model(torch.tensor([[1, 2, 3]])).sum().backward()
+    return model
+
+
+def change_everything(probe: Probe) -> Outcome:
+    """Change everything that can be changed."""
+    probe.model.train(not probe.model.training)
+    probe.model.out.training = True
+    probe.model.kept = torch.ones(1)
+    probe.model.seen = torch.ones(())
+    probe.model.hidden.mul_(2)
+    probe.model.more = nn.Linear(2, 2)
+    for weight in probe.model.parameters():
+        weight.add_(1)
+        weight.grad = torch.ones_like(weight)
+    torch.rand(3), random.random(), np.random.rand()
+    return passed(0.0, 1.0)
+
+
+def crash(probe: Probe) -> Outcome:
+    change_everything(probe)
+    raise ValueError("three legs\nand a tail")
+
+
+def interrupt(probe: Probe) -> Outcome:
+    change_everything(probe)
+    raise KeyboardInterrupt
+
+
+WHOLE = pytest.param([], marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("left_out", [["learning"], WHOLE])
+def test_a_whole_run_restores_the_model_and_all_random_states(model: Model, left_out: list[str]):
+    before = state_of(model)
+    results = list(run_checks(subject(model), choose(skip=left_out, slow=True)))
+    assert [result.id for result in results] == [name for name in CHECKS if name.split(".")[0] not in left_out]
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("check", [change_everything, crash])
+def test_a_check_that_changes_everything_or_crashes_is_undone(model: Model, check: Callable[[Probe], Outcome]):
+    before = state_of(model)
+    run_check(subject(model), Check("", check), seed=1)
+    assert state_of(model) == before
+    assert not hasattr(model, "more")
+
+
+def test_an_interrupted_check_is_undone(model: Model):
+    before = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        run_check(subject(model), Check("", interrupt), seed=1)
+    assert state_of(model) == before
+
+
+def test_an_error_inside_a_check_is_a_crash_with_its_first_line_and_location(model: Model):
+    outcome = run_check(subject(model), Check("", crash), seed=1)
+    assert outcome.status == "crashed"
+    assert outcome.case.startswith("the check could not go on: ValueError: three legs (")
+    assert outcome.case.endswith(", in crash)")
+    assert f"{__file__}:" in outcome.case
+
+
+def test_a_model_that_calls_exit_is_a_crash(model: Model):
+    def leave(*_: object) -> Tensor:
+        raise SystemExit(3)
+
+    outcome = run_check(Subject(model, leave, vocab_size=11), CHECKS["masks.future"], seed=1)
+    assert (outcome.status, outcome.case.split(" (")[0]) == ("crashed", "the check could not go on: SystemExit: 3")
+
+
+def test_nan_does_not_pass(model: Model):
+    outcome = run_check(subject(model), Check("", lambda _: passed(float("nan"), 1.0)), seed=1)
+    assert (outcome.status, outcome.cause) == ("failed", "not-finite")
+
+
+def test_the_reason_why_a_check_does_not_apply_is_given(model: Model):
+    of_classifiers = Check("", change_everything, kinds=("classifier",))
+    assert run_check(subject(model), of_classifiers, seed=1) == Outcome(
+        "does not apply", case="it is about classifier models, and this one is causal"
+    )
+    with_cache = run_check(subject(model), Check("", change_everything, needs=("step",)), seed=1)
+    assert with_cache.status == "does not apply"
+    assert with_cache.case.endswith("write Subject(..., step=lambda model, tokens, cache: (logits, cache))")
+
+
+def test_a_check_alone_sees_the_same_random_numbers_as_in_a_whole_run(model: Model):
+    def draw(probe: Probe) -> Outcome:
+        return passed(float(torch.rand(())), 1.0, str(probe.draw(2, 3).tolist()))
+
+    check = Check("", draw)
+    _, second = run_checks(subject(model), {"a.first": check, "a.second": check})
+    (alone,) = run_checks(subject(model), {"a.second": check})
+    assert alone.outcome == second.outcome
+    (other,) = run_checks(subject(model), {"a.second": check}, seed=2)
+    assert other.outcome != alone.outcome
+
+
+def test_checks_are_chosen_by_id_by_group_and_by_pattern(monkeypatch: pytest.MonkeyPatch):
+    plain, slow = Check("", change_everything), Check("", change_everything, slow_from=100)
+    monkeypatch.setattr("clearformer.checks.models.run.CHECKS", {"a.one": plain, "a.two": slow, "b.one": plain})
+    assert list(choose(size=99)) == ["a.one", "a.two", "b.one"]
+    assert list(choose(size=100)) == ["a.one", "b.one"]
+    assert list(choose(slow=True, size=100)) == ["a.one", "a.two", "b.one"]
+    assert list(choose(only=["a"], size=100)) == ["a.one"]
+    assert list(choose(only=["a.two"], size=100)) == ["a.two"]
+    assert list(choose(only=["*.one"], skip=["b"])) == ["a.one"]
+    with pytest.raises(ClearformerError, match=r"a group of them, was expected, found 'c\.one'"):
+        choose(skip=["c.one"])

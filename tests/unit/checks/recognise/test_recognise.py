@@ -1,0 +1,463 @@
+"""Models with many interfaces are recognised: their kind, their sizes, and how to call, step, pad and train them."""
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
+from clearformer.checks.recognise import masks, recognise
+from clearformer.checks.subject import Subject
+from clearformer.errors import CheckError
+
+V, D, CONTEXT = 23, 8, 14
+EXACT = 1e-5
+"""float32 sums in another order differ by less than 1e-6 here"""
+
+
+def attend(x: Tensor, y: Tensor, allowed: Tensor) -> Tensor:
+    """One head without weights; `allowed` is [B or 1, T, S], True where a query may attend."""
+    return x + F.softmax((x @ y.transpose(-1, -2) / D).masked_fill(~allowed, -1e9), dim=-1) @ y
+
+
+def lower_triangle(T: int) -> Tensor:  # noqa: N803
+    return torch.ones(1, T, T, dtype=torch.bool).tril()
+
+
+class GPT(nn.Module):
+    """Tokens to logits, with learned positions and a causal mask of its own."""
+
+    def __init__(self, masked: bool = True) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.head = nn.Linear(D, V)
+        self.masked = masked
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        T = tokens.shape[1]  # noqa: N806
+        return self.head(attend(x, x, lower_triangle(T) if self.masked else torch.ones_like(lower_triangle(T))))
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.logits(tokens)
+
+
+def random_tokens(rows: int, length: int) -> Tensor:
+    return torch.randint(V, (rows, length))
+
+
+def logits_of(subject: Subject, *inputs: Tensor) -> Tensor:
+    out = subject.call(subject.model, *inputs)
+    return out[0] if isinstance(out, tuple) else out
+
+
+def test_a_subject_is_returned_unchanged():
+    subject = Subject(GPT(), call=lambda model, tokens: model(tokens))
+    assert recognise(subject) is subject
+
+
+def test_a_plain_module_is_causal_with_the_sizes_of_its_embeddings():
+    model = GPT()
+    subject = recognise(model)
+    assert (subject.kind, subject.vocab_size, subject.context, subject.name) == ("causal", V, CONTEXT, "GPT")
+    tokens = random_tokens(2, 5)
+    torch.testing.assert_close(logits_of(subject, tokens), model(tokens), atol=0, rtol=0)
+
+
+def test_a_gpt_without_its_mask_is_still_causal_so_that_the_check_can_fail():
+    subject = recognise(GPT(masked=False))
+    assert subject.kind == "causal"
+    assert run_check(subject, CHECKS["masks.future"], seed=1).status == "failed"
+
+
+def test_a_given_kind_overrides_the_default():
+    assert recognise(GPT(masked=False), kind="bidirectional").kind == "bidirectional"
+
+
+def test_tokens_may_be_looked_up_without_an_embedding_module():
+    table, positions = torch.randn(V, D), torch.randn(CONTEXT, D)
+
+    def model(tokens: Tensor) -> Tensor:
+        x = table[tokens] + positions[torch.arange(tokens.shape[1])]
+        return attend(x, x, lower_triangle(tokens.shape[1])) @ torch.randn(D, 3)
+
+    subject = recognise(model)
+    assert (subject.vocab_size, subject.context) == (V, CONTEXT)  # and not 3, the width of the output
+
+
+def test_the_maximal_length_is_found_by_trying():
+    class Sinusoidal(GPT):
+        def logits(self, tokens: Tensor) -> Tensor:
+            assert tokens.shape[1] <= 37, "too long"
+            return self.head(self.tokens(tokens))
+
+    assert recognise(Sinusoidal()).context == 37
+
+
+def test_a_model_without_a_limit_has_no_context():
+    assert recognise(lambda tokens: F.one_hot(tokens, 5).float()).context is None
+
+
+def test_declared_sizes_come_first():
+    model = GPT()
+    model.config = SimpleNamespace(vocab_size=20, block_size=9)
+    subject = recognise(model)
+    assert (subject.vocab_size, subject.context) == (20, 9)
+
+
+class NanoGPT(GPT):
+    """Only the last position's logits, unless there are targets."""
+
+    ignored = -1
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        logits = self.logits(idx)
+        if targets is None:
+            return logits[:, [-1]], None
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=self.ignored)
+
+
+class WithIgnore100(NanoGPT):
+    ignored = -100
+
+
+@pytest.mark.parametrize("family", [NanoGPT, WithIgnore100])
+def test_nanogpts_interface_gives_all_logits_and_a_loss_of_shifted_targets(family: type[NanoGPT]):
+    model = family()
+    subject = recognise(model)
+    tokens = random_tokens(2, 6)
+    torch.testing.assert_close(logits_of(subject, tokens), model.logits(tokens))
+    labels = tokens.clone()
+    labels[0, 3:] = -100
+    log_p = model.logits(tokens).log_softmax(-1)
+    predicted = [(0, t) for t in range(2)] + [(1, t) for t in range(5)]
+    expected = -sum(log_p[b, t, tokens[b, t + 1]] for b, t in predicted) / len(predicted)
+    torch.testing.assert_close(subject.loss(model, tokens, labels), expected, atol=EXACT, rtol=0)
+
+
+class Cached(GPT):
+    """A model with the interface of Hugging Face; the cache holds the vectors so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(
+            vocab_size=V,
+            max_position_embeddings=CONTEXT,
+            pad_token_id=1,
+            tie_word_embeddings=False,
+            eos_token_id=[2, 3],
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool = False,
+    ) -> Any:
+        past = 0 if past_key_values is None else past_key_values[0].shape[1]
+        T = input_ids.shape[1]  # noqa: N806
+        positions = past + torch.arange(T)[None] if position_ids is None else position_ids
+        x = self.tokens(input_ids) + self.positions(positions)
+        y = x if past_key_values is None else torch.cat((past_key_values[0], x), dim=1)
+        allowed = lower_triangle(past + T)[:, past:]
+        if attention_mask is not None:
+            allowed = allowed & (attention_mask[:, None] == 1)
+        logits = self.head(attend(x, y, allowed))
+        loss = None if labels is None else F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return SimpleNamespace(logits=logits, loss=loss, past_key_values=(y,) if use_cache else None)
+
+
+def test_a_model_with_the_interface_of_hugging_face_is_stepped_padded_and_trained():
+    subject = recognise(Cached())
+    assert (subject.reserved, subject.pad, subject.tied, subject.sides) == ((1, 2), 1, False, ("left", "right"))
+    model, tokens = subject.model, random_tokens(2, 6)
+    unpadded = model(tokens).logits
+    first, cache = subject.step(model, tokens[:, :4], None)
+    second, _ = subject.step(model, tokens[:, 4:], cache)
+    torch.testing.assert_close(torch.cat((first.logits, second.logits), dim=1), unpadded, atol=EXACT, rtol=0)
+    expected = F.cross_entropy(unpadded[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    torch.testing.assert_close(subject.loss(model, tokens, tokens), expected, atol=EXACT, rtol=0)
+
+
+def test_prompts_padded_on_the_left_continue_as_they_would_alone():
+    subject = recognise(Cached())
+    model, tokens = subject.model, random_tokens(2, 6)
+    real = torch.tensor([[True] * 5, [False, False, True, True, True]])
+    first, cache = subject.prefill(model, tokens[:, :5], real)
+    second, _ = subject.step(model, tokens[:, 5:], cache)
+    alone = model(tokens[1:, 2:]).logits
+    torch.testing.assert_close(first.logits[1:, 2:], alone[:, :3], atol=EXACT, rtol=0)
+    torch.testing.assert_close(second.logits[1:], alone[:, 3:], atol=EXACT, rtol=0)
+
+
+class Pair(nn.Module):
+    """An encoder-decoder that accepts masks of one convention."""
+
+    def __init__(self, source_convention: masks.Convention | None, target_convention: masks.Convention | None) -> None:
+        super().__init__()
+        self.source, self.target = nn.Embedding(V, D), nn.Embedding(V + 2, D)
+        self.head = nn.Linear(D, V)
+        self.source_convention, self.target_convention = source_convention, target_convention
+
+    def run(self, source: Tensor, target: Tensor, visible: Tensor, allowed: Tensor) -> Tensor:
+        memory = self.source(source)
+        memory = attend(memory, memory, visible)
+        x = self.target(target)
+        return self.head(attend(attend(x, x, allowed), memory, visible))
+
+    def forward(self, src: Tensor, trg: Tensor, src_mask: Tensor, trg_mask: Tensor) -> Tensor:
+        assert self.source_convention is not None
+        assert self.target_convention is not None
+        visible, allowed = (
+            interpret(src_mask, self.source_convention, 1),
+            interpret(trg_mask, self.target_convention, trg.shape[1]),
+        )
+        return self.run(src, trg, visible, allowed)
+
+
+def interpret(mask: Tensor, convention: masks.Convention, queries: int) -> Tensor:
+    """[B, T or 1, S], the allowed pairs of a mask, which must have exactly this convention."""
+    assert mask.dim() == convention.rank, f"rank {convention.rank} expected, found {mask.dim()}"
+    allowed_by_meaning = {
+        "True may attend": lambda: mask,
+        "True hides": lambda: ~mask,
+        "1 may attend": lambda: (1.0 - mask) == 0,
+        "-inf is added": lambda: mask.float() == 0,
+    }[convention.meaning]()
+    by_rank = {
+        4: lambda: allowed_by_meaning[:, 0],
+        3: lambda: allowed_by_meaning,
+        2: lambda: allowed_by_meaning[None] if queries > 1 else allowed_by_meaning[:, None],
+    }
+    assert mask.dtype != torch.bool or convention.meaning.startswith("True")
+    found: Tensor = by_rank[convention.rank]()
+    assert found.shape[1] == queries
+    return found
+
+
+@pytest.mark.parametrize("meaning", masks.MEANINGS)
+@pytest.mark.parametrize(("source_convention", "target_convention"), [(4, 4), (3, 3), (2, 2), (2, 4), (3, 4), (2, 3)])
+def test_the_convention_of_an_encoder_decoders_masks_is_found_and_named(
+    meaning: str, source_convention: int, target_convention: int
+):
+    model = Pair(
+        masks.Convention(meaning, source_convention, per_query=False),
+        masks.Convention(meaning, target_convention, per_query=True),
+    )
+    subject = recognise(model)
+    assert (subject.kind, subject.vocab_size, subject.context) == ("encoder-decoder", V, None)
+    assert f"src_mask {masks.Convention(meaning, source_convention, per_query=False).description}" in subject.name
+    source, target = random_tokens(2, 7), random_tokens(2, 5)
+    real = torch.arange(7) < torch.tensor([[7], [4]])
+    expected = model.run(source, target, real[:, None], lower_triangle(5))
+    found = subject.padded(model, source, target, real, torch.ones(2, 5, dtype=torch.bool))
+    torch.testing.assert_close(found, expected, atol=EXACT, rtol=0)
+    unpadded = model.run(source, target, torch.ones(2, 1, 7, dtype=torch.bool), lower_triangle(5))
+    torch.testing.assert_close(logits_of(subject, source, target), unpadded, atol=EXACT, rtol=0)
+
+
+class NeedsMask(GPT):
+    """Hides what a mask of one convention hides, and nothing by itself."""
+
+    def __init__(self, convention: masks.Convention) -> None:
+        super().__init__()
+        self.convention = convention
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        return self.head(
+            attend(x, x, interpret(mask, self.convention, tokens.shape[1] if self.convention.per_query else 1))
+        )
+
+
+@pytest.mark.parametrize("meaning", masks.MEANINGS)
+@pytest.mark.parametrize("rank", [4, 3, 2])
+def test_a_required_mask_is_passed_in_the_convention_of_the_model(meaning: str, rank: int):
+    for each, kind in ((True, "causal"), (False, "bidirectional")):
+        subject = recognise(NeedsMask(masks.Convention(meaning, rank, each)), kind=kind)
+        assert (
+            subject.name
+            == f"NeedsMask, called as model(tokens, mask {masks.Convention(meaning, rank, each).description})"
+        )
+        for check in ("masks.future", "masks.both-sides", "batches.right-padding"):
+            assert run_check(subject, CHECKS[check], seed=1).status in ("passed", "does not apply")
+
+
+class HidesPadding(GPT):
+    """Causal by itself, with an optional padding mask."""
+
+    def forward(self, tokens: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        x, allowed = self.tokens(tokens), lower_triangle(tokens.shape[1])
+        return self.head(attend(x, x, allowed if padding_mask is None else allowed & ~padding_mask[:, None]))
+
+
+def test_an_optional_padding_mask_is_found():
+    subject = recognise(HidesPadding())
+    tokens, real = random_tokens(1, 5), torch.tensor([[True, True, False, True, True]])
+    found = subject.padded(subject.model, tokens, real)
+    alone = subject.model(tokens[:, real[0]])
+    torch.testing.assert_close(found[:, real[0]], alone, atol=EXACT, rtol=0)
+
+
+class PadAware(Pair):
+    """Makes its masks from the padding token, as in many tutorials."""
+
+    src_pad_idx = 1
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+
+    def forward(self, src: Tensor, trg: Tensor) -> Tensor:  # type: ignore[override]
+        return self.run(src, trg, (src != self.src_pad_idx)[:, None], lower_triangle(trg.shape[1]))
+
+
+def test_an_encoder_decoder_that_recognises_padding_by_its_token_gets_that_token():
+    subject = recognise(PadAware())
+    assert (subject.pad, subject.reserved) == (1, (1,))
+    source, target = torch.randint(2, V, (2, 7)), random_tokens(2, 5)
+    real = torch.arange(7) < torch.tensor([[7], [4]])
+    found = subject.padded(subject.model, source, target, real, torch.ones(2, 5, dtype=torch.bool))
+    torch.testing.assert_close(found[1:], subject.model(source[1:, :4], target[1:]), atol=EXACT, rtol=0)
+
+
+class NeedsTargetMask(Pair):
+    """Hides the future only with a mask, in PyTorch's convention."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+
+    def forward(self, src: Tensor, tgt: Tensor, tgt_mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        T = tgt.shape[1]  # noqa: N806
+        allowed = torch.ones(1, T, T, dtype=torch.bool) if tgt_mask is None else ~tgt_mask[None]
+        return self.run(src, tgt, torch.ones(1, 1, src.shape[1], dtype=torch.bool), allowed)
+
+
+def test_a_target_mask_is_passed_where_nothing_else_hides_the_future():
+    subject = recognise(NeedsTargetMask())
+    assert "tgt_mask [T, S], True hides" in subject.name
+    outcome = run_check(subject, CHECKS["masks.future"], seed=1)
+    assert outcome.status == "passed", outcome
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")  # said of every nn.Transformer
+@pytest.mark.parametrize("name", ["Transformer", "TransformerDecoder", "TransformerEncoder"])
+def test_torchs_modules_read_vectors_and_the_batch_may_come_second(name: str):
+    def make(**settings: Any) -> nn.Module:
+        torch.manual_seed(1)
+        if name == "Transformer":
+            return nn.Transformer(D, 2, 1, 1, 16, **settings)
+        layer = getattr(nn, f"{name}Layer")(D, 2, 16, **settings)
+        return getattr(nn, name)(layer, 1, **({"enable_nested_tensor": False} if name.endswith("Encoder") else {}))
+
+    first, second = recognise(make(batch_first=True).eval()), recognise(make(batch_first=False).eval())
+    assert (first.width, first.vocab_size) == (D, None)
+    x, source = torch.randn(2, 5, D), torch.randn(2, 7, D)
+    inputs = (x,) if name == "TransformerEncoder" else (source, x)
+    torch.testing.assert_close(logits_of(first, *inputs), logits_of(second, *inputs), atol=EXACT, rtol=0)
+    outcome = run_check(first, CHECKS["masks.future"], seed=1)
+    assert outcome.status == ("does not apply" if name == "TransformerEncoder" else "passed")
+
+
+def test_torchs_encoder_gets_a_causal_mask_if_its_kind_is_causal():
+    layer = nn.TransformerEncoderLayer(D, 2, 16, batch_first=True)
+    subject = recognise(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), kind="causal")
+    outcome = run_check(subject, CHECKS["masks.future"], seed=1)
+    assert outcome.status == "passed", outcome
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("gpt", "causal"), ("transformer", "encoder-decoder"), ("bert", "bidirectional"), ("classifier", "classifier")],
+)
+def test_this_projects_models_are_recognised(tiny, family: str, kind: str):
+    subject = recognise(tiny(family))
+    assert (subject.kind, subject.vocab_size, subject.context) == (kind, 11, 7)
+    if kind == "encoder-decoder" or kind == "causal":
+        inputs = (torch.randint(5, 11, (2, 6)),) if kind == "encoder-decoder" else ()
+        tokens = torch.randint(5, 11, (2, 6))
+        first, cache = subject.step(subject.model, *inputs, tokens[:, :4], None)
+        second, _ = subject.step(subject.model, *inputs, tokens[:, 4:], cache)
+        unpadded = logits_of(subject, *inputs, tokens)
+        torch.testing.assert_close(torch.cat((first, second), dim=1), unpadded, atol=EXACT, rtol=0)
+
+
+def test_accumulating_in_this_projects_loop_gives_the_gradient_of_one_batch(tiny):
+    subject = recognise(tiny("gpt"))
+    batches = [(tokens, tokens) for tokens in torch.randint(11, (2, 1, 6))]
+    batches[1][1][0, 3:] = -100
+    subject.accumulate(subject.model, [(tokens.clamp(min=0), labels) for tokens, labels in batches])
+    found = [weight.grad.clone() for weight in subject.model.parameters()]
+    subject.model.zero_grad()
+    labels = torch.cat([labels for _, labels in batches])
+    subject.loss(subject.model, labels.clamp(min=0), labels).backward()
+    for gradient, weight in zip(found, subject.model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, weight.grad, atol=EXACT, rtol=EXACT)
+
+
+def test_a_function_of_numpy_arrays_is_recognised():
+    table = np.random.default_rng(0).normal(size=(V, 5))
+
+    def model(tokens: Any) -> Any:
+        assert isinstance(tokens, np.ndarray)
+        return table[tokens].cumsum(1)
+
+    subject = recognise(model)
+    tokens = random_tokens(2, 5)
+    assert np.array_equal(subject.call(model, tokens), model(tokens.numpy()))
+
+
+def test_a_module_without_embeddings_reads_vectors():
+    subject = recognise(nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 5)))
+    assert (subject.width, subject.vocab_size) == (D, None)
+
+
+def test_weights_mode_and_random_states_are_restored():
+    model = GPT().train()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    expected = torch.rand(1).item(), random.random(), np.random.rand()
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    recognise(model)
+    assert (torch.rand(1).item(), random.random(), np.random.rand()) == expected
+    assert model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+class LooksAhead(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, tokens: Tensor, start: int) -> Tensor:
+        return tokens + start
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda tokens: tokens, "model(tokens), 8 tokens each: int64 [2, 8]"),
+        (lambda tokens: {"scores": tokens.float()}, "a tensor of logits was expected, found dict"),
+        (lambda tokens: tokens[:, 99], "IndexError"),
+        (LooksAhead(None), "missing 1 required positional argument: 'start'"),
+        (lambda src, tgt, alpha: src + tgt + alpha, "call=lambda model, source, tokens: ..."),
+    ],
+)
+def test_an_unrecognised_model_is_an_error_with_the_line_to_write(model: Any, words: str):
+    with pytest.raises(CheckError) as message:
+        recognise(model)
+    assert words in str(message.value)
+    assert "Subject(model, call=lambda model," in str(message.value)
+
+
+def test_a_model_on_another_device_is_refused():
+    with pytest.raises(CheckError, match=r"a model on the CPU was expected.*return model\.cpu\(\)"):
+        recognise(nn.Linear(2, 2, device="meta"))
