@@ -14,6 +14,9 @@ from clearformer.runs import metrics
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import load_model
 
+# an interruption may fall into a callback of the garbage collector's, which prints it and goes on
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "robustness" / "mutate.py"
 DEEP = "[" * 100_000
 DIGITS = "1" * 5000

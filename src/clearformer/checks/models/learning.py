@@ -253,15 +253,15 @@ def _explain_randomness(probe: Probe, inputs: Inputs) -> tuple[str, str]:
 
 
 def _modules_in_plain_lists(model: nn.Module) -> list[nn.Module]:
-    alphabet_entropy = set(model.modules())
-    values = [value for owner in alphabet_entropy for value in vars(owner).values()]
+    modules = set(model.modules())
+    values = [value for module in modules for value in vars(module).values()]
     lists = [list(value.values()) if isinstance(value, dict) else value for value in values]
     return [
         item
         for held in lists
         if isinstance(held, list | tuple)
         for item in held
-        if isinstance(item, nn.Module) and item not in alphabet_entropy
+        if isinstance(item, nn.Module) and item not in modules
     ]
 
 
