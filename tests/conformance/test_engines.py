@@ -4,11 +4,8 @@ The reference is PyTorch in float64, so each limit is above the engine's own rou
 seen over all cases stands beside it. A wrong formula is off by a tenth or more.
 """
 
-import dataclasses
-import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +23,9 @@ from measure import (
 )
 from ports import PORTS
 
-from clearformer.config import Config, GPTConfig
-from clearformer.engine import Engine, engine_of, open_engine
-from clearformer.errors import ConfigError
+from clearformer.config import Config
+
+pytestmark = pytest.mark.slow  # 500 cases
 
 LOGITS = 1e-5
 """of the largest logit, in float32: 8e-7 seen, and 1.3e-6 of PyTorch's own float32"""
@@ -50,24 +47,21 @@ CURVE_EXACT = 1e-12
 def asked(cases: list[tuple[str, str]]) -> list[Any]:
     """Each case for each engine; of one that compiles, which takes half a minute a case, the few of `cases_of`."""
     return [
-        pytest.param(name, *case, id=f"{name}-{case[0]}, {case[1]}", marks=[pytest.mark.slow] if port.compiles else [])
+        pytest.param(name, *case, id=f"{name}-{case[0]}, {case[1]}")
         for name, port in PORTS.items()
         for case in cases_of(name)
         if case in cases
     ]
 
 
-ENGINES = [
-    pytest.param(name, marks=[pytest.mark.slow] if port.compiles else [], id=name) for name, port in PORTS.items()
-]
+ENGINES = list(PORTS)
 DOUBLES = [name for name, port in PORTS.items() if port.doubles]
 
 
 @pytest.fixture(autouse=True)
 def _there(request: pytest.FixtureRequest) -> None:
     """Skip, with the reason, an engine that this machine cannot run."""
-    name = request.getfixturevalue("name") if "name" in request.fixturenames else "torch"
-    if name != "torch" and (reason := PORTS[name].missing()):
+    if "name" in request.fixturenames and (reason := PORTS[request.getfixturevalue("name")].missing()):
         pytest.skip(reason)
 
 
@@ -142,45 +136,6 @@ def test_a_recipe_has_the_same_loss_curve_for_a_hundred_steps(name: str, tmp_pat
 def test_in_float64_the_curve_is_the_same_to_many_digits(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=True)) for each in (name, "torch"))
     assert np.abs(losses / expected - 1).max() < CURVE_EXACT
-
-
-@pytest.mark.parametrize("member", [name for name in vars(Engine) if not name.startswith("_")])
-@pytest.mark.parametrize("name", ["torch", *ENGINES])
-def test_an_engine_has_each_function_with_the_parameters_that_callers_name(name: str, member: str):
-    def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, bool]]:
-        found = inspect.signature(function).parameters.values()
-        return [(each.name.lstrip("_"), each.kind, each.default is each.empty) for each in found if each.name != "self"]
-
-    engine = open_engine(PORTS[name].engine if name != "torch" else "torch")
-    assert parameters(getattr(engine, member)) == parameters(getattr(Engine, member))
-
-
-@pytest.mark.parametrize("setting", ["activation", "positions"])
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_choice_that_an_engine_lacks_is_refused_by_name(name: str, setting: str):
-    engine = open_engine(PORTS[name].engine)
-    config = Config("none", dataclasses.replace(config_of("gpt", "as it is"), **{setting: "new"}))
-    sentence = rf"--model\.{setting} must be one of .* with --engine {PORTS[name].engine}, found new; .* --engine torch"
-    for refuse in (engine.describe, engine.make_model):
-        with pytest.raises(ConfigError, match=sentence):
-            refuse(config)
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_family_that_an_engine_lacks_is_refused_by_name(name: str):
-    class NewConfig(GPTConfig):
-        kind: ClassVar[str] = "new"
-
-    with pytest.raises(
-        ConfigError, match=rf"a model of .*gpt.* with --engine {PORTS[name].engine}, found new; compute"
-    ):
-        open_engine(PORTS[name].engine).make_model(Config("none", NewConfig()))
-
-
-@pytest.mark.parametrize("name", ["torch", *ENGINES])
-def test_a_model_knows_its_engine(name: str):
-    engine = open_engine(PORTS[name].engine if name != "torch" else "torch")
-    assert engine_of(engine.make_model(Config("none", config_of("gpt", "as it is")))) is engine
 
 
 def test_every_engine_is_held_against_pytorch():

@@ -110,6 +110,7 @@ def test_targets_are_words_backwards_between_marks(lesson: ModuleType):
     assert lesson.exact(["abc", "abd"], np.concatenate([target, target])) == 0.5
 
 
+@pytest.mark.slow
 @needs_tinygrad
 def test_a_reloaded_model_writes_the_same_tokens(lesson: ModuleType, model: object, tmp_path: Path):
     words = ["clear", "former"]
@@ -167,6 +168,7 @@ def test_the_model_learns_to_write_words_it_never_saw_backwards():
     assert len(out.splitlines()) < 30
 
 
+@pytest.mark.slow
 @needs_tinygrad
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--seed", "-1"], ["--out", "no/such/folder/file"]])
 def test_what_cannot_be_is_refused_before_training(arguments: list[str]):

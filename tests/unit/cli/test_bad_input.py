@@ -48,6 +48,7 @@ def test_a_byte_order_mark_and_crlf_change_nothing(typed, command: str):
     assert typed(command, f"\ufeff{LINE[command]}\r\n{LINE[command]}\r\n".encode()) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [100, MILLION])
 @pytest.mark.parametrize(
     ("command", "words"),
@@ -70,6 +71,7 @@ def test_a_line_that_is_classified_is_cut_and_that_is_announced(typed, length: i
     assert err == "1 of 2 lines are too long for the context of 12 tokens: truncated\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [17, MILLION])
 def test_a_prompt_that_is_continued_is_cut_to_the_half_it_slides_to_and_that_is_announced(typed, length: int):
     long, end = "fox " * (length // 4), "the fox "  # the context is of 16 characters, half of it 8
@@ -90,6 +92,7 @@ def train(recipe: str, data: Path, content: str, *flags: str) -> int:
     return main(["train", recipe, "--data", str(data), "--out", str(data.parent / "run"), *QUICK, *flags])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [16, MILLION])
 def test_pairs_beyond_the_context_are_left_out_and_announced_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
@@ -120,6 +123,7 @@ def test_a_text_in_one_line_of_a_million_characters_is_learned_from(tmp_path: Pa
     assert train(recipe, tmp_path / "a.txt", "fox and hen " * (MILLION // 12 + 1), "--tokenizer", "word") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "name", "content"),
     [

@@ -135,6 +135,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module.Hostile(tmp_path_factory.mktemp("hostile"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("runs", 80), ("data", 40), ("lines", 80)])
 def test_hostile_input_ends_well_or_in_one_sentence(hostile, kind: str, count: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(hostile.home)  # put back at the end

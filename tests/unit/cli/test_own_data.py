@@ -56,6 +56,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "kind", "folder"),
     [

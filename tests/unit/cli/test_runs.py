@@ -42,6 +42,7 @@ def test_a_text_is_no_pairs_and_pairs_are_no_text(
     assert "a gpt learns from text, but pairs.tsv holds pairs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_configuration_file_is_a_recipe_and_folders_in_use_are_passed_over(
     text_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

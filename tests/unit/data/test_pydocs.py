@@ -55,6 +55,7 @@ def paragraphs(text: str) -> set[str]:
     return {paragraph for paragraph in text.split("\n\n") if len(paragraph) >= 40}
 
 
+@pytest.mark.slow
 def test_this_python_carries_about_two_megabytes(corpus: TextCorpus):
     assert 1_000_000 < len(whole(corpus)) < 4_000_000
 
@@ -85,6 +86,7 @@ def test_no_path_of_this_machine_is_in_the_text(corpus: TextCorpus):
     assert not [place for place in places if place in whole(corpus)]
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same_corpus(corpus: TextCorpus):
     code = (
         "from clearformer.data.pydocs import pydocs; from clearformer.data.corpora import fingerprint; "

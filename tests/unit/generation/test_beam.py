@@ -98,6 +98,7 @@ def test_a_beam_as_wide_as_the_tree_finds_what_brute_force_finds(tiny, seed: int
         assert_same(beam_search(model, [source], beam)[0], ranked(targets, beam))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     sources=st.lists(st.lists(st.integers(UNK, 10), max_size=CONTEXT - 1), min_size=1, max_size=3),
@@ -116,6 +117,7 @@ def test_a_batch_gives_what_a_plain_search_gives_for_each_source(
         assert_same(found, plainly(model, source, beam))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_together_and_alone_with_and_without_the_cache_the_hypotheses_are_the_same(tiny, variant: dict):
     lengths = set()
@@ -132,6 +134,7 @@ def test_together_and_alone_with_and_without_the_cache_the_hypotheses_are_the_sa
     assert len(lengths) > 3  # so hypotheses did end at different steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 3.0])
 def test_a_beam_of_one_is_the_greedy_choice(tiny, variant: dict, length_penalty: float):

@@ -44,6 +44,7 @@ def constant(tiny):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=2.0)], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_batch_gives_what_each_source_gives_alone_by_the_full_forward(tiny, variant: dict, sampling: Sampling):

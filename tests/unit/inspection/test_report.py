@@ -101,6 +101,7 @@ def test_the_figures_at_the_top_are_those_of_the_run_s_files(made: Callable[[str
     assert float(texts[texts.index(name) - 1]) == pytest.approx(last["validation_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_command_at_the_end_runs(
     made: Callable[[str], Path], family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -131,6 +132,7 @@ def test_what_a_run_holds_is_escaped(made: Callable[[str], Path]):
         assert raw not in content
 
 
+@pytest.mark.slow
 def test_a_run_without_metrics_and_one_with_a_short_context_have_a_report(made: Callable[[str], Path], tmp_path: Path):
     made("gpt")
     text = made("gpt").parent / "text.txt"

@@ -77,6 +77,7 @@ PAIRS: dict[str, tuple[list[tuple[int, ...]], Callable[..., Tensor], Callable[..
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 @given(seed=st.integers(0, 2**31))
 def test_the_fused_rule_equals_the_formula_in_small_steps(name, seed):

@@ -16,6 +16,8 @@ from clearformer.data.batches import IGNORE
 from clearformer.engines.numpy import compiled, kernels, optimizer, threads
 from clearformer.engines.numpy.tensor import OPERATIONS, Tensor, apply
 
+pytestmark = pytest.mark.slow  # a hundred draws of each
+
 Array = NDArray[np.floating[Any]]
 Made = tuple[list[Array], dict[str, Any]]
 

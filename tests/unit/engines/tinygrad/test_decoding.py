@@ -13,7 +13,10 @@ from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import GREEDY
 from clearformer.generation.sources import padded_sources
 
-pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+pytestmark = [
+    pytest.mark.slow,  # each shape is compiled
+    pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason),
+]
 
 # float32, sums in another order: 5e-7 of the largest logit seen, allowed ten times that
 LOGITS_TOLERANCE = 5e-6

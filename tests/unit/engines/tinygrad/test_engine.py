@@ -12,7 +12,10 @@ from clearformer.engine import open_engine
 from clearformer.engines.tinygrad import adapter
 from clearformer.errors import ConfigError
 
-pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+pytestmark = [
+    pytest.mark.slow,  # each shape is compiled
+    pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason),
+]
 
 SMALL = ["--model.d-model", "16", "--model.num-heads", "2", "--model.num-layers", "1", "--model.d-ff", "32"]
 # losses of a few nats, float32: 2e-6 seen after three steps, allowed ten times that
@@ -45,7 +48,6 @@ def test_the_command_trains_resumes_and_evaluates_as_with_pytorch(tmp_path: Path
     assert said[0].keys() == said[1].keys()
 
 
-@pytest.mark.slow
 def test_a_run_of_pytorch_is_continued_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")

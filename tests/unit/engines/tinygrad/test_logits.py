@@ -11,7 +11,10 @@ from clearformer.engine import engine_of, open_engine
 from clearformer.engines.tinygrad import adapter
 from clearformer.models.initial import initial_weights
 
-pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+pytestmark = [
+    pytest.mark.slow,  # each shape is compiled
+    pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason),
+]
 
 # float32, sums in another order: 8e-7 of the largest logit seen over all families and variants, allowed six times that
 LOGITS_TOLERANCE = 5e-6

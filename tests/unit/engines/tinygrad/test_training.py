@@ -18,7 +18,10 @@ from clearformer.errors import TrainingError
 from clearformer.training.loop import accumulate_gradients
 from clearformer.training.steps import Record
 
-pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
+pytestmark = [
+    pytest.mark.slow,  # each shape is compiled
+    pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason),
+]
 
 # As shares of the largest number of a parameter's gradient, or of all gradients where that is larger than all of its
 # own: float32, sums in another order: 3e-6 seen, allowed six times that. tinygrad's erf is off by 1.5e-7 beside that.
