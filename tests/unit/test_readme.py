@@ -75,6 +75,7 @@ def test_every_file_that_readme_names_is_there():
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_examples_of_docstrings_hold():
     done = subprocess.run(
         [sys.executable, "-m", "doctest", str(ROOT / "src" / "clearformer" / "__init__.py")],

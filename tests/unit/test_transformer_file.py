@@ -72,6 +72,7 @@ def test_a_head_is_its_formula_worked_in_numpy(lesson: ModuleType):
     np.testing.assert_allclose(found, expected, atol=HAND_TOLERANCE)
 
 
+@pytest.mark.slow
 @needs_tinygrad
 def test_future_tokens_cannot_change_past_logits(lesson: ModuleType, model: object):
     source, target = lesson.encode(["word"])
@@ -82,6 +83,7 @@ def test_future_tokens_cannot_change_past_logits(lesson: ModuleType, model: obje
     assert difference[3:].min() > 0.0
 
 
+@pytest.mark.slow
 @needs_tinygrad
 def test_padding_of_the_source_cannot_change_logits(lesson: ModuleType, model: object):
     source, target = lesson.encode(["word"])

@@ -74,6 +74,7 @@ def test_evaluation_gives_what_the_command_prints(pairs_run: Path, printed: Prin
     assert clearformer.open_run(pairs_run).evaluate()["split"] == "test"
 
 
+@pytest.mark.slow
 def test_training_is_the_command_too(pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     run = clearformer.train("dates", data=pairs_file, steps=3, seed=5)

@@ -104,6 +104,7 @@ def test_pairs_beyond_the_context_are_left_out_and_announced_once(
     assert said == [f"1 of {sizes['train']} train pairs are too long for the context: left out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [16, MILLION // 2])
 def test_labelled_texts_beyond_the_context_are_cut_and_announced_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
@@ -118,6 +119,7 @@ def test_labelled_texts_beyond_the_context_are_cut_and_announced_once(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["tinyshakespeare", "bert"])
 def test_a_text_in_one_line_of_a_million_characters_is_learned_from(tmp_path: Path, recipe: str):
     assert train(recipe, tmp_path / "a.txt", "fox and hen " * (MILLION // 12 + 1), "--tokenizer", "word") == 0

@@ -190,6 +190,7 @@ def test_list_and_explain_need_no_model(typed):
     assert typed("--explain", "attention.scale")[1].startswith("attention.scale\n\n")
 
 
+@pytest.mark.slow
 def test_a_trained_run_is_checked_by_the_name_of_its_folder(typed, text_run: Path):
     code, out, _ = typed(str(text_run), "--only", "masks.future", "cache.steps")
     assert code == 0

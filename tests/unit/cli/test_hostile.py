@@ -74,6 +74,7 @@ def test_a_line_of_metrics_that_python_cannot_hold_is_refused(tmp_path: Path, co
         metrics.read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "value", "words"),
     [

@@ -80,6 +80,7 @@ def test_a_file_is_enough_to_train(said, files: dict[str, str], kind: str, folde
     assert [json.loads(line)["step"] for line in metrics] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_plan_comes_before_the_training_and_nothing_is_said_twice(said):
     # ☃ is in the validation split alone
     lines = said("train", f"--data={write('a.txt', TEXT + '☃' * 10)}", *QUICK)

@@ -55,7 +55,6 @@ def paragraphs(text: str) -> set[str]:
     return {paragraph for paragraph in text.split("\n\n") if len(paragraph) >= 40}
 
 
-@pytest.mark.slow
 def test_this_python_carries_about_two_megabytes(corpus: TextCorpus):
     assert 1_000_000 < len(whole(corpus)) < 4_000_000
 
@@ -86,7 +85,6 @@ def test_no_path_of_this_machine_is_in_the_text(corpus: TextCorpus):
     assert not [place for place in places if place in whole(corpus)]
 
 
-@pytest.mark.slow
 def test_another_process_reads_the_same_corpus(corpus: TextCorpus):
     code = (
         "from clearformer.data.pydocs import pydocs; from clearformer.data.corpora import fingerprint; "
@@ -100,6 +98,8 @@ def test_another_process_reads_the_same_corpus(corpus: TextCorpus):
 def test_docstrings_are_found_wherever_a_definition_stands(library: Library):
     source = '''"""The docstring of the module, long enough to be read as a document."""
 import os
+
+pytestmark = pytest.mark.slow  # the documentation of this Python is read first
 if os.name:
     try:
         class A:

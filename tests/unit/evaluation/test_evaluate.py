@@ -77,6 +77,7 @@ def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[.
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
 def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., RunFolder], family: str):
     run = make_run(family)

@@ -86,6 +86,7 @@ def constant(tiny):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_beam_as_wide_as_the_tree_finds_what_brute_force_finds(tiny, seed: int):
     model, source, words = tiny("transformer", seed, vocab_size=8, context=4), [5, 6], [4, 5, 6, 7]

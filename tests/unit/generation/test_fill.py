@@ -135,6 +135,7 @@ def test_texts_of_unequal_lengths_together_give_what_each_gives_alone(tokenizers
             assert [guess.probability for guess in one] == expected
 
 
+@pytest.mark.slow
 @given(pieces=st.lists(st.text(alphabet="thecat ,\n", max_size=3), min_size=2, max_size=3))
 @pytest.mark.parametrize("kind", ["character", "word", "bpe"])
 def test_the_text_around_the_masks_is_as_it_was_typed(tokenizers, model, kind: str, pieces: list[str]):

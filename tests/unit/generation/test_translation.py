@@ -57,6 +57,7 @@ def test_a_batch_gives_what_each_source_gives_alone_by_the_full_forward(tiny, va
         assert len({len(target) for target in found}) > 2  # so rows did end at different steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_with_and_without_the_cache_the_targets_are_the_same(tiny, variant: dict):
     for seed in range(6):

@@ -51,6 +51,7 @@ def with_steps(run: RunFolder, steps: int) -> RunFolder:
     return RunFolder(run.folder, dataclasses.replace(run.config, train=train), run.tokenizer, run.notify)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_epochs", [False, True])
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)

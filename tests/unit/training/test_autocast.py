@@ -27,6 +27,7 @@ def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "compute_dtype", lambda *_: torch.bfloat16)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_in_bfloat16")
 def test_training_in_bfloat16_keeps_weights_in_float32_and_learns(tiny: Callable[..., nn.Module]):
     model = tiny("transformer")

@@ -137,6 +137,7 @@ BUGS: list[tuple[str, Callable[[], nn.Module], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_few_steps")
 @pytest.mark.parametrize(("name", "model", "cause"), BUGS)
 def test_each_bug_is_caught_and_named(name: str, model: Callable[[], nn.Module], cause: str):
@@ -175,6 +176,7 @@ FAMILIES: dict[Kind, tuple[Any, Callable[..., Tensor], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_this_projects_families_pass(kind: Kind):
     config, call, names = FAMILIES[kind]

@@ -147,6 +147,7 @@ def check(model: nn.Module, checks: dict[str, Check]) -> dict[str, Result]:
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", MISBEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
 def test_misbehaviour_is_reported_by_its_check_and_never_ends_the_run(
     behaviour: Callable[[Misbehaving, Tensor], Tensor], tiny

@@ -49,6 +49,7 @@ def test_a_number_that_is_not_finite_changes_nothing_and_names_step_operation_an
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_training_that_stopped_goes_on_to_the_bit(config: TrainConfig):
     whole = build(MODEL, 1)
     optimizer = Optimizer(whole, config)

@@ -17,6 +17,8 @@ import clearformer
 from clearformer.engines.tinygrad import adapter
 from clearformer.errors import EngineError
 
+pytestmark = pytest.mark.slow  # each asks a Python of its own
+
 needs_tinygrad = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
 
 # A clang that is gcc: it leaves out what gcc does not know, and writes to a file, since gcc's assembler needs one.
