@@ -1,5 +1,6 @@
 """What all tests share: signatures are executed, one thread, one seed a test, small models whose weights all count."""
 
+import os
 from collections.abc import Callable
 
 import jaxtyping
@@ -8,10 +9,12 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-# Before anything imports clearformer: from here on every shape in a signature is checked at each call. Not in `config`:
-# it has no shapes, but it has `Self`, which beartype can check in a whole class only.
+# Before anything imports clearformer: from here on every shape in a signature is checked at each call, which takes half
+# as long again, so that long tests are run without. Not in `config`: it has no shapes, but it has `Self`, which beartype
+# can check in a whole class only.
 WAY = ("data", "blocks", "models", "training", "runs", "generation", "evaluation", "inspection", "engines")
-jaxtyping.install_import_hook([f"clearformer.{folder}" for folder in WAY], "beartype.beartype")
+if os.environ.get("CLEARFORMER_TEST_SHAPES") != "off":
+    jaxtyping.install_import_hook([f"clearformer.{folder}" for folder in WAY], "beartype.beartype")
 
 torch.set_num_threads(1)  # the workers of pytest-xdist share the cores, and more threads add up in another order
 

@@ -134,10 +134,14 @@ def install(package: str = WITH_TOOLS) -> Path:
     return python
 
 
-def pytest(python: Path, args: list[str]) -> int:
-    """Run tests in parallel workers, one thread each, so that they do not fight for the cores."""
+def pytest(python: Path, args: list[str], shapes: str = "on") -> int:
+    """Run tests in parallel workers, one thread each, so that they do not fight for the cores.
+
+    With `shapes` "on", every shape in a signature is checked at each call.
+    """
+    env = {"OMP_NUM_THREADS": "1", "CLEARFORMER_TEST_SHAPES": shapes}
     chunks = ["--maxschedchunk", "2"]  # so that at the end no worker waits for another's long test
-    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *chunks, *args], {"OMP_NUM_THREADS": "1"})
+    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *chunks, *args], env)
 
 
 def report(target: str, codes: dict[str, int]) -> int:
@@ -166,7 +170,11 @@ def do_demo(args: list[str]) -> int:
 
 def do_test(args: list[str]) -> int:
     """all tests"""
-    return pytest(install(), args)
+    python = install()
+    if args:
+        return pytest(python, args)
+    fast = pytest(python, ["-m", "not slow"])
+    return report("test", {"fast tests": fast, "slow tests": pytest(python, ["-m", "slow"], shapes="off")})
 
 
 def do_lint(_: list[str]) -> int:
@@ -177,7 +185,7 @@ def do_lint(_: list[str]) -> int:
 def do_check(_: list[str]) -> int:
     """ruff, mypy and the fast tests, the order of imports among them: before every commit"""
     python = install()
-    return report("check", {**lint_codes(python), "fast tests": pytest(python, ["-m", "not slow"])})
+    return report("check", {**lint_codes(python), "fast tests": pytest(python, ["-m", "not slow"], shapes="off")})
 
 
 def do_bench(args: list[str]) -> int:

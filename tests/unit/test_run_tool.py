@@ -259,7 +259,20 @@ def test_arguments_go_on_to_pytest_and_its_exit_code_comes_back(tool: ModuleType
     [(command, env)] = seen
     assert command[:3] == ["python", "-m", "pytest"]
     assert command[-2:] == ["-k", "masks"]
-    assert env == {"OMP_NUM_THREADS": "1"}
+    assert env == {"OMP_NUM_THREADS": "1", "CLEARFORMER_TEST_SHAPES": "on"}
+
+
+def test_all_tests_are_the_fast_ones_with_shapes_checked_and_the_slow_ones_without(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    ran: list[tuple[str, str]] = []
+    monkeypatch.setattr(tool, "install", lambda: Path("python"))
+    monkeypatch.setattr(
+        tool, "run", lambda command, env: ran.append((command[-1], env["CLEARFORMER_TEST_SHAPES"])) or len(ran) - 1
+    )
+    assert tool.main(["test"]) == 1
+    assert ran == [("not slow", "on"), ("slow", "off")]
+    assert capsys.readouterr().out == "test: failed: slow tests\n"
 
 
 def test_check_runs_every_step_and_names_the_failed_ones(
