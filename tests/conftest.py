@@ -10,7 +10,7 @@ from hypothesis import settings
 from torch import Tensor, nn
 
 # Before anything imports clearformer: from here on every shape in a signature is checked at each call, which takes half
-# as long again, so that long tests are run without. Not in `config`: it has no shapes, but it has `Self`, which beartype
+# as long again, so that long tests do without. Not in `config`: it has no shapes, but it has `Self`, which beartype
 # can check in a whole class only.
 WAY = ("data", "blocks", "models", "training", "runs", "generation", "evaluation", "inspection", "engines")
 if os.environ.get("CLEARFORMER_TEST_SHAPES") != "off":
