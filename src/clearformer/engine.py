@@ -1,10 +1,10 @@
-"""Which library computes: PyTorch, or an engine that does the same in its own way.
+"""The interface of an engine: the library that computes, PyTorch or another.
 
-An engine is a module, and `Engine` is its type: mypy holds each module to it where `open_engine` returns it, and
-`tests/conformance` holds what it computes to PyTorch. Arrays go in and arrays come out, so no caller knows the library.
+An engine is a module, and `Engine` is its protocol: mypy checks each module against it in `open_engine`, and
+`tests/conformance` checks its results against PyTorch's. Callers pass and receive NumPy arrays only.
 """
 
-# an engine is imported when it is first asked for, since its library may be missing
+# engines are imported lazily, since their libraries may not be installed
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -25,55 +25,57 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 class Engine(Protocol[M, O]):
-    """What the module of an engine has, for its class of models M and of optimizers O."""
+    """The functions of an engine's module; M is its model class, O its optimizer class."""
 
     def describe(self, config: Config) -> str:
-        """Where it will compute, in words. Raises ClearformerError for what the engine does not do, by name."""
+        """Name the device. Raises ClearformerError, naming the setting, where the engine lacks support for it."""
 
     def make_model(self, config: Config) -> M:
-        """A model with the initial weights of (configuration, seed), in evaluation mode, where it will compute."""
+        """A model on its device, in evaluation mode, with the initial weights of (configuration, seed)."""
 
     def load_weights(self, model: M, weights: Weights) -> None:
-        """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+        """Copy arrays into the parameters; names and shapes must match exactly."""
 
     def weights_of(self, model: M) -> dict[str, NDArray[np.float32]]:
-        """The parameters by name, in order; what is tied once. They may share memory with the model's."""
+        """The parameters by name, in order, tied ones once. The arrays may share memory with the model."""
 
     def make_optimizer(self, model: M, config: TrainConfig) -> O:
-        """What `config` names, over all parameters."""
+        """The optimizer that `config` names, over all parameters."""
 
     def optimizer_tensors(self, model: M, optimizer: O) -> dict[str, NDArray[np.float32]]:
-        """The optimizer's state by the names and shapes of `training.memory.optimizer_shapes`."""
+        """The optimizer's state, with the names and shapes of `training.memory.optimizer_shapes`."""
 
     def load_optimizer(self, model: M, optimizer: O, tensors: Weights, config: TrainConfig) -> None:
-        """Set the state that `optimizer_tensors` returned, of whichever engine."""
+        """Restore a state that `optimizer_tensors` of any engine returned."""
 
     def train(
         self, model: M, optimizer: O, batches: "Batches", config: TrainConfig, start: int = 0
     ) -> "Iterator[Record]":
-        """Make update number `start` + 1 and so on, up to `config.steps`, and yield a record of each.
+        """Make updates `start` + 1 to `config.steps`, and yield a record after each.
 
-        Raises TrainingError instead of an update whose loss or gradient is not finite.
+        Raises TrainingError before an update whose loss or gradient is not finite.
         """
 
     def mean_loss(self, model: M, batches: "Iterable[Batch]") -> float:
-        """Nats a predicted token, over all batches, without label smoothing and dropout; the mode stays as it is."""
+        """Mean nats per predicted token over `batches`, without label smoothing or dropout; keeps the model's mode."""
 
     def step_memory(self, model: M, batch: "Batch", config: TrainConfig) -> int:
-        """Bytes that a training step on `batch` takes at its peak, beside 16 a parameter."""
+        """Peak memory of a training step on `batch`, in bytes, without the 16 per parameter."""
 
     def logits_of(self, model: M, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
-        """Logits of a batch's `inputs`, by a model in evaluation mode."""
+        """Logits for a batch's `inputs`; the model must be in evaluation mode."""
 
-    def continue_rows(self, model: M, prompts: Sequence[Sequence[int]], *, cached: bool) -> "Decoder":
-        """A decoder that continues token ids by a language model; `cached` keeps keys and values between steps."""
+    def make_decoder(self, model: M, prompts: Sequence[Sequence[int]], *, cached: bool) -> "Decoder":
+        """A decoder that continues `prompts` (token ids) with a language model; `cached`: with a key-value cache."""
 
-    def write_targets(self, model: M, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> "Decoder":
-        """A decoder that writes, by an encoder-decoder, a target of at most `most` tokens for each padded source."""
+    def make_target_decoder(
+        self, model: M, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+    ) -> "Decoder":
+        """An encoder-decoder's decoder: a target of at most `max_length` tokens for each padded source."""
 
 
 def open_engine(name: EngineName) -> Engine[Any, Any]:
-    """Import an engine. Raises ClearformerError where what it needs is not installed."""
+    """Import an engine. Raises ClearformerError if its library is not installed."""
     match name:
         case "torch":
             from clearformer.engines import torch as torch_engine
@@ -90,5 +92,5 @@ def open_engine(name: EngineName) -> Engine[Any, Any]:
 
 
 def engine_of(model: object) -> Engine[Any, Any]:
-    """The engine that a model belongs to: the one its class names as `engine`, else PyTorch."""
+    """The engine of a model: its attribute `engine` names it, PyTorch by default."""
     return open_engine(getattr(model, "engine", "torch"))

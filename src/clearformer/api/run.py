@@ -212,10 +212,10 @@ class Run(RunFolder):
         seed: int = 1,
     ) -> Iterator[str]:
         """Return an iterator over the pieces of the text that `generate` returns, each as soon as it is there."""
-        from clearformer.generation.decoding import pieces
+        from clearformer.generation.decoding import decode_stream
 
         steps = self.continue_prompts([prompt], max_new_tokens, Sampling(temperature, top_k, top_p, seed))
-        return pieces(self.tokenizer, (tokens[0] for tokens in steps))
+        return decode_stream(self.tokenizer, (tokens[0] for tokens in steps))
 
     def continue_prompts(
         self,

@@ -38,7 +38,7 @@ class Classify:
 def run(arguments: Sequence[str]) -> int:
     options = parse(Classify, arguments, "classify")
     from clearformer.api.run import open_run
-    from clearformer.generation.classification import EXAMPLES_AT_ONCE
+    from clearformer.generation.classification import BATCH_SIZE
 
     if options.top < 1:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     run.require("classifier")
     source: Iterator[str] = iter(options.text) if options.text else input_lines()
     context, count, truncated, unknown = run.model.config.context, 0, 0, 0
-    while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else EXAMPLES_AT_ONCE)):
+    while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else BATCH_SIZE)):
         full = [line for line in lines if line.strip()]
         done = run.classifications(full)
         count, truncated, unknown = count + len(full), truncated + done.truncated, unknown + done.unknown

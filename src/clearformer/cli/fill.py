@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     for each in filled:
         print(each.text)
-        for number, guesses in enumerate(each.masks if options.top > 1 else [], 1):
-            for guess in guesses:
-                print(f"  mask {number}  {guess.probability:>7.2%}  {guess.token!r}")
+        for number, candidates in enumerate(each.masks if options.top > 1 else [], 1):
+            for candidate in candidates:
+                print(f"  mask {number}  {candidate.probability:>7.2%}  {candidate.token!r}")
     return 0

@@ -44,7 +44,7 @@ class Generate:
 def run(arguments: Sequence[str]) -> int:
     options = parse(Generate, arguments, "generate")
     from clearformer.api.run import open_run
-    from clearformer.generation.decoding import pieces
+    from clearformer.generation.decoding import decode_stream
     from clearformer.generation.sampling import Sampling
 
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if len(prompts) == 1:
         print(prompts[0], end="", flush=True)
-        for piece in pieces(run.tokenizer, (tokens[0] for tokens in steps)):
+        for piece in decode_stream(run.tokenizer, (tokens[0] for tokens in steps)):
             print(piece, end="", flush=True)
         print()
         return 0

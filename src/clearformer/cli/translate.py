@@ -41,13 +41,13 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Translate, arguments, "translate")
     from clearformer.api.run import open_run
     from clearformer.generation.beam import Beam
-    from clearformer.generation.translation import SENTENCES_AT_ONCE
+    from clearformer.generation.translation import BATCH_SIZE
 
     beam = Beam(options.beam, options.length_penalty, options.n_best)
     run = open_run(options.run, engine=options.engine)
     run.require("transformer")
     unknown = number = 0
-    for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else SENTENCES_AT_ONCE):
+    for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else BATCH_SIZE):
         unknown += sum(len(run.tokenizer.unknown(line)) for line in lines if line.strip())
         for line, found in zip(lines, run.translations(lines, beam, cached=options.cache), strict=True):
             print(_shown(options, number, line, found), flush=True)

@@ -1,7 +1,7 @@
-"""PyTorch as an engine, the reference of all others: see `clearformer.engine`."""
+"""The PyTorch engine, the reference for all others: see `clearformer.engine`."""
 
 from clearformer.config import Config
-from clearformer.generation.decoding import continue_rows, write_targets
+from clearformer.generation.decoding import make_decoder, make_target_decoder
 from clearformer.generation.forward import logits_of
 from clearformer.models.build import Model, build, load_weights, weights_of
 from clearformer.training.device import choose_device
@@ -11,19 +11,19 @@ from clearformer.training.optimizer import load_optimizer, make_optimizer, optim
 from clearformer.training.step_memory import step_memory
 
 __all__ = [
-    "continue_rows",
     "describe",
     "load_optimizer",
     "load_weights",
     "logits_of",
+    "make_decoder",
     "make_model",
     "make_optimizer",
+    "make_target_decoder",
     "mean_loss",
     "optimizer_tensors",
     "step_memory",
     "train",
     "weights_of",
-    "write_targets",
 ]
 
 

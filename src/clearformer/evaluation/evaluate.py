@@ -1,6 +1,6 @@
-"""Measure a run on a split: the trained model, and beside it the same model before its first step.
+"""Evaluate a run on a split: the trained model, and the same model before its first step.
 
-perplexity = exp(loss)        loss = mean nats a predicted token over the whole split
+perplexity = exp(loss)        loss = mean nats per predicted token over the whole split
 """
 
 import math
@@ -11,7 +11,7 @@ from clearformer.config import EngineName
 from clearformer.data.batches import Batches
 from clearformer.data.corpora import Split
 from clearformer.engine import engine_of
-from clearformer.evaluation.guesses import frequency_scores, guess_scores
+from clearformer.evaluation.predictions import baseline_scores, prediction_scores
 from clearformer.evaluation.scores import bleu, exact_match
 from clearformer.generation.beam import GREEDY_BEAM, Beam
 from clearformer.generation.translation import translate_texts
@@ -19,9 +19,9 @@ from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import load_model, untrained_model
 
 Advance = Callable[[str, int, int], None]
-"""is told what is being measured, how much is done, and how much there is"""
-FREQUENCY = {"bert": "unigram", "classifier": "majority"}
-"""what always guessing the commonest answer of the training split is called"""
+"""called with the name of the model being evaluated, and the done and total numbers of examples"""
+BASELINES = {"bert": "unigram", "classifier": "majority"}
+"""names of the baseline that always predicts the training split's most frequent label, by family"""
 
 
 def evaluate(
@@ -33,9 +33,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """`loss`, `perplexity` and, for pairs, `exact_match` (0 to 1) and `bleu` (0 to 100); the same under `untrained`.
 
-    Pairs are translated with `beam`, and `bleu_lowercase` is BLEU without regard to case.
-    Of hidden tokens and classes what `guess_scores` says; under `unigram` or `majority` also of the commonest answer.
-    Pairs that are longer than the model's context are not measured; `run.batches` says how many there are.
+    Pairs are translated with `beam`, and `bleu_lowercase` is case-insensitive BLEU. BERTs and classifiers have the
+    scores of `prediction_scores` instead, and their baseline's under `unigram` or `majority`.
+    Pairs longer than the model's context are left out; `run.batches` reports how many.
+    Raises CheckpointError if the run has no checkpoint, DataError if there is no such split.
     """
     model, step = load_model(run, engine)
     batches = run.batches(split)
@@ -44,8 +45,8 @@ def evaluate(
         run, untrained_model(run, engine), split, batches, lambda *count: advance("untrained", *count), beam
     )
     result = {"run": str(run.folder), "split": split, "step": step} | measured | {"untrained": untrained}
-    if run.config.model.kind in FREQUENCY:
-        result[FREQUENCY[run.config.model.kind]] = frequency_scores(run, batches)
+    if run.config.model.kind in BASELINES:
+        result[BASELINES[run.config.model.kind]] = baseline_scores(run, batches)
     if run.config.model.kind == "classifier":
         result["classes"] = run.classes
     return result
@@ -61,8 +62,8 @@ def measure(
 ) -> dict[str, Any]:
     """The scores of one model on the batches of a split."""
     kind = run.config.model.kind
-    if kind in FREQUENCY:
-        return guess_scores(run, model, batches)
+    if kind in BASELINES:
+        return prediction_scores(run, model, batches)
     loss = engine_of(model).mean_loss(model, batches.in_order())
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
     if kind == "transformer":

@@ -1,10 +1,10 @@
-"""Scores of generated text against references, and of guesses against the truth.
+"""Scores of generated text against references, and of predictions against labels.
 
     exact match = share of outputs that equal their reference, character by character
-    BLEU        = brevity · exp(mean of log n-gram precisions, n = 1 … 4)      Papineni et al. 2002
-    F1          = 2 P R / (P + R) = 2 · right / (guessed + there)              P = right / guessed, R = right / there
+    BLEU        = brevity penalty · exp(mean of log n-gram precisions, n = 1 … 4)      Papineni et al. 2002
+    F1          = 2 P R / (P + R) = 2 TP / (predicted + actual)         P = TP / predicted, R = TP / actual
 
-BLEU is sacreBLEU's, with its signature, so that numbers compare (Post 2018, arXiv:1804.08771).
+BLEU is sacreBLEU's, with its signature, so that scores are comparable (Post 2018, arXiv:1804.08771).
 """
 
 from collections.abc import Sequence
@@ -16,38 +16,39 @@ from sacrebleu.metrics.bleu import BLEU
 
 
 def exact_match(outputs: Sequence[str], references: Sequence[str]) -> float:
-    """Between 0 and 1."""
+    """The share of exact matches, 0 to 1. Raises ValueError if the lengths differ."""
     return sum(a == b for a, b in zip(outputs, references, strict=True)) / len(references)
 
 
 def bleu(outputs: Sequence[str], references: Sequence[str], *, lowercase: bool = False) -> tuple[float, str]:
-    """sacreBLEU's default (13a tokens, cased unless `lowercase`) over the corpus, 0 to 100, and its signature."""
+    """Corpus BLEU, 0 to 100, by sacreBLEU's defaults (13a tokenizer, cased unless `lowercase`), and its signature."""
     metric = BLEU(lowercase=lowercase)
     score = metric.corpus_score(list(outputs), [list(references)])
     return float(score.score), str(metric.get_signature())
 
 
 def confusion_matrix(
-    truth: Int[NDArray[np.int64], " N"], guesses: Int[NDArray[np.int64], " N"], classes: int
+    labels: Int[NDArray[np.int64], " N"], predictions: Int[NDArray[np.int64], " N"], num_classes: int
 ) -> Int[NDArray[np.int64], "C C"]:
-    """How often each class (a row) was taken for each (a column)."""
-    return np.bincount(truth * classes + guesses, minlength=classes * classes).reshape(classes, classes)
+    """Counts of each true class (row) and predicted class (column)."""
+    cells = labels * num_classes + predictions
+    return np.bincount(cells, minlength=num_classes * num_classes).reshape(num_classes, num_classes)
 
 
 def accuracy(confusion: Int[NDArray[np.int64], "C C"]) -> float:
-    """Between 0 and 1."""
+    """The share of correct predictions, 0 to 1."""
     return float(confusion.trace() / confusion.sum())
 
 
 def macro_f1(confusion: Int[NDArray[np.int64], "C C"]) -> float:
-    """The mean of F1 over the classes, however rare; 0 of a class for which precision or recall is 0 or undefined."""
-    right, count = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
-    return float(np.mean(2 * right / np.maximum(count, 1)))
+    """The unweighted mean of F1 over the classes; F1 is 0 where precision or recall is 0 or undefined."""
+    correct, count = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
+    return float(np.mean(2 * correct / np.maximum(count, 1)))
 
 
-def guess_by_frequency(
-    counts: Int[NDArray[np.int64], " V"], truth: Int[NDArray[np.int64], " N"]
+def frequency_baseline(
+    counts: Int[NDArray[np.int64], " V"], labels: Int[NDArray[np.int64], " N"]
 ) -> tuple[float, Int[NDArray[np.int64], " N"]]:
-    """What one knows without looking: the loss (nats) of p_v = (count_v + 1) / (Σ counts + V), and the commonest v."""
+    """The loss (nats) of p_v = (count_v + 1) / (Σ counts + V), and the most frequent v as the prediction for all."""
     log_p = np.log((counts + 1) / (counts.sum() + len(counts)))
-    return float(-log_p[truth].mean()), np.full_like(truth, counts.argmax())
+    return float(-log_p[labels].mean()), np.full_like(labels, counts.argmax())

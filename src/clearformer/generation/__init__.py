@@ -1,1 +1,1 @@
-"""From a trained model to text: a sampler chooses each token, decoding feeds it back through the cache."""
+"""From a trained model to text: sampling, beam search, filling and classification."""

@@ -1,12 +1,12 @@
-"""Beam search: follow the few likeliest beginnings of a target, and choose among those that end.
+"""Beam search: extend the few likeliest partial targets, and choose among those that end.
 
     score(Y) = log P(Y | X) / lp(Y)        lp(Y) = ((5 + |Y|) / 6)^α        Wu et al. 2016, arXiv:1609.08144, section 7
 
-|Y| counts the tokens and the end. α = 0 is the likeliest target; a larger α lets longer ones win. In each step every
-open hypothesis goes on with every token, and the likeliest of all that makes stay, so many as the beam has room for.
-One that ends stays for good and takes its place with it, so a beam of one is the greedy choice.
+|Y| counts the tokens and EOS. α = 0 ranks by probability; a larger α favours longer targets. Each step extends every
+open hypothesis by every token and keeps the likeliest of these, up to the beam size. A finished hypothesis occupies a
+slot of the beam for good, so a beam of one is greedy decoding.
 
-Hypotheses are kept in NumPy and in float64, so that every engine chooses the same; of equals the first comes first.
+Scores are computed in NumPy and float64, so that every engine chooses the same; ties go to the first.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from clearformer.data.tokenizers import EOS
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError, TrainingError
-from clearformer.generation.sources import NEVER_WRITTEN, longest_targets, padded_sources
+from clearformer.generation.sources import NEVER_GENERATED, max_target_lengths, padded_sources
 
-Rows = Int[NDArray[np.int64], " _"]
-LARGEST = 1000
-"""hypotheses of a source: a step takes memory and time for each, and more than a hundred make translations worse
+Indices = Int[NDArray[np.int64], " _"]
+MAX_BEAM_SIZE = 1000
+"""a step takes memory and time for each hypothesis, and more than a hundred per source make translations worse
 (Koehn & Knowles 2017, arXiv:1706.03872, section 3.6)"""
 
 
 @dataclass(frozen=True)
 class Beam:
-    """How to search: how many hypotheses at once, α of the length penalty, and how many to return."""
+    """Settings: hypotheses per source, α of the length penalty, and how many to return. Raises PromptError."""
 
     size: int = 4
     length_penalty: float = 0.6
@@ -39,7 +39,7 @@ class Beam:
     def __post_init__(self) -> None:
         for flag, value, fits, expected in (
             ("beam", self.size, self.size >= 1, "1 (greedy) or more"),
-            ("beam", self.size, self.size <= LARGEST, f"at most {LARGEST:,}"),
+            ("beam", self.size, self.size <= MAX_BEAM_SIZE, f"at most {MAX_BEAM_SIZE:,}"),
             ("length-penalty", self.length_penalty, 0.0 <= self.length_penalty < float("inf"), "0 (none) or more"),
             ("n-best", self.n_best, 1 <= self.n_best <= self.size, f"at least 1 and at most --beam ({self.size})"),
         ):
@@ -47,7 +47,7 @@ class Beam:
                 raise PromptError(f"--{flag} must be {expected}, found {value}; change it")
 
     def penalty(self, length: Int[NDArray[np.int64], "..."]) -> Float[NDArray[np.float64], "..."]:
-        """lp of targets of so many tokens, their end among them."""
+        """lp of targets of these lengths, EOS included."""
         return np.asarray(((5.0 + length) / 6.0) ** self.length_penalty)
 
 
@@ -56,7 +56,7 @@ GREEDY_BEAM = Beam(size=1)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A target without begin and end; the log-probability (nats) counts its end, unless the limit came first."""
+    """A target without BOS and EOS; its log-probability (nats) includes EOS, unless the target was truncated."""
 
     tokens: list[int]
     log_probability: float
@@ -66,86 +66,92 @@ class Hypothesis:
 def beam_search(
     model: Any, sources: Sequence[Sequence[int]], beam: Beam, *, cached: bool = True
 ) -> list[list[Hypothesis]]:
-    """The best `n_best` targets of each source (numbers without begin and end), best first.
+    """The `n_best` targets of each source (token ids without BOS and EOS), best first; fewer if no more exist.
 
-    There are fewer where there are not so many targets. One that does not end is cut at the length of its source +
-    EXTRA_TOKENS, or at the context. The search for a source is over when no open hypothesis can beat the n-best of the
-    finished: more tokens only lower log P, and lp is largest at the limit, so it scores log P / lp(limit) at most.
-    Raises PromptError for a source longer than the context, and TrainingError for a model that gives no numbers.
+    A target without EOS is truncated at its source's length + EXTRA_TOKENS, or at the context. The search for a source
+    stops when no open hypothesis can beat its n-best finished one: more tokens only lower log P, and lp is largest at
+    the length limit, so an open one scores at most log P / lp(limit).
+    Raises PromptError for a source longer than the context, and TrainingError if logits are not finite.
     """
     search = _Search(model, sources, beam, cached)
     while len(search.source):
         search.step()
-    return [found[: beam.n_best] for found in search.finished]
+    return [hypotheses[: beam.n_best] for hypotheses in search.finished]
 
 
 class _Search:
-    """The open hypotheses of all sources, a row each: those of a source side by side, the likeliest first."""
+    """The open hypotheses, one row each, grouped by source and the likeliest first.
+
+    `source`: the source of each row; `log_p`: its log-probability; `length`: tokens so far, the same for all rows.
+    """
 
     def __init__(self, model: Any, sources: Sequence[Sequence[int]], beam: Beam, cached: bool) -> None:
         context = model.config.context
-        self.beam, self.longest = beam, longest_targets(sources, context)
-        self.decoder = engine_of(model).write_targets(
-            model, padded_sources(sources, context), cached=cached, most=int(self.longest.max())
+        self.beam, self.max_lengths = beam, max_target_lengths(sources, context)
+        self.decoder = engine_of(model).make_target_decoder(
+            model, padded_sources(sources, context), cached=cached, max_length=int(self.max_lengths.max())
         )
         self.source = np.arange(len(sources))
         self.log_p = np.zeros(len(sources))
         self.finished: list[list[Hypothesis]] = [[] for _ in sources]
-        self.made = 0
+        self.length = 0
 
     def step(self) -> None:
-        """Give every open hypothesis a token more, put away those that end, and drop sources that are done."""
-        row, token, log_p = likeliest(self.decoder.next_logits(), self.beam.size)
+        """Extend every open hypothesis, collect those that end, and drop sources that are done."""
+        row, token, log_p = candidates(self.decoder.next_logits(), self.beam.size)
         log_p += self.log_p[row]
-        room = self.beam.size - np.array([len(found) for found in self.finished])
-        kept = best_of_each(self.source[row], log_p, room)
-        row, token, log_p = row[kept], token[kept], log_p[kept]
+        free_slots = self.beam.size - np.array([len(hypotheses) for hypotheses in self.finished])
+        best = best_per_source(self.source[row], log_p, free_slots)
+        row, token, log_p = row[best], token[best], log_p[best]
         source = self.source[row]
-        self.made += 1
-        ended = (token == EOS) | (self.made == self.longest[source])
-        for place in np.flatnonzero(ended):
-            self._finish(int(source[place]), self.decoder.rows[row[place]][1:], int(token[place]), float(log_p[place]))
-        can_win = ~ended & (log_p / self.beam.penalty(self.longest[source]) > self._to_beat()[source])
-        stays = ~ended & np.isin(source, source[can_win])
-        self._go_on(row[stays], token[stays], log_p[stays])
+        self.length += 1
+        ended = (token == EOS) | (self.length == self.max_lengths[source])
+        for i in np.flatnonzero(ended):
+            self._finish(int(source[i]), self.decoder.rows[row[i]][1:], int(token[i]), float(log_p[i]))
+        can_win = ~ended & (log_p / self.beam.penalty(self.max_lengths[source]) > self._scores_to_beat()[source])
+        open_ = ~ended & np.isin(source, source[can_win])
+        self._advance(row[open_], token[open_], log_p[open_])
 
-    def _finish(self, source: int, written: list[int], token: int, log_p: float) -> None:
-        tokens = written if token == EOS else [*written, token]
-        score = log_p / float(self.beam.penalty(np.array(self.made)))
+    def _finish(self, source: int, prefix: list[int], token: int, log_p: float) -> None:
+        tokens = prefix if token == EOS else [*prefix, token]
+        score = log_p / float(self.beam.penalty(np.array(self.length)))
         self.finished[source].append(Hypothesis(tokens, log_p, score))
         self.finished[source].sort(key=lambda hypothesis: -hypothesis.score)
 
-    def _to_beat(self) -> Float[NDArray[np.float64], " N"]:
-        """Of each source the score of its n-best finished hypothesis, or what anything beats if there is none yet."""
+    def _scores_to_beat(self) -> Float[NDArray[np.float64], " N"]:
+        """The score of each source's n-best finished hypothesis; -inf if there are fewer."""
         last = self.beam.n_best - 1
-        return np.array([found[last].score if len(found) > last else -np.inf for found in self.finished])
+        return np.array([done[last].score if len(done) > last else -np.inf for done in self.finished])
 
-    def _go_on(self, row: Rows, token: Rows, log_p: Float[NDArray[np.float64], " B"]) -> None:
-        """Each new row goes on from an old one."""
+    def _advance(self, row: Indices, token: Indices, log_p: Float[NDArray[np.float64], " B"]) -> None:
+        """New row i is the old row `row[i]` and `token[i]`."""
         if len(row):
             self.decoder.reorder(row.tolist())
             self.decoder.append(token.tolist())
         self.source, self.log_p = self.source[row], log_p
 
 
-def likeliest(
+def candidates(
     logits: Float[NDArray[np.float32], "B V"], size: int
-) -> tuple[Rows, Rows, Float[NDArray[np.float64], " C"]]:
-    """Of each row the `size` likeliest tokens that may be written, and their equals: row, token, log-probability."""
+) -> tuple[Indices, Indices, Float[NDArray[np.float64], " C"]]:
+    """The `size` likeliest permitted tokens of each row, and ties: row, token, log-probability.
+
+    Raises TrainingError if a logit is NaN or +infinity.
+    """
     largest = logits.max(-1, keepdims=True)
-    if not np.isfinite(largest).all():  # NaN is larger than all
+    if not np.isfinite(largest).all():  # max propagates NaN
         raise TrainingError("finite logits were expected, found NaN or infinity: the model diverged; train it anew")
     total = np.log(np.exp(logits - largest).sum(-1, dtype=np.float64))
     allowed = logits.copy()
-    allowed[:, NEVER_WRITTEN] = -np.inf
-    kept = min(size, logits.shape[1] - len(NEVER_WRITTEN))
-    least = np.partition(allowed, -kept, axis=-1)[:, -kept, None]
-    row, token = np.nonzero(allowed >= least)  # in order, where a partition would take any of equals
+    allowed[:, NEVER_GENERATED] = -np.inf
+    k = min(size, logits.shape[1] - len(NEVER_GENERATED))
+    threshold = np.partition(allowed, -k, axis=-1)[:, -k, None]
+    row, token = np.nonzero(allowed >= threshold)  # in order; argpartition would break ties arbitrarily
     return row, token, (logits - largest)[row, token] - total[row]
 
 
-def best_of_each(source: Rows, log_p: Float[NDArray[np.float64], " C"], room: Rows) -> Rows:
-    """Where the likeliest candidates of each source stand, at most `room[source]` of them; the first of equals."""
+def best_per_source(source: Indices, log_p: Float[NDArray[np.float64], " C"], limits: Indices) -> Indices:
+    """Indices of the likeliest candidates of each source, at most `limits[source]`; ties go to the first."""
     order = np.lexsort((-log_p, source))
     rank = np.arange(len(order)) - np.searchsorted(source[order], source[order])
-    return order[rank < room[source[order]]]
+    return order[rank < limits[source[order]]]

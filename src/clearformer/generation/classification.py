@@ -1,8 +1,8 @@
-"""Classification: how likely each class is, given a text, or several that are read together.
+"""Classification: the probability of each class, given a text or several read together.
 
     p(class | texts) = softmax(logits)
 
-What the context has no room for is cut and counted, never dropped in silence.
+Examples longer than the context are truncated, and counted.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from clearformer.data.tokenizers import UNK, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.generation.sampling import Sampling, probabilities
 
-EXAMPLES_AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True)
 class Classified:
-    """The probability of each class of each example; and what of them the model could not read.
+    """The probability of each class for each example; and what the model could not read of them.
 
-    `truncated` counts examples that were cut at the context, `unknown` tokens that the vocabulary lacks.
+    `truncated` counts examples longer than the context, `unknown` counts out-of-vocabulary tokens.
     """
 
     probabilities: Float[NDArray[np.float64], "N C"]
@@ -34,19 +34,19 @@ class Classified:
 
 
 def classify(model: Any, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]) -> Classified:
-    """Classify examples of one or more texts, in their order; those of like length are done together.
+    """Classify examples of one or more texts, in batches of similar length; results keep their order.
 
-    Raises DataError for an example of more texts than the context has room for.
+    Raises DataError for an example of more texts than fit into the context.
     """
     config = model.config
     ids = tokenizer.encode_many(text for texts in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts in examples]
-    order = sorted(range(len(tokens)), key=lambda place: whole_length(tokens[place]))
+    order = sorted(range(len(tokens)), key=lambda i: whole_length(tokens[i]))
     found = np.zeros((len(tokens), config.num_classes))
-    for first in range(0, len(order), EXAMPLES_AT_ONCE):
-        places = order[first : first + EXAMPLES_AT_ONCE]
-        batch = collate_labelled([(truncate(tokens[place], config.context), 0) for place in places], config.segments)
-        found[places] = probabilities(engine_of(model).logits_of(model, batch.inputs), Sampling())
+    for first in range(0, len(order), BATCH_SIZE):
+        indices = order[first : first + BATCH_SIZE]
+        batch = collate_labelled([(truncate(tokens[i], config.context), 0) for i in indices], config.segments)
+        found[indices] = probabilities(engine_of(model).logits_of(model, batch.inputs), Sampling())
     return Classified(
         found,
         truncated=sum(tokens_cut(texts, config.context) > 0 for texts in tokens),

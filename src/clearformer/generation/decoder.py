@@ -1,4 +1,4 @@
-"""What every engine's decoder shares: growing rows of tokens, and the logits of the next token of each."""
+"""The interface of a decoder: rows of tokens that grow, and the logits of each row's next token."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Decoder(ABC):
-    """Several sequences that grow by a token a step, with a cache or without."""
+    """A batch of sequences that grow by one token per step, with or without a key-value cache."""
 
     def __init__(self, prompts: Sequence[Sequence[int]], context: int) -> None:
         self.rows = [list(prompt) for prompt in prompts]
@@ -18,33 +18,33 @@ class Decoder(ABC):
 
     @abstractmethod
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
-        """Logits of the token that follows each row."""
+        """Logits of the next token of each row."""
 
     @abstractmethod
-    def reorder_kept(self, rows: Sequence[int]) -> None:
-        """What `reorder` does with all that is kept of the rows beside their tokens."""
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        """Reorder what is stored per row beside its tokens: the cache, and encoded sources."""
 
     @abstractmethod
-    def forget(self) -> None:
-        """Drop the cache: the next step reads all rows anew, from position 0."""
+    def clear_cache(self) -> None:
+        """The next step then reads all rows again, from position 0."""
 
     def append(self, tokens: Sequence[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
             row.append(token)
 
     def reorder(self, rows: Sequence[int]) -> None:
-        """Let row i go on as the old row `rows[i]`; a row may go on as several, or as none."""
+        """Replace row i by the old row `rows[i]`; a row may be repeated or dropped (beam search)."""
         self.rows = [list(self.rows[row]) for row in rows]
-        self.reorder_kept(rows)
+        self.reorder_state(rows)
 
     def slide(self) -> None:
-        """Forget the earlier half of the rows that are full."""
+        """Truncate rows longer than the context to its later half."""
         self.rows = [row[-max(1, self.context // 2) :] if len(row) > self.context else row for row in self.rows]
-        self.forget()
+        self.clear_cache()
 
 
 class CachedDecoder(Decoder):
-    """`features` gives the vectors of tokens that come after those in a cache; without one, of whole sequences."""
+    """Calls `features(tokens, cache)`: vectors of the tokens that follow those in the cache, or of whole rows."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class CachedDecoder(Decoder):
         prompts: Sequence[Sequence[int]],
         *,
         cached: bool,
-        most: int,
+        max_length: int,
     ) -> None:
-        """`most` is how many tokens a row will hold."""
+        """`max_length` is the cache's capacity, in tokens per row."""
         super().__init__(prompts, model.config.context)
         self.model, self.features = model, features
-        self.cached, self.most = cached, most
+        self.cached, self.max_length = cached, max_length
         self.cache: Any = None
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         self.cache = None

@@ -1,8 +1,8 @@
-"""Decoding: read the prompt in one piece ("prefill"), then one token a step, each fed back through the cache.
+"""Decoding: read the prompt in one pass ("prefill"), then one token per step through the key-value cache.
 
     logits_t = model(x_1 … x_t)         with the cache: model(x_t; keys and values of x_1 … x_{t-1})
 
-Prompts of unequal lengths go together: each row has its own place, and all take the same steps.
+Prompts of unequal lengths form one batch: each row has its own positions, and all rows step together.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,18 +25,20 @@ from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
 
 
-def continue_rows(model: Any, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
-    """A decoder of a language model."""
-    return TorchDecoder(model, model.features, prompts, cached=cached, most=model.config.context)
+def make_decoder(model: Any, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder for a language model; the cache holds a full context."""
+    return TorchDecoder(model, model.features, prompts, cached=cached, max_length=model.config.context)
 
 
-def write_targets(model: Any, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
-    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
-    return TargetDecoder(model, sources, cached=cached, most=most)
+def make_target_decoder(
+    model: Any, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+) -> Decoder:
+    """A decoder for an encoder-decoder: a target of at most `max_length` tokens for each padded source."""
+    return TargetDecoder(model, sources, cached=cached, max_length=max_length)
 
 
 class TorchDecoder(CachedDecoder):
-    """With PyTorch."""
+    """A decoder of PyTorch models."""
 
     cache: KVCache | None
 
@@ -55,7 +57,7 @@ class TorchDecoder(CachedDecoder):
             return self.model.output_projection(features).float().cpu().numpy()
 
     @torch.inference_mode()
-    def reorder_kept(self, rows: Sequence[int]) -> None:
+    def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(torch.tensor(rows, device=self.device))
 
@@ -66,42 +68,44 @@ class TorchDecoder(CachedDecoder):
                 num_layers=config.num_layers,
                 batch_size=len(self.rows),
                 num_heads=config.kv_heads,
-                max_length=self.most,
+                max_length=self.max_length,
                 head_width=config.head_width,
                 like=torch.empty(0, dtype=compute_dtype(self.device), device=self.device),
             )
         features = self.features(move(pad(self.rows, PAD), self.device), self.cache)
         if self.cache is not None:
-            self.cache.set_lengths(lengths)  # what was written for the padding is forgotten
+            self.cache.set_lengths(lengths)  # drops the keys and values of padding
         return features[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
 
 
 class TargetDecoder(TorchDecoder):
-    """Looks at the sources, which are encoded once, and begins each target with BOS."""
+    """Encodes the sources once, and begins each target with BOS."""
 
     memory: Float[Tensor, "B S D"]
     real: Bool[Tensor, "B S"]
 
     @torch.inference_mode()
-    def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
-        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
+    def __init__(
+        self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+    ) -> None:
+        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, max_length=max_length)
         tokens = move(sources, self.device)
         self.real = tokens != PAD
         with autocast(self.device):
             self.memory = model.encode(tokens, self.real)
-        self.sources = np.arange(len(sources))
-        """which of the sources each row is the target of"""
+        self.source_index = np.arange(len(sources))
+        """the source of each row"""
 
     def _features(self, target: Int[Tensor, "B T"], cache: KVCache | None) -> Float[Tensor, "B T D"]:
         return self.model.decode(target, self.memory, self.real, cache=cache)
 
     @torch.inference_mode()
-    def reorder_kept(self, rows: Sequence[int]) -> None:
-        super().reorder_kept(rows)
-        sources = self.sources[rows]
-        if not np.array_equal(sources, self.sources):  # what is known of a source moves only when rows come or go
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        super().reorder_state(rows)
+        source_index = self.source_index[rows]
+        if not np.array_equal(source_index, self.source_index):  # rows often swap within their source only
             self.memory, self.real = self.memory[rows], self.real[rows]
-        self.sources = sources
+        self.source_index = source_index
 
 
 def generate(
@@ -113,10 +117,11 @@ def generate(
     slide: bool = False,
     cached: bool = True,
 ) -> Iterator[list[int]]:
-    """Continue each prompt, yielding one token a row a step.
+    """Continue each prompt; each step yields one token per prompt.
 
-    A context that is full ends it with PromptError; with `slide`, the later half of the context is read again from
-    position 0, which suits a model that was trained on windows from anywhere in a text.
+    With `slide`, a full context is truncated to its later half and read again from position 0, which suits a model
+    trained on windows from anywhere in a text. Raises PromptError for an empty prompt and, without `slide`, for a
+    prompt longer than the context or when the context is full.
     """
     context = model.config.context
     for prompt in prompts:
@@ -127,13 +132,13 @@ def generate(
                 f"a prompt of at most {context} tokens was expected, the model's context, found {len(prompt)}; "
                 "shorten it, or add --slide to keep only its end"
             )
-    decoder = engine_of(model).continue_rows(model, prompts, cached=cached)
-    sampler = Sampler(sampling, len(prompts), never=[PAD, BOS, EOS, UNK])
-    for made in range(max_new_tokens):
+    decoder = engine_of(model).make_decoder(model, prompts, cached=cached)
+    sampler = Sampler(sampling, len(prompts), suppressed=[PAD, BOS, EOS, UNK])
+    for step in range(max_new_tokens):
         if max(map(len, decoder.rows)) > context:
             if not slide:
                 raise PromptError(
-                    f"the context of {context} tokens is full after {made} of {max_new_tokens} new tokens; "
+                    f"the context of {context} tokens is full after {step} of {max_new_tokens} new tokens; "
                     "ask for fewer, or add --slide to go on from the last half"
                 )
             decoder.slide()
@@ -142,14 +147,14 @@ def generate(
         yield tokens
 
 
-def pieces(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
-    """Yield text as its tokens come. A character may take several tokens, so the first ones wait for the last."""
-    waiting: list[int] = []
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+    """Yield text as tokens arrive. A character may take several tokens, and is yielded with its last."""
+    pending: list[int] = []
     for token in tokens:
-        waiting.append(token)
-        text = tokenizer.decode(waiting)
+        pending.append(token)
+        text = tokenizer.decode(pending)
         if not text.endswith("\ufffd"):
             yield text
-            waiting = []
-    if waiting:
-        yield tokenizer.decode(waiting)
+            pending = []
+    if pending:
+        yield tokenizer.decode(pending)

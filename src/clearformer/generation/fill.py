@@ -1,10 +1,10 @@
-"""Filling: what stood where a text has <mask>, guessed from both sides by a masked language model.
+"""Filling: predict the token at each <mask> from both sides, with a masked language model.
 
     p(token | text) = softmax(logits at its <mask>)         Devlin et al. 2018, arXiv:1810.04805, section 3.1
 
-One forward pass fills all masks of a text, so no guess knows of another; and a mask stands for exactly one token.
-A token of words or byte-pairs carries the space before it. So where " <mask>" is typed only tokens that begin with a
-space are offered, and where "un<mask>" is, only others: the text around a mask stays as it was typed.
+One forward pass fills all masks of a text, each independently, with exactly one token. Word and byte-pair tokens
+include the space before them. So only tokens that begin with a space may fill " <mask>", and only others "un<mask>":
+the text around a mask stays as it was typed.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.sampling import Sampling, probabilities
 
-TEXTS_AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True)
-class Guess:
-    """A token that may stand at a mask, as text, and its probability among all that may."""
+class Candidate:
+    """A permitted token, as text, and its probability among all permitted tokens."""
 
     token: str
     probability: float
@@ -34,18 +34,18 @@ class Guess:
 
 @dataclass(frozen=True)
 class Filled:
-    """The text with the likeliest tokens, and for each mask the likeliest `top` guesses, best first.
+    """The text with the likeliest tokens, and for each mask the `top` likeliest candidates, best first.
 
-    `unknown` counts the tokens around them that the vocabulary lacks.
+    `unknown` counts the out-of-vocabulary tokens of the text.
     """
 
     text: str
-    masks: list[list[Guess]]
+    masks: list[list[Candidate]]
     unknown: int
 
 
 class Filler:
-    """Fills the masks of texts. Special tokens, and pieces of a character, are never offered."""
+    """Fills the masks of texts, never with special tokens or incomplete characters."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model = model
@@ -55,16 +55,16 @@ class Filler:
         text[: len(SPECIAL)] = False
         spaced = text & np.array([len(label) > 1 and label.startswith(" ") for label in self.labels])
         bare = text & ~spaced
-        self.carries_spaces = bool(spaced.any())
-        """False of characters, where a space is a token of its own"""
-        self.offered = {True: spaced, False: bare if bare.any() else text}
-        """the tokens that may follow a typed space, and those that may not"""
+        self.tokens_include_spaces = bool(spaced.any())
+        """False for character tokenizers, where a space is a token"""
+        self.permitted = {True: spaced, False: bare if bare.any() else text}
+        """[V] masks by whether a space precedes <mask>: the tokens that may fill it"""
 
     def __call__(self, texts: Sequence[str], top: int = 1) -> list[Filled]:
-        """Raises PromptError for a text without a mask, or longer than the context."""
+        """Fill each text. Raises PromptError for a text without a mask, or longer than the context."""
         filled: list[Filled] = []
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            filled += self._fill(texts[first : first + TEXTS_AT_ONCE], top)
+        for first in range(0, len(texts), BATCH_SIZE):
+            filled += self._fill(texts[first : first + BATCH_SIZE], top)
         return filled
 
     def _fill(self, texts: Sequence[str], top: int) -> list[Filled]:
@@ -77,11 +77,11 @@ class Filler:
         filled = []
         for text, row, scores in zip(texts, rows, logits, strict=True):
             at_masks = scores[: len(row)][np.array(row) == MASK]
-            filled.append(self._guess(text.split(SPECIAL[MASK]), at_masks, top, row.count(UNK)))
+            filled.append(self._fill_text(text.split(SPECIAL[MASK]), at_masks, top, row.count(UNK)))
         return filled
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text: MASK for each <mask>, and those between, without the spaces that masked tokens carry.
+        """The token ids of a text: MASK for each <mask>, without the space before it that the masked token includes.
 
         Raises PromptError for a text longer than the context.
         """
@@ -97,18 +97,18 @@ class Filler:
         return tokens
 
     def _spaced(self, piece: str) -> bool:
-        """Whether the token behind `piece` carries the space that ends it."""
-        return self.carries_spaces and piece.endswith(" ")
+        """Whether the token after `piece` includes its final space."""
+        return self.tokens_include_spaces and piece.endswith(" ")
 
-    def _guess(
+    def _fill_text(
         self, pieces: Sequence[str], logits: Float[NDArray[np.float32], "M V"], top: int, unknown: int
     ) -> Filled:
         text, masks = "", []
         for piece, scores in zip(pieces[:-1], logits, strict=True):
             spaced = self._spaced(piece)
-            allowed = np.where(self.offered[spaced], scores, -np.inf)
+            allowed = np.where(self.permitted[spaced], scores, -np.inf)
             p = probabilities(allowed[None], Sampling())[0]
-            best = np.argsort(-p, kind="stable")[: min(top, int(self.offered[spaced].sum()))]
-            masks.append([Guess(self.labels[index], float(p[index])) for index in best])
+            best = np.argsort(-p, kind="stable")[: min(top, int(self.permitted[spaced].sum()))]
+            masks.append([Candidate(self.labels[index], float(p[index])) for index in best])
             text += piece[: -spaced or None] + masks[-1][0].token
         return Filled(text + pieces[-1], masks, unknown)

@@ -1,4 +1,4 @@
-"""One look at a whole batch by a trained model: arrays in, an array out."""
+"""One forward pass in evaluation mode: arrays in, an array out."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from clearformer.training.device import autocast, move
 
 @torch.inference_mode()
 def logits_of(model: Any, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
-    """What a model in evaluation mode says of a batch's `inputs`."""
+    """Logits for a batch's `inputs`; the model must be in evaluation mode."""
     device = next(model.parameters()).device
     with autocast(device):
         logits = model(*(move(array, device) for array in inputs))

@@ -1,10 +1,10 @@
-"""Sampling: which token comes next, given the logits of all.
+"""Sampling: choose the next token from the logits.
 
     p = softmax(logits / temperature)         temperature -> 0: always the likeliest ("greedy")
-    top-k: only the k likeliest                                       Fan et al. 2018, arXiv:1805.04833
-    top-p: only the fewest that together have probability p           Holtzman et al. 2019, arXiv:1904.09751
+    top-k: only the k likeliest                                          Fan et al. 2018, arXiv:1805.04833
+    top-p (nucleus): only the fewest with total probability ≥ p          Holtzman et al. 2019, arXiv:1904.09751
 
-In NumPy and float64, so that every engine chooses the same. Row i draws from a stream of its own, made of (seed, i).
+In NumPy and float64, so that every engine chooses the same. Row i has its own random generator, seeded by (seed, i).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from clearformer.errors import PromptError, TrainingError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose. `top_k` 0 and `top_p` 1 leave all tokens in."""
+    """Settings. `top_k` 0 and `top_p` 1 keep all tokens. Raises PromptError for a value out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -42,7 +42,7 @@ GREEDY = Sampling(temperature=0.0)
 
 
 def probabilities(logits: Float[NDArray[np.floating], "B V"], sampling: Sampling) -> Float[NDArray[np.float64], "B V"]:
-    """The distribution that is drawn from; greedy, all of it is on the likeliest token (the first of equals)."""
+    """The distribution to sample from; at temperature 0, one-hot at the likeliest token (the first of ties)."""
     scores = logits.astype(np.float64)
     if sampling.temperature == 0.0:
         p = np.zeros_like(scores)
@@ -56,36 +56,34 @@ def probabilities(logits: Float[NDArray[np.floating], "B V"], sampling: Sampling
         keep[:, sampling.top_k :] = False
         ranked = ranked / np.where(keep, ranked, 0.0).sum(-1, keepdims=True)
     before = np.cumsum(np.where(keep, ranked, 0.0), axis=-1) - ranked
-    keep &= before < sampling.top_p  # the token that reaches p stays, so at least one does
+    keep &= before < sampling.top_p  # the token that reaches p is kept, so at least one is
     np.put_along_axis(p, order, np.where(keep, ranked, 0.0), axis=-1)
     return p / p.sum(-1, keepdims=True)
 
 
 class Sampler:
-    """Chooses a token a row a step; the same (seed, row, step) chooses the same from the same logits.
+    """Samples a token per row; reproducible from (seed, row, step). Tokens in `suppressed` are never chosen."""
 
-    The tokens in `never` are not chosen: those that are no text.
-    """
-
-    def __init__(self, sampling: Sampling, rows: int, never: Sequence[int] = ()) -> None:
+    def __init__(self, sampling: Sampling, rows: int, suppressed: Sequence[int] = ()) -> None:
         self.sampling = sampling
-        self.never = list(never)
-        self.streams = [np.random.default_rng([sampling.seed, row]) for row in range(rows)]
+        self.suppressed = list(suppressed)
+        self.generators = [np.random.default_rng([sampling.seed, row]) for row in range(rows)]
 
     def __call__(self, logits: Float[NDArray[np.floating], "B V"]) -> Int[NDArray[np.int64], " B"]:
+        """Raises TrainingError if a logit is NaN."""
         if np.isnan(logits).any():
             raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
         allowed = logits.copy()
-        allowed[:, self.never] = -np.inf
+        allowed[:, self.suppressed] = -np.inf
         cumulative = probabilities(allowed, self.sampling).cumsum(-1)
-        draws = np.array([stream.random() for stream in self.streams]) * cumulative[:, -1]
+        draws = np.array([generator.random() for generator in self.generators]) * cumulative[:, -1]
         return (cumulative <= draws[:, None]).sum(-1)
 
 
 def _softmax(scores: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    below = scores - scores.max(-1, keepdims=True)
-    with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest are infinitely far below it
-        exponentials = np.exp(below / temperature)
+    shifted = scores - scores.max(-1, keepdims=True)
+    with np.errstate(over="ignore"):  # a tiny temperature makes all but the likeliest -inf
+        exponentials = np.exp(shifted / temperature)
     return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
 
 

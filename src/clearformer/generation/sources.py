@@ -1,4 +1,4 @@
-"""Sources: the tokens that every step of their targets looks at, padded, each with its target's limit."""
+"""Source sentences as a padded batch, and the length limits of their targets."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from clearformer.data.tokenizers import BOS, EOS, PAD, UNK
 from clearformer.errors import PromptError
 
 EXTRA_TOKENS = 50
-"""a target may be longer than its source by so many tokens; Vaswani et al. 2017, arXiv:1706.03762, section 6.1"""
-NEVER_WRITTEN = [PAD, BOS, UNK]
+"""a target may be this many tokens longer than its source; Vaswani et al. 2017, arXiv:1706.03762, section 6.1"""
+NEVER_GENERATED = [PAD, BOS, UNK]
 
 
 def padded_sources(sources: Sequence[Sequence[int]], context: int) -> Int[NDArray[np.int64], "B S"]:
-    """Sources (numbers without begin and end) with their ends. Raises PromptError for one longer than the context."""
+    """Append EOS to sources (token ids without BOS and EOS) and pad. Raises PromptError for one without room for it."""
     for source in sources:
         if len(source) >= context:
             raise PromptError(
@@ -26,6 +26,6 @@ def padded_sources(sources: Sequence[Sequence[int]], context: int) -> Int[NDArra
     return pad([[*source, EOS] for source in sources], PAD)
 
 
-def longest_targets(sources: Sequence[Sequence[int]], context: int) -> Int[NDArray[np.int64], " B"]:
-    """How many tokens the target of each source may have, its end among them."""
+def max_target_lengths(sources: Sequence[Sequence[int]], context: int) -> Int[NDArray[np.int64], " B"]:
+    """The maximum length of each source's target, EOS included."""
     return np.array([min(context, len(source) + EXTRA_TOKENS) for source in sources])

@@ -6,7 +6,7 @@ from typing import Any
 
 from clearformer.config import AnyModelConfig, ClassifierConfig
 from clearformer.data.corpora import TextCorpus
-from clearformer.evaluation.guesses import guess_scores
+from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.attention import attention_map
 from clearformer.inspection.figures import loss_curve
@@ -87,7 +87,7 @@ def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]])
     if isinstance(model, GPT | BERT) and losses:
         found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"
     if isinstance(model, Classifier):
-        scores = guess_scores(run, model, run.batches("validation"))
+        scores = prediction_scores(run, model, run.batches("validation"))
         found |= {"validation accuracy": f"{scores['accuracy']:.1%}", "macro-F1": f"{scores['macro_f1']:.3f}"}
     return found
 
@@ -141,7 +141,7 @@ def _samples(run: RunFolder, model: Model) -> str:
 def _confusion(run: RunFolder, model: Classifier) -> str:
     if len(run.classes) > WIDEST:
         return ""
-    counts = guess_scores(run, model, run.batches("validation"))["confusion"]
+    counts = prediction_scores(run, model, run.batches("validation"))["confusion"]
     said = "How often each class (a row) of the validation split was taken for each (a column):"
     return paragraph(said) + count_table("", run.classes, counts)
 

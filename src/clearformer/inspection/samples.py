@@ -9,7 +9,7 @@ from typing import Any
 from clearformer.data.batches import IGNORE
 from clearformer.data.corpora import LabelledCorpus, Pair
 from clearformer.data.tokenizers import Tokenizer
-from clearformer.evaluation.guesses import guess
+from clearformer.evaluation.predictions import predict
 from clearformer.generation.classification import classify
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import Sampling
@@ -87,30 +87,33 @@ def marked(output: str, reference: str) -> str:
 
 
 def filled(run: RunFolder, model: BERT) -> str:
-    """Windows of the validation split, in which the guesses stand in the place of the hidden tokens."""
+    """Windows of the validation split, with the predictions in place of the masked tokens."""
     batch = next(iter(run.batches("validation").in_order()))
     rows = batch.inputs[0][:TEXTS], batch.targets[:TEXTS]
-    _, _, guesses = guess(model, [batch])
+    _, _, predicted = predict(model, [batch])
     said = (
         "Texts of the validation split in which some tokens were hidden. Underlined: guessed right. Struck through: "
         "guessed wrong, and behind it what really stood there."
     )
-    following, cards = iter(guesses), []
+    predictions, cards = iter(predicted), []
     for tokens, targets in zip(*rows, strict=True):
         pieces, shown = [], list[int]()
         for token, target in zip(tokens.tolist(), targets.tolist(), strict=True):
             if target == IGNORE:
                 shown.append(token)
                 continue
-            pieces += [html.escape(run.tokenizer.decode(shown)), _guessed(run.tokenizer, target, int(next(following)))]
+            pieces += [
+                html.escape(run.tokenizer.decode(shown)),
+                _prediction(run.tokenizer, target, int(next(predictions))),
+            ]
             shown = []
         cards.append(f'<div class="prose">{"".join(pieces)}{html.escape(run.tokenizer.decode(shown))}</div>')
     return paragraph(said) + items(cards)
 
 
-def _guessed(tokenizer: Tokenizer, target: int, found: int) -> str:
-    true, other = (html.escape(tokenizer.label(index)) for index in (target, found))
-    if target == found:
+def _prediction(tokenizer: Tokenizer, target: int, predicted: int) -> str:
+    true, other = (html.escape(tokenizer.label(index)) for index in (target, predicted))
+    if target == predicted:
         return f"<ins>{true}</ins>"
     return f"<del>{other.replace(chr(10), '⏎')}</del> <b>{true.replace(chr(10), '⏎' + chr(10))}</b>"
 

@@ -1,1 +1,1 @@
-"""A run's folder: configuration, tokenizer, data, metrics, checkpoints; and the session that trains it."""
+"""Runs: the folder with configuration, tokenizer, metrics and checkpoints, and the session that trains it."""

@@ -1,9 +1,9 @@
-"""Checkpoints that survive: a folder that is either whole or not there, in a format that cannot run code.
+"""Crash-safe checkpoints: a folder that is either complete or absent, in a format that cannot run code.
 
     step-000500/model.safetensors  optimizer.safetensors  state.json (format, step, SHA-256 of the two)
 
-Written to a temporary folder, synced, hashed, renamed. Read with suspicion: every name, shape, dtype and value is
-checked before it is used, and a damaged checkpoint is passed over for the one before it.
+Written to a temporary folder, synced, then renamed. On reading, names, shapes, dtypes, values and hashes are all
+checked, and a damaged checkpoint is skipped for the one before it.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from clearformer.errors import CheckpointError
 
 FORMAT = 1
-MOST_HEADER_BYTES = 10_000_000
-"""a header describes one tensor in about 100 bytes; the safetensors library would read far larger ones, slowly"""
+MAX_HEADER_BYTES = 10_000_000
+"""a header takes about 100 bytes per tensor; the safetensors library accepts far larger ones, and reads them slowly"""
 
 Tensors = Mapping[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,7 +34,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What training goes on from: the updates made, and the tensors of each file ("model", "optimizer") by name."""
+    """The training state: the number of updates, and the tensors of each file ("model", "optimizer") by name."""
 
     step: int
     tensors: Mapping[str, Tensors]
@@ -47,17 +47,17 @@ def checkpoint_folders(folder: Path) -> list[Path]:
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint in `folder`, whole or not; None if there is none."""
+    """The step of the newest checkpoint in `folder`, damaged or not; None if there is none."""
     found = checkpoint_folders(folder)
     return _step_of(found[-1]) if found else None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int = 1) -> Path:
-    """Write one checkpoint, then delete those before it, except for the newest `keep` - 1 at multiples of `every`.
+    """Write a checkpoint, delete earlier ones but the newest `keep` - 1 at multiples of `every`, return its folder.
 
-    One that stands elsewhere was written when the run was stopped: if it stayed, the mean of the newest few would
-    depend on where that was. Those of later steps are damaged, or this one would not be written: they count for nothing
-    and are left to their turn. Raises CheckpointError if the disk is full, say.
+    Others were written when the run was stopped: kept, they would make the mean of the newest few depend on where that
+    was. Checkpoints of later steps are damaged, or this step would not have been trained again: they are overwritten
+    when their step comes. Raises CheckpointError if writing fails, for example because the disk is full.
     """
     final = folder / f"step-{checkpoint.step:06d}"
     temporary = folder / f".writing-{final.name}"
@@ -75,21 +75,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int 
         for name, content in files.items():
             _write_synced(temporary / name, content)
         _sync_folder(temporary)
-        if final.exists():  # only a damaged one, passed over on the way here, can have this name
+        if final.exists():  # only a damaged one that was skipped can have this name
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_folder(folder)
         written = [path for path in checkpoint_folders(folder) if _step_of(path) <= checkpoint.step]
-        staying = [path for path in written if path == final or _step_of(path) % every == 0][-keep:]
-        for path in [path for path in written if path not in staying]:
+        retained = [path for path in written if path == final or _step_of(path) % every == 0][-keep:]
+        for path in [path for path in written if path not in retained]:
             shutil.rmtree(path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        kept = [path.name for path in checkpoint_folders(folder)]
+        remaining = [path.name for path in checkpoint_folders(folder)]
         raise CheckpointError(
             f"the checkpoint of step {checkpoint.step} ({sum(map(len, files.values())) / 1e6:.1f} MB) could not be "
             f"written to {folder}: {error.strerror or error}; make room and resume "
-            f"{f'from {kept[-1]}, which is unharmed' if kept else 'from the beginning'}"
+            f"{f'from {remaining[-1]}, which is intact' if remaining else 'from the beginning'}"
         ) from error
     return final
 
@@ -97,7 +97,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int 
 def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
     """Read the files named in `shapes`, whose tensors must have these names and shapes.
 
-    Raises CheckpointError, saying what is wrong.
+    Raises CheckpointError if anything is missing or damaged, or does not match.
     """
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -120,16 +120,20 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
 
 
 def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None if there never was one. `notify` hears of each one passed over."""
+    """The newest undamaged checkpoint, or None if there are none at all. `notify` is called for each skipped one.
+
+    Raises CheckpointError if all are damaged.
+    """
     return next(_whole_checkpoints(folder, shapes, notify), None)
 
 
 def load_average(
     folder: Path, shapes: Mapping[str, Shapes], count: int, notify: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The newest whole checkpoint, its tensors replaced by their means over the newest `count` whole ones.
+    """The newest undamaged checkpoint, with tensors averaged over the newest `count` undamaged ones.
 
-    None if there never was one. `notify` hears of each one passed over, and if there are fewer than `count`.
+    None if there are none at all. `notify` is called for each skipped one, and if there are fewer than `count`.
+    Raises CheckpointError if all are damaged.
     """
     found = list(islice(_whole_checkpoints(folder, shapes, notify), count))
     if not found:
@@ -144,14 +148,14 @@ def load_average(
 
 
 def _mean(tensors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Summed in float64."""
+    """The mean, computed in float64."""
     return np.asarray(np.mean(tensors, axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def _whole_checkpoints(
     folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]
 ) -> Iterator[Checkpoint]:
-    """From the newest to the oldest. Raises CheckpointError if there are some but none is whole."""
+    """Undamaged checkpoints, newest first. Raises CheckpointError if there are some but all are damaged."""
     damage: CheckpointError | None = None
     found = False
     for path in reversed(checkpoint_folders(folder)):
@@ -159,7 +163,7 @@ def _whole_checkpoints(
             checkpoint = load_checkpoint(path, shapes)
         except CheckpointError as error:
             damage = damage or error
-            notify(f"{path.name} is passed over for an older checkpoint: {error}")
+            notify(f"{path.name} is skipped for an older checkpoint: {error}")
         else:
             found = True
             yield checkpoint
@@ -176,8 +180,10 @@ def _read_tensors(path: Path, shapes: Shapes, hashes: Mapping[str, str]) -> Tens
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"tensors were expected in {path}, but: {error.strerror}") from error
-    if int.from_bytes(content[:8], "little") > MOST_HEADER_BYTES:
-        raise CheckpointError(f"a header of at most {MOST_HEADER_BYTES:,} bytes was expected in {path}; it is not ours")
+    if int.from_bytes(content[:8], "little") > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"a header of at most {MAX_HEADER_BYTES:,} bytes was expected in {path}; it is no clearformer checkpoint"
+        )
     try:
         tensors = safetensors.numpy.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -191,11 +197,11 @@ def _read_tensors(path: Path, shapes: Shapes, hashes: Mapping[str, str]) -> Tens
 
 
 def _require_tensors(path: Path, tensors: Tensors, shapes: Shapes) -> None:
-    """Raise CheckpointError unless these are exactly the tensors that the model has, finite and float32."""
+    """Raise CheckpointError unless names and shapes match, and all tensors are float32 and finite."""
     if missing := [name for name in shapes if name not in tensors]:
-        raise CheckpointError(f"{path} lacks {_some(missing)}, which the model has")
+        raise CheckpointError(f"{path} lacks {_abbreviated(missing)}, which the model has")
     if extra := sorted(tensors.keys() - shapes.keys()):
-        raise CheckpointError(f"{path} has {_some(extra)}, which the model has not")
+        raise CheckpointError(f"{path} has {_abbreviated(extra)}, which the model lacks")
     for name, tensor in tensors.items():
         if tensor.shape != shapes[name]:
             raise CheckpointError(f"{path}: {name} should have the shape {shapes[name]}, found {tensor.shape}")
@@ -205,7 +211,7 @@ def _require_tensors(path: Path, tensors: Tensors, shapes: Shapes) -> None:
             raise CheckpointError(f"{path}: {name} should be finite, found NaN or infinity")
 
 
-def _some(names: list[str]) -> str:
+def _abbreviated(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -217,7 +223,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. Windows can neither open a folder nor needs to."""
+    """fsync a folder, so that its entries survive a power failure; Windows cannot and need not."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,10 +1,10 @@
-"""A run is a folder that says everything about itself.
+"""A run is a self-contained folder.
 
     config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  report.html  start/
 
-`data.json` holds the SHA-256 of the corpus, so that a run is never resumed or measured on other data unawares. `start`
-holds the first weights of a run that goes on from another, which is never asked again.
-`config.json` is written last, at once: a folder without it never began.
+`data.json` holds the SHA-256 of the corpus, so that a run is never resumed or evaluated on other data by mistake.
+`start` holds the initial weights of a run with `start_from`, which does not need that run again.
+`config.json` is written last, atomically: a folder without it is incomplete.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ from clearformer.data.load import Kind, load_corpus
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
 from clearformer.runs.checkpoint import save_checkpoint
-from clearformer.runs.room import require_room
+from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.splits import Notify, fitting_pairs, make_batches
-from clearformer.runs.start import first_checkpoint
+from clearformer.runs.start import initial_checkpoint
 
-KINDS: dict[str, Kind] = {"transformer": "pairs", "gpt": "text", "bert": "text", "classifier": "labels"}
-"""what each family learns from"""
+CORPUS_KINDS: dict[str, Kind] = {"transformer": "pairs", "gpt": "text", "bert": "text", "classifier": "labels"}
+"""the kind of corpus each family is trained on"""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run, opened. The corpus is read when it is first asked for."""
+    """An opened run. The corpus is loaded on first access."""
 
     folder: Path
     config: Config
@@ -52,89 +52,90 @@ class RunFolder:
 
     @property
     def start(self) -> Path:
-        """Where the weights lie that a run with `start_from` begins with, as a checkpoint."""
+        """The folder of the checkpoint with the initial weights of a run with `start_from`."""
         return self.folder / "start"
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The data the run was made with. Raises RunError if it has changed since."""
-        expected = self._noted("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
+        """The data the run was created with. Raises RunError if it has changed since."""
+        expected = self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
         corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
             raise RunError(
-                f"the data that {self.folder} was made with (SHA-256 {expected[:12]}…) was expected, but "
-                f"{' '.join(self.config.data) or self.config.dataset} now holds something else; "
+                f"the data that {self.folder} was created with (SHA-256 {expected[:12]}…) was expected, but "
+                f"{' '.join(self.config.data) or self.config.dataset} now holds other data; "
                 "put the old data back or train anew"
             )
         return corpus
 
     @cached_property
     def classes(self) -> list[str]:
-        """A classifier's classes by number, as `data.json` names them."""
+        """A classifier's class names by index, from `data.json`. Raises RunError if they do not match the model."""
         assert isinstance(self.config.model, ClassifierConfig)
         count = self.config.model.num_classes
-        fits = lambda value: isinstance(value, list) and len(value) == count and all(map(_is_name, value))  # noqa: E731
-        return list(self._noted("classes", f"a list of {count} texts, the names of the classes", fits))
+        is_valid = lambda value: isinstance(value, list) and len(value) == count and all(map(_is_name, value))  # noqa: E731
+        return list(self._data_field("classes", f"a list of {count} class names", is_valid))
 
     def batches(self, split: Split) -> Batches:
         """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model.
 
-        They are made once, so what there is to say of them is said once.
+        Batches are cached, so that `notify` is called only once for them.
         """
         if split not in self._batches:
             self._batches[split] = make_batches(self.config, self.tokenizer, self.corpus, split, self.notify)
         return self._batches[split]
 
     def pairs(self, split: Split) -> list[tuple[Pair, TokenPair]]:
-        """The pairs of a split that the model's context has room for, as text and as tokens."""
+        """The pairs of a split that fit into the model's context, as text and as tokens."""
         return fitting_pairs(self.config, self.tokenizer, getattr(self.corpus, split))
 
-    def _noted(self, key: str, what: str, fits: Callable[[Any], bool]) -> Any:
-        """What data.json has under `key`. Raises RunError where the file has none, or one that does not fit."""
+    def _data_field(self, key: str, description: str, is_valid: Callable[[Any], bool]) -> Any:
+        """The value of `key` in data.json. Raises RunError if it is missing or not valid."""
         path = self.folder / "data.json"
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{what} was expected in {path}, but: {error}; train anew") from error
-        found = noted.get(key) if isinstance(noted, dict) else noted
-        if not fits(found):
-            raise RunError(f"{what} was expected in {path}, but: {key!r} is {shortened(found)}; train anew")
+            raise RunError(f"{description} was expected in {path}, but: {error}; train anew") from error
+        found = content.get(key) if isinstance(content, dict) else content
+        if not is_valid(found):
+            raise RunError(f"{description} was expected in {path}, but: {key!r} is {shortened(found)}; train anew")
         return found
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it is text that can be printed: JSON can also spell halves of characters."""
+    """Whether `value` is encodable text: JSON may contain unpaired surrogates."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def create_folder(folder: Path, config: Config, notify: Notify, progress: Progress | None = None) -> RunFolder:
     """Read the data, train the tokenizer on the training split, and write the run's folder.
 
-    With `start_from`, the tokenizer and the first weights are those of that run, and are copied into the folder.
-    Raises RunError if the folder holds anything but what an earlier `create_folder` left unfinished.
+    With `start_from`, the tokenizer and the initial weights are copied from that run.
+    Raises RunError if the folder holds anything but the leftovers of an interrupted `create_folder`, ConfigError if the
+    data or the earlier run does not suit the model.
     """
-    ours = {"tokenizer.json", "data.json", "config.tmp", "start"}
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
-        begun = (folder / "config.json").exists()
+    leftovers = {"tokenizer.json", "data.json", "config.tmp", "start"}
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - leftovers):
+        is_run = (folder / "config.json").exists()
         advice = (
-            f"go on with: clearformer resume {folder}, or choose another --out" if begun else "choose another --out"
+            f"go on with: clearformer resume {folder}, or choose another --out" if is_run else "choose another --out"
         )
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; {advice}")
     corpus = _read_corpus(config, progress)
-    if corpus.kind != KINDS[config.model.kind]:
+    if corpus.kind != CORPUS_KINDS[config.model.kind]:
         raise ConfigError(
-            f"a {config.model.kind} learns from {KINDS[config.model.kind]}, but {corpus.name} holds {corpus.kind}; "
-            f"choose a recipe for {corpus.kind}"
+            f"a {config.model.kind} learns from {CORPUS_KINDS[config.model.kind]}, but {corpus.name} holds "
+            f"{corpus.kind}; choose a recipe for {corpus.kind}"
         )
     earlier = open_folder(Path(config.start_from).resolve(), notify) if config.start_from else None
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
-    config = _settle(config, tokenizer, corpus, earlier)
-    require_room(config)
-    run, silent = RunFolder(folder, config, tokenizer, notify), RunFolder(folder, config, tokenizer, lambda _: None)
-    for each in (run, silent):
+    config = _completed(config, tokenizer, corpus, earlier)
+    require_memory(config)
+    run, muted = RunFolder(folder, config, tokenizer, notify), RunFolder(folder, config, tokenizer, lambda _: None)
+    for each in (run, muted):
         each.__dict__["corpus"] = corpus  # the property would read it again
-    silent.batches("validation")  # what is too short for the model is told before anything is written
-    start = first_checkpoint(config, earlier.config, earlier.folder, notify) if earlier else None
+    muted.batches("validation")  # raises for data that is too short, before anything is written
+    start = initial_checkpoint(config, earlier.config, earlier.folder, notify) if earlier else None
     sizes = {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")}
     data = {"name": corpus.name, "kind": corpus.kind, "sha256": fingerprint(corpus), "sizes": sizes}
     if isinstance(corpus, LabelledCorpus):
@@ -159,7 +160,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
 
 
 def _read_corpus(config: Config, progress: Progress | None = None) -> Corpus:
-    corpus = load_corpus(config.dataset, config.data, progress, kind=KINDS[config.model.kind])
+    corpus = load_corpus(config.dataset, config.data, progress, kind=CORPUS_KINDS[config.model.kind])
     return corpus.reversed() if config.reverse_pairs and isinstance(corpus, PairCorpus) else corpus
 
 
@@ -173,8 +174,8 @@ def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
     return train_tokenizer(config.tokenizer, texts, config.model.vocab_size, mask=isinstance(config.model, BERTConfig))
 
 
-def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: RunFolder | None) -> Config:
-    """The configuration with all that data, tokenizer and folders decide."""
+def _completed(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: RunFolder | None) -> Config:
+    """The configuration with vocabulary size and number of classes from the data, and with absolute paths."""
     model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     if isinstance(model, ClassifierConfig) and isinstance(corpus, LabelledCorpus):
         model = dataclasses.replace(model, num_classes=len(corpus.classes))
@@ -188,14 +189,19 @@ def _settle(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: RunFo
 
 
 def open_folder(folder: Path, notify: Notify) -> RunFolder:
-    """Open a run that `create_folder` made. Raises RunError if there is none."""
+    """Open an existing run.
+
+    Raises RunError if there is none or its tokenizer does not match, ConfigError or DataError if a file is damaged.
+    """
     if not (folder / "config.json").is_file():
-        raise RunError(f"a run was expected in {folder}, but there is no config.json; make one with: clearformer train")
+        raise RunError(
+            f"a run was expected in {folder}, but there is no config.json; create one with: clearformer train"
+        )
     config = Config.load(folder / "config.json")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     if tokenizer.vocab_size != config.model.vocab_size:
         raise RunError(
             f"a vocabulary of {config.model.vocab_size} was expected in {folder / 'tokenizer.json'}, "
-            f"found {tokenizer.vocab_size}; put back the tokenizer that the run was made with"
+            f"found {tokenizer.vocab_size}; restore the tokenizer the run was created with"
         )
     return RunFolder(folder, config, tokenizer, notify)

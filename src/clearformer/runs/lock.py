@@ -1,4 +1,4 @@
-"""One process trains a run at a time: two would overwrite each other's checkpoints and mix their metrics."""
+"""A lock that lets one process at a time train a run: two would overwrite each other's checkpoints and metrics."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from clearformer.errors import RunError
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder until the block ends; the system lets go of it when the process dies, however it dies.
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder until the block ends; the system releases the lock when the process dies, even if killed.
 
-    Raises RunError if another process holds it. Windows has no such lock on folders, and none is taken there.
+    Raises RunError if another process holds the lock. Windows cannot lock folders, and none is locked there.
     """
     if os.name == "nt":
         yield

@@ -1,7 +1,6 @@
-"""metrics.jsonl: one JSON object a line for each logged step, with at least `step` and `loss` (nats a token).
+"""metrics.jsonl: one JSON object per line and logged step, with at least `step` and `loss` (nats per token).
 
-It holds nothing that depends on the clock, so a run that was interrupted and resumed has the same file, to the byte, as
-one that was not.
+It contains no times, so the file of an interrupted and resumed run is identical to that of an uninterrupted one.
 """
 
 import json
@@ -13,36 +12,36 @@ from typing import Any
 
 from clearformer.errors import CheckpointError, shortened
 
-ALWAYS = 10
-"""the first steps are logged whatever `log_every` says: what goes wrong early shows there"""
+ALWAYS_LOGGED = 10
+"""the first steps, which are logged whatever `log_every` is: early failures show there"""
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Add a line. Raises CheckpointError where it cannot be written, the disk being full, say."""
+    """Add a line. Raises CheckpointError if it cannot be written, for example to a full disk."""
     with _writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def sync(path: Path) -> None:
-    """Make what was written durable; a checkpoint does this first, so it never is ahead of its metrics."""
+    """fsync the file; called before a checkpoint is saved, which is so never ahead of its metrics."""
     with _writing(path), path.open("a") as file:
         os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; what a crash left of a last one is not a line. Raises CheckpointError for any other damage."""
+    """All complete lines; an incomplete last line is ignored. Raises CheckpointError for any other damage."""
     if not path.exists():
         return []
     try:
         *lines, _ = path.read_text(encoding="utf-8").split("\n")
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"a JSON object in every line of {path} was expected, but: {error}; mend it") from error
+        raise CheckpointError(f"a JSON object in every line of {path} was expected, but: {error}; repair it") from error
     for number, line in enumerate(found, 1):
         if not _is_record(line):
             raise CheckpointError(
                 f"an object of numbers, step and loss among them, was expected in line {number} of {path}, found "
-                f"{shortened(line)}; mend it"
+                f"{shortened(line)}; repair it"
             )
     return found
 
@@ -52,13 +51,13 @@ def _is_record(line: Any) -> bool:
     return numbers and type(line.get("step")) is int and "loss" in line
 
 
-def cut(path: Path, step: int) -> None:
-    """Forget everything after `step`: training goes on from there and will write it again."""
-    kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
+def truncate(path: Path, step: int) -> None:
+    """Remove the lines after `step`: training resumes there and will write them again."""
+    lines = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
     temporary = path.with_suffix(".tmp")
     with _writing(path):
-        temporary.write_text("".join(kept), encoding="utf-8")
-        sync(temporary)  # renamed before it is on the disk, a power cut could leave nothing
+        temporary.write_text("".join(lines), encoding="utf-8")
+        sync(temporary)  # renamed without it, the file could be empty after a power failure
         temporary.replace(path)
 
 

@@ -1,7 +1,7 @@
-"""What a training will cost, said before it begins: parameters, tokens, memory, and time by a few steps tried.
+"""What training will cost: parameters, tokens, memory, and time, estimated from a few trial steps.
 
-memory = weights, gradients and the optimizer's two averages      4 bytes each, 16 a parameter
-       + what a step holds beside these at its height
+memory = weights, gradients and the optimizer's two moments      4 bytes each, 16 per parameter
+       + the peak of activations and temporary buffers of a step
 """
 
 import dataclasses
@@ -19,26 +19,25 @@ from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import untrained_model
 from clearformer.training.steps import asked
 
-WARM_UP, TRIED = 2, 5
-"""steps that are made to measure one; the first are slower and not counted"""
-LONGEST_TRIAL = 5.0
-"""seconds after which no other step is begun"""
-COUNTED = 500
-"""so many batches are looked at, at most, to know how large they are"""
+WARMUP_STEPS, TIMED_STEPS = 2, 5
+"""trial steps; the first are slower and not timed"""
+MAX_TRIAL_SECONDS = 5.0
+"""no further trial step is started after this time"""
+MAX_COUNTED_BATCHES = 500
+"""batches whose sizes are counted, at most; the others are extrapolated"""
 UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be expected."""
+    """The expected cost."""
 
     parameters: int
     tokens: int
-    """that will be read, padding included; by the batches of the first epoch, of which at most COUNTED are counted"""
+    """read in training, padding included; extrapolated from at most MAX_COUNTED_BATCHES batches of the first epoch"""
     epochs: float
     memory: int
-    """bytes, beside what Python and PyTorch take themselves; measured, a CPU took 0.9 to 1.1 times as much, in bfloat16
-    1.5 times"""
+    """bytes, without those of Python and PyTorch; measured on a CPU: 0.9 to 1.1 times as much, in bfloat16 1.5 times"""
     seconds: float
     """without validation"""
 
@@ -52,25 +51,25 @@ class Plan:
 
 
 def plan_run(run: RunFolder) -> Plan:
-    """Try a few steps on a model that is thrown away; the run is left as it is. Raises what these steps raise."""
+    """Try a few steps on a temporary model; the run does not change. Raises whatever these steps raise."""
     config, batches = run.config.train, run.batches("train")
     reads = config.steps * config.accumulation
-    sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, COUNTED))]
+    sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, MAX_COUNTED_BATCHES))]
     largest = asked(batches.batch(sizes.index(max(sizes))), config)
     tokens = round(statistics.fmean(sizes) * reads)
     model = untrained_model(run)
-    rate = _tokens_a_second(model, batches, config)
+    rate = _tokens_per_second(model, batches, config)
     parameters = count_parameters(run.config.model)
     memory = 16 * parameters + engine_of(model).step_memory(model, largest, config)
     return Plan(parameters, tokens, reads / batches.batches_per_epoch, memory, tokens / rate)
 
 
-def _tokens_a_second(model: Any, batches: Batches, config: TrainConfig) -> float:
-    """How fast training is, by a few steps of one batch each."""
+def _tokens_per_second(model: Any, batches: Batches, config: TrainConfig) -> float:
+    """The median training speed of a few steps of one batch each."""
     began, rates = time.perf_counter(), []
     engine, single = engine_of(model), dataclasses.replace(config, accumulation=1)
     for record in engine.train(model, engine.make_optimizer(model, config), batches, single):
         rates.append(record.tokens_per_second)
-        if len(rates) == WARM_UP + TRIED or time.perf_counter() - began > LONGEST_TRIAL:
+        if len(rates) == WARMUP_STEPS + TIMED_STEPS or time.perf_counter() - began > MAX_TRIAL_SECONDS:
             break
-    return statistics.median(rates[WARM_UP:] or rates[-1:])
+    return statistics.median(rates[WARMUP_STEPS:] or rates[-1:])

@@ -1,7 +1,7 @@
-"""A session trains a run: from the beginning, or from its newest checkpoint, to its last step.
+"""A session trains a run from its newest checkpoint, or from the beginning, to its last step.
 
-It is the training loop's generator with memory: it writes metrics and checkpoints and passes every record on. Close it
-(`.close()`, or leave the `for` loop) and the step just finished is saved.
+It wraps the training loop's generator: it writes metrics and checkpoints, and yields every record. Closing it
+(`.close()`) saves the step just finished.
 """
 
 from collections.abc import Generator
@@ -15,27 +15,27 @@ from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
 from clearformer.runs.folder import RunFolder
-from clearformer.runs.lock import alone
-from clearformer.runs.room import require_room
+from clearformer.runs.lock import exclusive_lock
+from clearformer.runs.memory_limit import require_memory
 from clearformer.training.memory import optimizer_shapes
 from clearformer.training.steps import Record
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One update, and the loss on the validation split where it was just measured."""
+class Update:
+    """The record of one update, and the validation loss if it was measured after it."""
 
     record: Record
     validation_loss: float | None
 
 
 def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, int]:
-    """The run's model, ready to be used, and the step of its newest whole checkpoint.
+    """The trained model in evaluation mode, and the step of its newest undamaged checkpoint.
 
-    It is the model of the engine that the run was trained by unless another is named: checkpoints are all alike.
-    Its weights are the mean of the newest `average_checkpoints`. Raises CheckpointError if none was saved yet.
+    `engine` defaults to the one that trained the run; any engine can load any checkpoint. The weights are the mean of
+    the newest `average_checkpoints`. Raises CheckpointError if there is no checkpoint, or all are damaged.
     """
-    require_room(run.config)
+    require_memory(run.config)
     shapes = {"model": parameter_shapes(run.config.model)}
     checkpoint = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
     if checkpoint is None:
@@ -48,39 +48,43 @@ def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, i
 
 
 def untrained_model(run: RunFolder, engine: EngineName | None = None) -> Any:
-    """The same model with the random weights of its seed: the baseline of every evaluation."""
+    """The model with random weights, from the run's seed: the baseline of every evaluation."""
     return open_engine(engine or run.config.engine).make_model(run.config)
 
 
-def first_model(run: RunFolder) -> Any:
-    """The model before its first step: with its initial weights, or with those of the run it starts from."""
+def initial_model(run: RunFolder) -> Any:
+    """The model before its first step: with random weights, or with those of `start_from`.
+
+    Raises CheckpointError if the weights of `start_from` are missing or damaged.
+    """
     model = untrained_model(run)
     if run.config.start_from:
         start = load_newest(run.start, {"model": parameter_shapes(run.config.model)}, run.notify)
         if start is None:
-            raise CheckpointError(f"the weights to begin with were expected in {run.start}, found none; train anew")
+            raise CheckpointError(f"the initial weights were expected in {run.start}, found none; train anew")
         engine_of(model).load_weights(model, start.tensors["model"])
     return model
 
 
-def train_run(run: RunFolder) -> Generator[Progress, None, None]:
-    """Train to the last step, yielding after each. Raises what the loop and the checkpoints raise.
+def train_run(run: RunFolder) -> Generator[Update, None, None]:
+    """Train to the last step, yielding after each.
 
-    Raises RunError if another process is training the run.
+    Raises RunError if another process is training the run, TrainingError if the loss or a gradient is not finite, and
+    CheckpointError if a checkpoint cannot be read or written.
     """
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         yield from _train(run)
 
 
-def _train(run: RunFolder) -> Generator[Progress, None, None]:
-    require_room(run.config)
+def _train(run: RunFolder) -> Generator[Update, None, None]:
+    require_memory(run.config)
     config = run.config.train
     shapes = parameter_shapes(run.config.model)
     checkpoint = load_newest(
         run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
     )
     batches, validation = run.batches("train"), run.batches("validation")
-    model = first_model(run) if checkpoint is None else untrained_model(run)
+    model = initial_model(run) if checkpoint is None else untrained_model(run)
     engine = engine_of(model)
     optimizer = engine.make_optimizer(model, config)
     start = 0
@@ -88,7 +92,7 @@ def _train(run: RunFolder) -> Generator[Progress, None, None]:
         start = checkpoint.step
         engine.load_weights(model, checkpoint.tensors["model"])
         engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
-    metrics.cut(run.metrics, start)
+    metrics.truncate(run.metrics, start)
     saved = step = start
 
     def save() -> None:
@@ -104,11 +108,11 @@ def _train(run: RunFolder) -> Generator[Progress, None, None]:
             last = step == config.steps
             validate = last or step % config.validate_every == 0
             measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
-            if validate or step <= metrics.ALWAYS or step % config.log_every == 0:
+            if validate or step <= metrics.ALWAYS_LOGGED or step % config.log_every == 0:
                 metrics.append(run.metrics, _line(record, measured))
             if last or step % config.checkpoint_every == 0:
                 save()
-            yield Progress(record, measured)
+            yield Update(record, measured)
     except GeneratorExit:
         if saved < step:
             save()

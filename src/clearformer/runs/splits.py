@@ -1,4 +1,4 @@
-"""A split of a corpus as the batches that its family learns from; what does not fit the model is counted and said."""
+"""The batches of a split, by family; examples that do not fit the model are counted and reported to `notify`."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -27,17 +27,17 @@ def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Sp
 
 
 def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]) -> list[tuple[Pair, TokenPair]]:
-    """The pairs that the model's context has room for, as text and as tokens."""
+    """The pairs that fit into the model's context, as text and as tokens."""
     sources = tokenizer.encode_many(source for source, _ in examples)
     targets = tokenizer.encode_many(target for _, target in examples)
     tokens = zip(sources, targets, strict=True)
-    context = config.model.context  # begin and end need room too
+    context = config.model.context  # BOS and EOS need room too
     return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
 
 
 def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Split, notify: Notify) -> Batches:
     tokens = tokenizer.encode_lines(getattr(corpus, split))
-    _announce_unknown(tokens, split, notify)
+    _report_unknown(tokens, split, notify)
     ids, model, train = np.array(tokens), config.model, config.train
     if isinstance(model, BERTConfig):
         return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, model.vocab_size, model.mask_share)
@@ -47,9 +47,9 @@ def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Sp
 def _pairs(config: Config, tokenizer: Tokenizer, corpus: PairCorpus, split: Split, notify: Notify) -> PairBuckets:
     examples: list[Pair] = getattr(corpus, split)
     pairs = [tokens for _, tokens in fitting_pairs(config, tokenizer, examples)]
-    _announce_unknown((index for pair in pairs for ids in pair for index in ids), split, notify)
-    if left_out := len(examples) - len(pairs):
-        notify(f"{left_out:,} of {len(examples):,} {split} pairs are too long for the context: left out")
+    _report_unknown((index for pair in pairs for ids in pair for index in ids), split, notify)
+    if omitted := len(examples) - len(pairs):
+        notify(f"{omitted:,} of {len(examples):,} {split} pairs are too long for the context: left out")
     if not pairs:
         context = config.model.context
         raise DataError(f"pairs of fewer than {context} tokens were expected, the context; raise --model.context")
@@ -63,7 +63,7 @@ def _labelled(
     examples: list[Example] = getattr(corpus, split)
     ids = tokenizer.encode_many(text for texts, _ in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts, _ in examples]
-    _announce_unknown((index for texts in tokens for text in texts for index in text), split, notify)
+    _report_unknown((index for texts in tokens for text in texts for index in text), split, notify)
     context = config.model.context
     cut = [count for texts in tokens if (count := tokens_cut(texts, context))]
     if cut:
@@ -71,12 +71,14 @@ def _labelled(
             f"{len(cut):,} of {len(examples):,} {split} examples are too long for the context of {context} tokens: "
             f"truncated by {sum(cut):,} tokens in all"
         )
-    number = {label: place for place, label in enumerate(corpus.classes)}
-    fitting = [(truncate(texts, context), number[label]) for texts, (_, label) in zip(tokens, examples, strict=True)]
-    return LabelledBuckets(fitting, config.train.batch_tokens, config.train.seed, config.model.segments)
+    class_index = {label: index for index, label in enumerate(corpus.classes)}
+    truncated = [
+        (truncate(texts, context), class_index[label]) for texts, (_, label) in zip(tokens, examples, strict=True)
+    ]
+    return LabelledBuckets(truncated, config.train.batch_tokens, config.train.seed, config.model.segments)
 
 
-def _announce_unknown(tokens: Iterable[int], split: Split, notify: Notify) -> None:
+def _report_unknown(tokens: Iterable[int], split: Split, notify: Notify) -> None:
     ids = np.fromiter(tokens, dtype=np.int64)
     if unknown := int((ids == UNK).sum()):
         notify(f"{unknown:,} of {len(ids):,} tokens of the {split} split are not in the vocabulary: <unk>")

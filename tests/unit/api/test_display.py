@@ -7,7 +7,7 @@ import pytest
 
 from clearformer.api import display
 from clearformer.api.display import Display, TrainingDetails
-from clearformer.runs.session import Progress
+from clearformer.runs.session import Update
 from clearformer.training.steps import Record
 
 
@@ -56,7 +56,7 @@ def test_details_are_a_mean_of_the_first_steps_and_keep_the_last_validation_loss
     details = TrainingDetails()
 
     def update(loss: float, validation: float | None = None) -> str:
-        return details(Progress(Record(1, loss, 1.0, 1e-3, 10, 1000.0), validation))
+        return details(Update(Record(1, loss, 1.0, 1e-3, 10, 1000.0), validation))
 
     assert update(4.0) == "loss 4.000  1,000 tokens/s"
     assert update(2.0, 2.5) == "loss 3.000  validation 2.500  1,000 tokens/s"

@@ -37,7 +37,7 @@ def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run:
     run = _copy(labelled_run, tmp_path)
     data = json.loads((run / "data.json").read_text()) | {"classes": value}
     (run / "data.json").write_text(json.dumps(data))
-    with pytest.raises(RunError, match=r"a list of 2 texts, the names of the classes was expected in .*, but: 'c"):
+    with pytest.raises(RunError, match=r"a list of 2 class names was expected in .*, but: 'c"):
         _ = open_folder(run, pytest.fail).classes
 
 

@@ -1,4 +1,4 @@
-"""What is measured is the mean over the whole split, of the trained model and of the same before its first step."""
+"""Scores are means over the whole split, of the trained model and of the same model before its first step."""
 
 import dataclasses
 import math
@@ -37,17 +37,19 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 def predictions(run: RunFolder, split: str) -> int:
-    """Tokens that are predicted: of text all but the first, of pairs each character of the target and its end."""
+    """How many tokens are predicted: of text all but the first, of pairs each character of the target and EOS."""
     examples = getattr(run.corpus, split)
     return len(examples) - 1 if isinstance(examples, str) else sum(len(target) + 1 for _, target in examples)
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(make_run: Callable[..., RunFolder], family: str):
+def test_the_loss_of_uniform_logits_is_the_logarithm_of_the_vocabulary_size(
+    make_run: Callable[..., RunFolder], family: str
+):
     run = make_run(family)
     model = build(run.config.model, 1).eval()
     with torch.no_grad():
-        model.get_parameter("embedding.weight").zero_()  # tied: all logits are 0, every token is as likely
+        model.get_parameter("embedding.weight").zero_()  # tied: all logits are 0
     scores = measure(run, model, "validation", run.batches("validation"))
     assert scores["loss"] == pytest.approx(math.log(run.tokenizer.vocab_size), rel=LOSS_TOLERANCE)
     assert scores["perplexity"] == pytest.approx(run.tokenizer.vocab_size, rel=1e-5)
@@ -55,7 +57,7 @@ def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(make_run: Cal
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
 def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[..., RunFolder], family: str):
-    # a model whose answer does not depend on its input: logits are the output matrix times one vector
+    # a model whose output does not depend on its input: logits are the output matrix times one vector
     run = make_run(family)
     model = build(dataclasses.replace(run.config.model, tie_embeddings=False, norm_order="pre"), 1).eval()
     with torch.no_grad():
@@ -67,11 +69,11 @@ def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[.
     log_p = bias.double().log_softmax(-1)
     examples = run.corpus.validation
     if isinstance(examples, str):
-        wanted = run.tokenizer.encode(examples)[1:]
+        labels = run.tokenizer.encode(examples)[1:]
     else:
-        wanted = [index for _, target in examples for index in [*run.tokenizer.encode(target), 2]]
-    assert len(wanted) == predictions(run, "validation")
-    by_hand = -sum(log_p[index].item() for index in wanted) / len(wanted)
+        labels = [index for _, target in examples for index in [*run.tokenizer.encode(target), 2]]
+    assert len(labels) == predictions(run, "validation")
+    by_hand = -sum(log_p[index].item() for index in labels) / len(labels)
     assert measure(run, model, "validation", run.batches("validation"))["loss"] == pytest.approx(
         by_hand, rel=LOSS_TOLERANCE
     )
@@ -79,14 +81,14 @@ def test_the_loss_is_the_mean_over_every_token_of_the_split(make_run: Callable[.
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., RunFolder], family: str):
+def test_a_trained_model_beats_its_initialization(make_run: Callable[..., RunFolder], family: str):
     run = make_run(family)
     with pytest.raises(CheckpointError, match="none was saved yet; resume the run first"):
         evaluate(run, "validation")
     for _ in train_run(run):
         pass
-    told: list[tuple[str, int, int]] = []
-    result = evaluate(open_folder(run.folder, pytest.fail), "validation", lambda *what: told.append(what))
+    progress: list[tuple[str, int, int]] = []
+    result = evaluate(open_folder(run.folder, pytest.fail), "validation", lambda *done: progress.append(done))
     untrained = result.pop("untrained")
     assert (result["run"], result["split"], result["step"]) == (str(run.folder), "validation", 100)
     assert result["loss"] < untrained["loss"] - 0.5
@@ -98,12 +100,12 @@ def test_a_trained_model_beats_the_one_it_began_as(make_run: Callable[..., RunFo
         # x becomes a, and y becomes bb: about half of each
         assert result["exact_match"] > 0.9 > untrained["exact_match"]
         count = len(run.corpus.validation)
-        assert told == [("trained", count, count), ("untrained", count, count)]
+        assert progress == [("trained", count, count), ("untrained", count, count)]
     else:
         assert "bleu" not in result
 
 
-def test_a_split_that_is_not_there_is_refused(make_run: Callable[..., RunFolder]):
+def test_a_missing_split_is_refused(make_run: Callable[..., RunFolder]):
     run = make_run("gpt")
     model = build(run.config.model, 1)
     with pytest.raises(DataError, match=r"data\.txt has no test split; evaluate with --split validation"):

@@ -25,10 +25,10 @@ def test_equal_texts_have_bleu_100():
 
 
 def test_bleu_worked_by_hand():
-    # five of six words, three of five pairs, two of four triples, one of three fours; as long as the reference
+    # five of six unigrams, three of five bigrams, two of four trigrams, one of three 4-grams; as long as the reference
     score, _ = bleu(["the cat sat on a mat"], ["the cat sat on the mat"])
     assert score == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25, rel=1e-9)
-    # a text that stops short has no wrong words, and a brevity of exp(1 - 6/5)
+    # a text that stops short has no wrong words, and a brevity penalty of exp(1 - 6/5)
     score, _ = bleu(["the cat sat on the"], ["the cat sat on the mat"])
     assert score == pytest.approx(100 * math.exp(1 - 6 / 5), rel=1e-9)
 

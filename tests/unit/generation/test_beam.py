@@ -14,7 +14,7 @@ from clearformer.errors import PromptError, TrainingError
 from clearformer.generation.beam import Beam, Hypothesis, beam_search
 from clearformer.generation.translation import n_best_texts, translate, translate_texts
 
-# float32 log-probabilities of up to 7 tokens: 1.8e-6 nats seen over 2,100 searches, allowed ten times that
+# float32 log-probabilities of up to 7 tokens: at most 1.8e-6 nats over 2,100 searches, times ten
 TOLERANCE = 2e-5
 
 CONTEXT = 7
@@ -25,19 +25,19 @@ BEAMS = [Beam(2), Beam(4, 0.6, 4), Beam(3, 0.0, 2), Beam(6, 3.0, 1)]
 
 @torch.no_grad()
 def log_p(model, source: list[int], targets: list[list[int]]) -> torch.Tensor:
-    """Log-probabilities of every token at every place of some targets of one length, by one full forward."""
+    """Log-probabilities of all tokens at each position of targets of equal length, by one full forward pass."""
     tokens = torch.tensor([[*source, EOS]] * len(targets)), torch.tensor([[BOS, *target[:-1]] for target in targets])
     return model(*tokens, tokens[0] >= 0, tokens[1] >= 0).double().log_softmax(-1)
 
 
 def totals(model, source: list[int], targets: list[list[int]]) -> list[tuple[list[int], float]]:
-    """Targets of one length, each with its log-probability."""
+    """Targets of equal length, each with its log-probability."""
     of_tokens = log_p(model, source, targets).gather(-1, torch.tensor(targets)[..., None])
     return list(zip(targets, of_tokens.sum((1, 2)).tolist(), strict=True))
 
 
-def plainly(model, source: list[int], beam: Beam) -> list[tuple[list[int], float, float]]:
-    """The search, one hypothesis after the other, without a cache, and to the very end."""
+def search_in_lists(model, source: list[int], beam: Beam) -> list[tuple[list[int], float, float]]:
+    """Beam search one hypothesis at a time, without a cache or early stopping."""
     config, open_, finished = model.config, [([], 0.0)], []
     limit = min(config.context, len(source) + 50)
     while open_:
@@ -54,7 +54,7 @@ def plainly(model, source: list[int], beam: Beam) -> list[tuple[list[int], float
 
 
 def ranked(targets: list[tuple[list[int], float]], beam: Beam) -> list[tuple[list[int], float, float]]:
-    """Tokens without the end, log-probability and score, the best first; the end counts as a token."""
+    """Tokens without EOS, log-probability and score, best first; EOS counts in the length."""
     scored = [
         ([token for token in tokens if token != EOS], total, total / ((5 + len(tokens)) / 6) ** beam.length_penalty)
         for tokens, total in targets
@@ -70,14 +70,14 @@ def assert_same(found: list[Hypothesis], expected: list[tuple[list[int], float, 
 
 @pytest.fixture
 def constant(tiny):
-    """A model that finds tokens as likely as it is told, whatever it reads; the rest share what is left."""
+    """A model with constant token probabilities, whatever its input; other tokens share the rest."""
 
     def make(likely: dict[int, float], **changes):
         model = tiny("transformer", tie_embeddings=False, **changes)
         rest = (1 - sum(likely.values())) / (11 - len(likely))
         with torch.no_grad():
             norm = model.decoder.layers[-1].feed_forward_residual.norm
-            norm.weight.zero_()  # what leaves the decoder is the bias, whatever was read: eight ones
+            norm.weight.zero_()  # the decoder's output is the bias, whatever its input: eight ones
             norm.bias.fill_(1.0)
             p = torch.tensor([likely.get(token, rest) for token in range(11)])
             model.output_projection.weight.copy_((p.log() / 8)[:, None].expand(-1, 8))
@@ -115,12 +115,12 @@ def test_a_batch_gives_what_a_plain_search_gives_for_each_source(
     model = tiny("transformer", data.draw(st.integers(0, 2**31)), **variant)
     beam = Beam(size, length_penalty, data.draw(st.integers(1, size)))
     for source, found in zip(sources, beam_search(model, sources, beam, cached=cached), strict=True):
-        assert_same(found, plainly(model, source, beam))
+        assert_same(found, search_in_lists(model, source, beam))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_together_and_alone_with_and_without_the_cache_the_hypotheses_are_the_same(tiny, variant: dict):
+def test_hypotheses_are_the_same_batched_and_alone_with_and_without_the_cache(tiny, variant: dict):
     lengths = set()
     for seed, beam in enumerate(BEAMS):
         model = tiny("transformer", seed, **variant)
@@ -138,17 +138,17 @@ def test_together_and_alone_with_and_without_the_cache_the_hypotheses_are_the_sa
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 3.0])
-def test_a_beam_of_one_is_the_greedy_choice(tiny, variant: dict, length_penalty: float):
+def test_a_beam_of_one_is_greedy_decoding(tiny, variant: dict, length_penalty: float):
     for seed in range(6):
         model = tiny("transformer", seed, **variant)
         found = beam_search(model, SOURCES, Beam(1, length_penalty))
         assert [one.tokens for (one,) in found] == translate(model, SOURCES)
 
 
-def test_of_equals_the_first_come_first(constant):
-    model = constant({}, context=3)  # all as likely: the end is the first that may be written, then 4, 5 and 6
+def test_ties_go_to_the_first(constant):
+    model = constant({}, context=3)  # all equally likely: EOS is the first that is permitted, then 4, 5 and 6
     assert beam_search(model, [[5]], Beam(1))[0][0].tokens == translate(model, [[5]])[0] == []
-    # the end leaves room for 4, 5 and 6; what follows 4 comes before what follows 5: the end, 4 4 and 4 5; and so on
+    # EOS leaves slots for 4, 5 and 6; what follows 4 comes before what follows 5: EOS, 4 4 and 4 5; and so on
     found = beam_search(model, [[5]], Beam(4, n_best=4))[0]
     assert sorted(one.tokens for one in found) == [[], [4], [4, 4], [4, 4, 4]]
 
@@ -161,7 +161,7 @@ def test_the_length_penalty_worked_by_hand():
 
 
 def test_a_larger_penalty_lets_a_longer_target_win_worked_by_hand(constant):
-    # the end 0.3, a word 0.6; a target that is cut at 7 tokens never pays for its end
+    # EOS 0.3, a word 0.6; a target truncated at 7 tokens does not include EOS
     model = constant({EOS: 0.3, 5: 0.6})
     whole = 7 * math.log(0.6)
     for length_penalty, tokens, total, score in (
@@ -174,14 +174,14 @@ def test_a_larger_penalty_lets_a_longer_target_win_worked_by_hand(constant):
         assert [found.log_probability, found.score] == pytest.approx([total, score], abs=TOLERANCE)
 
 
-def test_the_end_and_its_place_in_the_length_are_counted(constant):
+def test_eos_counts_in_the_probability_and_the_length(constant):
     (found,) = beam_search(constant({EOS: 0.01, 5: 0.98}, context=2), [[4]], Beam(3, 1.0, 3))
-    # 5 5 is cut; 5 and the end are two tokens as well; the end alone is one
+    # 5 5 is truncated; 5 and EOS are two tokens as well; EOS alone is one
     expected = [([5, 5], 2 * math.log(0.98), 7 / 6), ([5], math.log(0.98 * 0.01), 7 / 6), ([], math.log(0.01), 1)]
     assert_same(found, [(tokens, total, total / penalty) for tokens, total, penalty in expected])
 
 
-def test_a_source_ends_as_soon_as_nothing_open_can_win_and_not_before(constant):
+def test_the_search_stops_as_soon_as_no_open_hypothesis_can_win_and_not_before(constant):
     steps: list[int] = []
 
     def count(model, beam: Beam) -> int:
@@ -191,7 +191,7 @@ def test_a_source_ends_as_soon_as_nothing_open_can_win_and_not_before(constant):
         hook.remove()
         return len(steps)
 
-    # the end 0.8 has score -0.22; a word 0.15 will have at best -1.90 / 2^0.6, if all that follows is certain
+    # EOS 0.8 has score -0.22; a word 0.15 will have at best -1.90 / 2^0.6, if all that follows is certain
     assert count(constant({EOS: 0.8, 5: 0.15}), Beam(2)) == 1
     # -1.14 against at best -0.45 / 2: after 1, 2, 3, 4, 5 words 0.64, 0.41, 0.26, 0.17, 0.11, which is -2.23 / 2
     assert count(constant({EOS: 0.32, 5: 0.64}), Beam(2, 1.0)) == 6
@@ -199,22 +199,22 @@ def test_a_source_ends_as_soon_as_nothing_open_can_win_and_not_before(constant):
     assert count(constant({EOS: 0.8, 5: 0.15}), Beam(3, 0.6, 2)) == 2
 
 
-def test_a_source_that_is_done_costs_nothing_more(tiny):
+def test_a_finished_source_takes_no_more_rows(tiny):
     model, rows = tiny("transformer", 3, norm_order="pre"), []
     model.decoder.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
 
-    def rows_a_step(sources: list[list[int]]) -> list[int]:
+    def rows_per_step(sources: list[list[int]]) -> list[int]:
         rows.clear()
         beam_search(model, sources, Beam(4))
         return list(rows)
 
-    alone = [rows_a_step([source]) for source in SOURCES]
+    alone = [rows_per_step([source]) for source in SOURCES]
     assert len({len(steps) for steps in alone}) > 1
-    assert rows_a_step(SOURCES) == [sum(step) for step in itertools.zip_longest(*alone, fillvalue=0)]
+    assert rows_per_step(SOURCES) == [sum(step) for step in itertools.zip_longest(*alone, fillvalue=0)]
 
 
 @pytest.mark.parametrize(("context", "source", "longest"), [(CONTEXT, [4], CONTEXT), (60, [4] * 3, 53)])
-def test_a_target_that_does_not_end_is_cut_at_its_limit(constant, context: int, source: list[int], longest: int):
+def test_a_target_without_eos_is_truncated_at_its_limit(constant, context: int, source: list[int], longest: int):
     found = beam_search(constant({EOS: 1e-9, 5: 0.99}, context=context), [source], Beam(2, 1.0))[0][0]
     assert found.tokens == [5] * longest
     assert found.log_probability == pytest.approx(longest * math.log(0.99), abs=TOLERANCE)
@@ -226,7 +226,7 @@ def test_every_source_of_a_batch_has_its_own_limit(constant):
     assert [len(best.tokens) for (best,) in found] == [55, 51, 53]
 
 
-def test_special_tokens_are_never_written_but_have_their_probability(constant):
+def test_special_tokens_are_never_generated_but_keep_their_probability(constant):
     model = constant({PAD: 0.3, BOS: 0.3, UNK: 0.3, 6: 0.05, EOS: 1e-9})
     (found,) = beam_search(model, [[4]], Beam(2, 0.6, 2))
     assert not {PAD, BOS, UNK, EOS} & {token for one in found for token in one.tokens}
@@ -243,12 +243,12 @@ def test_the_n_best_are_sorted_and_distinct(tiny, n_best: int):
 
 
 def test_there_are_no_more_hypotheses_than_targets(tiny):
-    # one token: the end, or one of four words
+    # one token: EOS, or one of four words
     (found,) = beam_search(tiny("transformer", vocab_size=8, context=1), [[]], Beam(20, 0.6, 20))
     assert sorted(one.tokens for one in found) == [[], [4], [5], [6], [7]]
 
 
-def test_a_model_that_diverged_is_told_of(constant):
+def test_a_diverged_model_raises_an_error(constant):
     model = constant({EOS: 0.5})
     with torch.no_grad():
         model.output_projection.weight[7, 0] = math.nan
@@ -262,7 +262,7 @@ def test_a_source_longer_than_the_context_is_refused(tiny):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"size": 0}, r"--beam must be 1 \(greedy\) or more, found 0"),
         ({"length_penalty": -0.1}, r"--length-penalty must be 0 \(none\) or more, found -0.1"),
@@ -272,12 +272,12 @@ def test_a_source_longer_than_the_context_is_refused(tiny):
         ({"n_best": 5}, r"--n-best must be at least 1 and at most --beam \(4\), found 5"),
     ],
 )
-def test_a_setting_that_cannot_be_followed_is_refused_by_its_flag(changes: dict, sentence: str):
-    with pytest.raises(PromptError, match=sentence):
+def test_a_setting_out_of_range_is_refused_by_its_flag(changes: dict, message: str):
+    with pytest.raises(PromptError, match=message):
         Beam(**changes)
 
 
-def test_the_model_reads_one_token_a_step_with_the_cache(tiny):
+def test_the_model_reads_one_token_per_step_with_the_cache(tiny):
     model, lengths = tiny("transformer"), []
     model.decoder.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
     beam_search(model, SOURCES, Beam(4, 0.6, 4))
@@ -301,10 +301,10 @@ def test_texts_come_in_the_order_of_their_sources_with_their_hypotheses(tiny):
     searched = beam_search(model, [tokenizer.encode(text) for text in texts], beam)
     expected = [[(tokenizer.decode(one.tokens), one.score) for one in found] for found in searched]
     found = n_best_texts(model, tokenizer, texts * 30, beam)
-    for place, hypotheses in enumerate(found):
-        assert [one.text for one in hypotheses] == [text for text, _ in expected[place % 4]]
-        assert [one.score for one in hypotheses] == pytest.approx([score for _, score in expected[place % 4]], abs=1e-4)
-    assert len({found[place][0].text for place in range(4)}) > 1
+    for i, hypotheses in enumerate(found):
+        assert [one.text for one in hypotheses] == [text for text, _ in expected[i % 4]]
+        assert [one.score for one in hypotheses] == pytest.approx([score for _, score in expected[i % 4]], abs=1e-4)
+    assert len({found[i][0].text for i in range(4)}) > 1
     assert translate_texts(model, tokenizer, texts, beam) == [hypotheses[0].text for hypotheses in found[:4]]
     greedy = [tokenizer.decode(target) for target in translate(model, [tokenizer.encode(text) for text in texts])]
     assert translate_texts(model, tokenizer, texts) == translate_texts(model, tokenizer, texts, Beam(1)) == greedy

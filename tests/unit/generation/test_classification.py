@@ -1,4 +1,4 @@
-"""A class's probability is softmax of the logits, however the examples were batched, and what was cut is counted."""
+"""Class probabilities are softmax of the logits, however examples are batched, and truncated ones are counted."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from clearformer.generation.classification import classify
 from clearformer.models.classifier import Classifier
 
 CONTEXT = 10
-# float32 logits; padded rows sum in another order: 1e-7 seen
+# float32 logits; padding changes the order of sums: by 1e-7 at most
 TOLERANCE = 1e-6
 
 
@@ -23,9 +23,9 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(params=[{"body": "bert", "segments": 2}, {"body": "gpt", "pooling": "last"}], ids=["bert", "gpt"])
 def model(request: pytest.FixtureRequest, scramble: Callable[..., None], tokenizer: Tokenizer) -> Classifier:
     sizes = {"d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 16, "dropout": 0.0, "num_classes": 3}
-    made = Classifier(ClassifierConfig(tokenizer.vocab_size, CONTEXT, **sizes, **request.param))
-    scramble(made)
-    return made.eval()
+    classifier = Classifier(ClassifierConfig(tokenizer.vocab_size, CONTEXT, **sizes, **request.param))
+    scramble(classifier)
+    return classifier.eval()
 
 
 def by_hand(model: Classifier, tokens: list[int], segments: list[int]) -> list[float]:
@@ -34,7 +34,7 @@ def by_hand(model: Classifier, tokens: list[int], segments: list[int]) -> list[f
         return model(row, row >= 0, torch.tensor([segments]))[0].softmax(-1).tolist()
 
 
-def test_one_text_stands_between_begin_and_end(model: Classifier, tokenizer: Tokenizer):
+def test_one_text_stands_between_bos_and_eos(model: Classifier, tokenizer: Tokenizer):
     done = classify(model, tokenizer, [("abc",)])
     tokens = [BOS, *tokenizer.encode("abc"), EOS]
     assert done.probabilities.tolist()[0] == pytest.approx(by_hand(model, tokens, [0] * 5), rel=TOLERANCE)
@@ -57,8 +57,8 @@ def test_many_examples_keep_their_order_and_give_what_each_gives_alone(model: Cl
         assert row == pytest.approx(alone[texts], rel=TOLERANCE * 10)
 
 
-def test_what_is_too_long_is_cut_and_counted_and_what_just_fits_is_not(model: Classifier, tokenizer: Tokenizer):
-    long, fits = "abcdefghab", "abcdefgh"  # begin and end need room too
+def test_examples_that_are_too_long_are_truncated_and_counted(model: Classifier, tokenizer: Tokenizer):
+    long, fits = "abcdefghab", "abcdefgh"  # BOS and EOS need room too
     done = classify(model, tokenizer, [(long,), (fits,), ("a☃",)])
     assert (done.truncated, done.unknown) == (1, 1)
     assert done.probabilities[0].tolist() == pytest.approx(done.probabilities[1].tolist(), rel=TOLERANCE)

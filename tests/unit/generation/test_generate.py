@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, train_tokenizer
 from clearformer.errors import PromptError
-from clearformer.generation.decoding import generate, pieces
+from clearformer.generation.decoding import decode_stream, generate
 from clearformer.generation.sampling import GREEDY, Sampler, Sampling
 
 CONTEXT = 7
@@ -14,14 +14,14 @@ SAMPLINGS = [GREEDY, Sampling(temperature=2.0, seed=5), Sampling(top_k=3), Sampl
 VARIANTS = [{}, {"norm_order": "post"}, {"positions": "sinusoidal"}, {"norm": "rms", "tie_embeddings": False}]
 
 
-def written(*args, **kwargs) -> list[list[int]]:
-    """The new tokens, row by row."""
+def generated(*args, **kwargs) -> list[list[int]]:
+    """The new tokens of each row."""
     return [list(row) for row in zip(*generate(*args, **kwargs), strict=True)]
 
 
 def by_hand(model, prompts: list[list[int]], new: int, sampling: Sampling, slide_to: int | None = None):
-    """Each prompt alone, one full forward a token; a row longer than the context is cut to its last `slide_to`."""
-    rows, sampler, steps = prompts, Sampler(sampling, len(prompts), never=[PAD, BOS, EOS, UNK]), []
+    """Each prompt alone, one full forward pass per token; longer rows are cut to `slide_to`."""
+    rows, sampler, steps = prompts, Sampler(sampling, len(prompts), suppressed=[PAD, BOS, EOS, UNK]), []
     for _ in range(new):
         rows = [row[-slide_to:] if len(row) > CONTEXT else row for row in rows]
         with torch.no_grad():
@@ -37,7 +37,7 @@ def test_generation_follows_the_logits_of_the_full_forward(tiny, sampling: Sampl
     for seed, variant in enumerate(VARIANTS):
         model, new = tiny("gpt", seed, **variant), CONTEXT - length + 1
         prompt = torch.randint(11, (length,)).tolist()
-        assert written(model, [prompt], new, sampling) == by_hand(model, [prompt], new, sampling)
+        assert generated(model, [prompt], new, sampling) == by_hand(model, [prompt], new, sampling)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
@@ -47,7 +47,7 @@ def test_with_and_without_the_cache_the_tokens_are_the_same(tiny, sampling: Samp
         model = tiny("gpt", seed, **variant)
         prompts = torch.randint(11, (3, length)).tolist()
         cached, uncached = (
-            written(model, prompts, CONTEXT - length + 1, sampling, cached=cached) for cached in (True, False)
+            generated(model, prompts, CONTEXT - length + 1, sampling, cached=cached) for cached in (True, False)
         )
         assert cached == uncached
 
@@ -60,33 +60,35 @@ def test_with_and_without_the_cache_the_tokens_are_the_same(tiny, sampling: Samp
     cached=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_prompts_of_unequal_lengths_give_what_each_gives_alone(tiny, lengths, variant, sampling, cached, seed: int):
+def test_a_batch_of_unequal_lengths_gives_what_each_prompt_gives_alone(
+    tiny, lengths, variant, sampling, cached, seed: int
+):
     torch.manual_seed(seed)
     model = tiny("gpt", seed, **variant)
     prompts = [torch.randint(11, (length,)).tolist() for length in lengths]
     new = CONTEXT - max(lengths) + 1
     expected = by_hand(model, prompts, new, sampling)
-    assert written(model, prompts, new, sampling, cached=cached) == expected
+    assert generated(model, prompts, new, sampling, cached=cached) == expected
 
 
-def test_a_sampled_first_row_is_the_same_whatever_comes_with_it(tiny):
+def test_the_first_row_does_not_depend_on_the_rest_of_the_batch(tiny):
     model, sampling = tiny("gpt"), Sampling(temperature=2.0, seed=4)
-    together = written(model, [[5, 6], [7], [8, 9, 10]], 5, sampling)
-    assert together[0] == written(model, [[5, 6]], 5, sampling)[0]
+    together = generated(model, [[5, 6], [7], [8, 9, 10]], 5, sampling)
+    assert together[0] == generated(model, [[5, 6]], 5, sampling)[0]
 
 
 def test_a_seed_gives_the_same_text_and_another_seed_another(tiny):
     model = tiny("gpt", context=60)
-    first, again, other = (written(model, [[5]], 50, Sampling(temperature=3.0, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (generated(model, [[5]], 50, Sampling(temperature=3.0, seed=seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("length", [1, CONTEXT])
-def test_a_full_context_ends_with_a_sentence_after_all_tokens_that_fit(tiny, length: int, cached: bool):
+def test_a_full_context_raises_after_all_tokens_that_fit(tiny, length: int, cached: bool):
     tokens = generate(tiny("gpt"), [[5] * length], 100, GREEDY, cached=cached)
-    fit = CONTEXT - length + 1  # the last token is written, but never read
+    fit = CONTEXT - length + 1  # the last token is generated, but never read
     for _ in range(fit):
         next(tokens)
     with pytest.raises(PromptError) as error:
@@ -104,21 +106,21 @@ def test_sliding_reads_the_last_half_of_the_context_again(tiny, length: int, sam
     model = tiny("gpt", length)
     prompt = torch.randint(11, (length,)).tolist()
     expected = by_hand(model, [prompt], 20, sampling, slide_to=3)  # half of 7
-    assert written(model, [prompt], 20, sampling, slide=True, cached=cached) == expected
+    assert generated(model, [prompt], 20, sampling, slide=True, cached=cached) == expected
 
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
-def test_rows_slide_each_when_it_is_full(tiny, sampling: Sampling, cached: bool):
+def test_each_row_slides_when_it_is_full(tiny, sampling: Sampling, cached: bool):
     model = tiny("gpt")
     prompts = [[5, 6, 7, 8, 9, 10], [6], [7, 5, 4]]
     expected = by_hand(model, prompts, 20, sampling, slide_to=3)
-    assert written(model, prompts, 20, sampling, slide=True, cached=cached) == expected
+    assert generated(model, prompts, 20, sampling, slide=True, cached=cached) == expected
 
 
 def test_a_context_of_one_token_can_slide(tiny):
     model = tiny("gpt", context=1)
-    assert len(written(model, [[5]], 4, GREEDY, slide=True)[0]) == 4
+    assert len(generated(model, [[5]], 4, GREEDY, slide=True)[0]) == 4
 
 
 @pytest.mark.parametrize("prompts", [[[]], [[5], []]])
@@ -128,38 +130,38 @@ def test_an_empty_prompt_is_refused(tiny, prompts: list[list[int]]):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_unless_it_may_slide(tiny):
-    sentence = "a prompt of at most 7 tokens was expected, the model's context, found 8; shorten it, or add --slide"
-    with pytest.raises(PromptError, match=sentence):
+    message = "a prompt of at most 7 tokens was expected, the model's context, found 8; shorten it, or add --slide"
+    with pytest.raises(PromptError, match=message):
         next(generate(tiny("gpt"), [[5] * 8], 1, GREEDY))
-    assert len(written(tiny("gpt"), [[5] * 8], 1, GREEDY, slide=True)[0]) == 1
+    assert len(generated(tiny("gpt"), [[5] * 8], 1, GREEDY, slide=True)[0]) == 1
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
 def test_special_tokens_are_never_generated(tiny, sampling: Sampling):
     # a vocabulary with one token besides them
     model = tiny("gpt", vocab_size=UNK + 2)
-    assert written(model, [[PAD], [BOS], [EOS], [UNK]], CONTEXT, sampling) == [[UNK + 1] * CONTEXT] * 4
+    assert generated(model, [[PAD], [BOS], [EOS], [UNK]], CONTEXT, sampling) == [[UNK + 1] * CONTEXT] * 4
 
 
 def test_a_prompt_is_left_as_it_is(tiny):
     prompts = [[5, 6], [7]]
-    written(tiny("gpt"), prompts, 3, GREEDY)
+    generated(tiny("gpt"), prompts, 3, GREEDY)
     assert prompts == [[5, 6], [7]]
 
 
-def test_with_the_cache_a_step_reads_one_token_and_without_it_all(tiny):
+def test_a_step_reads_one_token_with_the_cache_and_all_without(tiny):
     model, lengths = tiny("gpt"), []
     model.embedding.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
-    written(model, [[5, 6, 7]], 4, GREEDY)
+    generated(model, [[5, 6, 7]], 4, GREEDY)
     assert lengths == [3, 1, 1, 1]
     lengths.clear()
-    written(model, [[5, 6, 7]], 4, GREEDY, cached=False)
+    generated(model, [[5, 6, 7]], 4, GREEDY, cached=False)
     assert lengths == [3, 4, 5, 6]
 
 
 @given(text=st.text(alphabet="a é漢🙂\n\ufffd"))
-def test_text_comes_in_whole_characters_and_all_of_it(text: str):
-    tokenizer = train_tokenizer("bpe", ["a é"], 270)  # of the others each byte is a token
+def test_streamed_text_comes_in_whole_characters_and_is_complete(text: str):
+    tokenizer = train_tokenizer("bpe", ["a é"], 270)  # other characters are one token per byte
     ids = tokenizer.encode(text)
-    assert "".join(pieces(tokenizer, ids)) == tokenizer.decode(ids) == text
-    assert list(pieces(tokenizer, tokenizer.encode("漢")[:2])) == ["\ufffd"]
+    assert "".join(decode_stream(tokenizer, ids)) == tokenizer.decode(ids) == text
+    assert list(decode_stream(tokenizer, tokenizer.encode("漢")[:2])) == ["\ufffd"]

@@ -24,9 +24,9 @@ def distribution(sampling: Sampling, p: list[float] = P) -> list[float]:
         (Sampling(top_k=3), [4 / 9, 0, 3 / 9, 2 / 9]),
         (Sampling(top_k=4), P),
         (Sampling(top_k=99), P),
-        (Sampling(top_p=0.01), [1, 0, 0, 0]),  # at least one stays
+        (Sampling(top_p=0.01), [1, 0, 0, 0]),  # at least one is kept
         (Sampling(top_p=0.39), [1, 0, 0, 0]),
-        (Sampling(top_p=0.41), [4 / 7, 0, 3 / 7, 0]),  # the token that crosses p stays
+        (Sampling(top_p=0.41), [4 / 7, 0, 3 / 7, 0]),  # the token that crosses p is kept
         (Sampling(top_p=0.69), [4 / 7, 0, 3 / 7, 0]),
         (Sampling(top_p=0.71), [4 / 9, 0, 3 / 9, 2 / 9]),
         (Sampling(top_p=0.91), P),
@@ -48,7 +48,7 @@ def test_top_p_reached_exactly_needs_no_further_token():
     assert distribution(Sampling(top_p=0.75), p) == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=1e-12)
 
 
-def test_of_equals_the_first_come_first():
+def test_ties_go_to_the_first():
     p = [0.2, 0.3, 0.3, 0.2]
     assert distribution(GREEDY, p) == [0, 1, 0, 0]
     assert distribution(Sampling(top_k=1), p) == [0, 1, 0, 0]
@@ -57,19 +57,21 @@ def test_of_equals_the_first_come_first():
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-310])
-def test_a_temperature_near_zero_is_nearly_greedy_and_a_large_one_nearly_even(temperature: float):
+def test_a_temperature_near_zero_is_nearly_greedy_and_a_large_one_nearly_uniform(temperature: float):
     assert distribution(Sampling(temperature=temperature)) == pytest.approx([1, 0, 0, 0], abs=1e-12)
     assert distribution(Sampling(temperature=1e6)) == pytest.approx([0.25] * 4, abs=1e-5)
 
 
 @given(
-    # eighths, so that unlike logits have unlike probabilities
+    # eighths, so that different logits have different probabilities
     logits=st.lists(st.integers(-1000, 1000).map(lambda number: number / 8), min_size=1, max_size=8),
     temperature=st.floats(0.01, 100),
     top_k=st.integers(0, 9),
     top_p=st.floats(0.01, 1.0),
 )
-def test_it_is_a_distribution_over_the_likeliest(logits: list[float], temperature: float, top_k: int, top_p: float):
+def test_probabilities_are_a_distribution_over_the_likeliest(
+    logits: list[float], temperature: float, top_k: int, top_p: float
+):
     p = probabilities(np.array([logits]), Sampling(temperature, top_k, top_p))[0]
     assert p.sum() == pytest.approx(1.0)
     assert p[np.argmax(logits)] == p.max()
@@ -78,7 +80,7 @@ def test_it_is_a_distribution_over_the_likeliest(logits: list[float], temperatur
         assert np.array(logits)[p > 0].min() >= np.array(logits)[p == 0].max()
 
 
-def test_each_row_has_a_distribution_of_its_own():
+def test_each_row_has_its_own_distribution():
     logits = np.log(np.array([P, P[::-1]]))
     both = probabilities(logits, Sampling(top_k=2))
     assert both[0].tolist() == pytest.approx(both[1, ::-1].tolist())
@@ -111,7 +113,7 @@ def test_a_rows_draw_does_not_depend_on_what_the_others_drew():
 
 
 @pytest.mark.parametrize("sampling", [Sampling(seed=3), Sampling(seed=3, top_k=2), Sampling(seed=3, temperature=0.5)])
-def test_tokens_come_as_often_as_their_probability_says(sampling: Sampling):
+def test_token_frequencies_match_their_probabilities(sampling: Sampling):
     count = 4000
     drawn = np.array(draw(Sampler(sampling, 4), count // 4, rows=4)).ravel()
     for token, p in enumerate(distribution(sampling)):
@@ -120,19 +122,19 @@ def test_tokens_come_as_often_as_their_probability_says(sampling: Sampling):
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(), Sampling(top_k=1), Sampling(top_p=0.1)])
-def test_what_is_never_chosen_is_not_chosen_even_if_it_is_likeliest(sampling: Sampling):
-    tokens = {token for step in draw(Sampler(sampling, 1, never=[0, 2]), 200) for token in step}
+def test_suppressed_tokens_are_not_chosen_even_if_likeliest(sampling: Sampling):
+    tokens = {token for step in draw(Sampler(sampling, 1, suppressed=[0, 2]), 200) for token in step}
     assert tokens == ({1, 3} if sampling == Sampling() else {3})
 
 
 def test_the_callers_logits_are_left_as_they_are():
     logits = LOGITS.copy()
-    Sampler(Sampling(), 1, never=[0])(logits)
+    Sampler(Sampling(), 1, suppressed=[0])(logits)
     np.testing.assert_array_equal(logits, LOGITS)
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"temperature": -0.1}, r"--temperature must be 0 \(greedy\) or more, found -0.1"),
         ({"temperature": float("inf")}, r"--temperature must be 0 \(greedy\) or more, found inf"),
@@ -143,11 +145,11 @@ def test_the_callers_logits_are_left_as_they_are():
         ({"seed": -1}, "--seed must be 0 or more, found -1"),
     ],
 )
-def test_a_setting_that_cannot_be_followed_is_refused_by_its_flag(changes: dict, sentence: str):
-    with pytest.raises(PromptError, match=sentence):
+def test_a_setting_out_of_range_is_refused_by_its_flag(changes: dict, message: str):
+    with pytest.raises(PromptError, match=message):
         Sampling(**changes)
 
 
-def test_a_model_that_diverged_is_told_of_and_not_taken_for_padding():
+def test_nan_logits_raise_an_error():
     with pytest.raises(TrainingError, match="found NaN: the model diverged; train it anew"):
         Sampler(GREEDY, rows=1)(np.array([[0.0, np.nan, 1.0]]))

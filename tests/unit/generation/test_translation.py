@@ -13,8 +13,8 @@ SOURCES = [[5, 6, 7], [4], [10, 9, 8, 7, 6, 5], [6, 6], [], [7, 4, 4, 5]]
 
 
 def by_hand(model, sources: list[list[int]], sampling: Sampling = GREEDY) -> list[list[int]]:
-    """Each source alone, one full forward a token."""
-    targets, sampler = [[BOS] for _ in sources], Sampler(sampling, len(sources), never=[PAD, BOS, UNK])
+    """Each source alone, one full forward pass per token."""
+    targets, sampler = [[BOS] for _ in sources], Sampler(sampling, len(sources), suppressed=[PAD, BOS, UNK])
     for _ in range(CONTEXT):
         logits = []
         for source, target in zip(sources, targets, strict=True):
@@ -28,13 +28,13 @@ def by_hand(model, sources: list[list[int]], sampling: Sampling = GREEDY) -> lis
 
 @pytest.fixture
 def constant(tiny):
-    """A model that always finds one token likeliest, then a second."""
+    """A model for which one token is always likeliest, and another second."""
 
     def make(likeliest: int, second: int):
         model = tiny("transformer", tie_embeddings=False)
         with torch.no_grad():
             norm = model.decoder.layers[-1].feed_forward_residual.norm
-            norm.weight.zero_()  # what leaves the decoder is the bias, whatever was read
+            norm.weight.zero_()  # the decoder's output is the bias, whatever its input
             norm.bias.fill_(1.0)
             model.output_projection.weight.zero_()
             model.output_projection.weight[likeliest] = 2.0
@@ -47,7 +47,7 @@ def constant(tiny):
 @pytest.mark.slow
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=2.0)], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_a_batch_gives_what_each_source_gives_alone_by_the_full_forward(tiny, variant: dict, sampling: Sampling):
+def test_a_batch_gives_what_each_source_gives_alone_by_full_forward_passes(tiny, variant: dict, sampling: Sampling):
     found = []
     for seed in range(3):
         model = tiny("transformer", seed, **variant)
@@ -65,7 +65,7 @@ def test_with_and_without_the_cache_the_targets_are_the_same(tiny, variant: dict
         assert translate(model, SOURCES, sampling) == translate(model, SOURCES, sampling, cached=False)
 
 
-def test_it_stops_at_the_end_when_all_rows_have_ended(constant):
+def test_decoding_stops_when_all_rows_have_ended(constant):
     model, steps = constant(EOS, 5), []
     model.decoder.register_forward_hook(lambda *_: steps.append(1))
     assert translate(model, [[4], [5, 6]]) == [[], []]
@@ -73,22 +73,22 @@ def test_it_stops_at_the_end_when_all_rows_have_ended(constant):
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_target_that_does_not_end_is_as_long_as_the_context(constant, cached: bool):
+def test_a_target_without_eos_is_as_long_as_the_context(constant, cached: bool):
     assert translate(constant(5, EOS), [[4], [5, 6]], cached=cached) == [[5] * CONTEXT] * 2
 
 
 @pytest.mark.parametrize("special", [PAD, BOS, UNK])
-def test_special_tokens_are_never_written(constant, special: int):
+def test_special_tokens_are_never_generated(constant, special: int):
     assert translate(constant(special, 6), [[4]]) == [[6] * CONTEXT]
 
 
-def test_what_comes_after_a_rows_end_is_dropped(tiny):
+def test_tokens_after_eos_are_dropped(tiny):
     for seed in range(6):
         for target in translate(tiny("transformer", seed), SOURCES, Sampling(temperature=3.0)):
             assert not {PAD, BOS, EOS, UNK} & set(target)
 
 
-def test_a_source_must_leave_room_for_its_end(tiny):
+def test_a_source_must_leave_room_for_eos(tiny):
     model = tiny("transformer")
     with pytest.raises(PromptError) as error:
         translate(model, [[5], [5] * CONTEXT])

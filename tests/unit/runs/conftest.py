@@ -1,4 +1,4 @@
-"""Small runs: their data, their models, and what must be equal of two that are to be the same."""
+"""Small runs, their configurations, and what must be identical in equivalent runs."""
 
 import re
 import resource
@@ -35,7 +35,7 @@ def config(tmp_path: Path) -> Callable[..., Config]:
 
 @pytest.fixture
 def make_run(tmp_path: Path, config: Callable[..., Config]) -> Callable[..., RunFolder]:
-    """`make_run("gpt", "name", steps=3)`: a new run in a folder of that name. What it announces is an error."""
+    """`make_run("gpt", "name", steps=3)`: a new run in a folder of that name. Any notice fails the test."""
 
     def make(family: str, name: str = "run", **train: object) -> RunFolder:
         return create_folder(tmp_path / name, config(family, **train), notify=pytest.fail)
@@ -45,7 +45,7 @@ def make_run(tmp_path: Path, config: Callable[..., Config]) -> Callable[..., Run
 
 @pytest.fixture
 def resume() -> Callable[..., list[str]]:
-    """`resume(folder, stop=3)`: train on to update 3, or to the end, and close; returns what was announced."""
+    """`resume(folder, stop=3)`: train to update 3, or to the end, and close; returns the notices."""
 
     def train(folder: Path, stop: int | None = None) -> list[str]:
         said: list[str] = []
@@ -74,12 +74,12 @@ def outcome() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
-    """`with full_disk(1000):` no file can grow beyond so many bytes; the system itself refuses, as on a full disk."""
+    """`with full_disk(1000):` no file can grow beyond 1,000 bytes; writing fails as on a full disk."""
 
     @contextmanager
-    def limit(most_bytes: int) -> Iterator[None]:
+    def limit(max_bytes: int) -> Iterator[None]:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
         try:
             yield
         finally:

@@ -1,8 +1,8 @@
-"""For the tests beside it: train a run in child processes that die as by `kill -9`.
+"""Helper of the tests: train a run in child processes that are killed with SIGKILL.
 
-python killed.py steps RUN 3 5      die when update 3 is done; go on from there, and die when update 5 is done
-python killed.py calls RUN COPIES   die at the first call that changes a file, in the copy COPIES/1 of RUN; at the
-                                    second in COPIES/2; and so on to a copy that is trained to its end
+python killed.py steps RUN 3 5      die after update 3; resume, and die after update 5
+python killed.py calls RUN COPIES   in the copy COPIES/n of RUN, for n = 1, 2, …, die at the n-th call that changes a
+                                    file, until a copy is trained to its end
 """
 
 import builtins
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # which the first optimizer would, in every child anew
+import torch._dynamo  # here, since the first optimizer would import it in every child
 
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import train_run
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's threads would not survive a fork
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
 torch.set_num_threads(1)
 
 CHANGES = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
-"""functions of `os` behind `Path` and `shutil`"""
+"""functions of `os` that `Path` and `shutil` call"""
 
 
 def die() -> None:
@@ -39,7 +39,7 @@ def train(folder: Path, stop: int | None = None) -> None:
 
 
 def was_killed(function: Callable[[], None]) -> bool:
-    """Run `function` in a child process; whether it was killed. Any other failure of it is one here too."""
+    """Run `function` in a child process; return whether it was killed. Exit if it failed otherwise."""
     child = os.fork()
     if child == 0:
         try:
@@ -56,7 +56,7 @@ def was_killed(function: Callable[[], None]) -> bool:
 
 
 class HalfWritten:
-    """A file of which a write may be cut off in the middle."""
+    """A file whose writes can be killed halfway."""
 
     def __init__(self, file: Any, tick: Callable[[], None]) -> None:
         self.file = file
@@ -79,7 +79,7 @@ class HalfWritten:
 
 
 def die_at_call(number: int) -> None:
-    """From here on, the `number`-th call that changes a file is the last."""
+    """Make the process die at the `number`-th call from here on that changes a file."""
     calls = 0
 
     def tick() -> None:

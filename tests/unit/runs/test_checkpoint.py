@@ -1,4 +1,4 @@
-"""A checkpoint comes back to the bit or is refused in one sentence, and a full disk harms nothing."""
+"""A checkpoint is restored to the bit or refused with one message, and a full disk harms nothing."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_was_saved_comes_back(tmp_path: Path):
+def test_a_saved_checkpoint_can_be_loaded(tmp_path: Path):
     path = save(tmp_path, 7)
     assert path == tmp_path / "step-000007"
     assert names(path) == ["model.safetensors", "optimizer.safetensors", "state.json"]
@@ -62,7 +62,7 @@ def test_what_was_saved_comes_back(tmp_path: Path):
     assert alone.tensors.keys() == {"model"}
 
 
-def test_the_newest_is_by_number_and_not_by_name(tmp_path: Path):
+def test_the_newest_checkpoint_has_the_largest_step(tmp_path: Path):
     for step in (999_999, 1_000_000, 20):
         save(tmp_path, step)
     (tmp_path / "step-999999999x").mkdir()
@@ -71,21 +71,21 @@ def test_the_newest_is_by_number_and_not_by_name(tmp_path: Path):
     assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 1_000_000)
 
 
-def test_none_was_ever_saved(tmp_path: Path):
+def test_without_checkpoints_there_is_nothing_to_load(tmp_path: Path):
     assert load_newest(tmp_path / "none", SHAPES, pytest.fail) is None
 
 
-def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path):
     for step in (1, 2, 3, 4):
         save(tmp_path, step, keep=2)
     assert names(tmp_path) == ["step-000003", "step-000004"]
 
 
-def test_one_written_between_the_regular_steps_goes_first_and_pushes_none_out(tmp_path: Path):
+def test_a_checkpoint_between_regular_steps_is_deleted_first_and_displaces_none(tmp_path: Path):
     for step, left in (
         (3, [3]),
         (6, [3, 6]),
-        (7, [6, 7]),  # a run that is stopped here, and once more at 8, ends with the two it would have anyway
+        (7, [6, 7]),  # a run stopped here and at 8 ends with the same two checkpoints as any other
         (8, [6, 8]),
         (9, [6, 9]),
         (10, [9, 10]),  # the last step
@@ -124,59 +124,59 @@ def test_the_average_of_one_is_the_newest_to_the_bit(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damaged", [10, 20, 30])
-def test_the_average_passes_over_a_damaged_one_and_takes_the_next(tmp_path: Path, damaged: int):
+def test_the_average_skips_a_damaged_checkpoint_and_takes_the_next(tmp_path: Path, damaged: int):
     whole = [step for step in (5, 10, 20, 30) if step != damaged]
     for step in (5, 10, 20, 30):
         save(tmp_path, step)
     flip(tmp_path / f"step-{damaged:06d}", -1)
-    said: list[str] = []
-    average = load_average(tmp_path, SHAPES, 3, said.append)
+    notices: list[str] = []
+    average = load_average(tmp_path, SHAPES, 3, notices.append)
     assert average is not None
     assert average.step == max(whole)
     for name in SHAPES["model"]:
         expected = sum(tensors(step)["model"][name].astype(np.float64) for step in whole) / 3
         np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
-    assert len(said) == 1
-    assert said[0].startswith(f"step-{damaged:06d} is passed over for an older checkpoint: ")
+    assert len(notices) == 1
+    assert notices[0].startswith(f"step-{damaged:06d} is skipped for an older checkpoint: ")
 
 
-def test_an_average_of_fewer_than_were_asked_for_says_so(tmp_path: Path):
+def test_an_average_of_fewer_checkpoints_is_reported(tmp_path: Path):
     for step in (5, 10, 20):
         save(tmp_path, step)
     flip(tmp_path / "step-000005", -1)
-    said: list[str] = []
-    average = load_average(tmp_path, SHAPES, 5, said.append)
-    assert said[0].startswith("step-000005 is passed over")
-    assert said[1:] == ["the mean of 5 checkpoints was expected, found 2; the model is the mean of those"]
+    notices: list[str] = []
+    average = load_average(tmp_path, SHAPES, 5, notices.append)
+    assert notices[0].startswith("step-000005 is skipped")
+    assert notices[1:] == ["the mean of 5 checkpoints was expected, found 2; the model is the mean of those"]
     assert average is not None
     for name in SHAPES["model"]:
         expected = (tensors(10)["model"][name].astype(np.float64) + tensors(20)["model"][name]) / 2
         np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
 
 
-def test_where_all_are_damaged_there_is_no_average(tmp_path: Path):
+def test_if_all_are_damaged_there_is_no_average(tmp_path: Path):
     for step in (10, 20):
         (save(tmp_path, step) / "state.json").write_text("{")
-    said: list[str] = []
+    notices: list[str] = []
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was"):
-        load_average(tmp_path, SHAPES, 2, said.append)
-    assert [sentence.split()[0] for sentence in said] == ["step-000020", "step-000010"]
+        load_average(tmp_path, SHAPES, 2, notices.append)
+    assert [notice.split()[0] for notice in notices] == ["step-000020", "step-000010"]
 
 
-def test_a_damaged_later_one_never_costs_a_good_earlier_one(tmp_path: Path):
+def test_a_damaged_later_checkpoint_does_not_displace_a_good_earlier_one(tmp_path: Path):
     for step in (2, 8):
         (save(tmp_path, step) / "state.json").unlink()
     save(tmp_path, 5, keep=1)
     assert names(tmp_path) == ["step-000005", "step-000008"]
-    said: list[str] = []
-    assert_is(load_newest(tmp_path, SHAPES, said.append), 5)
-    save(tmp_path, 8, keep=1)  # its turn has come
+    notices: list[str] = []
+    assert_is(load_newest(tmp_path, SHAPES, notices.append), 5)
+    save(tmp_path, 8, keep=1)  # overwrites the damaged one
     assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 8)
     assert names(tmp_path) == ["step-000008"]
 
 
 def rewrite(path: Path, change: Callable[[Tensors], object]) -> None:
-    """Change tensors of the model behind the back of state.json."""
+    """Change tensors of the model without updating state.json."""
     held = safetensors.numpy.load_file(path / "model.safetensors")
     change(held)
     safetensors.numpy.save_file(held, path / "model.safetensors")
@@ -187,9 +187,9 @@ def edit(path: Path, **changes: object) -> None:
     (path / "state.json").write_text(json.dumps(state | changes))
 
 
-def flip(path: Path, place: int, bit: int = 0) -> None:
+def flip(path: Path, offset: int, bit: int = 0) -> None:
     content = bytearray((path / "model.safetensors").read_bytes())
-    content[place] ^= 1 << bit
+    content[offset] ^= 1 << bit
     (path / "model.safetensors").write_bytes(content)
 
 
@@ -219,7 +219,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing tensor": (lambda path: rewrite(path, lambda t: t.pop("b")), r"model\.safetensors lacks b, which the mod"),
     "extra tensor": (
         lambda path: rewrite(path, lambda t: t.update({f"x{n}": t["b"].copy() for n in range(5)})),
-        r"model\.safetensors has x0, x1, x2 and 2 more, which the model has not$",
+        r"model\.safetensors has x0, x1, x2 and 2 more, which the model lacks$",
     ),
     "reshaped": (
         lambda path: rewrite(path, lambda t: t.update(w=t["w"].reshape(3, 2).copy())),
@@ -267,50 +267,48 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_every_damage_has_its_sentence_and_the_one_before_is_taken(tmp_path: Path, name: str):
+def test_every_damage_has_its_message_and_the_previous_checkpoint_is_loaded(tmp_path: Path, name: str):
     save(tmp_path, 10)
     path = save(tmp_path, 20)
-    damage, words = CORRUPTIONS[name]
+    damage, message = CORRUPTIONS[name]
     damage(path)
-    with pytest.raises(CheckpointError, match=words) as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(path, SHAPES)
-    said: list[str] = []
-    assert_is(load_newest(tmp_path, SHAPES, said.append), 10)
-    assert said == [f"step-000020 is passed over for an older checkpoint: {caught.value}"]
+    notices: list[str] = []
+    assert_is(load_newest(tmp_path, SHAPES, notices.append), 10)
+    assert notices == [f"step-000020 is skipped for an older checkpoint: {caught.value}"]
 
 
-def test_where_all_are_damaged_the_newest_one_is_told_of_and_nothing_is_started_anew(tmp_path: Path):
+def test_if_all_are_damaged_loading_fails_and_names_the_damage_of_the_newest(tmp_path: Path):
     for step, content in ((10, "[]"), (20, "{")):
         (save(tmp_path, step) / "state.json").write_text(content)
-    said: list[str] = []
+    notices: list[str] = []
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read; of the newest: a state in JSON was"):
-        load_newest(tmp_path, SHAPES, said.append)
-    assert [sentence.split()[0] for sentence in said] == ["step-000020", "step-000010"]
+        load_newest(tmp_path, SHAPES, notices.append)
+    assert [notice.split()[0] for notice in notices] == ["step-000020", "step-000010"]
 
 
-@given(place=st.integers(0, 2**16), bit=st.integers(0, 7))
-def test_no_flipped_bit_goes_unnoticed_and_none_is_a_traceback(
-    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
-):
+@given(offset=st.integers(0, 2**16), bit=st.integers(0, 7))
+def test_every_flipped_bit_raises_a_checkpoint_error(tmp_path_factory: pytest.TempPathFactory, offset: int, bit: int):
     path = save(tmp_path_factory.mktemp("checkpoint"), 1)
-    flip(path, place % (path / "model.safetensors").stat().st_size, bit)
+    flip(path, offset % (path / "model.safetensors").stat().st_size, bit)
     with pytest.raises(CheckpointError):
         load_checkpoint(path, SHAPES)
 
 
-@pytest.mark.parametrize("most_bytes", [0, 100, 160, 210])
-def test_a_full_disk_is_said_and_the_older_checkpoint_is_unharmed(
-    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]], most_bytes: int
+@pytest.mark.parametrize("max_bytes", [0, 100, 160, 210])
+def test_a_full_disk_is_reported_and_the_older_checkpoint_is_intact(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]], max_bytes: int
 ):
     save(tmp_path, 10)
     sizes = sorted(path.stat().st_size for path in (tmp_path / "step-000010").iterdir())
     assert 100 < sizes[0] < 160 < sizes[1] < 210 < sizes[2]  # so that the limits cut off one file, two, or all
     with (
-        full_disk(most_bytes),
+        full_disk(max_bytes),
         pytest.raises(
             CheckpointError,
             match=r"^the checkpoint of step 20 \(0\.0 MB\) could not be written to .*: File too large; make room and "
-            r"resume from step-000010, which is unharmed$",
+            r"resume from step-000010, which is intact$",
         ),
     ):
         save(tmp_path, 20, keep=1)
@@ -320,7 +318,7 @@ def test_a_full_disk_is_said_and_the_older_checkpoint_is_unharmed(
     assert_is(load_newest(tmp_path, SHAPES, pytest.fail), 20)
 
 
-def test_a_full_disk_before_the_first_checkpoint_sends_to_the_beginning(
+def test_a_full_disk_before_the_first_checkpoint_means_starting_over(
     tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ):
     with full_disk(100), pytest.raises(CheckpointError, match=r"File too large; make room and resume from the beginn"):
@@ -328,13 +326,13 @@ def test_a_full_disk_before_the_first_checkpoint_sends_to_the_beginning(
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"could not be written to .*file: .*; make room"):
         save(tmp_path / "file", 20)
 
 
-def test_what_a_crash_left_is_cleared_by_the_next_save(tmp_path: Path):
+def test_leftovers_of_a_crash_are_deleted_by_the_next_save(tmp_path: Path):
     (tmp_path / ".writing-step-000005").mkdir()
     (tmp_path / ".writing-step-000005" / "model.safetensors").write_bytes(b"half")
     assert load_newest(tmp_path, SHAPES, pytest.fail) is None

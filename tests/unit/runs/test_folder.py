@@ -1,4 +1,4 @@
-"""A run is made once, opened as it was made, and never goes on with other data."""
+"""A run is created once, opened as it was created, and never continues on other data."""
 
 import dataclasses
 import json
@@ -22,34 +22,36 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_run_opens_as_it_was_made(make_run: Make, family: str):
-    made = make_run(family)
-    opened = open_folder(made.folder, pytest.fail)
-    assert sorted(contents(made.folder)) == ["config.json", "data.json", "tokenizer.json"]
-    assert opened.config == made.config
-    assert opened.corpus == made.corpus
-    assert vars(opened.batches("train").batch(3)).keys() == vars(made.batches("train").batch(3)).keys()
-    for one, other in zip(opened.batches("train").batch(3).inputs, made.batches("train").batch(3).inputs, strict=True):
+def test_a_run_opens_as_it_was_created(make_run: Make, family: str):
+    created = make_run(family)
+    opened = open_folder(created.folder, pytest.fail)
+    assert sorted(contents(created.folder)) == ["config.json", "data.json", "tokenizer.json"]
+    assert opened.config == created.config
+    assert opened.corpus == created.corpus
+    assert vars(opened.batches("train").batch(3)).keys() == vars(created.batches("train").batch(3)).keys()
+    for one, other in zip(
+        opened.batches("train").batch(3).inputs, created.batches("train").batch(3).inputs, strict=True
+    ):
         assert (one == other).all()
 
 
-def test_the_vocabulary_is_as_large_as_the_text_needs(make_run: Make):
+def test_the_vocabulary_is_no_larger_than_the_text_needs(make_run: Make):
     # by hand: the text has the characters "no. ", ten digits and the line end; and there are four special tokens
     assert make_run("gpt").config.model.vocab_size == 4 + 10 + 1 + 4
 
 
 def test_a_run_finds_its_data_from_any_folder(tmp_path: Path, config: MakeConfig, monkeypatch: pytest.MonkeyPatch):
-    given = config("gpt")
+    config_ = config("gpt")
     monkeypatch.chdir(tmp_path)
-    create_folder(tmp_path / "run", dataclasses.replace(given, data=("numbers.txt",)), pytest.fail)
+    create_folder(tmp_path / "run", dataclasses.replace(config_, data=("numbers.txt",)), pytest.fail)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     run = open_folder(tmp_path / "run", pytest.fail)
-    assert run.config.data == given.data
+    assert run.config.data == config_.data
     assert run.corpus.name == "numbers.txt"
 
 
-def test_data_json_says_what_the_data_was(make_run: Make):
+def test_data_json_describes_the_data(make_run: Make):
     run = make_run("transformer")
     data = json.loads((run.folder / "data.json").read_text())
     assert (data["name"], data["kind"]) == ("numbers.tsv", "pairs")
@@ -57,7 +59,7 @@ def test_data_json_says_what_the_data_was(make_run: Make):
     assert len(data["sha256"]) == 64
 
 
-def test_reversed_pairs_are_the_same_the_other_way_round_and_another_data_set(
+def test_reversed_pairs_swap_source_and_target_and_count_as_other_data(
     tmp_path: Path, make_run: Make, config: MakeConfig
 ):
     forwards = make_run("transformer", "forwards")
@@ -68,7 +70,7 @@ def test_reversed_pairs_are_the_same_the_other_way_round_and_another_data_set(
         pairs = getattr(forwards.corpus, split)
         assert getattr(backwards.corpus, split) == [(target, source) for source, target in pairs]
     turned = dataclasses.replace(backwards.config, reverse_pairs=False)
-    with pytest.raises(RunError, match=r"now holds something else"):
+    with pytest.raises(RunError, match=r"now holds other data"):
         RunFolder(backwards.folder, turned, backwards.tokenizer, pytest.fail).batches("train")
 
 
@@ -77,16 +79,18 @@ def test_each_family_gets_its_batches(make_run: Make, family: str, kind: type):
     assert isinstance(make_run(family).batches("validation"), kind)
 
 
-def test_a_folder_with_a_run_is_refused_and_told_how_to_go_on(make_run: Make, config: MakeConfig):
+def test_a_folder_with_a_run_is_refused_and_resuming_suggested(make_run: Make, config: MakeConfig):
     run = make_run("gpt")
     before = contents(run.folder)
-    words = r"a new or empty folder was expected, but .*run is in use; go on with: clearformer resume .*run, or choose"
-    with pytest.raises(RunError, match=words):
+    message = (
+        r"a new or empty folder was expected, but .*run is in use; go on with: clearformer resume .*run, or choose"
+    )
+    with pytest.raises(RunError, match=message):
         create_folder(run.folder, config("gpt"), pytest.fail)
     assert contents(run.folder) == before
 
 
-def test_a_folder_of_something_else_and_a_file_are_refused(tmp_path: Path, config: MakeConfig):
+def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path: Path, config: MakeConfig):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -97,7 +101,7 @@ def test_a_folder_of_something_else_and_a_file_are_refused(tmp_path: Path, confi
 
 
 @pytest.mark.parametrize("left", [[], ["tokenizer.json"], ["tokenizer.json", "data.json", "config.tmp"]])
-def test_a_folder_whose_making_was_interrupted_is_made_anew(
+def test_a_folder_whose_creation_was_interrupted_is_created_again(
     tmp_path: Path, make_run: Make, config: MakeConfig, left: list[str]
 ):
     expected = contents(make_run("gpt").folder)
@@ -108,24 +112,24 @@ def test_a_folder_whose_making_was_interrupted_is_made_anew(
     assert contents(tmp_path / "half") == expected
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, config: MakeConfig):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, config: MakeConfig):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"must be a folder that can be written to, but: .*; choose another --out"):
         create_folder(tmp_path / "file" / "run", config("gpt"), pytest.fail)
 
 
 @pytest.mark.parametrize(
-    ("family", "other", "words"),
+    ("family", "other", "message"),
     [
         ("gpt", "transformer", r"a gpt learns from text, but numbers\.tsv holds pairs; choose a recipe for pairs"),
         ("transformer", "gpt", r"a transformer learns from pairs, but numbers\.txt holds text; choose a recipe for t"),
     ],
 )
 def test_data_that_does_not_suit_the_family_is_refused(
-    tmp_path: Path, config: MakeConfig, family: str, other: str, words: str
+    tmp_path: Path, config: MakeConfig, family: str, other: str, message: str
 ):
     unsuited = dataclasses.replace(config(family), data=config(other).data)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         create_folder(tmp_path / "run", unsuited, pytest.fail)
     assert not (tmp_path / "run").exists()
 
@@ -134,13 +138,15 @@ def test_changed_data_is_refused(make_run: Make):
     run = make_run("gpt")
     data = Path(run.config.data[0])
     data.write_text(data.read_text().replace("no. 4\n", "no. 5\n"))
-    words = r"the data that .*run was made with \(SHA-256 [0-9a-f]{12}…\) was expected, but .*numbers\.txt now holds so"
-    with pytest.raises(RunError, match=words):
+    message = (
+        r"the data that .*run was created with \(SHA-256 [0-9a-f]{12}…\) was expected, but .*numbers\.txt now holds o"
+    )
+    with pytest.raises(RunError, match=message):
         open_folder(run.folder, pytest.fail).batches("train")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
-def test_a_run_that_lost_its_fingerprint_is_refused(make_run: Make, content: str | None):
+def test_a_run_without_its_fingerprint_is_refused(make_run: Make, content: str | None):
     run = make_run("gpt")
     (run.folder / "data.json").unlink()
     if content is not None:
@@ -150,16 +156,14 @@ def test_a_run_that_lost_its_fingerprint_is_refused(make_run: Make, content: str
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path):
-    with pytest.raises(
-        RunError, match=r"a run was expected in .*, but there is no config\.json; make one with: clearf"
-    ):
+    with pytest.raises(RunError, match=r"a run was expected in .*, but there is no config\.json; create one with: c"):
         open_folder(tmp_path, pytest.fail)
 
 
 def test_the_tokenizer_of_another_run_is_refused(make_run: Make):
     gpt, transformer = make_run("gpt", "one"), make_run("transformer", "two")
     transformer.tokenizer.save(gpt.folder / "tokenizer.json")
-    sizes = rf"a vocabulary of 19 was expected in .*tokenizer\.json, found {transformer.tokenizer.vocab_size}; put back"
+    sizes = rf"a vocabulary of 19 was expected in .*tokenizer\.json, found {transformer.tokenizer.vocab_size}; restore"
     with pytest.raises(RunError, match=sizes):
         open_folder(gpt.folder, pytest.fail)
 
@@ -177,29 +181,29 @@ def test_text_has_no_test_split(make_run: Make):
         make_run("gpt").batches("test")
 
 
-def long_pairs(run: RunFolder, context: int, said: list[str]) -> RunFolder:
+def long_pairs(run: RunFolder, context: int, notices: list[str]) -> RunFolder:
     """The same run with a model of that context: its targets have 5 to 9 characters."""
     model = dataclasses.replace(run.config.model, context=context)
-    return RunFolder(run.folder, dataclasses.replace(run.config, model=model), run.tokenizer, said.append)
+    return RunFolder(run.folder, dataclasses.replace(run.config, model=model), run.tokenizer, notices.append)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_pairs_beyond_the_context_are_left_out_and_said_so(make_run: Make, split: Split):
-    said: list[str] = []
-    run = long_pairs(make_run("transformer"), 9, said)
+def test_pairs_beyond_the_context_are_left_out_and_reported(make_run: Make, split: Split):
+    notices: list[str] = []
+    run = long_pairs(make_run("transformer"), 9, notices)
     batches = run.batches(split)
-    # with begin or end, a pair of 8 characters fills a context of 9; from 100² on there are 9 of them
+    # with BOS or EOS, a pair of 8 characters fills a context of 9; from 100² on there are 9 of them
     examples = getattr(run.corpus, split)
     fitting = sum(len(source) <= 8 for source, _ in examples)
     total = len(examples)
     assert 0 < fitting < total
-    assert said == [f"{total - fitting} of {total} {split} pairs are too long for the context: left out"]
+    assert notices == [f"{total - fitting} of {total} {split} pairs are too long for the context: left out"]
     rows = sum(len(batch.source) for batch in batches.in_order())
     assert rows == fitting
     assert max(batch.source.shape[1] for batch in batches.in_order()) == 9
 
 
-def test_where_no_pair_fits_the_context_there_is_nothing_to_learn(make_run: Make):
+def test_data_without_a_pair_that_fits_the_context_is_refused(make_run: Make):
     with pytest.raises(DataError, match=r"pairs of fewer than 2 tokens were expected, .* raise --model\.context"):
         long_pairs(make_run("transformer"), 2, []).batches("train")
 
@@ -210,14 +214,14 @@ def test_a_pair_that_just_fits_the_context_is_kept(make_run: Make):
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_tokens_outside_the_vocabulary_are_announced(tmp_path: Path, config: MakeConfig, family: str):
+def test_tokens_outside_the_vocabulary_are_reported(tmp_path: Path, config: MakeConfig, family: str):
     known = config(family)
     small = dataclasses.replace(known, model=dataclasses.replace(known.model, vocab_size=8))
-    said: list[str] = []
-    run = create_folder(tmp_path / "run", small, said.append)
-    assert said == []
+    notices: list[str] = []
+    run = create_folder(tmp_path / "run", small, notices.append)
+    assert notices == []
     batches = run.batches("train")
     targets = [index for batch in batches.in_order() for index in batch.targets.ravel().tolist() if index != -100]
-    unknown, rest = said[0].split(" of ", 1)
+    unknown, rest = notices[0].split(" of ", 1)
     assert rest.endswith(" tokens of the train split are not in the vocabulary: <unk>")
     assert int(unknown.replace(",", "")) == targets.count(3) * (2 if family == "transformer" else 1)

@@ -1,4 +1,4 @@
-"""A plan says what training then does, and trying steps for it changes nothing."""
+"""A plan predicts what training does, and its trial steps change nothing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def with_steps(run: RunFolder, steps: int) -> RunFolder:
 @pytest.mark.parametrize("whole_epochs", [False, True])
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parameters_tokens_and_epochs_are_what_training_then_has(
+def test_parameters_tokens_and_epochs_are_those_of_the_training(
     make: Make, family: str, accumulation: int, whole_epochs: bool
 ):
     run = make(family, accumulation=accumulation, batch_tokens=200)
@@ -69,16 +69,16 @@ def test_parameters_tokens_and_epochs_are_what_training_then_has(
     assert found.epochs == (accumulation if whole_epochs else 2 * accumulation / batches.batches_per_epoch)
 
 
-def test_of_many_batches_the_first_ones_speak_for_the_others(make_run: Make, monkeypatch: pytest.MonkeyPatch):
+def test_many_batches_are_extrapolated_from_the_first(make_run: Make, monkeypatch: pytest.MonkeyPatch):
     run = make_run("transformer", batch_tokens=30, steps=40)
     sizes = [run.batches("train").batch(number).size for number in range(3)]
     assert len(set(sizes)) > 1
-    monkeypatch.setattr(plan, "COUNTED", 3)
+    monkeypatch.setattr(plan, "MAX_COUNTED_BATCHES", 3)
     assert plan_run(run).tokens == round(40 * sum(sizes) / 3)
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_training_that_was_planned_first_is_the_same_to_the_bit(
+def test_planning_does_not_change_the_training(
     make_run: Make, resume: Callable[..., list[str]], outcome: Callable[[Path], dict[str, bytes]], family: str
 ):
     plain, planned = make_run(family, "plain"), make_run(family, "planned")
@@ -90,63 +90,63 @@ def test_a_training_that_was_planned_first_is_the_same_to_the_bit(
     assert outcome(planned.folder) == outcome(plain.folder)
 
 
-def test_what_there_is_to_say_of_the_data_is_said_once(tmp_path: Path, config: Callable[..., Config]):
-    known, said = config("gpt"), list[str]()
+def test_notices_about_the_data_are_given_once(tmp_path: Path, config: Callable[..., Config]):
+    known, notices = config("gpt"), list[str]()
     small = dataclasses.replace(known, model=dataclasses.replace(known.model, vocab_size=8))
-    run = create_folder(tmp_path / "run", small, said.append)
+    run = create_folder(tmp_path / "run", small, notices.append)
     plan_run(run)
     list(train_run(run))
-    assert [line.split(" of the ")[1] for line in said] == [
+    assert [line.split(" of the ")[1] for line in notices] == [
         f"{split} split are not in the vocabulary: <unk>" for split in ("train", "validation")
     ]
 
 
 @pytest.mark.parametrize(("steps", "rate"), [(100, 200.0), (3, 400.0), (2, 20.0), (1, 10.0)])
-def test_time_is_of_the_median_step_after_the_first_two(
+def test_time_is_that_of_the_median_step_after_two_warmup_steps(
     make_run: Make, monkeypatch: pytest.MonkeyPatch, steps: int, rate: float
 ):
-    made: list[float] = []
+    rates: list[float] = []
 
     def train(_model: object, _optimizer: object, _batches: object, config: TrainConfig):
         assert config.accumulation == 1
-        for made_rate in [10.0, 20.0, 400.0, 100.0, 200.0, 250.0, 150.0, 1.0, 1.0][: config.steps]:
-            made.append(made_rate)
-            yield Record(1, 1.0, 1.0, 1e-3, 10, made_rate)
+        for step_rate in [10.0, 20.0, 400.0, 100.0, 200.0, 250.0, 150.0, 1.0, 1.0][: config.steps]:
+            rates.append(step_rate)
+            yield Record(1, 1.0, 1.0, 1e-3, 10, step_rate)
 
     monkeypatch.setattr(open_engine("torch"), "train", train)
     found = plan_run(make_run("gpt", steps=steps, accumulation=4))
     assert found.seconds == found.tokens / rate
-    assert len(made) == min(7, steps)
+    assert len(rates) == min(7, steps)
 
 
 def test_a_slow_trial_ends_after_one_step(make_run: Make, monkeypatch: pytest.MonkeyPatch):
     def train(*_: object):
         yield Record(1, 1.0, 1.0, 1e-3, 10, 50.0)
-        pytest.fail("another step was begun")
+        pytest.fail("another step was started")
 
     monkeypatch.setattr(open_engine("torch"), "train", train)
-    monkeypatch.setattr(plan, "LONGEST_TRIAL", 0.0)
+    monkeypatch.setattr(plan, "MAX_TRIAL_SECONDS", 0.0)
     found = plan_run(make_run("gpt"))
     assert found.seconds == found.tokens / 50
 
 
 def test_memory_worked_by_hand(tmp_path: Path, config: Callable[..., Config]):
-    # what each operation of a GPT keeps for its gradient, in numbers of 4 bytes a token
+    # what each operation of a GPT saves for the backward pass, in values of 4 bytes per token
     B, T, D, F, H, L = 5, 16, 8, 24, 2, 3  # noqa: N806
     model = GPTConfig(**SIZES | {"d_ff": F, "num_layers": L})
     data = dataclasses.replace(config("gpt", batch_tokens=B * T), model=model)
     run = create_folder(tmp_path / "run", data, pytest.fail)
     V = run.config.model.vocab_size  # noqa: N806
-    norm = D + D + 2  # what comes in, what goes out; mean and deviation
-    attention = 3 * D + D + H  # queries, keys and values; what goes out; the sum of each softmax
+    norm = D + D + 2  # input, output; mean and standard deviation
+    attention = 3 * D + D + H  # queries, keys and values; output; the log-sum-exp of each softmax
     feed_forward = F + F  # before the activation and after it
     layers = L * (norm + attention + norm + feed_forward)
-    kept = 4 * B * T * (layers + norm + V)  # the last norm, and the loss's log-softmax
-    kept += 8 * (B * T + T + B * T) + 4  # tokens, positions and targets; and how many of these were predicted
+    saved = 4 * B * T * (layers + norm + V)  # the last norm, and the loss's log-softmax
+    saved += 8 * (B * T + T + B * T) + 4  # tokens, positions and targets; and the number of predicted tokens
     parameters = V * D + T * D + L * (3 * D * D + D * D + 2 * D * F + 4 * D + F + D + 4 * D) + 2 * D
     found = plan_run(run)
     assert found.parameters == parameters
-    assert found.memory == 16 * parameters + kept * 4 // 3 + 3 * 4 * B * T * V
+    assert found.memory == 16 * parameters + saved * 4 // 3 + 3 * 4 * B * T * V
 
 
 def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest.MonkeyPatch):
@@ -160,8 +160,8 @@ def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest
 
 
 def test_the_plan_in_words():
-    words = str(Plan(1_234_567, 9_876_543, 2.345, 123_400_001, 59.2))
-    assert words == (
+    text = str(Plan(1_234_567, 9_876_543, 2.345, 123_400_001, 59.2))
+    assert text == (
         "1,234,567 parameters; 9,876,543 tokens, 2.3 times the training data; about 124 MB of memory beside Python's "
         "own, and 59 s"
     )

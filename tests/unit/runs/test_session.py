@@ -1,4 +1,4 @@
-"""However a run is interrupted, it ends as one that was not: the same metrics, to the byte, and the same weights."""
+"""An interrupted and resumed run ends with the same metrics and weights, to the bit, as an uninterrupted one."""
 
 import json
 import os
@@ -44,13 +44,13 @@ def steps(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_a_run_that_was_closed_and_resumed_ends_as_one_in_one_go(
+def test_closing_and_resuming_does_not_change_the_result(
     make_run: Make, resume: Resume, outcome: Outcome, family: str, accumulation: int
 ):
     whole = make_run(family, "whole", accumulation=accumulation)
     resume(whole.folder)
     assert steps(whole.folder) == list(range(1, 9))
-    assert whole.batches("train").batches_per_epoch > 4  # so that the first two stops are in one epoch
+    assert whole.batches("train").batches_per_epoch > 4  # so the first two stops are in one epoch
 
     parts = make_run(family, "parts", accumulation=accumulation)
     for stop in (1, 2, 7):
@@ -63,7 +63,7 @@ def test_a_run_that_was_closed_and_resumed_ends_as_one_in_one_go(
 @pytest.mark.parametrize(
     ("family", "accumulation"), [("gpt", 2), pytest.param("transformer", 1, marks=pytest.mark.slow)]
 )
-def test_a_run_that_was_killed_and_resumed_ends_as_one_in_one_go(
+def test_killing_and_resuming_does_not_change_the_result(
     make_run: Make, resume: Resume, outcome: Outcome, family: str, accumulation: int
 ):
     whole, parts = (make_run(family, name, accumulation=accumulation) for name in ("whole", "parts"))
@@ -74,26 +74,26 @@ def test_a_run_that_was_killed_and_resumed_ends_as_one_in_one_go(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_at_any_call_that_changes_a_file_ends_as_one_in_one_go(
+def test_killing_at_any_file_operation_does_not_change_the_result(
     tmp_path: Path, make_run: Make, resume: Resume, outcome: Outcome
 ):
     # from update 2 on, with a checkpoint at 4 that deletes the one of 2, and a last one at 5
     settings = {"steps": 5, "checkpoint_every": 2, "keep_checkpoints": 1}
-    whole, begun = (make_run("gpt", name, **settings) for name in ("whole", "begun"))
+    whole, started = (make_run("gpt", name, **settings) for name in ("whole", "started"))
     resume(whole.folder)
-    resume(begun.folder, stop=2)
-    kill("calls", begun.folder, tmp_path / "copies")
+    resume(started.folder, stop=2)
+    kill("calls", started.folder, tmp_path / "copies")
     copies = sorted((tmp_path / "copies").iterdir(), key=lambda path: int(path.name))
     assert len(copies) > 40
     leftovers = 0
     for copy in copies:
         leftovers += any((copy / "checkpoints").glob(".writing-*"))
-        assert resume(copy) == []  # no checkpoint was there in part
+        assert resume(copy) == []  # no checkpoint was damaged
         assert outcome(copy) == outcome(whole.folder), copy.name
-    assert leftovers > 10  # or nothing was ever killed inside a save
+    assert leftovers > 10  # so some were killed inside a save
 
 
-def test_half_a_last_line_of_metrics_is_dropped(make_run: Make, resume: Resume, outcome: Outcome):
+def test_an_incomplete_last_line_of_metrics_is_dropped(make_run: Make, resume: Resume, outcome: Outcome):
     whole, parts = make_run("gpt", "whole"), make_run("gpt", "parts")
     resume(whole.folder)
     resume(parts.folder, stop=5)
@@ -103,29 +103,31 @@ def test_half_a_last_line_of_metrics_is_dropped(make_run: Make, resume: Resume, 
     assert outcome(parts.folder) == outcome(whole.folder)
 
 
-def test_a_damaged_checkpoint_costs_steps_and_nothing_else(make_run: Make, resume: Resume, outcome: Outcome):
+def test_a_damaged_checkpoint_only_costs_the_steps_since_the_previous_one(
+    make_run: Make, resume: Resume, outcome: Outcome
+):
     whole, parts = make_run("gpt", "whole"), make_run("gpt", "parts")
     resume(whole.folder)
     resume(parts.folder, stop=6)
     (parts.checkpoints / "step-000006" / "model.safetensors").write_bytes(b"")
-    said = resume(parts.folder)
-    assert len(said) == 1
-    assert said[0].startswith("step-000006 is passed over for an older checkpoint: whole tensors were expected in ")
+    notices = resume(parts.folder)
+    assert len(notices) == 1
+    assert notices[0].startswith("step-000006 is skipped for an older checkpoint: whole tensors were expected in ")
     assert outcome(parts.folder) == outcome(whole.folder)
 
 
-def test_work_done_after_a_damaged_checkpoint_was_passed_over_is_kept(make_run: Make, resume: Resume):
+def test_progress_made_after_skipping_a_damaged_checkpoint_is_kept(make_run: Make, resume: Resume):
     run = make_run("gpt", keep_checkpoints=1, checkpoint_every=100)
     resume(run.folder, stop=2)
     shutil.copytree(run.checkpoints / "step-000002", run.checkpoints / "step-000006")
     (run.checkpoints / "step-000006" / "state.json").write_text("{")
     resume(run.folder, stop=4)
-    said: list[str] = []
-    assert load_model(RunFolder(run.folder, run.config, run.tokenizer, said.append))[1] == 4
-    assert len(said) == 1
+    notices: list[str] = []
+    assert load_model(RunFolder(run.folder, run.config, run.tokenizer, notices.append))[1] == 4
+    assert len(notices) == 1
 
 
-def test_a_finished_run_is_left_as_it_is(make_run: Make, resume: Resume, outcome: Outcome):
+def test_a_finished_run_does_not_change(make_run: Make, resume: Resume, outcome: Outcome):
     run = make_run("gpt")
     resume(run.folder)
     before = outcome(run.folder)
@@ -133,20 +135,20 @@ def test_a_finished_run_is_left_as_it_is(make_run: Make, resume: Resume, outcome
     assert outcome(run.folder) == before
 
 
-def test_the_first_ten_steps_are_logged_then_every_so_many_and_the_last(make_run: Make, resume: Resume):
+def test_the_first_ten_steps_are_logged_then_every_log_every_and_the_last(make_run: Make, resume: Resume):
     run = make_run("gpt", steps=17, log_every=6, validate_every=16)
     resume(run.folder)
     assert steps(run.folder) == [*range(1, 11), 12, 16, 17]
 
 
-def test_validation_is_measured_when_it_should_be_and_at_the_end(make_run: Make):
+def test_validation_is_measured_every_validate_every_steps_and_at_the_end(make_run: Make):
     run = make_run("gpt", steps=6, validate_every=4)
     measured = [progress.record.step for progress in train_run(run) if progress.validation_loss is not None]
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert measured == [4, 6] == [line["step"] for line in lines if "validation_loss" in line]
 
 
-def test_a_metrics_line_says_what_the_record_says_and_no_time(make_run: Make):
+def test_a_metrics_line_holds_the_record_without_its_times(make_run: Make):
     run = make_run("transformer", steps=1)
     (progress,) = train_run(run)
     (line,) = (json.loads(text) for text in run.metrics.read_text().splitlines())
@@ -154,14 +156,14 @@ def test_a_metrics_line_says_what_the_record_says_and_no_time(make_run: Make):
     assert line == {name: value for name, value in expected.items() if name != "tokens_per_second"}
 
 
-def test_checkpoints_come_at_their_steps_and_the_oldest_go(make_run: Make, resume: Resume):
+def test_checkpoints_are_saved_at_their_steps_and_the_oldest_deleted(make_run: Make, resume: Resume):
     run = make_run("gpt", steps=7, checkpoint_every=2, keep_checkpoints=3)
     resume(run.folder)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000006", "step-000007"]
 
 
 @pytest.mark.parametrize("family", ["gpt", "transformer"])
-def test_the_loaded_model_is_the_trained_one_and_the_untrained_one_the_initial(
+def test_the_loaded_model_is_the_trained_one_and_the_untrained_model_has_the_initial_weights(
     make_run: Make, resume: Resume, family: str
 ):
     run = make_run(family)
@@ -176,7 +178,7 @@ def test_the_loaded_model_is_the_trained_one_and_the_untrained_one_the_initial(
         assert not torch.equal(weight, model.get_parameter(name)), name
 
 
-def test_the_loaded_model_is_the_mean_of_as_many_checkpoints_as_were_asked_for(make_run: Make, resume: Resume):
+def test_the_loaded_model_is_the_mean_of_the_newest_checkpoints(make_run: Make, resume: Resume):
     run = make_run("gpt", checkpoint_every=2, keep_checkpoints=4, average_checkpoints=3)
     resume(run.folder)
     model, step = load_model(run)
@@ -187,22 +189,20 @@ def test_the_loaded_model_is_the_mean_of_as_many_checkpoints_as_were_asked_for(m
         np.testing.assert_array_equal(weight.numpy(force=True), expected.astype(np.float32))
 
 
-def test_where_a_run_was_stopped_does_not_change_the_mean(make_run: Make, resume: Resume, outcome: Outcome):
+def test_stopping_a_run_does_not_change_the_mean(make_run: Make, resume: Resume, outcome: Outcome):
     settings = {"checkpoint_every": 2, "keep_checkpoints": 3, "average_checkpoints": 3}
     whole, parts = (make_run("gpt", name, **settings) for name in ("whole", "parts"))
     resume(whole.folder)
     for stop in (5, 7):
         resume(parts.folder, stop)
     resume(parts.folder)
-    assert outcome(parts.folder) == outcome(whole.folder)  # training goes on from the newest, and not from the mean
+    assert outcome(parts.folder) == outcome(whole.folder)  # training resumes from the newest, not from the mean
     (expected, _), (found, _) = load_model(whole), load_model(parts)
     for name, weight in expected.named_parameters():
         assert torch.equal(weight, found.get_parameter(name)), name
 
 
-def test_a_run_with_muon_that_was_closed_and_resumed_ends_as_one_in_one_go(
-    make_run: Make, resume: Resume, outcome: Outcome
-):
+def test_closing_and_resuming_with_muon_does_not_change_the_result(make_run: Make, resume: Resume, outcome: Outcome):
     whole, parts = (make_run("transformer", name, optimizer="muon") for name in ("whole", "parts"))
     resume(whole.folder)
     names = load_file(whole.checkpoints / "step-000008" / "optimizer.safetensors")
@@ -213,7 +213,7 @@ def test_a_run_with_muon_that_was_closed_and_resumed_ends_as_one_in_one_go(
     assert outcome(parts.folder) == outcome(whole.folder)
 
 
-def test_a_run_without_a_checkpoint_cannot_be_used_yet(make_run: Make):
+def test_a_run_without_a_checkpoint_has_no_model(make_run: Make):
     with pytest.raises(
         CheckpointError, match=r"a checkpoint was expected in .*run, but none was saved yet; resume the"
     ):

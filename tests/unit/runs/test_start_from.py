@@ -1,4 +1,4 @@
-"""A run that starts from another takes its tokenizer and every weight of its body, and then needs it no more."""
+"""A run with `start_from` copies the tokenizer and body weights of another run, which it then no longer needs."""
 
 import dataclasses
 import json
@@ -14,11 +14,11 @@ from clearformer.config import BERTConfig, ClassifierConfig, Config, CosineSched
 from clearformer.errors import CheckpointError, ConfigError, RunError
 from clearformer.models.initial import initial_weights, parameter_shapes
 from clearformer.runs.folder import RunFolder, create_folder, open_folder
-from clearformer.runs.session import first_model, load_model, train_run, untrained_model
-from clearformer.runs.start import taken_names
+from clearformer.runs.session import initial_model, load_model, train_run, untrained_model
+from clearformer.runs.start import transferred_names
 from clearformer.training.loss import mean_loss
 
-# one forward pass in float32, in training mode and not
+# one forward pass in float32, in training and in evaluation mode
 LOSS_TOLERANCE = 1e-6
 
 Resume = Callable[..., list[str]]
@@ -40,9 +40,11 @@ Make = Callable[..., RunFolder]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """`make("bert", "name")`: a new run of that family; `said` collects what is announced."""
+    """`make("bert", "name")`: a new run of that family; `notices` collects its notices."""
 
-    def make(family: str, name: str, start_from: str = "", said: list[str] | None = None, **model: object) -> RunFolder:
+    def make(
+        family: str, name: str, start_from: str = "", notices: list[str] | None = None, **model: object
+    ) -> RunFolder:
         labelled = family.startswith("classifier")
         data = tmp_path / ("words.tsv" if labelled else "words.txt")
         words = [f"no. {number * number}" for number in range(300)]
@@ -55,7 +57,7 @@ def make(tmp_path: Path) -> Make:
             start_from=start_from,
             train=TrainConfig(**SETTINGS),
         )
-        return create_folder(tmp_path / name, config, (said if said is not None else []).append)
+        return create_folder(tmp_path / name, config, (notices if notices is not None else []).append)
 
     return make
 
@@ -65,50 +67,52 @@ def weights(run: RunFolder) -> dict[str, np.ndarray]:
 
 
 def first(run: RunFolder) -> dict[str, np.ndarray]:
-    return {name: weight.detach().numpy() for name, weight in first_model(run).named_parameters()}
+    return {name: weight.detach().numpy() for name, weight in initial_model(run).named_parameters()}
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt"])
-def test_a_classifier_begins_with_the_body_and_the_tokenizer_of_a_language_model(
+def test_a_classifier_starts_with_the_body_and_the_tokenizer_of_a_language_model(
     make: Make, resume: Resume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     earlier = make(family, "earlier")
     resume(earlier.folder)
-    held, said = weights(earlier), []
+    trained, notices = weights(earlier), []
     monkeypatch.chdir(tmp_path)
-    run = make(BODY[family], "run", "earlier", said, vocab_size=999)
+    run = make(BODY[family], "run", "earlier", notices, vocab_size=999)
     assert run.config.start_from == str(earlier.folder)
     assert (run.folder / "tokenizer.json").read_bytes() == (earlier.folder / "tokenizer.json").read_bytes()
     assert run.config.model.vocab_size == earlier.config.model.vocab_size
     found, initial = first(run), initial_weights(run.config.model, run.config.train.seed)
-    taken = 0
+    transferred = 0
     for name, weight in found.items():
         if name.startswith("body."):
-            assert np.array_equal(weight, held[name.removeprefix("body.")]), name
-            taken += weight.size
+            assert np.array_equal(weight, trained[name.removeprefix("body.")]), name
+            transferred += weight.size
         else:
             assert name.startswith("class_projection")
             assert np.array_equal(weight, initial[name])
     count = sum(weight.size for weight in found.values())
-    words = f"{taken:,} of {count:,} parameters are taken from {earlier.folder} at step 6; the others begin at random"
-    assert words in said
-    assert count - taken == 8 * 2 + 2  # the class projection: a row of d_model and a bias for each of two classes
+    notice = f"{transferred:,} of {count:,} parameters are taken from {earlier.folder} at step 6; the others are random"
+    assert notice in notices
+    assert count - transferred == 8 * 2 + 2  # the class projection: a row of d_model and a bias for each of two classes
 
 
-def test_a_run_of_the_same_family_takes_its_output_too(make: Make, resume: Resume):
+def test_within_a_family_the_output_layer_is_transferred_too(make: Make, resume: Resume):
     earlier = make("bert", "earlier")
     resume(earlier.folder)
-    held, found = weights(earlier), first(make("bert", "run", str(earlier.folder)))
-    assert held.keys() == found.keys()
-    assert all(np.array_equal(held[name], found[name]) for name in held)
+    trained, found = weights(earlier), first(make("bert", "run", str(earlier.folder)))
+    assert trained.keys() == found.keys()
+    assert all(np.array_equal(trained[name], found[name]) for name in trained)
 
 
-def test_a_class_projection_is_never_taken():
+def test_a_class_projection_is_never_transferred():
     config = MODELS["classifier"]
-    assert taken_names(config, config).keys() == {name for name in parameter_shapes(config) if name.startswith("body.")}
+    assert transferred_names(config, config).keys() == {
+        name for name in parameter_shapes(config) if name.startswith("body.")
+    }
 
 
-def test_the_untrained_model_is_still_the_random_one(make: Make, resume: Resume):
+def test_the_untrained_model_still_has_random_weights(make: Make, resume: Resume):
     earlier = make("bert", "earlier")
     resume(earlier.folder)
     run = make("classifier", "run", str(earlier.folder))
@@ -117,7 +121,7 @@ def test_the_untrained_model_is_still_the_random_one(make: Make, resume: Resume)
         assert np.array_equal(weight.detach().numpy(), initial[name])
 
 
-def test_the_first_step_is_made_from_what_was_taken(make: Make, resume: Resume):
+def test_the_first_step_starts_from_the_transferred_weights(make: Make, resume: Resume):
     earlier = make("bert", "earlier")
     resume(earlier.folder)
     run = make("bert", "run", str(earlier.folder), dropout=0.0)
@@ -145,20 +149,20 @@ def test_killed_before_the_first_checkpoint_and_without_the_earlier_run_it_ends_
     assert load_model(open_folder(parts.folder, pytest.fail))[1] == 6
 
 
-def test_a_run_that_lost_its_first_weights_says_so_until_it_has_a_checkpoint(make: Make, resume: Resume):
+def test_missing_initial_weights_are_an_error_until_there_is_a_checkpoint(make: Make, resume: Resume):
     earlier = make("bert", "earlier")
     resume(earlier.folder)
-    run, begun = (make("classifier", name, str(earlier.folder)) for name in ("run", "begun"))
-    resume(begun.folder, stop=2)
-    for each in (run, begun):
+    run, started = (make("classifier", name, str(earlier.folder)) for name in ("run", "started"))
+    resume(started.folder, stop=2)
+    for each in (run, started):
         shutil.rmtree(each.start)
-    with pytest.raises(CheckpointError, match=r"the weights to begin with were expected in .*start, found none; train"):
+    with pytest.raises(CheckpointError, match=r"the initial weights were expected in .*start, found none; train"):
         resume(run.folder)
-    resume(begun.folder)
-    assert load_model(begun)[1] == 6
+    resume(started.folder)
+    assert load_model(started)[1] == 6
 
 
-def test_what_an_interrupted_making_left_is_not_begun_with(make: Make, resume: Resume):
+def test_initial_weights_left_by_an_interrupted_creation_are_not_used(make: Make, resume: Resume):
     earlier, later = make("bert", "earlier"), make("bert", "later")
     resume(earlier.folder, stop=3)
     resume(later.folder)
@@ -194,7 +198,7 @@ def test_what_an_interrupted_making_left_is_not_begun_with(make: Make, resume: R
     ],
     ids=str,
 )
-def test_a_model_that_does_not_fit_is_refused_and_leaves_nothing(
+def test_a_model_that_does_not_match_is_refused_and_leaves_no_folder(
     make: Make, resume: Resume, tmp_path: Path, family: str, changes: dict[str, object], words: str
 ):
     earlier = make("bert", "earlier")
@@ -204,7 +208,7 @@ def test_a_model_that_does_not_fit_is_refused_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_not_there_or_was_never_trained_is_refused(make: Make, tmp_path: Path):
+def test_a_missing_or_untrained_earlier_run_is_refused(make: Make, tmp_path: Path):
     with pytest.raises(RunError, match=r"a run was expected in .*nowhere, but there is no config\.json"):
         make("classifier", "run", str(tmp_path / "nowhere"))
     earlier = make("bert", "earlier")
@@ -214,26 +218,26 @@ def test_a_run_that_is_not_there_or_was_never_trained_is_refused(make: Make, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_classifier_takes_its_classes_from_the_data_and_keeps_their_names(make: Make):
+def test_a_classifier_has_the_classes_of_its_data(make: Make):
     run = make("classifier", "run", num_classes=7)
     assert run.config.model.num_classes == 2
     data = json.loads((run.folder / "data.json").read_text())
     assert (data["kind"], data["classes"]) == ("labels", ["even", "odd"])
     assert open_folder(run.folder, pytest.fail).classes == ["even", "odd"]
     (run.folder / "data.json").write_text("{}")
-    with pytest.raises(RunError, match=r"the names of the classes was expected in .*data\.json, but: 'classes'"):
+    with pytest.raises(RunError, match=r"a list of 2 class names was expected in .*data\.json, but: 'classes'"):
         _ = open_folder(run.folder, pytest.fail).classes
 
 
-def test_texts_beyond_the_context_are_cut_counted_and_said(make: Make):
-    said: list[str] = []
-    run = make("classifier", "run", said=said, context=8)
-    said.clear()
+def test_texts_beyond_the_context_are_truncated_and_reported(make: Make):
+    notices: list[str] = []
+    run = make("classifier", "run", notices=notices, context=8)
+    notices.clear()
     batches = run.batches("train")
-    # begin and end need room too: of a text of n characters n - 6 are cut
+    # BOS and EOS need room too: of a text of n characters n - 6 are cut
     lengths = [len(texts[0]) for texts, _ in run.corpus.train]
     long = [length - 6 for length in lengths if length > 6]
-    assert said == [
+    assert notices == [
         f"{len(long)} of {len(lengths)} train examples are too long for the context of 8 tokens: "
         f"truncated by {sum(long)} tokens in all"
     ]
@@ -241,6 +245,6 @@ def test_texts_beyond_the_context_are_cut_counted_and_said(make: Make):
     assert sum(len(batch.targets) for batch in batches.in_order()) == len(lengths)
 
 
-def test_a_masked_language_model_has_a_mask_and_others_have_none(make: Make):
+def test_only_a_masked_language_model_has_a_mask_token(make: Make):
     assert make("bert", "bert").tokenizer.has_mask
     assert not make("gpt", "gpt").tokenizer.has_mask

@@ -1,4 +1,4 @@
-"""Decoding: read the prompt in one piece, then one token a step, each fed back through the cache."""
+"""Decoding: read the prompt in one pass, then one token per step through the key-value cache."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,14 +17,14 @@ from clearformer.generation.decoder import CachedDecoder, Decoder
 
 
 def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
-    """What a model in evaluation mode says of a batch's `inputs`."""
+    """Logits for a batch's `inputs`; the model must be in evaluation mode."""
     with no_grad():
         out: Tensor = model(*inputs)
     return out.data
 
 
 class NumPyDecoder(CachedDecoder):
-    """With NumPy."""
+    """A decoder of NumPy models."""
 
     cache: KVCache | None
 
@@ -37,27 +37,29 @@ class NumPyDecoder(CachedDecoder):
                 features = self._read_whole_rows()
             return self.model.output_projection(features).data
 
-    def reorder_kept(self, rows: Sequence[int]) -> None:
+    def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(rows)
 
     def _read_whole_rows(self) -> Tensor:
-        """The vectors [B, D] of each row's last token."""
+        """The features of each row's last token, [B, D]."""
         config, lengths = self.model.config, [len(row) for row in self.rows]
         if self.cached:
-            shape = (len(self.rows), config.kv_heads, self.most, config.head_width)
+            shape = (len(self.rows), config.kv_heads, self.max_length, config.head_width)
             self.cache = KVCache(config.num_layers, shape, self.model.embedding.weight.dtype)
         features = self.features(pad(self.rows, PAD), self.cache)
         if self.cache is not None:
-            self.cache.set_lengths(lengths)  # what was written for the padding is forgotten
+            self.cache.set_lengths(lengths)  # drops the keys and values of padding
         return features[np.arange(len(lengths)), np.array(lengths) - 1]
 
 
 class TargetDecoder(NumPyDecoder):
-    """Looks at the sources, which are encoded once, and begins each target with BOS."""
+    """Encodes the sources once, and begins each target with BOS."""
 
-    def __init__(self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
-        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, most=most)
+    def __init__(
+        self, model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+    ) -> None:
+        super().__init__(model, self._features, [[BOS]] * len(sources), cached=cached, max_length=max_length)
         self.real = sources != PAD
         with no_grad():
             self.memory = model.encode(sources, self.real)
@@ -65,16 +67,18 @@ class TargetDecoder(NumPyDecoder):
     def _features(self, target: Int[NDArray[np.int64], "B T"], cache: KVCache | None) -> Tensor:
         return self.model.decode(target, self.memory, self.real, cache=cache)
 
-    def reorder_kept(self, rows: Sequence[int]) -> None:
-        super().reorder_kept(rows)
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        super().reorder_state(rows)
         self.memory, self.real = Tensor(self.memory.data[rows]), self.real[rows]
 
 
-def continue_rows(model: GPT, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
-    """A decoder of a language model."""
-    return NumPyDecoder(model, model.features, prompts, cached=cached, most=model.config.context)
+def make_decoder(model: GPT, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder for a language model; the cache holds a full context."""
+    return NumPyDecoder(model, model.features, prompts, cached=cached, max_length=model.config.context)
 
 
-def write_targets(model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
-    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
-    return TargetDecoder(model, sources, cached=cached, most=most)
+def make_target_decoder(
+    model: Transformer, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+) -> Decoder:
+    """A decoder for an encoder-decoder: a target of at most `max_length` tokens for each padded source."""
+    return TargetDecoder(model, sources, cached=cached, max_length=max_length)

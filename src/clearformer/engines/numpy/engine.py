@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info
 from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
 from clearformer.engines.numpy import kernels
-from clearformer.engines.numpy.decoding import continue_rows, logits_of, write_targets
+from clearformer.engines.numpy.decoding import logits_of, make_decoder, make_target_decoder
 from clearformer.engines.numpy.layers import ACTIVATIONS
 from clearformer.engines.numpy.models import FAMILIES, Model
 from clearformer.engines.numpy.optimizer import make_optimizer
@@ -28,19 +28,19 @@ from clearformer.engines.refusals import require_known
 from clearformer.errors import ConfigError
 
 __all__ = [
-    "continue_rows",
     "describe",
     "load_optimizer",
     "load_weights",
     "logits_of",
+    "make_decoder",
     "make_model",
     "make_optimizer",
+    "make_target_decoder",
     "mean_loss",
     "optimizer_tensors",
     "step_memory",
     "train",
     "weights_of",
-    "write_targets",
 ]
 
 kernels.switch(True)

@@ -1,6 +1,6 @@
-"""Decoding: a step is compiled once for a number of rows and a length, and replayed for each token.
+"""Decoding: a step is compiled once per batch size and length, and replayed for each token.
 
-Rows are padded to a power of two, and stay so many when some end, since another number would be compiled anew.
+The batch is padded to a power of two and does not shrink when rows end, since each size is compiled separately.
 """
 
 from collections.abc import Sequence
@@ -22,47 +22,47 @@ Arrays = Int[NDArray[np.int64], "rows ..."]
 
 
 class TinygradDecoder(Decoder):
-    """Has a cache of its own, which the compiled passes read and write."""
+    """A decoder of tinygrad models; compiled functions read and update its cache in place."""
 
-    def __init__(self, model: Model, prompts: Sequence[Sequence[int]], *, cached: bool, most: int) -> None:
-        """`most` is how many tokens a row will hold."""
+    def __init__(self, model: Model, prompts: Sequence[Sequence[int]], *, cached: bool, max_length: int) -> None:
+        """`max_length` is the cache's capacity, in tokens per row."""
         super().__init__(prompts, model.config.context)
         self.model, self.cached = model, cached
-        self.slots = -(-most // LENGTHS) * LENGTHS
-        self.room = power_of_two(len(prompts))
+        self.slots = -(-max_length // LENGTHS) * LENGTHS
+        self.capacity = power_of_two(len(prompts))
         self.cache: Tensor | None = None
-        self.source: tuple[Tensor, ...] = ()
-        """what is known of the rows' sources, if they have some"""
+        self.memory: tuple[Tensor, ...] = ()
+        """of an encoder-decoder: the encoded sources and their mask, by row"""
 
     def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
         if not self.cached:
-            logits = self.model.run(passes.read, *self._whole_rows(), *self.source)
+            logits = self.model.run(passes.read, *self._whole_rows(), *self.memory)
         elif self.cache is None and max(map(len, self.rows)) > 1:
             self.cache = self._empty_cache()
-            logits = self.model.run(passes.fill, *self._whole_rows(), self.cache, *self.source)
+            logits = self.model.run(passes.fill, *self._whole_rows(), self.cache, *self.memory)
         else:
             self.cache = self._empty_cache() if self.cache is None else self.cache
-            logits = self.model.run(passes.step, *self._last_tokens(), self.cache, *self.source)
+            logits = self.model.run(passes.step, *self._last_tokens(), self.cache, *self.memory)
         return logits.numpy()[: len(self.rows)]
 
-    def reorder_kept(self, rows: Sequence[int]) -> None:
-        self._move(self._index(rows))
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        self._reorder(self._index(rows))
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         self.cache = None
 
-    def _index(self, rows: Sequence[int]) -> Int[NDArray[np.int64], " room"]:
-        """Where each row comes from; those beyond stay as they are, and new ones come from anywhere."""
-        index = np.arange(max(self.room, power_of_two(len(rows)))) % self.room
+    def _index(self, rows: Sequence[int]) -> Int[NDArray[np.int64], " capacity"]:
+        """The old row of each row, `capacity` in all; those beyond `rows` are padding."""
+        index = np.arange(max(self.capacity, power_of_two(len(rows)))) % self.capacity
         index[: len(rows)] = rows
         return index
 
-    def _move(self, index: Int[NDArray[np.int64], " room"]) -> None:
-        self.room = len(index)
+    def _reorder(self, index: Int[NDArray[np.int64], " capacity"]) -> None:
+        self.capacity = len(index)
         if self.cache is not None:
-            self.cache = self._moved(self.cache, index)
+            self.cache = self._reordered(self.cache, index)
 
-    def _moved(self, storage: Tensor, index: Int[NDArray[np.int64], " room"]) -> Tensor:
+    def _reordered(self, storage: Tensor, index: Int[NDArray[np.int64], " capacity"]) -> Tensor:
         if len(index) > storage.shape[2]:  # a tensor of another size
             return storage[:, :, on_device(index)].contiguous().realize()
         if not np.array_equal(index, np.arange(len(index))):
@@ -71,59 +71,61 @@ class TinygradDecoder(Decoder):
 
     def _empty_cache(self) -> Tensor:
         config = self.model.config
-        shape = (config.num_layers, 2, self.room, config.kv_heads, self.slots, config.head_width)
+        shape = (config.num_layers, 2, self.capacity, config.kv_heads, self.slots, config.head_width)
         return on_device(np.zeros(shape, np.float32))
 
     def _whole_rows(self) -> tuple[Tensor, Tensor]:
-        """All tokens, and where the last of each row stands."""
+        """All tokens, and the position of each row's last."""
         tokens = pad(self.rows, PAD)
-        lacks = rounded_length(tokens.shape[1], self.context) - tokens.shape[1]
+        padding = rounded_length(tokens.shape[1], self.context) - tokens.shape[1]
         last = np.array([len(row) - 1 for row in self.rows])
-        return self._with_room(np.pad(tokens, ((0, 0), (0, lacks)), constant_values=PAD)), self._with_room(last)
+        return self._pad_rows(np.pad(tokens, ((0, 0), (0, padding)), constant_values=PAD)), self._pad_rows(last)
 
     def _last_tokens(self) -> tuple[Tensor, Tensor]:
-        """The last tokens of each row, 0 where there are fewer, and where the very last stands."""
+        """The last PAST + 1 tokens of each row, filled with 0 on the left, and the position of its last."""
         tokens = [([0] * PAST + row)[-PAST - 1 :] for row in self.rows]
-        return self._with_room(np.array(tokens)), self._with_room(np.array([[len(row) - 1] for row in self.rows]))
+        return self._pad_rows(np.array(tokens)), self._pad_rows(np.array([[len(row) - 1] for row in self.rows]))
 
-    def _with_room(self, array: Arrays) -> Tensor:
-        """With as many rows as there is room for."""
-        more = np.zeros((self.room - len(array), *array.shape[1:]), array.dtype)
+    def _pad_rows(self, array: Arrays) -> Tensor:
+        """Pad with rows of zeros to the capacity."""
+        more = np.zeros((self.capacity - len(array), *array.shape[1:]), array.dtype)
         return on_device(np.concatenate((array, more)))
 
 
 class TargetDecoder(TinygradDecoder):
-    """Looks at the sources, which are encoded once, and begins each target with BOS."""
+    """Encodes the sources once, and begins each target with BOS."""
 
-    def __init__(self, model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> None:
-        super().__init__(model, [[BOS]] * len(sources), cached=cached, most=most)
-        lacks = rounded_length(sources.shape[1], self.context) - sources.shape[1]
-        tokens = np.pad(sources, ((0, self.room - len(sources)), (0, lacks)), constant_values=PAD)
+    def __init__(self, model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int) -> None:
+        super().__init__(model, [[BOS]] * len(sources), cached=cached, max_length=max_length)
+        padding = rounded_length(sources.shape[1], self.context) - sources.shape[1]
+        tokens = np.pad(sources, ((0, self.capacity - len(sources)), (0, padding)), constant_values=PAD)
         self.real = tokens != PAD
         memory = model.run(passes.encode, on_device(tokens), on_device(self.real)).clone().realize()
-        self.source = memory, on_device(self.real)
-        self.sources = np.arange(self.room)
-        """which of the sources each row is the target of"""
+        self.memory = memory, on_device(self.real)
+        self.source_index = np.arange(self.capacity)
+        """the source of each row"""
 
-    def _move(self, index: Int[NDArray[np.int64], " room"]) -> None:
-        super()._move(index)
-        sources = self.sources[index]
-        if not np.array_equal(sources, self.sources):  # what is known of a source moves only when rows come or go
+    def _reorder(self, index: Int[NDArray[np.int64], " capacity"]) -> None:
+        super()._reorder(index)
+        source_index = self.source_index[index]
+        if not np.array_equal(source_index, self.source_index):  # rows often swap within their source only
             self.real = self.real[index]
-            self.source = self._moved(self.source[0], index), on_device(self.real)
-        self.sources = sources
+            self.memory = self._reordered(self.memory[0], index), on_device(self.real)
+        self.source_index = source_index
 
 
-def continue_rows(model: Model, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
-    """A decoder of a language model."""
-    return TinygradDecoder(model, prompts, cached=cached, most=model.config.context)
+def make_decoder(model: Model, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder for a language model; the cache holds a full context."""
+    return TinygradDecoder(model, prompts, cached=cached, max_length=model.config.context)
 
 
-def write_targets(model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, most: int) -> Decoder:
-    """A decoder of an encoder-decoder: a target of at most `most` tokens for each of the padded sources."""
-    return TargetDecoder(model, sources, cached=cached, most=most)
+def make_target_decoder(
+    model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+) -> Decoder:
+    """A decoder for an encoder-decoder: a target of at most `max_length` tokens for each padded source."""
+    return TargetDecoder(model, sources, cached=cached, max_length=max_length)
 
 
 def power_of_two(rows: int) -> int:
-    """The least that is not below."""
+    """The smallest power of two that is at least `rows`."""
     return 1 << (rows - 1).bit_length()

@@ -10,7 +10,7 @@ DEVICE = start()  # before what follows, which takes tinygrad
 # ruff: noqa: E402
 from clearformer.config import Config
 from clearformer.engines.refusals import require_known
-from clearformer.engines.tinygrad.decoding import continue_rows, write_targets
+from clearformer.engines.tinygrad.decoding import make_decoder, make_target_decoder
 from clearformer.engines.tinygrad.layers import ACTIVATIONS
 from clearformer.engines.tinygrad.model import Model, load_weights, logits_of, weights_of
 from clearformer.engines.tinygrad.models import FAMILIES
@@ -20,19 +20,19 @@ from clearformer.engines.tinygrad.training import mean_loss, step_memory, train
 from clearformer.errors import ConfigError
 
 __all__ = [
-    "continue_rows",
     "describe",
     "load_optimizer",
     "load_weights",
     "logits_of",
+    "make_decoder",
     "make_model",
     "make_optimizer",
+    "make_target_decoder",
     "mean_loss",
     "optimizer_tensors",
     "step_memory",
     "train",
     "weights_of",
-    "write_targets",
 ]
 
 DEVICES = {"cpu": ("CPU",), "cuda": ("CUDA", "NV"), "mps": ("METAL",)}

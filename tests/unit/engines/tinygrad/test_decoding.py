@@ -34,8 +34,8 @@ def hold(found: Any, expected: Any) -> None:
 def test_rows_of_unequal_lengths_grow_as_in_pytorch(changes: dict[str, Any], both: Callable[..., Any]):
     model, twin = both("gpt", num_layers=1, context=20, **changes)
     decoders = [
-        engine_of(model).continue_rows(model, PROMPTS, cached=True),
-        *(engine_of(twin).continue_rows(twin, PROMPTS, cached=c) for c in (True, False)),
+        engine_of(model).make_decoder(model, PROMPTS, cached=True),
+        *(engine_of(twin).make_decoder(twin, PROMPTS, cached=c) for c in (True, False)),
     ]
     rng = np.random.default_rng(1)
     for moves in ([0, 1, 2], [2, 2, 0, 1, 1], [0, 1, 2, 3, 4], [4, 0]):  # more rows, as many, fewer
@@ -51,8 +51,8 @@ def test_rows_of_unequal_lengths_grow_as_in_pytorch(changes: dict[str, Any], bot
 
 def test_two_decoders_of_one_shape_do_not_disturb_each_other(both: Callable[..., Any]):
     model, twin = both("gpt", num_layers=1)
-    ours = [engine_of(twin).continue_rows(twin, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
-    theirs = [engine_of(model).continue_rows(model, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
+    ours = [engine_of(twin).make_decoder(twin, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
+    theirs = [engine_of(model).make_decoder(model, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
     for token in (4, 5, 6):
         for decoder, other in zip(ours, theirs, strict=True):
             hold(decoder.next_logits(), other.next_logits())
@@ -81,7 +81,13 @@ def test_beam_search_finds_the_targets_that_pytorch_finds(changes: dict[str, Any
 
 def test_a_target_does_not_depend_on_the_sources_beside_it(both: Callable[..., Any]):
     _, twin = both("transformer", num_layers=1, context=20)
-    together = engine_of(twin).write_targets(twin, padded_sources(PROMPTS, 20), cached=True, most=20).next_logits()
+    together = (
+        engine_of(twin).make_target_decoder(twin, padded_sources(PROMPTS, 20), cached=True, max_length=20).next_logits()
+    )
     for row, prompt in enumerate(PROMPTS):
-        alone = engine_of(twin).write_targets(twin, padded_sources([prompt], 20), cached=True, most=20).next_logits()
+        alone = (
+            engine_of(twin)
+            .make_target_decoder(twin, padded_sources([prompt], 20), cached=True, max_length=20)
+            .next_logits()
+        )
         hold(together[row : row + 1], alone)
