@@ -1,1 +1,1 @@
-"""The Python API: `train`, `open_run` and what a `Run` does, text in and text out. The command calls the same."""
+"""The Python API: `train`, `open_run` and `Run`, text in and text out. The command line uses the same functions."""

@@ -1,4 +1,4 @@
-"""Progress for people: a live bar on a terminal and in a notebook, a line on standard error now and then elsewhere."""
+"""Progress display: a live bar in terminals and notebooks, elsewhere a line on standard error every few seconds."""
 
 import html
 import sys
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 0.2
-"""of a notebook's bar, each of which is a message to the browser"""
+"""of a notebook's bar: each is a message to the browser"""
 
 
 def say(message: str) -> None:
-    """Print a line for the person, on standard error, not for the program that reads our output."""
+    """Print a message to standard error; standard output is for results only."""
     print(message, file=sys.stderr, flush=True)
 
 
 def notebook_display() -> Any:
-    """Return IPython's `display` in a Jupyter kernel, else None. It is never imported where it is not in use."""
+    """Return IPython's `display` in a Jupyter kernel, else None. IPython is never imported for this."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return ipython.display.display if ipython is not None and hasattr(shell, "kernel") else None
 
 
 class Display:
-    """How far a long work is: `with Display(label, total) as display: display.show(done, details)`."""
+    """A progress bar: `with Display(label, total) as display: display.show(done, details)`."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label = label
         self.total = total
         self.console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
-        left = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
-        self.bar = Progress(*columns, *left, console=self.console, disable=not self.console.is_terminal)
+        remaining = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
+        self.bar = Progress(*columns, *remaining, console=self.console, disable=not self.console.is_terminal)
         display = notebook_display()
         self.notebook = display({"text/plain": label}, raw=True, display_id=True) if display else None
         self.task = self.bar.add_task(label, total=total, details="")
-        self.began = self.last_line = time.monotonic()
+        self.started = self.last_line = time.monotonic()
         self.first = self.done = -1
 
     def __enter__(self) -> Self:
@@ -53,20 +53,20 @@ class Display:
         self.bar.stop()
 
     def show(self, done: int, details: str = "", total: int | None = None) -> None:
-        """Say that `done` of the total is done."""
+        """Update the bar to `done` of `total`, which stays the same by default."""
         self.total = total or self.total
         self.bar.update(self.task, completed=done, total=self.total, details=details)
         now = time.monotonic()
-        if self.first < 0 or done < self.done:  # a resumed run does not begin at 0; a second pass begins anew
-            self.first, self.began = done, now
+        if self.first < 0 or done < self.done:  # a resumed run does not start at 0; a second pass starts over
+            self.first, self.started = done, now
         self.done = done
         if self.console.is_terminal:
             return
         interval = SECONDS_BETWEEN_UPDATES if self.notebook else SECONDS_BETWEEN_LINES
         if done >= self.total or now - self.last_line > interval:
             self.last_line = now
-            left = (now - self.began) / max(1, done - self.first) * (self.total - done)
-            line = f"{self.label} {done:,}/{self.total:,} {details} {left:.0f} s left"
+            seconds = (now - self.started) / max(1, done - self.first) * (self.total - done)
+            line = f"{self.label} {done:,}/{self.total:,} {details} {seconds:.0f} s left"
             if self.notebook:
                 bar = f'<progress value="{done}" max="{self.total}"></progress> {html.escape(line)}'
                 self.notebook.update({"text/plain": line, "text/html": bar}, raw=True)
@@ -75,7 +75,7 @@ class Display:
 
 
 class TrainingDetails:
-    """The numbers beside the bar: smoothed loss and speed, and the validation loss last measured."""
+    """The text beside the bar: smoothed loss and speed, and the latest validation loss."""
 
     def __init__(self) -> None:
         self.loss = self.speed = 0.0
@@ -84,16 +84,16 @@ class TrainingDetails:
 
     def __call__(self, update: "Update") -> str:
         self.updates += 1
-        share = max(0.05, 1 / self.updates)  # a mean at first, then a moving one over about twenty steps
-        self.loss += share * (update.record.loss - self.loss)
-        self.speed += share * (update.record.tokens_per_second - self.speed)
+        weight = max(0.05, 1 / self.updates)  # a mean at first, then a moving average over about twenty steps
+        self.loss += weight * (update.record.loss - self.loss)
+        self.speed += weight * (update.record.tokens_per_second - self.speed)
         if update.validation_loss is not None:
             self.validation = f"  validation {update.validation_loss:.3f}"
         return f"loss {self.loss:.3f}{self.validation}  {self.speed:,.0f} tokens/s"
 
 
 class Downloading:
-    """Progress of a download, one bar a file."""
+    """Progress of downloads, one bar per file."""
 
     def __init__(self) -> None:
         self.name = ""

@@ -1,10 +1,10 @@
-"""A run as an object: what its model does, text in and text out.
+"""A run as an object, to use its model: text in and text out.
 
     run = clearformer.open_run("runs/dates")
     run.translate("March 3rd, 1999")                    # "1999-03-03"
 
-Each family has its method: `translate` (transformer), `generate` and `stream` (gpt), `fill` (bert), `classify`
-(classifier). A method that takes one text takes a list of texts too, and then returns a list.
+Each family has its own method: `translate` (transformer), `generate` and `stream` (gpt), `fill` (bert), `classify`
+(classifier). All but `stream` also take a list of texts, and then return a list.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,19 +37,19 @@ USES = {
     "bert": ("fills in hidden tokens", "fill"),
     "classifier": ("classifies texts", "classify"),
 }
-"""family -> what it does, and the command and the method for it"""
+"""family -> what it does, and the name of its command and method"""
 
 
 @dataclass(frozen=True, repr=False)
 class Run(RunFolder):
-    """One run, opened: its folder, and the model in it. Make one with `train` or `open_run`."""
+    """An opened run: its folder and its model. Create one with `train` or `open_run`."""
 
     engine: EngineName | None = None
-    """the library that computes; None: the one that the run was trained by"""
+    """the engine to compute with; None: the one that trained the run"""
 
     @classmethod
-    def of(cls, folder: RunFolder, engine: EngineName | None = None) -> "Run":
-        """Return a run with all that was read of its folder already: data is read, and notices are given, once."""
+    def from_folder(cls, folder: RunFolder, engine: EngineName | None = None) -> "Run":
+        """Return a run that shares the folder's cached data, so that it is read, and notices are given, once."""
         run = cls(folder.folder, folder.config, folder.tokenizer, folder.notify, engine)
         run.__dict__.update(folder.__dict__)
         return run
@@ -72,7 +72,7 @@ class Run(RunFolder):
         lines = metrics.read(self.metrics)
         measured = [line["validation_loss"] for line in lines if "validation_loss" in line]
         training = f", loss {lines[-1]['loss']:.3f}" if lines else ""
-        return training + (f", on validation {measured[-1]:.3f} nats a token" if measured else "")
+        return training + (f", on validation {measured[-1]:.3f} nats per token" if measured else "")
 
     @cached_property
     def _loaded(self) -> tuple[Any, int]:
@@ -82,26 +82,26 @@ class Run(RunFolder):
 
     @property
     def model(self) -> Any:
-        """The trained model in evaluation mode; of PyTorch, an `nn.Module`.
+        """The trained model in evaluation mode; with PyTorch, an `nn.Module`.
 
-        Raises CheckpointError if no checkpoint was saved yet.
+        Raises CheckpointError if there is no checkpoint.
         """
         return self._loaded[0]
 
     @property
     def step(self) -> int:
-        """The number of updates that the model was trained for."""
+        """The number of updates the model was trained for."""
         return self._loaded[1]
 
-    def forget_model(self) -> None:
-        """Drop the model that was loaded: training will change what is on disk."""
+    def unload_model(self) -> None:
+        """Drop the loaded model, so that the next use loads the newest checkpoint."""
         for name in ("_loaded", "_filler"):
             self.__dict__.pop(name, None)
 
     def resume(self) -> "Run":
-        """Train on to the last step, exactly where the run stopped, and write the report; return the run.
+        """Continue training exactly where it stopped, to the last step; write the report and return the run.
 
-        Raises KeyboardInterrupt if it was interrupted, after the step just done is saved.
+        Raises KeyboardInterrupt if interrupted, after saving the step just done.
         """
         from clearformer.api.training import train_and_report
 
@@ -114,21 +114,21 @@ class Run(RunFolder):
     ) -> dict[str, Any]:
         """Return the scores of the model on a split, and those of the untrained model under "untrained".
 
-        "auto" is the test split, or validation where there is none. `loss` is in nats a predicted token; pairs also
-        get `exact_match` (0 to 1) and `bleu` (0 to 100), translated with `beam` hypotheses; hidden tokens and classes
-        `accuracy` (0 to 1), classes `macro_f1` and `confusion`. Raises DataError for a split that the data lacks.
+        "auto" is the test split, or validation if there is none. `loss` is in nats per predicted token. Translators
+        also have `exact_match` (0 to 1) and `bleu` (0 to 100), by a beam of `beam` hypotheses; BERTs and classifiers
+        `accuracy` (0 to 1), classifiers `macro_f1` and `confusion`. Raises DataError for a split that the data lacks.
         """
         from clearformer.evaluation.evaluate import evaluate
         from clearformer.generation.beam import Beam
 
-        search = Beam(beam, length_penalty)
+        beam_settings = Beam(beam, length_penalty)
         default: Split = "test" if self.corpus.test else "validation"
-        with Display("measuring", 1) as display:
+        with Display("evaluating", 1) as display:
             return evaluate(
                 self,
                 default if split == "auto" else split,
                 lambda what, done, count: display.show(done, what, count),
-                search,
+                beam_settings,
                 self.engine,
             )
 
@@ -137,15 +137,15 @@ class Run(RunFolder):
     @overload
     def translate(self, text: list[str], *, beam: int = 4, length_penalty: float = 0.6) -> list[str]: ...
     def translate(self, text: str | list[str], *, beam: int = 4, length_penalty: float = 0.6) -> str | list[str]:
-        """Return the best translation that beam search finds; `beam=1` is greedy.
+        """Return the best translation found by beam search; `beam=1` is greedy.
 
-        A larger `length_penalty` lets longer translations win (Wu et al. 2016, arXiv:1609.08144). Raises PromptError
-        for a text longer than the model's context, RunError if the run is no translator.
+        A larger `length_penalty` favours longer translations (Wu et al. 2016, arXiv:1609.08144). Raises PromptError
+        for a text longer than the model's context, RunError if the run is not a translator.
         """
         from clearformer.generation.beam import Beam
 
-        texts = _listed(text)
-        self._announce_unknown(texts)
+        texts = _as_list(text)
+        self._report_unknown(texts)
         found = [best[0].text for best in self.translations(texts, Beam(beam, length_penalty))]
         return found[0] if isinstance(text, str) else found
 
@@ -154,8 +154,8 @@ class Run(RunFolder):
         from clearformer.generation.translation import Translation, n_best_texts
 
         self.require("transformer")
-        full = [text for text in texts if text.strip()]
-        found = iter(n_best_texts(self.model, self.tokenizer, full, beam, cached=cached))
+        nonempty = [text for text in texts if text.strip()]
+        found = iter(n_best_texts(self.model, self.tokenizer, nonempty, beam, cached=cached))
         return [next(found) if text.strip() else [Translation("", 0.0, 0.0)] for text in texts]
 
     @overload
@@ -190,16 +190,16 @@ class Run(RunFolder):
         top_p: float = 1.0,
         seed: int = 1,
     ) -> str | list[str]:
-        """Return what the model writes after the prompt, without the prompt; the same seed gives the same text.
+        """Return the continuation of the prompt, without the prompt; the same seed gives the same text.
 
-        `temperature` 0 takes the likeliest token each time; `top_k` (0: all) and `top_p` leave out unlikely ones. Where
-        the context is full the model goes on from its later half. Raises PromptError for an empty prompt, a character
-        that the vocabulary lacks or a setting out of range, RunError if the run is no language model.
+        `temperature` 0 is greedy; `top_k` (0: all) and `top_p` exclude unlikely tokens. When the context is full, the
+        model continues from its later half. Raises PromptError for an empty prompt, a character that the vocabulary
+        lacks or a setting out of range, RunError if the run is not a language model.
         """
         sampling = Sampling(temperature, top_k, top_p, seed)
-        rows = zip(*self.continue_prompts(_listed(prompt), max_new_tokens, sampling), strict=True)
-        written = [self.tokenizer.decode(row) for row in rows]
-        return written[0] if isinstance(prompt, str) else written
+        rows = zip(*self.continue_prompts(_as_list(prompt), max_new_tokens, sampling), strict=True)
+        texts = [self.tokenizer.decode(row) for row in rows]
+        return texts[0] if isinstance(prompt, str) else texts
 
     def stream(
         self,
@@ -211,7 +211,7 @@ class Run(RunFolder):
         top_p: float = 1.0,
         seed: int = 1,
     ) -> Iterator[str]:
-        """Return an iterator over the pieces of the text that `generate` returns, each as soon as it is there."""
+        """Return an iterator over the text that `generate` would return, in pieces as they are generated."""
         from clearformer.generation.decoding import decode_stream
 
         steps = self.continue_prompts([prompt], max_new_tokens, Sampling(temperature, top_k, top_p, seed))
@@ -226,9 +226,9 @@ class Run(RunFolder):
         slide: bool = True,
         cached: bool = True,
     ) -> Iterator[list[int]]:
-        """Return an iterator over steps, each the ids of one new token a prompt.
+        """Return an iterator over steps, each a list of one new token id per prompt.
 
-        With `slide` the context goes on from its later half where it is full; else that raises PromptError.
+        With `slide`, a full context continues from its later half; without, it raises PromptError.
         """
         from clearformer.generation.decoding import generate
 
@@ -250,17 +250,18 @@ class Run(RunFolder):
     @overload
     def fill(self, text: list[str]) -> list[str]: ...
     def fill(self, text: str | list[str]) -> str | list[str]:
-        """Return the text with the likeliest token at each <mask>; no guess knows of another.
+        """Return the text with the likeliest token at each <mask>, each predicted independently.
 
-        Raises PromptError for a text without <mask> or longer than the model's context, RunError if the run is no BERT.
+        Raises PromptError for a text without <mask> or longer than the model's context, RunError if the run is not a
+        BERT.
         """
-        texts = _listed(text)
-        self._announce_unknown([part for each in texts for part in each.split("<mask>")])
+        texts = _as_list(text)
+        self._report_unknown([part for each in texts for part in each.split("<mask>")])
         found = [filled.text for filled in self.fillings(texts)]
         return found[0] if isinstance(text, str) else found
 
     def fillings(self, texts: Sequence[str], top: int = 1) -> "list[Filled]":
-        """Return each text filled in, with the `top` likeliest tokens of each <mask> and their probabilities."""
+        """Return each filled text, with the `top` likeliest tokens of each <mask> and their probabilities."""
         self.require("bert")
         return self._filler(texts, top)
 
@@ -277,11 +278,11 @@ class Run(RunFolder):
     def classify(self, text: str | list[str]) -> str | list[str]:
         """Return the likeliest class. A tab in a text separates texts that are read together.
 
-        What the model's context has no room for is cut, and `notify` says so. Raises RunError if the run is no
+        Texts longer than the context are truncated and reported to `notify`. Raises RunError if the run is not a
         classifier.
         """
-        texts = _listed(text)
-        self._announce_unknown(texts)
+        texts = _as_list(text)
+        self._report_unknown(texts)
         found = self.classifications(texts)
         if found.truncated:
             self.notify(f"{found.truncated:,} of {len(texts):,} texts are too long for the context: truncated")
@@ -289,7 +290,7 @@ class Run(RunFolder):
         return labels[0] if isinstance(text, str) else labels
 
     def classifications(self, texts: Sequence[str]) -> "Classified":
-        """Return the probability of each class for each text, [N, C] in the order of `classes`."""
+        """Return the class probabilities of each text, [N, C], in the order of `classes`."""
         from clearformer.generation.classification import classify
 
         self.require("classifier")
@@ -298,26 +299,26 @@ class Run(RunFolder):
     def attention(
         self, text: str, target: str | None = None, *, layer: int = -1, head: int | None = None
     ) -> "AttentionMap":
-        """Return a picture of where each token looks: a notebook shows it, and `.save("x.svg")` writes it.
+        """Return the attention weights as a picture: notebooks show it, and `.save("x.svg")` writes it.
 
-        Of a translator it is cross-attention from `target` (by default the model's own translation) to the text, else
+        For a translator, cross-attention from `target` (by default the model's translation) to the text; otherwise
         self-attention. `layer` counts from 0, or from the end if negative; `head` None is the mean over heads. Raises
-        PromptError for a text longer than the context, and a layer or head that is not there.
+        PromptError for a text longer than the context, or a layer or head that does not exist.
         """
         from clearformer.inspection.attention import attention_map
         from clearformer.runs.session import load_model
 
         if self.config.model.kind == "transformer" and target is None:
             target = self.translate(text)
-        model = self.model if self._computes_with_torch else load_model(self, "torch")[0]
+        model = self.model if self._uses_torch else load_model(self, "torch")[0]
         return attention_map(model, self.tokenizer, text, target or "", layer=layer, head=head)
 
     @property
-    def _computes_with_torch(self) -> bool:
+    def _uses_torch(self) -> bool:
         return (self.engine or self.config.engine) == "torch"
 
     def require(self, kind: str) -> None:
-        """Raise RunError, naming the command for this run, unless it is of that family."""
+        """Raise RunError, suggesting the command for this run, unless it is of the family `kind`."""
         does, use = USES[self.config.model.kind]
         if self.config.model.kind != kind:
             raise RunError(
@@ -325,20 +326,20 @@ class Run(RunFolder):
                 f"{self.folder}, or run.{use} in Python"
             )
 
-    def _announce_unknown(self, texts: Sequence[str]) -> None:
+    def _report_unknown(self, texts: Sequence[str]) -> None:
         if unknown := sum(len(self.tokenizer.unknown(text)) for text in texts):
             self.notify(f"{unknown:,} tokens of the input were not in the vocabulary and read as <unk>")
 
 
-def _listed(text: str | list[str]) -> list[str]:
+def _as_list(text: str | list[str]) -> list[str]:
     return [text] if isinstance(text, str) else text
 
 
 def open_run(folder: str | Path, *, engine: EngineName | None = None, notify: Notify = say) -> Run:
-    """Open the run in a folder. Nothing is loaded before it is needed.
+    """Open the run in a folder. Model and data are loaded when they are first used.
 
-    `engine` is the library that computes, by default the one that the run was trained by. `notify` is called with a
-    sentence wherever there is something to say, and prints it to standard error by default. Raises RunError if there is
-    no run, ConfigError or DataError if its files are damaged.
+    `engine` is the engine to compute with, by default the one that trained the run. `notify` is called with notices,
+    such as about truncated texts, and prints them to standard error by default. Raises RunError if there is no run,
+    ConfigError or DataError if its files are damaged.
     """
-    return Run.of(open_folder(Path(folder), notify), engine)
+    return Run.from_folder(open_folder(Path(folder), notify), engine)

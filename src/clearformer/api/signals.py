@@ -1,4 +1,4 @@
-"""Stop on SIGINT or SIGTERM where it is safe: the first asks, the second does not wait."""
+"""Graceful shutdown on SIGINT or SIGTERM: the first stops after the current step, the second immediately."""
 
 import signal
 import threading
@@ -12,34 +12,34 @@ from clearformer.api.display import say
 
 @dataclass
 class Stop:
-    """`signal` is the number of the signal that asked us to stop, or 0."""
+    """`signal` is the number of the signal received, or 0."""
 
     signal: int = 0
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Note a first signal instead of dying of it; restore the usual behaviour for a second, and at the end.
+    """Record a first signal instead of being terminated; restore the previous handlers for a second, and at the end.
 
-    Only the main thread can; in another one signals do what they always do.
+    In other threads than the main one, where handlers cannot be set, signals are not handled.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
-        for number, handler in usual.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         stop.signal = number
         restore()
-        say("stopping after this step; once more stops at once")
+        say("stopping after this step; interrupt again to stop immediately")
 
-    for number in usual:
-        signal.signal(number, ask)
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield stop
     finally:

@@ -1,4 +1,4 @@
-"""Train a run: choose what, make its folder, show progress, stop where it is safe, write its report."""
+"""Train a run: choose a configuration, create the folder, show progress, stop gracefully, write the report."""
 
 import dataclasses
 import difflib
@@ -16,8 +16,8 @@ from clearformer.recipes import RECIPES, own
 from clearformer.runs.folder import RunFolder, create_folder
 from clearformer.runs.splits import Notify
 
-KINDS = {"text": "text", "pairs": "pairs of source and target", "labels": "texts with labels"}
-"""what files may hold, in words"""
+KIND_DESCRIPTIONS = {"text": "text", "pairs": "pairs of source and target", "labels": "texts with labels"}
+"""what data files may contain"""
 
 
 def train(
@@ -31,14 +31,13 @@ def train(
 ) -> Run:
     """Train a recipe, a .toml or .json configuration, or a `Config`, and return the run.
 
-    `data` is a file or files to learn from in place of the recipe's; without a recipe they choose one. `out` is the
-    run's folder, by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use. `steps`, `seed` and `engine`
-    replace what the recipe says; to change more, give a `Config`. Raises ConfigError, DataError or RunError for what
-    cannot be; KeyboardInterrupt if it is interrupted, after the step just done is saved: `open_run(...).resume()` goes
-    on.
+    `data` replaces the recipe's data by files; without a recipe, a suitable configuration is chosen for them. `out` is
+    the run's folder, by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use. `steps`, `seed` and `engine`
+    override the recipe; to change more, pass a `Config`. Raises ConfigError, DataError or RunError for invalid
+    arguments; KeyboardInterrupt if interrupted, after saving the step just done: `open_run(...).resume()` continues.
     """
     files = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
-    name, config = (recipe.dataset, recipe) if isinstance(recipe, Config) else choose(recipe or "", files, say)
+    name, config = (recipe.dataset, recipe) if isinstance(recipe, Config) else choose_config(recipe or "", files, say)
     settings = config.train
     config = dataclasses.replace(
         config,
@@ -50,36 +49,36 @@ def train(
             seed=settings.seed if seed is None else seed,
         ),
     )
-    return start(config, Path(out) if out else free_folder(name)).resume()
+    return create_run(config, Path(out) if out else unused_folder(name)).resume()
 
 
-def start(config: Config, folder: Path) -> Run:
-    """Make the folder of a new run, and say what its training will cost.
+def create_run(config: Config, folder: Path) -> Run:
+    """Create the folder of a new run, and print what its training will cost.
 
-    Raises ConfigError for what the engine does not do, before anything is read or written.
+    Raises ConfigError if the engine does not support the configuration, before anything is read or written.
     """
     from clearformer.runs.plan import plan_run
 
     open_engine(config.engine).describe(config)
     downloading = Downloading()
     try:
-        run = Run.of(create_folder(folder, config, say, downloading))
+        run = Run.from_folder(create_folder(folder, config, say, downloading))
     finally:
         downloading.close()
     say(f"plan: {plan_run(run)}")
     return run
 
 
-def choose(recipe: str | Path, files: Sequence[Path], notify: Notify) -> tuple[str, Config]:
+def choose_config(recipe: str | Path, files: Sequence[Path], notify: Notify) -> tuple[str, Config]:
     """Return a name for the run and a configuration: the recipe's, or one that suits the files.
 
-    Raises ConfigError if there is neither, or no such recipe.
+    Raises ConfigError if neither is given, or for an unknown recipe.
     """
     if str(recipe):
         return Path(recipe).stem, _recipe(str(recipe))
     if not files:
         raise ConfigError(
-            f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one behind `train`"
+            f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one after `train`"
         )
     from clearformer.data.files import read_text
     from clearformer.data.load import kind_of
@@ -87,7 +86,7 @@ def choose(recipe: str | Path, files: Sequence[Path], notify: Notify) -> tuple[s
     kind = "pairs" if len(files) > 1 else kind_of(files[0])
     size = sum(len(read_text(path)) for path in files)
     config = own(kind, " and ".join(path.name for path in files), size)
-    notify(f"{config.dataset}: taken for {KINDS[kind]}, to train a {config.model.kind}")
+    notify(f"{config.dataset}: read as {KIND_DESCRIPTIONS[kind]}, to train a {config.model.kind}")
     return files[0].name.split(".")[0] or "own", config
 
 
@@ -101,22 +100,22 @@ def _recipe(name: str) -> Config:
     raise ConfigError(f"a recipe ({', '.join(RECIPES)}) or a .toml or .json file was expected, found {name!r}; {hint}")
 
 
-def free_folder(name: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2 and so on where a run stands there already."""
-    folder = free = Path("runs") / name
+def unused_folder(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on if that is a run already."""
+    folder = unused = Path("runs") / name
     number = 1
-    while (free / "config.json").exists():
+    while (unused / "config.json").exists():
         number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
+        unused = folder.with_name(f"{folder.name}-{number}")
+    return unused
 
 
 def train_to_end(run: RunFolder) -> int:
-    """Train with a progress bar; return 0 at the end, or the signal that stopped it, the step just done being saved."""
+    """Train with a progress bar; return 0, or the number of the signal that stopped it after saving the last step."""
     from clearformer.runs.session import train_run
 
-    config, where = run.config, open_engine(run.config.engine).describe(run.config)
-    say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {where}")
+    config, device = run.config, open_engine(run.config.engine).describe(run.config)
+    say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {device}")
     step, details = 0, TrainingDetails()
     with stop_on_signals() as stop:
         session = train_run(run)
@@ -128,7 +127,7 @@ def train_to_end(run: RunFolder) -> int:
                     session.close()
                     break
     if stop.signal and step < config.train.steps:
-        say(f"stopped after step {step}, which is saved; go on with: clearformer resume {run.folder}")
+        say(f"stopped after step {step}, which is saved; continue with: clearformer resume {run.folder}")
         return stop.signal
     if not step:
         say(f"all {config.train.steps} steps are done already")
@@ -136,10 +135,10 @@ def train_to_end(run: RunFolder) -> int:
 
 
 def train_and_report(run: Run) -> int:
-    """Train to the end, as `train_to_end` does, then write the run's report and say what to do next."""
+    """Train as `train_to_end` does; at the end write the report and print the next commands."""
     from clearformer.inspection.report import write_run_report
 
-    run.forget_model()
+    run.unload_model()
     stopped = train_to_end(run)
     if not stopped:
         write_run_report(run)

@@ -1,1 +1,1 @@
-"""The command `clearformer`: it parses, calls and prints; what it does stands elsewhere."""
+"""The command `clearformer`: parses arguments, calls the API and prints; it contains no other logic."""

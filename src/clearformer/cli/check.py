@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """Find the silent bugs of any transformer: what is wrong, what that means and where to look.
+    """Find silent bugs of any transformer: what is wrong, what that means and where to look.
 
     The exit code is 0 if all checks passed, 1 if one failed or the model crashed, 2 if nothing could be checked.
     """
@@ -31,7 +31,7 @@ class Check:
     """FILE.py:FUNCTION or package.module:FUNCTION, where FUNCTION takes no arguments and returns the model (or a
     clearformer.checks.Subject, which says how to call it); or the folder of a run"""
     kind: Kind | None = None
-    """what the model is, where it cannot be seen"""
+    """the kind of model, if it is not recognized"""
     as_: Annotated[str, arg(name="as", metavar="PART")] = ""
     """check a single part: attention, layer-norm, rms-norm, sinusoidal, rotary, feed-forward or mask. FUNCTION may then
     be the part itself"""
@@ -40,7 +40,7 @@ class Check:
     skip: tuple[str, ...] = ()
     """ids or groups to leave out"""
     slow: bool = False
-    """also those that take minutes on a large model"""
+    """also run checks that take minutes on a large model"""
     seed: int = 1
     """of all random inputs and weights"""
     json: Annotated[bool, arg(name="json")] = False
@@ -50,9 +50,9 @@ class Check:
     markdown: Path | None = None
     """also write it to this file, to paste into an issue"""
     list: Annotated[bool, arg(name="list")] = False
-    """print what is checked, and leave"""
+    """list all checks and exit"""
     explain: str = ""
-    """print the page of the check with this id, and leave"""
+    """print the page of the check with this id and exit"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ClearformerError(
             "FILE.py:FUNCTION was expected, a function that returns the model; see clearformer check --help"
         )
-    with contextlib.redirect_stdout(sys.stderr):  # what the model prints is no part of the report
+    with contextlib.redirect_stdout(sys.stderr):  # what the model prints is not part of the report
         report = _check_part(options) if options.as_ else _check(options)
     from clearformer.checks.report.formats import as_json, as_junit, as_markdown
     from clearformer.checks.report.text import problems
@@ -119,11 +119,11 @@ def _check_part(options: Check) -> "Report":
     if options.as_ not in PARTS:
         near = difflib.get_close_matches(options.as_, PARTS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ClearformerError(f"one of {', '.join(PARTS)} was expected behind --as, found {options.as_!r}{hint}")
+        raise ClearformerError(f"one of {', '.join(PARTS)} was expected after --as, found {options.as_!r}{hint}")
     names = list(PARTS[options.as_].checks)
     with load_target(options.target, say, part=True) as target, Display("checking", len(names)) as display:
-        started = run_part(options.as_, target, options.seed, lambda name: display.show(names.index(name), name))
-        results = list(started)
+        running = run_part(options.as_, target, options.seed, lambda name: display.show(names.index(name), name))
+        results = list(running)
         display.show(len(names))
     return Report(options.target.rpartition(":")[2], options.as_, options.seed, results)
 

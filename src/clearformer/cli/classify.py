@@ -20,19 +20,19 @@ from clearformer.errors import PromptError
 class Classify:
     """Print `label TAB probability` for each line of standard input; an empty line stays empty.
 
-    A tab in a line stands between texts that are read together.
+    A tab in a line separates texts that are read together.
     """
 
     run: Positional[Path]
     """the run's folder"""
     text: tuple[str, ...] = ()
-    """what to classify, one or more, in place of standard input"""
+    """texts to classify, instead of standard input"""
     top: int = 1
-    """so many of the likeliest classes, best first, with tabs between"""
+    """how many of the likeliest classes to print, best first, separated by tabs"""
     engine: EngineName | None = None
-    """the library that computes; by default the one that the run was trained by"""
+    """the engine to compute with; by default the one that trained the run"""
     json: Annotated[bool, arg(name="json")] = False
-    """print a JSON object a line with `text`, `label` and all `probabilities`; null for an empty line"""
+    """print one JSON object per line with `text`, `label` and all `probabilities`; null for an empty line"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,10 +47,10 @@ def run(arguments: Sequence[str]) -> int:
     source: Iterator[str] = iter(options.text) if options.text else input_lines()
     context, count, truncated, unknown = run.model.config.context, 0, 0, 0
     while lines := list(islice(source, 1 if not options.text and sys.stdin.isatty() else BATCH_SIZE)):
-        full = [line for line in lines if line.strip()]
-        done = run.classifications(full)
-        count, truncated, unknown = count + len(full), truncated + done.truncated, unknown + done.unknown
-        found = iter(done.probabilities.tolist())
+        nonempty = [line for line in lines if line.strip()]
+        result = run.classifications(nonempty)
+        count, truncated, unknown = count + len(nonempty), truncated + result.truncated, unknown + result.unknown
+        found = iter(result.probabilities.tolist())
         for line in lines:
             pairs = zip(next(found), run.classes, strict=True) if line.strip() else ()
             ranked = sorted(pairs, key=lambda pair: -pair[0])

@@ -12,11 +12,11 @@ from clearformer.errors import DataError
 
 @dataclass(frozen=True)
 class Data:
-    """List the corpora there are, or download one so that it is here when there is no network."""
+    """List the corpora, or download one for use without a network."""
 
     action: Positional[Literal["list", "get"]] = "list"
     name: Positional[str | None] = None
-    """what to get"""
+    """the corpus to download"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,12 +31,12 @@ def run(arguments: Sequence[str]) -> int:
             print(f"{name:<16} built in    {description}")
         for name, download in DOWNLOADS.items():
             size = sum(file.size for file in download.files) / 1e6
-            whole = all((cache_folder() / name / file.name).is_file() for file in download.files)
-            here = "here" if whole else f"{size:.1f} MB"
-            print(f"{name:<16} {here:<11} {download.description}; licence: {download.licence}")
+            downloaded = all((cache_folder() / name / file.name).is_file() for file in download.files)
+            status = "here" if downloaded else f"{size:.1f} MB"
+            print(f"{name:<16} {status:<11} {download.description}; licence: {download.licence}")
         return 0
     if options.name not in DOWNLOADS:
-        raise DataError(f"one of {', '.join(DOWNLOADS)} was expected behind `data get`, found {options.name!r}")
+        raise DataError(f"one of {', '.join(DOWNLOADS)} was expected after `data get`, found {options.name!r}")
     downloading = Downloading()
     try:
         print(fetch(DOWNLOADS[options.name], progress=downloading))

@@ -11,10 +11,10 @@ from clearformer.cli.arguments import exit_code, parse
 
 @dataclass(frozen=True)
 class Demo:
-    """The whole story: train on dates and on Python's documentation, prove four things, write report.html."""
+    """Train on dates and on Python's documentation, prove four claims, and write report.html."""
 
     out: Path = Path("runs/demo")
-    """folder for the two runs and report.html; what a finished demo left there is replaced"""
+    """folder for the two runs and report.html; a finished demo there is replaced"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.api.training import train_to_end
     from clearformer.demo import story
 
-    began = time.monotonic()
+    started = time.monotonic()
     runs = story.prepare(options.out, say)
     for each in runs:
         code = exit_code(train_to_end(each))
@@ -36,5 +36,5 @@ def run(arguments: Sequence[str]) -> int:
     report = options.out / "report.html"
     story.write_report(report, verdicts, runs)
     held = sum(verdict.holds for verdict in verdicts)
-    print(f"\n{held} of {len(verdicts)} proofs hold, after {time.monotonic() - began:.0f} s; open {report}")
+    print(f"\n{held} of {len(verdicts)} proofs hold, after {time.monotonic() - started:.0f} s; open {report}")
     return 0 if held == len(verdicts) else 1

@@ -14,18 +14,18 @@ from clearformer.config import EngineName
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Loss over a whole split, and perplexity, BLEU, accuracy or macro-F1; beside the untrained model."""
+    """Loss on a split, and perplexity, BLEU, accuracy or macro-F1; beside the untrained model."""
 
     run: Positional[Path]
     """the run's folder"""
     split: Literal["auto", "train", "validation", "test"] = "auto"
-    """which part of the data; auto is test, or validation where there is no test"""
+    """which part of the data; auto is test, or validation if there is no test split"""
     beam: int = 1
-    """how many hypotheses to follow in translating; 1 is greedy"""
+    """hypotheses per sentence in translation; 1 is greedy"""
     length_penalty: float = 0.6
-    """of a beam: 0 prefers the likeliest translation; a larger one lets longer translations win"""
+    """of beam search: 0 ranks by probability; larger values favour longer translations"""
     engine: EngineName | None = None
-    """the library that computes; by default the one that the run was trained by"""
+    """the engine to compute with; by default the one that trained the run"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object"""
 
@@ -43,11 +43,11 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{run.folder} at step {scores['step']}, on the {scores['split']} split\n")
     print_scores(scores)
     if "bleu_signature" in scores:
-        how = (
-            "greedy choice"
+        method = (
+            "greedy decoding"
             if scores["beam"] == 1
             else f"a beam of {scores['beam']}, length penalty {scores['length_penalty']}"
         )
-        print(f"\nTranslated by {how}. BLEU is sacreBLEU's:")
+        print(f"\nTranslated by {method}. BLEU is sacreBLEU's:")
         print(f"  bleu            {scores['bleu_signature']}\n  bleu_lowercase  {scores['bleu_lowercase_signature']}")
     return 0

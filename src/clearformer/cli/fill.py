@@ -17,16 +17,16 @@ from clearformer.errors import PromptError
 
 @dataclass(frozen=True)
 class Fill:
-    """Put the likeliest token in place of each <mask>, all of a text at once: no guess knows of another."""
+    """Replace each <mask> by its likeliest token, all of a text at once and independently."""
 
     run: Positional[Path]
     """the run's folder"""
     prompt: tuple[str, ...] = ()
-    """texts with <mask>, one or more; without it, each line of standard input"""
+    """texts with <mask>; by default, the lines of standard input"""
     top: int = 1
-    """more than 1: print a table of so many of the likeliest tokens of each mask"""
+    """if more than 1: also print this many of the likeliest tokens of each mask"""
     engine: EngineName | None = None
-    """the library that computes; by default the one that the run was trained by"""
+    """the engine to compute with; by default the one that trained the run"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON list of objects with `prompt`, `text`, `masks` and `unknown`"""
 

@@ -15,30 +15,30 @@ from clearformer.errors import PromptError
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue a prompt with a language model, a token at a time."""
+    """Continue prompts with a language model."""
 
     run: Positional[Path]
     """the run's folder"""
     prompt: tuple[str, ...] = ()
-    """what to continue, one or more; without it, each line of standard input"""
+    """prompts to continue; by default, the lines of standard input"""
     max_new_tokens: int = 200
-    """how many tokens to add"""
+    """how many tokens to generate"""
     temperature: float = 0.8
-    """0 takes the likeliest token; 1 draws from the model's own distribution"""
+    """0 takes the likeliest token; 1 samples from the model's distribution"""
     top_k: int = 0
-    """draw from so many of the likeliest tokens; 0 is all"""
+    """sample from this many of the likeliest tokens; 0 is all"""
     top_p: float = 1.0
-    """draw from the fewest tokens that together have this probability"""
+    """sample from the fewest tokens that together have this probability"""
     seed: int = 1
-    """the same seed, the same text"""
+    """of sampling: the same seed gives the same text"""
     slide: bool = True
-    """go on when the context is full, from its last half; --no-slide says so and ends"""
+    """when the context is full, continue from its last half; --no-slide ends with an error"""
     cache: bool = True
-    """--no-cache computes everything anew at each step: the same text, slower"""
+    """--no-cache recomputes all tokens at each step: the same text, slower"""
     engine: EngineName | None = None
-    """the library that computes; by default the one that the run was trained by"""
+    """the engine to compute with; by default the one that trained the run"""
     json: Annotated[bool, arg(name="json")] = False
-    """print one JSON object with `prompt`, `text` and `tokens` of each"""
+    """print a JSON list of objects with `prompt`, `text` and `tokens`"""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
-"""Choose the command, and turn what goes wrong into one sentence and an exit code.
+"""Dispatch to the commands, and turn errors into a one-line message and an exit code.
 
-0 done; 1 the machine or a file failed; 2 something typed was wrong; 128 + n stopped by signal n.
+0 success; 1 the machine or a file failed; 2 invalid input; 128 + n stopped by signal n.
 """
 
 import difflib
@@ -13,19 +13,19 @@ from clearformer import __version__
 from clearformer.errors import ClearformerError
 
 COMMANDS = {
-    "demo": "the whole story in under three minutes, and a report.html",
-    "recipes": "what can be trained, with sizes and data",
+    "demo": "train, prove four claims and write a report.html, in under three minutes",
+    "recipes": "list what can be trained, with sizes and data",
     "train": "train a recipe into a run's folder",
-    "resume": "go on with a run, exactly where it stopped",
+    "resume": "continue a run exactly where it stopped",
     "evaluate": "loss, perplexity and scores of a run, beside the untrained model",
     "generate": "continue a prompt with a language model",
     "translate": "translate lines of standard input",
-    "fill": "put the likeliest tokens where a text has <mask>",
-    "classify": "tell the class of each line of standard input",
-    "check": "find the silent bugs of any transformer, yours too",
+    "fill": "replace each <mask> in a text by its likeliest token",
+    "classify": "classify each line of standard input",
+    "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }
-"""each is a module of that name beside this one"""
+"""the command `name` is the module `clearformer.cli.name`"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
+    except BrokenPipeError:  # the reader of the output has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise  # PyTorch has no class of its own for memory that is lacking on a CPU
+            raise  # PyTorch has no exception class for lack of memory on a CPU
         print(
-            f"clearformer: enough memory was expected, but: {str(error).split(chr(10))[0] or 'there was none left'}; "
+            f"clearformer: enough memory was expected, but: {str(error).split(chr(10))[0] or 'none is left'}; "
             "lower --train.batch-tokens or a size of --model",
             file=sys.stderr,
         )
@@ -76,7 +76,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def usage() -> str:
     """What `clearformer --help` prints."""
-    lines = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
     return f"""usage: clearformer COMMAND [options]
 
 A transformer you can see through: train it, measure it, use it, look inside.

@@ -17,18 +17,18 @@ from clearformer.recipes import REACHES, RECIPES
 
 @dataclass(frozen=True)
 class Recipes:
-    """What can be trained, with sizes, data and what each was measured to reach."""
+    """List what can be trained, with sizes, data and measured results."""
 
     json: Annotated[bool, arg(name="json")] = False
-    """print whole configurations, as one JSON object"""
+    """print the full configurations as one JSON object"""
 
 
 COLUMNS = {"recipe": "<", "family": "<", "params": ">", "data": "<", "steps": ">", "time": "<"}
-"""headings, and the side that their cells keep to"""
+"""headings, and the alignment of their columns"""
 NOTES = (
-    "params: M is a million; fewer where the data has fewer tokens than the vocabulary may. time: * on one CPU core, "
-    "else on two.",
-    "clearformer train RECIPE --help shows all that can be changed; --data PATH trains on your own files.",
+    "params: M is a million; fewer if the data has fewer tokens than the vocabulary may. time: on two CPU cores, "
+    "* on one.",
+    "clearformer train RECIPE --help shows all options; --data PATH trains on your own files.",
 )
 
 
@@ -60,11 +60,11 @@ def _cells(name: str) -> tuple[str, ...]:
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    forms = [f"{side}{width}" for side, width in zip(COLUMNS.values(), widths, strict=True)]
-    return ["  ".join(map(format, row, forms)).rstrip() for row in rows]
+    formats = [f"{side}{width}" for side, width in zip(COLUMNS.values(), widths, strict=True)]
+    return ["  ".join(map(format, row, formats)).rstrip() for row in rows]
 
 
 def _print_text(text: str, indent: str = "") -> None:
-    """Wrapped where there is a terminal, one line where there is none."""
+    """Wrapped on a terminal, elsewhere one line."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(indent + text)
     print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent))

@@ -11,7 +11,7 @@ from clearformer.cli.arguments import exit_code, parse
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run exactly where it stopped, as if it never had."""
+    """Continue a run exactly where it stopped, with the same result as without the stop."""
 
     run: Positional[Path]
     """the run's folder"""

@@ -1,4 +1,4 @@
-"""Scores as tables for people."""
+"""Scores as text tables."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def print_scores(scores: dict[str, Any]) -> None:
 
 
 def confusion_table(confusion: list[list[int]], classes: list[str]) -> str:
-    """A row for each true class, a column for each guessed one, every column as wide as its widest cell."""
-    rows = [["true \\ guessed", *classes]]
+    """A row for each true class and a column for each predicted one, aligned."""
+    rows = [["true \\ predicted", *classes]]
     rows += [[name, *(f"{count:,}" for count in counts)] for name, counts in zip(classes, confusion, strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ([f"{row[0]:<{widths[0]}}", *map(str.rjust, row[1:], widths[1:])] for row in rows)

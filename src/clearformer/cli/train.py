@@ -11,7 +11,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from clearformer.api.display import say
-from clearformer.api.training import choose, free_folder, start, train_and_report
+from clearformer.api.training import choose_config, create_run, train_and_report, unused_folder
 from clearformer.cli.arguments import exit_code, flags, parse
 from clearformer.config import Config
 from clearformer.recipes import RECIPES
@@ -24,14 +24,14 @@ class Train:
     """the run's folder; by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use"""
 
 
-OFTEN_CHANGED = (
+COMMON_FLAGS = (
     "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", "--train.schedule.peak",
     "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
     "--model.context", "--model.dropout", "--model.vocab-size",
 )  # fmt: skip
-"""flags that the help of a recipe shows first, in that order"""
+"""flags that the help of a recipe shows first, in this order"""
 INDENT = 27
-"""columns before what is said of a flag"""
+"""columns before the description of a flag"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,12 +40,12 @@ def run(arguments: Sequence[str]) -> int:
         raise SystemExit(0)
     name, rest = (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("", arguments)
     files = [Path(path) for path in _values(rest, "--data")]
-    run_name, default = choose(name, files, say)
+    run_name, default = choose_config(name, files, say)
     if "-h" in rest or "--help" in rest:
         print(_recipe_usage(name, default))
         raise SystemExit(0)
     options = parse(Train, rest, f"train {name}".strip(), Train(default))
-    return exit_code(train_and_report(start(options.config, options.out or free_folder(run_name))))
+    return exit_code(train_and_report(create_run(options.config, options.out or unused_folder(run_name))))
 
 
 def _usage() -> str:
@@ -53,31 +53,31 @@ def _usage() -> str:
        clearformer train --data PATH ... [--out RUN] [--train.steps N] [...]
 
 RECIPE is one of {", ".join(RECIPES)}, or a configuration file (.toml or .json).
-Without one it is chosen by what the files hold: text, for a GPT that writes on; a .tsv of pairs, or a source and a
-target file, for a translator; a .csv or .tsv of texts with labels, for a classifier.
-clearformer train RECIPE --help shows all that can be changed."""
+Without one, a configuration is chosen for the files: for text, a GPT; for a .tsv of pairs, or a source and a target
+file, a translator; for a .csv or .tsv of texts with labels, a classifier.
+clearformer train RECIPE --help shows all options."""
 
 
 def _recipe_usage(name: str, default: Config) -> str:
-    """What can be changed of a recipe, or of what was chosen for files if `name` is empty."""
-    left = flags(Train, Train(default))
-    flag_of = {flag.split(" ")[0]: flag for flag in left}
-    first = {flag_of[key]: left.pop(flag_of[key]) for key in OFTEN_CHANGED if key in flag_of}
-    what = (RECIPES[name].__doc__ or "").split("\n")[0] if name in RECIPES else f"Train a {default.model.kind}."
+    """The options of a recipe, or of the configuration chosen for files if `name` is empty."""
+    other = flags(Train, Train(default))
+    flag_of = {flag.split(" ")[0]: flag for flag in other}
+    common = {flag_of[key]: other.pop(flag_of[key]) for key in COMMON_FLAGS if key in flag_of}
+    summary = (RECIPES[name].__doc__ or "").split("\n")[0] if name in RECIPES else f"Train a {default.model.kind}."
     return "\n".join(
         [
             f"usage: clearformer {f'train {name}'.strip()} [--FLAG VALUE ...]\n",
-            textwrap.fill(what, _width()),
-            "\nwhat people change:",
-            *(_explained(flag, meaning) for flag, meaning in first.items()),
-            "\nthe rest:",
-            *(_explained(flag, meaning) for flag, meaning in left.items()),
+            textwrap.fill(summary, _width()),
+            "\ncommon options:",
+            *(_flag_help(flag, meaning) for flag, meaning in common.items()),
+            "\nother options:",
+            *(_flag_help(flag, meaning) for flag, meaning in other.items()),
         ]
     )
 
 
-def _explained(flag: str, meaning: str) -> str:
-    """A flag and, beside it or below, what is said of it."""
+def _flag_help(flag: str, meaning: str) -> str:
+    """A flag and its description, beside it or below."""
     indent = " " * INDENT
     text = textwrap.fill(meaning, _width(), initial_indent=indent, subsequent_indent=indent)
     start = f"  {flag}  "
@@ -89,10 +89,10 @@ def _width() -> int:
 
 
 def _values(arguments: Sequence[str], flag: str) -> list[str]:
-    """What stands behind a flag, up to the next one; or behind its equals sign."""
-    for place, argument in enumerate(arguments):
+    """The values after a flag, up to the next flag; or the one after its equals sign."""
+    for index, argument in enumerate(arguments):
         if argument == flag:
-            return list(itertools.takewhile(lambda value: not value.startswith("-"), arguments[place + 1 :]))
+            return list(itertools.takewhile(lambda value: not value.startswith("-"), arguments[index + 1 :]))
         if argument.startswith(f"{flag}="):
             return [argument.removeprefix(f"{flag}=")]
     return []

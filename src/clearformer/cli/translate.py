@@ -24,17 +24,17 @@ class Translate:
     run: Positional[Path]
     """the run's folder"""
     beam: int = 4
-    """how many hypotheses to follow at once; 1 is greedy"""
+    """hypotheses per sentence; 1 is greedy"""
     length_penalty: float = 0.6
-    """0 prefers the likeliest translation; a larger one lets longer translations win"""
+    """0 ranks by probability; larger values favour longer translations"""
     n_best: int = 1
-    """print so many of each line, best first, as `NUMBER ||| text ||| score`; the first line is number 0"""
+    """translations to print per line, best first, as `NUMBER ||| text ||| score`; the first line is number 0"""
     engine: EngineName | None = None
-    """the library that computes; by default the one that the run was trained by"""
+    """the engine to compute with; by default the one that trained the run"""
     json: Annotated[bool, arg(name="json")] = False
-    """print a JSON object a line with `source`, `text` and `hypotheses`: `text`, `log_probability` (nats), `score`"""
+    """print a JSON object per line with `source`, `text` and `hypotheses`: `text`, `log_probability` (nats), `score`"""
     cache: bool = True
-    """--no-cache computes everything anew at each step: the same text, slower"""
+    """--no-cache recomputes all tokens at each step: the same text, slower"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,17 +47,17 @@ def run(arguments: Sequence[str]) -> int:
     run = open_run(options.run, engine=options.engine)
     run.require("transformer")
     unknown = number = 0
-    for lines in _groups(input_lines(), 1 if sys.stdin.isatty() else BATCH_SIZE):
+    for lines in _batches(input_lines(), 1 if sys.stdin.isatty() else BATCH_SIZE):
         unknown += sum(len(run.tokenizer.unknown(line)) for line in lines if line.strip())
         for line, found in zip(lines, run.translations(lines, beam, cached=options.cache), strict=True):
-            print(_shown(options, number, line, found), flush=True)
+            print(_formatted(options, number, line, found), flush=True)
             number += 1
     if unknown:
         say(f"{unknown} tokens of the input were not in the vocabulary and read as <unk>")
     return 0
 
 
-def _shown(options: Translate, number: int, source: str, found: "list[Translation]") -> str:
+def _formatted(options: Translate, number: int, source: str, found: "list[Translation]") -> str:
     if options.json:
         hypotheses = [asdict(one) for one in found]
         return json.dumps({"source": source, "text": found[0].text, "hypotheses": hypotheses})
@@ -66,7 +66,7 @@ def _shown(options: Translate, number: int, source: str, found: "list[Translatio
     return "\n".join(f"{number} ||| {one.text} ||| {one.score:.4f}" for one in found)
 
 
-def _groups(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
     group: list[str] = []
     for line in lines:
         group.append(line)

@@ -1,1 +1,1 @@
-"""The whole story in one command: two models are trained, four things are proven, and a report is written."""
+"""The demo: train two models, prove four claims and write a report."""

@@ -1,4 +1,4 @@
-"""What the demo trains, and the page it leaves behind."""
+"""The demo's two runs, its proofs and its report."""
 
 import dataclasses
 import html
@@ -16,13 +16,13 @@ from clearformer.runs.folder import RunFolder, create_folder, open_folder
 
 Notify = Callable[[str], None]
 PYDOCS_STEPS = 400
-"""about a quarter of what the recipe has: words and half-sentences, in under a minute"""
+"""about a quarter of the recipe's: enough for words and phrases, in under a minute"""
 
 
 def prepare(folder: Path, notify: Notify) -> tuple[RunFolder, RunFolder]:
-    """The two runs of the demo: dates and pydocs. One that an earlier demo left unfinished is taken up again."""
-    whole = recipes.pydocs()
-    shorter = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=PYDOCS_STEPS))
+    """The two runs of the demo, dates and pydocs; unfinished ones of an earlier demo are continued."""
+    recipe = recipes.pydocs()
+    shorter = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=PYDOCS_STEPS))
     dates, pydocs = (_run(folder / config.dataset, config, notify) for config in (recipes.dates(), shorter))
     return dates, pydocs
 
@@ -37,7 +37,7 @@ def _run(folder: Path, config: Config, notify: Notify) -> RunFolder:
 
 
 def prove(dates: RunFolder, pydocs: RunFolder) -> Iterator[Verdict]:
-    """The four proofs, one after the other."""
+    """Yield the verdicts of the four proofs."""
     yield proofs.learns_a_tiny_set(dates)
     yield proofs.training_helped(dates, pydocs)
     yield proofs.reloaded_is_the_same(dates, pydocs)

@@ -1,1 +1,1 @@
-"""The same transformer in other libraries: each engine is a small package in its own idiom, and none needs PyTorch."""
+"""The same transformer in other libraries: each engine is a small package in that library's idiom, without PyTorch."""

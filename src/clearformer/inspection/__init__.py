@@ -1,1 +1,1 @@
-"""Look inside a model from outside: hooks on its blocks, and pictures of what they saw. Models know nothing of it."""
+"""Look inside a model with hooks on its blocks, and draw what they record. Models are not changed for it."""

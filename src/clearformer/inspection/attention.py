@@ -1,4 +1,4 @@
-"""Where each token of a text looks, by a trained model: the weights of a layer's heads, and their picture."""
+"""Attention maps: the attention weights of a trained model's layer on a text, and their picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from clearformer.data.labelled import collate_labelled, truncate
 from clearformer.data.tokenizers import PAD, Tokenizer
 from clearformer.errors import PromptError
 from clearformer.generation.fill import Filler
-from clearformer.inspection.figures import alone, attention_svg
+from clearformer.inspection.figures import attention_svg, standalone
 from clearformer.inspection.record import record
 from clearformer.models.bert import BERT
 from clearformer.models.build import Model
@@ -28,7 +28,7 @@ SELF = ("query (T)", "key (S)")
 
 @dataclass(frozen=True, repr=False)
 class AttentionMap:
-    """Weights from 0 to 1, and the tokens of their rows and columns. A notebook shows it as a picture."""
+    """Attention weights, 0 to 1, and the tokens of their rows and columns. Notebooks show it as a picture."""
 
     weights: Float[NDArray[np.float32], "T S"]
     rows: list[str]
@@ -50,9 +50,9 @@ class AttentionMap:
         return self.svg()
 
     def save(self, path: str | Path) -> None:
-        """Write the picture as an SVG file. Raises PromptError where it cannot be written."""
+        """Write the picture as an SVG file. Raises PromptError if it cannot be written."""
         try:
-            Path(path).write_text(alone(self.svg()), encoding="utf-8")
+            Path(path).write_text(standalone(self.svg()), encoding="utf-8")
         except OSError as error:
             raise PromptError(f"a file that can be written to was expected at {path}, but: {error}") from error
 
@@ -60,10 +60,10 @@ class AttentionMap:
 def attention_map(
     model: Model, tokenizer: Tokenizer, text: str, target: str = "", *, layer: int = -1, head: int | None = None
 ) -> AttentionMap:
-    """Return the attention of one layer: a translator's cross-attention from `target` to the text, else self-attention.
+    """Return one layer's weights: a translator's cross-attention from `target` to the text, else self-attention.
 
-    `layer` counts from 0, or from the end if negative; `head` None is the mean over heads. A classifier's text is cut
-    at its context. Raises PromptError for another that is longer, and for a layer or head that is not there.
+    `layer` counts from 0, or from the end if negative; `head` None is the mean over heads. A classifier's text is
+    truncated to the context. Raises PromptError for other longer texts, or a layer or head that does not exist.
     """
     cross = isinstance(model, Transformer)
     inputs, rows, columns = _inputs(model, tokenizer, text, target)
@@ -75,13 +75,13 @@ def attention_map(
     with torch.inference_mode(), record(model.eval()) as trace:
         model(*(move(array, device) for array in inputs))
     layers = [weights[0] for name, weights in trace.attention.items() if not cross or "cross_attention" in name]
-    heads = layers[_place("layer", layer, len(layers))]
-    weights = heads.mean(0) if head is None else heads[_place("head", head, len(heads))]
-    written, read = ([tokenizer.label(int(index)) for index in ids] for ids in (rows, columns))
-    return AttentionMap(weights.float().cpu().numpy(), written, read, CROSS if cross else SELF)
+    heads = layers[_index("layer", layer, len(layers))]
+    weights = heads.mean(0) if head is None else heads[_index("head", head, len(heads))]
+    row_labels, column_labels = ([tokenizer.label(int(index)) for index in ids] for ids in (rows, columns))
+    return AttentionMap(weights.float().cpu().numpy(), row_labels, column_labels, CROSS if cross else SELF)
 
 
-def _place(what: str, number: int, count: int) -> int:
+def _index(what: str, number: int, count: int) -> int:
     if not -count <= number < count:
         raise PromptError(f"{what} must be from {-count} to {count - 1}, found {number}; this model has {count}")
     return number

@@ -1,6 +1,6 @@
-"""Figures as SVG text: loss curves, and attention of one sequence to another. No display and no file is needed.
+"""Figures as SVG text: loss curves and attention maps. They need neither a display nor files.
 
-Their colours are the page's where one is around them, dark or light, and those of a light page where none is.
+In a page they take its colours, dark or light; elsewhere those of a light page.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from clearformer.data.tokenizers import EOS, SPECIAL
 from clearformer.inspection.page import LIGHT, PALETTE
 
 STYLE: Any = {
-    "svg.hashsalt": "clearformer",  # the same figure is the same file, to the byte
+    "svg.hashsalt": "clearformer",  # makes the file reproducible
     "svg.fonttype": "none",  # text stays text
     "svg.image_inline": True,
     "font.family": "sans-serif",
@@ -29,29 +29,29 @@ STYLE: Any = {
     "axes.spines.right": False,
 }
 CELL = 0.18
-"""inches from one token to the next in an attention map, which leaves room for a letter"""
-SHADES = LinearSegmentedColormap.from_list("shades", ["#3f86e000", "#3f86e0ff"])
-"""from transparent, so that they suit light and dark paper"""
+"""inches per token in an attention map: room for a letter"""
+COLORMAP = LinearSegmentedColormap.from_list("shades", ["#3f86e000", "#3f86e0ff"])
+"""from transparent, to suit light and dark pages"""
 
 
-def loss_curve(lines: Sequence[dict[str, Any]], chance: float, unit: str) -> str:
-    """Training and validation loss over steps, from the lines of a metrics file, of which there is at least one.
+def loss_curve(lines: Sequence[dict[str, Any]], uniform_loss: float, unit: str) -> str:
+    """Training and validation loss over steps, from the lines, at least one, of a metrics file.
 
-    `chance` is the loss of guessing evenly among all answers; `unit` is that of all losses.
+    `uniform_loss` is the loss of a uniform distribution over all outputs; `unit` labels the axis.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(5.0, 2.9), layout="constrained")
         axes = figure.add_subplot()
-        measured = [line for line in lines if "validation_loss" in line]
-        axes.axhline(chance, color=LIGHT["muted"], linestyle=":", label="guessing evenly")
+        validation_lines = [line for line in lines if "validation_loss" in line]
+        axes.axhline(uniform_loss, color=LIGHT["muted"], linestyle=":", label="uniform guess")
         axes.plot(*_points(lines, "loss"), label="training", color=LIGHT["accent"], linewidth=1.2)
-        validated = _points(measured, "validation_loss")
+        validated = _points(validation_lines, "validation_loss")
         axes.plot(*validated, "o-", label="validation", color=LIGHT["contrast"], markersize=4)
-        seen = [chance, *_points(lines, "loss")[1], *validated[1]]
+        losses = [uniform_loss, *_points(lines, "loss")[1], *validated[1]]
         axes.set(xlabel="step", ylabel=f"loss, {unit}")
-        if max(seen) > 10 * min(seen) > 0:
+        if max(losses) > 10 * min(losses) > 0:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(seen) < 200 * min(seen) else (1,)))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(losses) < 200 * min(losses) else (1,)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, labelcolor="linecolor")
@@ -65,44 +65,44 @@ def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list
 def attention_svg(
     weights: Float[NDArray[np.floating], "T S"], target: Sequence[str], source: Sequence[str], labels: tuple[str, str]
 ) -> str:
-    """How much each target token (a row) attended to each source token (a column); ■ is the end.
+    """The weights of each target token (a row) on each source token (a column); ■ is EOS.
 
-    A bar says which weight has the full colour. `labels` name the two axes.
+    A colour bar shows the scale. `labels` name the two axes, x last.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(1.7 + CELL * len(source), 1.0 + CELL * len(target)), layout="constrained")
         axes = figure.add_subplot()
-        most = float(weights.max())
-        image = axes.imshow(weights, cmap=SHADES, vmin=0.0, vmax=most)
+        largest = float(weights.max())
+        image = axes.imshow(weights, cmap=COLORMAP, vmin=0.0, vmax=largest)
         rows, columns = ([_visible(token) for token in tokens] for tokens in (target, source))
-        upright = max(map(len, columns)) > 1  # words would run into each other
-        axes.set_xticks(range(len(source)), columns, rotation=90 if upright else 0)
+        vertical = max(map(len, columns)) > 1  # horizontal words would overlap
+        axes.set_xticks(range(len(source)), columns, rotation=90 if vertical else 0)
         axes.set_yticks(range(len(target)), rows)
         axes.set(xlabel=labels[1], ylabel=labels[0])
         axes.tick_params(length=0, pad=2)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=8, ticks=(0, most))
-        bar.ax.set_yticklabels(["0", f"{most:.2f}"])
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=8, ticks=(0, largest))
+        bar.ax.set_yticklabels(["0", f"{largest:.2f}"])
         bar.outline.set_visible(False)
         return _svg(figure)
 
 
-def alone(svg: str) -> str:
-    """The figure as a file of its own, on paper that is light or dark as the reader's screen is."""
+def standalone(svg: str) -> str:
+    """The figure as a standalone file, with a background that follows the reader's light or dark mode."""
     style = f"<style>{PALETTE}:root {{ color: var(--ink); background: var(--paper); }}</style>"
     return svg.replace(">", f">\n{style}", 1)
 
 
 def _visible(token: str) -> str:
-    """White space and the end as signs that can be seen."""
+    """Replace white space and EOS by visible symbols."""
     return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").replace(SPECIAL[EOS], "■")
 
 
 def _svg(figure: Figure) -> str:
-    """Without background and metadata, in the page's colours, and with ids that no other figure of a page has."""
+    """The figure without background and metadata, in the page's colours, and with ids unique within a page."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     text = buffer.getvalue()
     text = re.sub(r'<g id="[^"]+"', "<g", text[text.index("<svg") :]).replace("#000000", "currentColor")
     text = text.replace('<text style="', '<text style="fill: currentColor; ')

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page in one file, without network or script, for dark and light, wide and narrow screens."""
+"""Parts of a self-contained HTML page, without scripts, for dark and light, wide and narrow screens."""
 
 import html
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ code { font: .9rem/1.5 ui-monospace, monospace; } pre { background: var(--card);
 
 
 def page(title: str, body: str) -> str:
-    """The whole file; `body` is HTML, and everything else here escapes what it is given."""
+    """The whole file. `body` is HTML, as are the cards of `items` and `figure`'s SVG; other arguments are escaped."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -81,30 +81,30 @@ def paragraph(words: str) -> str:
 
 
 def facts(named: dict[str, str]) -> str:
-    """A few figures, large, each above its name."""
+    """A few large numbers, each above its name."""
     items = (f"<div><dd>{html.escape(value)}</dd><dt>{html.escape(name)}</dt></div>" for name, value in named.items())
     return f'<dl class="facts">{"".join(items)}</dl>\n'
 
 
 def plan(named: dict[str, str]) -> str:
-    """Names in one column and what they stand for in the other."""
+    """Names in one column and their values in the other."""
     items = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in named.items())
     return f'<dl class="plan">{"".join(items)}</dl>\n'
 
 
 def figure(svg: str, caption: str) -> str:
-    """A picture that a screen reader calls by its caption."""
+    """A picture with a caption, which screen readers read as well."""
     named = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(caption)}" ', 1)
     return f"<figure>{named}<figcaption>{html.escape(caption)}</figcaption></figure>\n"
 
 
 def items(bodies: Sequence[str]) -> str:
-    """A list of cards, whose bodies are HTML."""
+    """A list of cards; `bodies` are HTML."""
     return "<ul>" + "\n".join(f"<li>{body}</li>" for body in bodies) + "</ul>\n"
 
 
 def count_table(corner: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Counts by row and column of the same names; a cell is the darker, the larger its share of its row."""
+    """Counts with the same names for rows and columns; darker cells are a larger share of their row."""
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
     rows = (
         f'<tr><th scope="row">{html.escape(name)}</th>'
@@ -117,7 +117,7 @@ def count_table(corner: str, names: Sequence[str], counts: Sequence[Sequence[int
 
 
 def commands(listed: dict[str, str]) -> str:
-    """What can be typed, each below a line of what it does."""
+    """Commands, each below a line about its purpose."""
     return "".join(
         f"<p>{html.escape(purpose)}</p><pre><code>{html.escape(command)}</code></pre>\n"
         for purpose, command in listed.items()

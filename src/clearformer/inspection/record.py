@@ -1,11 +1,10 @@
-"""Record what every head attends to while a model runs.
+"""Record the attention weights of every head while a model runs.
 
     with record(model) as trace:
         model(tokens)
     trace.attention["decoder.layers.0.attention.core"]        # Float[Tensor, "B H T S"]
 
-The fused kernel does not give its weights away, so they are computed again, by the formula, from the queries and keys
-that went into it.
+The fused kernel does not return its weights, so they are recomputed, by the formula, from its queries and keys.
 """
 
 from collections.abc import Iterator
@@ -20,19 +19,19 @@ from clearformer.blocks.attention import Mask, ScaledDotProductAttention, attent
 
 @dataclass
 class Trace:
-    """Attention weights by the name of their core; of a core that ran several times, the last."""
+    """Attention weights by the name of their core; if a core runs several times, those of its last call."""
 
     attention: dict[str, Float[Tensor, "B H T S"]] = field(default_factory=dict)
 
 
 @contextmanager
 def record(model: nn.Module) -> Iterator[Trace]:
-    """Record until the block ends. Nothing else about the model changes."""
+    """Record until the block ends, by hooks that do not change the model's output."""
     trace = Trace()
 
     def hook(name: str, core: ScaledDotProductAttention, q: Tensor, k: Tensor, mask: Mask | None) -> None:
-        seen = core.mask(q.shape[-2], k.shape[-2], mask, q.device)
-        trace.attention[name] = attention_weights(q, k, seen, core.bias(q.shape[-2], k.shape[-2])).detach()
+        full_mask = core.mask(q.shape[-2], k.shape[-2], mask, q.device)
+        trace.attention[name] = attention_weights(q, k, full_mask, core.bias(q.shape[-2], k.shape[-2])).detach()
 
     hooks = [
         core.register_forward_pre_hook(

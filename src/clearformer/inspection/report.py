@@ -1,4 +1,4 @@
-"""A run's report: what it is, what it reached, its plan and curve, what it says, where it looks, what to type next."""
+"""A run's report: scores, plan, loss curve, samples, attention, and the next commands."""
 
 import math
 import shlex
@@ -27,7 +27,7 @@ NAMES = {
     "bert": "A BERT",
     "classifier": "A classifier",
 }
-WORDS = {
+DISPLAY_NAMES = {
     "relu": "ReLU",
     "gelu": "GELU",
     "squared_relu": "squared ReLU",
@@ -38,17 +38,17 @@ WORDS = {
 }
 UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts"}
 TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words"}
-LOOK_FOR = {
-    "transformer": "A row is a token as it is written, a column a token of the source. Look for a path: a row has its "
-    "colour where the source says what it needs.",
-    "gpt": "A row is a token, a column one that it looks at. None has colour right of the diagonal, its future.",
-    "bert": "A row is a token, a column one that it looks at, on either side.",
-    "classifier": "A row is a token, a column one that it looks at. Look for columns that many rows share.",
+ATTENTION_HINTS = {
+    "transformer": "A row is a target token as it is generated, a column a source token. Look for a path: each row is "
+    "coloured where the source holds what it needs.",
+    "gpt": "A row is a token, a column a token it attends to. Nothing right of the diagonal, its future, is coloured.",
+    "bert": "A row is a token, a column a token it attends to, on either side.",
+    "classifier": "A row is a token, a column a token it attends to. Look for columns that many rows share.",
 }
-LONGEST = 24
-"""letters of a text whose attention is drawn, so that they stay readable on a telephone"""
-WIDEST = 10
-"""classes of which a table of what was taken for what still is one that can be read"""
+MAX_LETTERS = 24
+"""of a text whose attention is drawn, to be readable on a phone"""
+MAX_CLASSES = 10
+"""of a readable confusion matrix"""
 
 
 def write_run_report(run: RunFolder) -> None:
@@ -64,7 +64,7 @@ def report(run: RunFolder, level: int) -> str:
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
     parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines), "Samples": _samples(run, model)}
-    parts |= {"Where it looks": _attention(run, model), "What to type next": commands(next_steps(run, step))}
+    parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run, step))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
     return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body
 
@@ -72,18 +72,18 @@ def report(run: RunFolder, level: int) -> str:
 def _sentence(run: RunFolder) -> str:
     config, size = run.config, len(run.corpus.train)
     return (
-        f"{NAMES[config.model.kind]} of {count_parameters(config.model):,} parameters that learned from {size:,} "
+        f"{NAMES[config.model.kind]} of {count_parameters(config.model):,} parameters, trained on {size:,} "
         f"{UNITS[run.corpus.kind]} of {config.dataset}."
     )
 
 
 def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]]) -> dict[str, str]:
-    """The figures of the run, from its files; a classifier's are measured on the validation split."""
+    """The results of the run, from its files; a classifier's scores are computed on the validation split."""
     found = {"steps": f"{step:,} of {run.config.train.steps:,}"}
     losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     if losses:
         found[f"validation loss, {unit(run)}"] = f"{losses[-1]:.4g}"
-        found["loss when guessing evenly"] = f"{chance(run.config.model):.4g}"
+        found["loss of a uniform guess"] = f"{uniform_loss(run.config.model):.4g}"
     if isinstance(model, GPT | BERT) and losses:
         found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"
     if isinstance(model, Classifier):
@@ -92,45 +92,46 @@ def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]])
     return found
 
 
-def chance(config: AnyModelConfig) -> float:
-    """The loss, in nats, of guessing evenly among all tokens, or all classes."""
+def uniform_loss(config: AnyModelConfig) -> float:
+    """The loss, in nats, of a uniform distribution over all tokens, or all classes."""
     return math.log(config.num_classes if isinstance(config, ClassifierConfig) else config.vocab_size)
 
 
 def unit(run: RunFolder) -> str:
-    """What losses are measured in."""
-    return "nats" if run.config.model.kind == "classifier" else "nats a token"
+    """The unit of losses."""
+    return "nats" if run.config.model.kind == "classifier" else "nats per token"
 
 
 def _plan(run: RunFolder) -> dict[str, str]:
     config, model, train = run.config, run.config.model, run.config.train
     corpus, layers = run.corpus, "layer" if model.num_layers == 1 else "layers"
-    sizes = f"{len(corpus.train):,} {UNITS[corpus.kind]} to learn from, {len(corpus.validation):,} for validation"
+    sizes = f"{len(corpus.train):,} {UNITS[corpus.kind]} for training, {len(corpus.validation):,} for validation"
     if corpus.test:
-        sizes += f", {len(corpus.test):,} for the test"
+        sizes += f", {len(corpus.test):,} for testing"
     peak = f"learning rate up to {train.schedule.peak:g}, " if hasattr(train.schedule, "peak") else "learning rate "
     return {
         "Data": f"{config.dataset}: {sizes}",
         "Tokens": f"{TOKENS[config.tokenizer]}, a vocabulary of {model.vocab_size:,}",
         "Model": f"{model.num_layers} {layers} of width {model.d_model}, {model.num_heads} heads, feed-forward width "
         f"{model.d_ff}, context {model.context}; {model.norm_order}-norm, {model.positions} positions, "
-        f"{WORDS[model.activation]}",
+        f"{DISPLAY_NAMES[model.activation]}",
         "Training": f"{train.steps:,} steps of {train.batch_tokens * train.accumulation:,} tokens; "
-        f"{WORDS[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; seed {train.seed}",
+        f"{DISPLAY_NAMES[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; "
+        f"seed {train.seed}",
         "Engine": f"{config.engine}, device {train.device}, precision {train.precision}",
     }
 
 
 def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:
     if not lines:
-        return paragraph(f"{run.metrics.name} records no step, so there is no curve to draw.")
-    caption = "The loss of the batches it learned from, and of the validation split, from which it never learns."
-    return figure(loss_curve(lines, chance(run.config.model), unit(run)), caption)
+        return paragraph(f"{run.metrics.name} has no steps, so there is no curve to draw.")
+    caption = "The loss of the training batches, and of the validation split, which is never trained on."
+    return figure(loss_curve(lines, uniform_loss(run.config.model), unit(run)), caption)
 
 
 def _samples(run: RunFolder, model: Model) -> str:
     if isinstance(model, GPT):
-        return samples.written(run, model)
+        return samples.generated(run, model)
     if isinstance(model, BERT):
         return samples.filled(run, model)
     if isinstance(model, Transformer):
@@ -139,42 +140,42 @@ def _samples(run: RunFolder, model: Model) -> str:
 
 
 def _confusion(run: RunFolder, model: Classifier) -> str:
-    if len(run.classes) > WIDEST:
+    if len(run.classes) > MAX_CLASSES:
         return ""
     counts = prediction_scores(run, model, run.batches("validation"))["confusion"]
-    said = "How often each class (a row) of the validation split was taken for each (a column):"
-    return paragraph(said) + count_table("", run.classes, counts)
+    note = "Confusion matrix of the validation split: true classes are rows, predicted classes columns."
+    return paragraph(note) + count_table("", run.classes, counts)
 
 
 def _attention(run: RunFolder, model: Model) -> str:
-    """A picture of one short text."""
+    """The attention map of one short text."""
     text, target = example(run)
     drawn = attention_map(model, run.tokenizer, text, target)
     shown = f"“{text}” becomes “{target}”" if target else f"“{text}”"
     heads = f"last layer, mean over its {model.config.num_heads} heads"
-    return figure(drawn.svg(), f"{shown}; {heads}. {LOOK_FOR[model.config.kind]}")
+    return figure(drawn.svg(), f"{shown}; {heads}. {ATTENTION_HINTS[model.config.kind]}")
 
 
 def example(run: RunFolder) -> tuple[str, str]:
-    """A short text of the validation split, and what it becomes where that is another text."""
+    """A short text of the validation split, and of pairs its target, else ""."""
     if run.corpus.kind == "pairs":
         pairs = sorted(samples.validation_pairs(run), key=lambda pair: len(pair[0]))
-        return next((pair for pair in reversed(pairs) if len(pair[0]) <= LONGEST), pairs[0])
+        return next((pair for pair in reversed(pairs) if len(pair[0]) <= MAX_LETTERS), pairs[0])
     text = samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus) else run.corpus.validation[0][0][0]
-    short = text[: LONGEST + 1].rpartition(" ")[0] if len(text) > LONGEST else text
-    fitting = run.tokenizer.encode(short or text[:LONGEST])[: run.config.model.context]
+    short = text[: MAX_LETTERS + 1].rpartition(" ")[0] if len(text) > MAX_LETTERS else text
+    fitting = run.tokenizer.encode(short or text[:MAX_LETTERS])[: run.config.model.context]
     return run.tokenizer.decode(fitting), ""
 
 
 def next_steps(run: RunFolder, step: int) -> dict[str, str]:
-    """Commands for this run, by what they do."""
+    """Commands for this run, by purpose."""
     folder, (text, target) = shlex.quote(str(run.folder)), example(run)
     words = text.split()
     use = {
         "transformer": ("Translate a line", f"echo {shlex.quote(text)} | clearformer translate {folder}"),
-        "gpt": ("Let it go on", f"clearformer generate {folder} --prompt {shlex.quote(text)}"),
+        "gpt": ("Generate text", f"clearformer generate {folder} --prompt {shlex.quote(text)}"),
         "bert": (
-            "Let it fill in",
+            "Fill in a mask",
             f"clearformer fill {folder} --prompt {shlex.quote(' '.join([*words[:-1], '<mask>']))}",
         ),
         "classifier": ("Classify a text", f"clearformer classify {folder} --text {shlex.quote(text)}"),
@@ -183,8 +184,8 @@ def next_steps(run: RunFolder, step: int) -> dict[str, str]:
     unfinished = {"Train to the end": f"clearformer resume {folder}"} if step < run.config.train.steps else {}
     return unfinished | {
         use[0]: use[1],
-        "Measure it, and beside it the untrained model": f"clearformer evaluate {folder}",
-        "The same weights by NumPy alone": f"clearformer evaluate {folder} --engine numpy",
-        "Draw where it looks, from Python": f"import clearformer\n\nrun = clearformer.open_run({str(run.folder)!r})\n"
+        "Evaluate it, beside the untrained model": f"clearformer evaluate {folder}",
+        "Evaluate the same weights with NumPy alone": f"clearformer evaluate {folder} --engine numpy",
+        "Draw its attention, from Python": f"import clearformer\n\nrun = clearformer.open_run({str(run.folder)!r})\n"
         f'run.{picture}.save("attention.svg")',
     }

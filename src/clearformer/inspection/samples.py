@@ -1,4 +1,4 @@
-"""What a trained model makes of a few examples that it has never seen, as HTML that a person likes to read."""
+"""A trained model's outputs for a few validation examples, as HTML."""
 
 import difflib
 import html
@@ -21,66 +21,66 @@ from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
 from clearformer.runs.folder import RunFolder
 
-SAMPLES, TEXTS = 8, 3
-"""how many short examples are shown, and how many long ones"""
+SHORT_SAMPLES, LONG_SAMPLES = 8, 3
+"""how many short and how many long examples are shown"""
 NEW_TOKENS = {"character": 300, "bpe": 100, "word": 80}
-"""about as much text each"""
+"""for about the same length of text"""
 PROMPT = r"\S+(?:\s+\S+){0,5}"
 """a text's first six words"""
 
 
-def spread(examples: Sequence[Any], count: int) -> Sequence[Any]:
-    """At most `count` of the examples, from the whole of them."""
+def evenly_spaced(examples: Sequence[Any], count: int) -> Sequence[Any]:
+    """At most `count` of the examples, at even distances."""
     return examples[:: max(1, len(examples) // count)][:count]
 
 
 def validation_pairs(run: RunFolder) -> list[Pair]:
-    """Some that the model's context has room for."""
-    return [texts for texts, _ in spread(run.pairs("validation"), SAMPLES)]
+    """A few pairs that fit into the model's context."""
+    return [texts for texts, _ in evenly_spaced(run.pairs("validation"), SHORT_SAMPLES)]
 
 
 def prompts(run: RunFolder) -> list[str]:
     """The first words of paragraphs of the validation split."""
     paragraphs = [text.strip() for text in str(run.corpus.validation).split("\n\n") if len(text.split()) > 6]
-    texts = spread(paragraphs, TEXTS) or [str(run.corpus.validation)]
+    texts = evenly_spaced(paragraphs, LONG_SAMPLES) or [str(run.corpus.validation)]
     return [found[0] for text in texts if (found := re.search(PROMPT, text))]
 
 
-def written(run: RunFolder, model: GPT) -> str:
-    """Prompts, each with what the model writes after it."""
-    begun = prompts(run)
+def generated(run: RunFolder, model: GPT) -> str:
+    """Prompts with their continuations."""
+    starts = prompts(run)
     sampling = Sampling(temperature=0.8, seed=run.config.train.seed)
-    ids, count = [run.tokenizer.encode(prompt) for prompt in begun], NEW_TOKENS[run.config.tokenizer]
+    ids, count = [run.tokenizer.encode(prompt) for prompt in starts], NEW_TOKENS[run.config.tokenizer]
     steps = list(generate(model, ids, count, sampling, slide=True))
-    said = "The coloured beginnings are of the validation split; the model wrote the rest, at temperature 0.8."
-    return paragraph(said) + items(
+    note = "The coloured prompts are from the validation split; the model generated the rest, at temperature 0.8."
+    return paragraph(note) + items(
         [
             f'<div class="prose"><b>{html.escape(prompt)}</b>{html.escape(run.tokenizer.decode(tokens))}</div>'
-            for prompt, tokens in zip(begun, zip(*steps, strict=True), strict=True)
+            for prompt, tokens in zip(starts, zip(*steps, strict=True), strict=True)
         ]
     )
 
 
 def translated(run: RunFolder, model: Transformer) -> str:
-    """Sources, what the model makes of them, and the references. Where each letter counts, wrong ones are marked."""
+    """Sources, translations and references. With a character tokenizer, wrong letters are marked."""
     pairs, exact = validation_pairs(run), run.config.tokenizer == "character"
     outputs = translate_texts(model, run.tokenizer, [source for source, _ in pairs])
     right = sum(output == reference for output, (_, reference) in zip(outputs, pairs, strict=True))
-    said = f"{right} of these {len(pairs)} examples of the validation split are right to the letter."
+    note = f"{right} of these {len(pairs)} examples of the validation split are right to the letter."
     cards = []
     for output, (source, reference) in zip(outputs, pairs, strict=True):
         same = output == reference
         kind = f" {'right' if same else 'wrong'}" * exact
-        answer = html.escape(output) if same or not exact else marked(output, reference)
+        answer = html.escape(output) if same or not exact else mark_differences(output, reference)
         cards.append(
             f'<div class="muted">{html.escape(source)}</div><div class="answer{kind}">{answer}</div>'
             + (f"<small>{'should be' if exact else 'reference'}: {html.escape(reference)}</small>" if not same else "")
         )
-    return (paragraph(said) if exact else "") + items(cards)
+    return (paragraph(note) if exact else "") + items(cards)
 
 
-def marked(output: str, reference: str) -> str:
-    """The output, with the letters marked by which it differs from the reference."""
+def mark_differences(output: str, reference: str) -> str:
+    """The output as HTML, with the letters marked that differ from the reference."""
     matcher = difflib.SequenceMatcher(None, output, reference, autojunk=False)
     parts = ((kind, html.escape(output[a:b])) for kind, a, b, _, _ in matcher.get_opcodes())
     return "".join(part if kind == "equal" else f"<mark>{part}</mark>" for kind, part in parts if part)
@@ -89,26 +89,26 @@ def marked(output: str, reference: str) -> str:
 def filled(run: RunFolder, model: BERT) -> str:
     """Windows of the validation split, with the predictions in place of the masked tokens."""
     batch = next(iter(run.batches("validation").in_order()))
-    rows = batch.inputs[0][:TEXTS], batch.targets[:TEXTS]
+    rows = batch.inputs[0][:LONG_SAMPLES], batch.targets[:LONG_SAMPLES]
     _, _, predicted = predict(model, [batch])
-    said = (
-        "Texts of the validation split in which some tokens were hidden. Underlined: guessed right. Struck through: "
-        "guessed wrong, and behind it what really stood there."
+    note = (
+        "Texts of the validation split with some tokens masked. Underlined: predicted correctly. Struck through: "
+        "predicted wrongly, followed by the true token."
     )
     predictions, cards = iter(predicted), []
     for tokens, targets in zip(*rows, strict=True):
-        pieces, shown = [], list[int]()
+        pieces, visible = [], list[int]()
         for token, target in zip(tokens.tolist(), targets.tolist(), strict=True):
             if target == IGNORE:
-                shown.append(token)
+                visible.append(token)
                 continue
             pieces += [
-                html.escape(run.tokenizer.decode(shown)),
+                html.escape(run.tokenizer.decode(visible)),
                 _prediction(run.tokenizer, target, int(next(predictions))),
             ]
-            shown = []
-        cards.append(f'<div class="prose">{"".join(pieces)}{html.escape(run.tokenizer.decode(shown))}</div>')
-    return paragraph(said) + items(cards)
+            visible = []
+        cards.append(f'<div class="prose">{"".join(pieces)}{html.escape(run.tokenizer.decode(visible))}</div>')
+    return paragraph(note) + items(cards)
 
 
 def _prediction(tokenizer: Tokenizer, target: int, predicted: int) -> str:
@@ -119,9 +119,9 @@ def _prediction(tokenizer: Tokenizer, target: int, predicted: int) -> str:
 
 
 def classified(run: RunFolder, model: Classifier) -> str:
-    """Texts, the likeliest class of each and, where it is wrong, the true one."""
+    """Texts with their likeliest class and, if it is wrong, the true one."""
     assert isinstance(run.corpus, LabelledCorpus)
-    examples = spread(run.corpus.validation, SAMPLES)
+    examples = evenly_spaced(run.corpus.validation, SHORT_SAMPLES)
     found = classify(model, run.tokenizer, [texts for texts, _ in examples]).probabilities
     cards = []
     for (texts, label), p in zip(examples, found, strict=True):
@@ -131,4 +131,4 @@ def classified(run: RunFolder, model: Classifier) -> str:
             f'<div class="prose">{html.escape(" | ".join(texts))}</div>'
             f'<div class="answer {kind}">{html.escape(name)}, {p.max():.0%}</div>{true}'
         )
-    return paragraph("Examples of the validation split, and how sure the model is of its class.") + items(cards)
+    return paragraph("Examples of the validation split, with the predicted class and its probability.") + items(cards)

@@ -118,7 +118,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - leftovers):
         is_run = (folder / "config.json").exists()
         advice = (
-            f"go on with: clearformer resume {folder}, or choose another --out" if is_run else "choose another --out"
+            f"continue with: clearformer resume {folder}, or choose another --out" if is_run else "choose another --out"
         )
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; {advice}")
     corpus = _read_corpus(config, progress)

@@ -1,4 +1,4 @@
-"""Where there is no terminal, progress comes in lines; what it says of the time left is true for resumed runs too."""
+"""Without a terminal, progress is printed in lines; the time left is correct for resumed runs too."""
 
 import sys
 from unittest.mock import MagicMock
@@ -11,7 +11,7 @@ from clearformer.runs.session import Update
 from clearformer.training.steps import Record
 
 
-def test_time_left_counts_from_where_a_resumed_run_began(
+def test_time_left_counts_from_the_first_step_of_a_resumed_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     now = 0.0
@@ -27,14 +27,14 @@ def test_time_left_counts_from_where_a_resumed_run_began(
     assert capsys.readouterr().err.splitlines() == ["run 60/100 loss 1.000 44 s left", "run 100/100  0 s left"]
 
 
-def test_a_second_pass_counts_the_time_left_anew(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    times = iter([0.0, 0.0, 30.0, 31.0, 51.0])  # made, then shown four times
+def test_a_second_pass_restarts_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    times = iter([0.0, 0.0, 30.0, 31.0, 51.0])  # created, then shown four times
     monkeypatch.setattr(display.time, "monotonic", lambda: next(times))
-    with Display("measuring", 100) as bar:
+    with Display("evaluating", 100) as bar:
         for done in (90, 100, 10, 20):
             bar.show(done)
     # 10 of the second pass took 20 seconds, so 80 take 160
-    assert capsys.readouterr().err.splitlines()[-1] == "measuring 20/100  160 s left"
+    assert capsys.readouterr().err.splitlines()[-1] == "evaluating 20/100  160 s left"
 
 
 def test_a_notebook_gets_a_bar_that_is_updated_in_place_and_no_lines(
@@ -48,7 +48,7 @@ def test_a_notebook_gets_a_bar_that_is_updated_in_place_and_no_lines(
     (data,) = handle.update.call_args.args
     assert data["text/html"] == '<progress value="4" max="4"></progress> run 4/4 &lt;loss&gt; 0 s left'
     assert capsys.readouterr().err == ""
-    del ipython.get_ipython.return_value.kernel  # IPython in a terminal has none, and gets what a terminal gets
+    del ipython.get_ipython.return_value.kernel  # IPython in a terminal has none, and is treated as a terminal
     assert display.notebook_display() is None
 
 

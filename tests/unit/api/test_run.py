@@ -1,4 +1,4 @@
-"""A run from Python: text in and text out, and the same answers as the command gives."""
+"""The Python API gives the same outputs as the commands."""
 
 import io
 import json
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import clearformer
-from clearformer.api.training import start
+from clearformer.api.training import create_run
 from clearformer.cli.main import main
 from clearformer.errors import ConfigError, PromptError, RunError
+from clearformer.inspection.figures import standalone
 from clearformer.runs.session import train_run
 
 Printed = Callable[..., str]
@@ -21,7 +22,7 @@ Printed = Callable[..., str]
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Printed:
-    """`printed("translate", run, text="...")`: what the command prints, that text being its standard input."""
+    """`printed("translate", run, text="...")`: what the command prints, with `text` as its standard input."""
 
     def command(*arguments: str, text: str = "") -> str:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -44,7 +45,7 @@ def test_a_translator_translates_one_text_or_many_as_the_command_does(pairs_run:
     )
 
 
-def test_a_language_model_writes_what_the_command_writes_and_streams_the_same(text_run: Path, printed: Printed):
+def test_a_language_model_generates_and_streams_what_the_command_generates(text_run: Path, printed: Printed):
     run = clearformer.open_run(str(text_run))
     flags = ["--max-new-tokens", "30", "--temperature", "0.5", "--top-k", "9", "--seed", "3"]
     written = run.generate("the q", max_new_tokens=30, temperature=0.5, top_k=9, seed=3)
@@ -75,7 +76,7 @@ def test_evaluation_gives_what_the_command_prints(pairs_run: Path, printed: Prin
 
 
 @pytest.mark.slow
-def test_training_is_the_command_too(pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_equals_the_command(pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     run = clearformer.train("dates", data=pairs_file, steps=3, seed=5)
     assert (run.folder, run.step) == (Path("runs/dates"), 3)
@@ -88,7 +89,7 @@ def test_training_is_the_command_too(pairs_file: Path, tmp_path: Path, monkeypat
 
 
 def test_a_run_that_is_resumed_has_the_new_model(pairs_run: Path, tmp_path: Path):
-    run = start(clearformer.open_run(pairs_run).config, tmp_path / "run")
+    run = create_run(clearformer.open_run(pairs_run).config, tmp_path / "run")
     session = train_run(run)
     next(session)
     session.close()
@@ -112,10 +113,10 @@ def test_attention_is_drawn_for_every_family(
         np.testing.assert_allclose(drawn.weights.sum(-1), 1.0, atol=1e-6)  # each row is a distribution, in float32
         assert drawn._repr_svg_().startswith("<svg")
     drawn.save(tmp_path / "x.svg")
-    assert "prefers-color-scheme: dark" in (tmp_path / "x.svg").read_text()
+    assert (tmp_path / "x.svg").read_text() == standalone(drawn.svg())
 
 
-def test_what_a_language_model_looks_at_lies_behind_it_and_heads_average_to_the_picture(text_run: Path):
+def test_a_language_model_attends_to_no_later_token_and_heads_average_to_the_map(text_run: Path):
     run = clearformer.open_run(text_run)
     drawn = run.attention("the quick")
     assert np.triu(drawn.weights, 1).max() == 0.0
@@ -124,14 +125,14 @@ def test_what_a_language_model_looks_at_lies_behind_it_and_heads_average_to_the_
     assert drawn.rows == drawn.columns == list("the quick")
 
 
-def test_cross_attention_is_to_the_text_from_the_target_that_is_given(pairs_run: Path):
+def test_cross_attention_is_from_the_given_target_to_the_text(pairs_run: Path):
     drawn = clearformer.open_run(pairs_run).attention("n 12", "21 n")
     assert drawn.rows == [*"21 n", "<eos>"]
     assert drawn.columns == [*"n 12", "<eos>"]
 
 
 @pytest.mark.parametrize(
-    ("use", "sentence"),
+    ("use", "message"),
     [
         (lambda run: run.attention("the", layer=1), "layer must be from -1 to 0, found 1; this model has 1"),
         (lambda run: run.attention("the", head=-3), "head must be from -2 to 1, found -3; this model has 2"),
@@ -142,12 +143,12 @@ def test_cross_attention_is_to_the_text_from_the_target_that_is_given(pairs_run:
         (lambda run: run.generate("é"), "text in the run's vocabulary was expected, but it has no 'é'; leave it out"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(
-    text_run: Path, use: Callable[[clearformer.Run], object], sentence: str
+def test_invalid_arguments_are_refused_with_a_message(
+    text_run: Path, use: Callable[[clearformer.Run], object], message: str
 ):
     with pytest.raises(PromptError) as refused:
         use(clearformer.open_run(text_run))
-    assert str(refused.value) == sentence
+    assert str(refused.value) == message
 
 
 def test_a_run_of_another_family_names_its_own_method(text_run: Path):
@@ -160,7 +161,7 @@ def test_a_run_of_another_family_names_its_own_method(text_run: Path):
 def test_a_run_prints_as_three_lines(pairs_run: Path):
     patterns = [
         rf"Run\('{pairs_run}'\): transformer of [0-9,]+ parameters on pairs.tsv",
-        r"  step 12 of 12, loss \d\.\d+, on validation \d\.\d+ nats a token",
+        r"  step 12 of 12, loss \d\.\d+, on validation \d\.\d+ nats per token",
         r"  use: run.translate\(text\), .*run.tokenizer",
     ]
     for line, pattern in zip(repr(clearformer.open_run(pairs_run)).splitlines(), patterns, strict=True):
@@ -175,7 +176,7 @@ def test_another_engine_gives_the_same_text(pairs_run: Path):
     assert numpy.attention(texts[0]).weights.shape[1] == len(texts[0]) + 1
 
 
-def test_what_the_vocabulary_lacks_is_announced(pairs_run: Path):
-    said: list[str] = []
-    clearformer.open_run(pairs_run, notify=said.append).translate("n éé 1")
-    assert said == ["2 tokens of the input were not in the vocabulary and read as <unk>"]
+def test_unknown_tokens_are_reported(pairs_run: Path):
+    notices: list[str] = []
+    clearformer.open_run(pairs_run, notify=notices.append).translate("n éé 1")
+    assert notices == ["2 tokens of the input were not in the vocabulary and read as <unk>"]

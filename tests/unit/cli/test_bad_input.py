@@ -1,4 +1,4 @@
-"""What is too long, or no text at all: refused in one sentence, or cut, counted and announced; never in silence."""
+"""Input that is too long or no text is refused with one message, or truncated and reported; never silently."""
 
 import io
 import json
@@ -20,11 +20,11 @@ LINE = {"generate": "the fox", "translate": "n 1003", "fill": "the <mask> brown"
 
 @pytest.fixture
 def typed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """`typed("fill", b"...")`: the exit code of that command on its run, and what it printed and said."""
+    """`typed("fill", b"...")`: the exit code of that command on its run, and its standard output and standard error."""
 
     def run(command: str, text: bytes, *flags: str) -> tuple[int, str, str]:
         folder = request.getfixturevalue(RUNS[command])
-        capsys.readouterr()  # what training said
+        capsys.readouterr()  # the output of training
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
         code = main([command, str(folder), *FLAGS.get(command, []), *flags])
         return code, *capsys.readouterr()
@@ -33,7 +33,7 @@ def typed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], mo
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_bytes_that_are_no_text_are_named_by_their_line(typed, command: str):
+def test_invalid_utf8_is_refused_by_its_line(typed, command: str):
     code, out, err = typed(command, LINE[command].encode() + b"\n\xff\n")
     assert (code, out) == (2, "")
     assert err.startswith("clearformer: UTF-8 text was expected, but line 2 of standard input is not: ")
@@ -57,7 +57,7 @@ def test_a_byte_order_mark_and_crlf_change_nothing(typed, command: str):
         ("fill", "a text of at most 16 tokens was expected, the model's context, found "),
     ],
 )
-def test_a_line_that_must_not_be_cut_is_refused(typed, command: str, words: str, length: int):
+def test_a_line_that_must_not_be_truncated_is_refused(typed, command: str, words: str, length: int):
     code, out, err = typed(command, (LINE[command] + " 1" * (length // 2)).encode())
     assert (code, out) == (2, "")
     assert words in err
@@ -65,7 +65,7 @@ def test_a_line_that_must_not_be_cut_is_refused(typed, command: str, words: str,
 
 
 @pytest.mark.parametrize("length", [100, MILLION])
-def test_a_line_that_is_classified_is_cut_and_that_is_announced(typed, length: int):
+def test_a_line_to_classify_is_truncated_and_reported(typed, length: int):
     code, out, err = typed("classify", ("a good film\na" + " good" * (length // 5)).encode())
     assert (code, out.count("\n")) == (0, 2)
     assert err == "1 of 2 lines are too long for the context of 12 tokens: truncated\n"
@@ -73,7 +73,7 @@ def test_a_line_that_is_classified_is_cut_and_that_is_announced(typed, length: i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [17, MILLION])
-def test_a_prompt_that_is_continued_is_cut_to_the_half_it_slides_to_and_that_is_announced(typed, length: int):
+def test_a_prompt_is_truncated_to_half_the_context_and_reported(typed, length: int):
     long, end = "fox " * (length // 4), "the fox "  # the context is of 16 characters, half of it 8
     code, out, err = typed("generate", f"fox\n{long}x{end}\n".encode(), "--json")
     assert code == 0
@@ -94,27 +94,27 @@ def train(recipe: str, data: Path, content: str, *flags: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [16, MILLION])
-def test_pairs_beyond_the_context_are_left_out_and_announced_once(
+def test_pairs_beyond_the_context_are_left_out_and_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
 ):
     pairs = "".join(f"{number}\t{number}\n" for number in range(300)) + f"7\t{'8' * length}\n"
     assert train("dates", tmp_path / "a.tsv", pairs) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    output = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     sizes = json.loads((tmp_path / "run" / "data.json").read_text())["sizes"]
-    assert said == [f"1 of {sizes['train']} train pairs are too long for the context: left out"]
+    assert output == [f"1 of {sizes['train']} train pairs are too long for the context: left out"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [16, MILLION // 2])
-def test_labelled_texts_beyond_the_context_are_cut_and_announced_once(
+def test_labelled_texts_beyond_the_context_are_truncated_and_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
 ):
-    # each label has three texts, one a split; with begin and end a text of 14 words fills the context
+    # each label has three texts, one per split; with BOS and EOS a text of 14 words fills the context
     texts = [("b " * 14, "x"), ("c d", "x"), ("e f", "x"), ("g h", "y"), ("i j", "y"), ("k l", "y")]
     rows = "".join(f"{text},{label}\n" for text, label in [*texts, ("a " * length, "z")])
     assert train("polarity", tmp_path / "a.csv", f"text,label\n{rows}") == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "too long" in line]
-    assert said == [
+    output = [line for line in capsys.readouterr().err.splitlines() if "too long" in line]
+    assert output == [
         f"1 of 3 train examples are too long for the context of 16 tokens: truncated by {length - 14:,} tokens in all"
     ]
 

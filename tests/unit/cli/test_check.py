@@ -1,4 +1,4 @@
-"""`clearformer check`: a report for people or for programs, an exit code, and never a traceback."""
+"""`clearformer check`: a report as text or JSON, an exit code, and never a traceback."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def typed(capsys: pytest.CaptureFixture[str]):
-    """`typed("mine.py:good", ...)`: the exit code, and what was printed and said."""
+    """`typed("mine.py:good", ...)`: the exit code, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         return main(["check", *arguments]), *capsys.readouterr()
@@ -84,7 +84,7 @@ def typed(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def test_a_model_that_passes_gives_0_and_a_line_a_check(typed):
+def test_a_model_that_passes_gives_0_and_one_line_per_check(typed):
     code, out, err = typed("mine.py:good", "--only", "masks.future", "masks.both-sides")
     assert code == 0
     lines = out.splitlines()
@@ -98,7 +98,7 @@ def test_a_model_that_passes_gives_0_and_a_line_a_check(typed):
     assert err.splitlines()[-1].startswith("checking 2/2")
 
 
-def test_a_failure_gives_1_and_is_told_in_full_at_the_end(typed):
+def test_a_failure_gives_1_and_is_reported_in_full_at_the_end(typed):
     code, out, _ = typed("mine.py:bad", "--only", "masks.future")
     assert code == 1
     first, empty, head, *rest = out.splitlines()
@@ -111,7 +111,7 @@ def test_a_failure_gives_1_and_is_told_in_full_at_the_end(typed):
     assert rest[-1].startswith("Mean, causal: 1 failed, in ")
 
 
-def test_a_crash_gives_1_and_what_the_model_said_as_it_said_it(typed):
+def test_a_crash_gives_1_and_the_literal_error_message(typed):
     code, out, err = typed("mine.py:crashes", "--only", "masks.future")
     assert code == 1
     assert "masks.future CRASHED: no future token influences a past logit" in out
@@ -128,7 +128,7 @@ def test_json_is_all_that_is_printed(typed):
     assert [(check["id"], check["status"]) for check in content["checks"]] == [("masks.future", "failed")]
 
 
-def test_files_are_written_beside_the_report_in_folders_that_are_made(typed):
+def test_report_files_are_written_and_their_folders_created(typed):
     code, out, _ = typed(
         "mine.py:bad", "--only", "masks.future", "--junit", "new/report.xml", "--markdown", "new/report.md"
     )
@@ -139,21 +139,21 @@ def test_files_are_written_beside_the_report_in_folders_that_are_made(typed):
     assert "## clearformer check: Mean (causal)" in Path("new/report.md").read_text(encoding="utf-8")
 
 
-def test_a_file_that_cannot_be_written_is_said_after_the_report(typed):
+def test_a_file_that_cannot_be_written_is_an_error_after_the_report(typed):
     code, out, err = typed("mine.py:good", "--only", "masks.future", "--junit", "mine.py/report.xml")
     assert code == 2
     assert "1 passed" in out
     assert "clearformer: a file that can be written to was expected at mine.py/report.xml, but: " in err
 
 
-def test_a_run_in_which_nothing_applies_is_no_success(typed):
+def test_a_model_to_which_no_check_applies_is_an_error(typed):
     code, out, err = typed("mine.py:good", "--only", "masks.both-sides")
     assert code == 2
     assert "1 does not apply" in out
     assert err.splitlines()[-1].startswith("clearformer: a check that applies to this model was expected, but there")
 
 
-def test_slow_checks_are_named_with_the_way_to_ask_for_them(typed, monkeypatch: pytest.MonkeyPatch):
+def test_skipped_slow_checks_say_how_to_run_them(typed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(CHECKS, "masks.slow", Check("takes its time", lambda _: passed(0.5, 1.0), slow_from=1))
     _, out, _ = typed("mine.py:good", "--only", "masks.future", "masks.sl*")
     assert "masks.slow    not run         takes its time (it takes minutes on a model of this size; ask for it" in out
@@ -174,7 +174,7 @@ def test_the_seed_is_that_of_all_random_inputs(typed, monkeypatch: pytest.Monkey
     assert first == again != other
 
 
-def test_an_interrupt_leaves_with_130_and_no_report(typed):
+def test_an_interrupt_exits_with_130_and_no_report(typed):
     code, out, err = typed("mine.py:stops", "--only", "masks.future")
     assert (code, out) == (130, "")
     assert "Traceback" not in err
@@ -198,7 +198,7 @@ def test_a_trained_run_is_checked_by_the_name_of_its_folder(typed, text_run: Pat
 
 
 @pytest.mark.parametrize("target", ["parts.py:attention", "parts.py:wrapped"])
-def test_a_part_is_checked_as_what_it_is_said_to_be(typed, target: str):
+def test_a_part_is_checked_as_the_kind_given_by_as(typed, target: str):
     code, out, _ = typed(target, "--as", "attention")
     assert code == 0
     assert ["attention.values", "passed"] in [line.split()[:2] for line in out.splitlines()]
@@ -212,7 +212,7 @@ def test_a_part_that_is_wrong_is_diagnosed(typed):
     assert "clearformer check --explain attention.scale" in out
 
 
-def test_lines_fit_a_terminal_and_are_whole_elsewhere(typed, monkeypatch: pytest.MonkeyPatch):
+def test_lines_are_wrapped_on_a_terminal_only(typed, monkeypatch: pytest.MonkeyPatch):
     whole = typed("mine.py:bad", "--only", "masks.future", "masks.empty-row")[1]
     assert max(map(len, whole.splitlines())) > 80
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -232,14 +232,14 @@ def test_lines_fit_a_terminal_and_are_whole_elsewhere(typed, monkeypatch: pytest
         (["mine.py:good", "--only", "mask"], "the id of a check, or a group of them, was expected, found 'mask'"),
         (["mine.py:good", "--kind", "encoder"], "--kind"),
         (["--explain", "masks.futrue"], "the id of a check was expected, found 'masks.futrue'; did you mean masks.fut"),
-        (["mine.py:good", "--as", "atention"], "was expected behind --as, found 'atention'; did you mean 'attention'"),
+        (["mine.py:good", "--as", "atention"], "was expected after --as, found 'atention'; did you mean 'attention'"),
         (["mine.py:good", "--as", "mask", "--only", "mask.values"], "takes no --only, --skip, --slow or --kind; leave"),
         (["parts.py:Block", "--as", "attention"], "a function without arguments was expected, but Block ("),
         (["parts.py:attention"], "a function without arguments was expected, but attention ("),
         (["nowhere"], "FILE.py:FUNCTION or package.module:FUNCTION was expected, found 'nowhere'"),
     ],
 )  # fmt: skip
-def test_what_is_typed_wrong_gives_2_and_one_sentence(typed, arguments: list[str], words: str):
+def test_invalid_arguments_give_2_and_one_message(typed, arguments: list[str], words: str):
     code, out, err = typed(*arguments)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("clearformer: ")
@@ -247,7 +247,7 @@ def test_what_is_typed_wrong_gives_2_and_one_sentence(typed, arguments: list[str
     assert "Traceback" not in err
 
 
-def test_help_takes_no_torch():
+def test_help_does_not_import_torch():
     code = (
         "import sys\nfrom clearformer.cli.main import main\n"
         "try: main(['check', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""Hostile runs, data files and command lines end well or in one sentence; `benchmarks/robustness` tries many more."""
+"""Damaged runs, data files and command lines end well or with one message; `benchmarks/robustness` tries many more."""
 
 import importlib.util
 import json
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "robustness" / "mutate.py"
 DEEP = "[" * 100_000
 DIGITS = "1" * 5000
-"""more digits than Python turns into a number"""
+"""more digits than Python converts to an integer"""
 
 
 @pytest.mark.parametrize("value", ["null", "true", "2", "1.5", "[]", "{}"])
-def test_a_hash_of_the_data_that_is_no_text_is_refused(labelled_run: Path, tmp_path: Path, value: str):
+def test_a_data_hash_that_is_no_string_is_refused(labelled_run: Path, tmp_path: Path, value: str):
     run = _copy(labelled_run, tmp_path)
     data = json.loads((run / "data.json").read_text()) | {"sha256": json.loads(value)}
     (run / "data.json").write_text(json.dumps(data))
@@ -33,7 +33,7 @@ def test_a_hash_of_the_data_that_is_no_text_is_refused(labelled_run: Path, tmp_p
 
 
 @pytest.mark.parametrize("value", [None, 2, "xy", [], ["praise"], ["praise", 2], ["praise", "\ud800"], {"a": 1}])
-def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run: Path, tmp_path: Path, value: object):
+def test_invalid_class_names_are_refused(labelled_run: Path, tmp_path: Path, value: object):
     run = _copy(labelled_run, tmp_path)
     data = json.loads((run / "data.json").read_text()) | {"classes": value}
     (run / "data.json").write_text(json.dumps(data))
@@ -42,7 +42,7 @@ def test_names_of_classes_that_are_no_texts_or_too_few_are_refused(labelled_run:
 
 
 @pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
-def test_json_that_python_cannot_hold_is_refused_in_every_file(labelled_run: Path, tmp_path: Path, content: str):
+def test_json_that_python_cannot_parse_is_refused_in_every_file(labelled_run: Path, tmp_path: Path, content: str):
     run = _copy(labelled_run, tmp_path)
     opened = open_folder(run, lambda _: None)
     for path in (run / "data.json", *run.glob("checkpoints/*/state.json"), run / "config.json"):
@@ -67,7 +67,7 @@ def test_a_line_of_metrics_without_its_numbers_is_refused(tmp_path: Path, line: 
 
 
 @pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
-def test_a_line_of_metrics_that_python_cannot_hold_is_refused(tmp_path: Path, content: str):
+def test_a_line_of_metrics_that_python_cannot_parse_is_refused(tmp_path: Path, content: str):
     path = tmp_path / "metrics.jsonl"
     path.write_text(f"{content}\n")
     with pytest.raises(CheckpointError, match=r"a JSON object in every line of .* was expected, but: "):
@@ -87,7 +87,7 @@ def test_a_line_of_metrics_that_python_cannot_hold_is_refused(tmp_path: Path, co
         ("--out", "x" * 5000, r"a file or folder that can be used was expected, but: .*File name too long"),
     ],
 )
-def test_a_size_that_no_machine_has_room_for_is_refused_before_anything_is_made(
+def test_a_size_beyond_the_memory_is_refused_before_anything_is_created(
     hostile, capsys: pytest.CaptureFixture[str], flag: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(hostile.home)
@@ -96,7 +96,7 @@ def test_a_size_that_no_machine_has_room_for_is_refused_before_anything_is_made(
     assert not (hostile.home / "refused").exists()
 
 
-def test_a_vocabulary_of_any_size_is_asked_for_as_at_most_so_many(hostile):
+def test_a_vocabulary_size_is_only_a_maximum(hostile):
     lines = hostile.train("tinyshakespeare", "text.txt", "wide", "--train.steps", "1", "--model.vocab-size", "9" * 30)
     assert main(lines) == 0
 
@@ -108,7 +108,7 @@ def test_a_run_whose_name_is_too_long_for_a_file_is_refused(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("error", [MemoryError(), MemoryError("9 GB"), RuntimeError("can't allocate memory: 9 GB")])
-def test_lack_of_memory_is_told_in_one_sentence(
+def test_lack_of_memory_is_reported_with_one_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
     def lack(_: object) -> int:
@@ -129,7 +129,7 @@ def _copy(run: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The script's runs, in a folder of their own."""
+    """The script's runs, in a temporary folder."""
     spec = importlib.util.spec_from_file_location("mutate", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -138,7 +138,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("runs", 80), ("data", 40), ("lines", 80)])
-def test_hostile_input_ends_well_or_in_one_sentence(hostile, kind: str, count: int, monkeypatch: pytest.MonkeyPatch):
+def test_hostile_input_ends_well_or_with_one_message(hostile, kind: str, count: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(hostile.home)  # put back at the end
     cases = {f"--kind {kind} --seed {seed}": hostile.case(kind, seed) for seed in range(count)}
     assert not {how: (what, found.fault, found.trace) for how, (what, found) in cases.items() if found.fault}

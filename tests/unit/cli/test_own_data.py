@@ -1,4 +1,4 @@
-"""`clearformer train --data FILE`: what the file is taken for, the plan, and a run that begins; and what is refused."""
+"""`clearformer train --data FILE`: how the file is read, the plan and the run; and which files are refused."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+def messages(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """The lines on standard error of a command that ends with `code`; nothing else is printed."""
 
     def run(*arguments: str, code: int = 0) -> list[str]:
@@ -49,7 +49,7 @@ def write(name: str, content: str | bytes) -> str:
     return name
 
 
-TAKEN = {
+DESCRIPTIONS = {
     "gpt": "text, to train a gpt",
     "transformer": "pairs of source and target, to train a transformer",
     "classifier": "texts with labels, to train a classifier",
@@ -70,9 +70,9 @@ TAKEN = {
         ({"c.d.tsv.gz": LABELS.replace(",", "\t")}, "classifier", "c"),
     ],
 )
-def test_a_file_is_enough_to_train(said, files: dict[str, str], kind: str, folder: str):
-    lines = said("train", "--data", *(write(name, content) for name, content in files.items()), *QUICK)
-    assert lines[0] == f"{' and '.join(files)}: taken for {TAKEN[kind]}"
+def test_a_file_is_enough_to_train(messages, files: dict[str, str], kind: str, folder: str):
+    lines = messages("train", "--data", *(write(name, content) for name, content in files.items()), *QUICK)
+    assert lines[0] == f"{' and '.join(files)}: read as {DESCRIPTIONS[kind]}"
     assert PLAN.fullmatch(next(line for line in lines if line.startswith("plan:")))
     config = json.loads((Path("runs") / folder / "config.json").read_text())
     assert (config["model"]["kind"], config["train"]["steps"]) == (kind, 2)
@@ -81,19 +81,19 @@ def test_a_file_is_enough_to_train(said, files: dict[str, str], kind: str, folde
 
 
 @pytest.mark.slow
-def test_the_plan_comes_before_the_training_and_nothing_is_said_twice(said):
+def test_the_plan_is_printed_before_training_and_no_notice_twice(messages):
     # ☃ is in the validation split alone
-    lines = said("train", f"--data={write('a.txt', TEXT + '☃' * 10)}", *QUICK)
+    lines = messages("train", f"--data={write('a.txt', TEXT + '☃' * 10)}", *QUICK)
     assert len(set(lines)) == len(lines)
-    (plan,) = (place for place, line in enumerate(lines) if line.startswith("plan:"))
-    (begun,) = (place for place, line in enumerate(lines) if line.startswith("runs/a: a gpt of "))
-    assert plan < begun
+    (plan,) = (index for index, line in enumerate(lines) if line.startswith("plan:"))
+    (training,) = (index for index, line in enumerate(lines) if line.startswith("runs/a: a gpt of "))
+    assert plan < training
     assert sum("of the validation split are not in the vocabulary" in line for line in lines) == 1
 
 
-def test_an_equals_sign_names_the_file_too_and_what_is_typed_stands_over_what_was_chosen(said):
+def test_data_may_be_given_with_an_equals_sign_and_flags_override_the_chosen_configuration(messages):
     data = f"--data={write('a.tsv', PAIRS)}"
-    said("train", "--out", "mine", data, *QUICK, "--tokenizer", "character", "--reverse-pairs")
+    messages("train", "--out", "mine", data, *QUICK, "--tokenizer", "character", "--reverse-pairs")
     config = json.loads(Path("mine/config.json").read_text())
     assert config["tokenizer"] == "character"
     assert config["reverse_pairs"] is True
@@ -101,8 +101,8 @@ def test_an_equals_sign_names_the_file_too_and_what_is_typed_stands_over_what_wa
     assert not Path("runs").exists()
 
 
-def test_a_recipe_is_taken_as_it_is_named(said):
-    lines = said("train", "bert", "--data", write("a.txt", TEXT), *QUICK, "--model.context", "16")
+def test_a_named_recipe_is_not_replaced_by_a_chosen_configuration(messages):
+    lines = messages("train", "bert", "--data", write("a.txt", TEXT), *QUICK, "--model.context", "16")
     assert PLAN.fullmatch(lines[0])
     assert json.loads(Path("runs/bert/config.json").read_text())["model"]["kind"] == "bert"
 
@@ -131,12 +131,12 @@ LONG = "x" * 64
         ({"a.tsv": f"{LONG}\t1\n1\t{LONG}\n2\t{LONG}\n"}, "dates", "pairs of fewer than 64 tokens were expected, "),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_learned_from_gets_one_sentence_and_leaves_no_folder(
-    said, files: dict[str, str | bytes], recipe: str, words: str
+def test_an_unusable_file_gets_one_message_and_leaves_no_folder(
+    messages, files: dict[str, str | bytes], recipe: str, words: str
 ):
     names = [write(name, content) for name, content in files.items()]
-    lines = said("train", *[recipe][: bool(recipe)], "--data", *names, "--out", "run", *QUICK, code=2)
+    lines = messages("train", *[recipe][: bool(recipe)], "--data", *names, "--out", "run", *QUICK, code=2)
     assert words in lines[-1]
     assert lines[-1].startswith("clearformer: ")
-    assert len(lines) <= (1 if recipe else 2)  # before it, what the file was taken for
+    assert len(lines) <= (1 if recipe else 2)  # before it, how the file was read
     assert sorted(path.name for path in Path().iterdir()) == sorted(names)

@@ -1,4 +1,4 @@
-"""The commands on real, tiny runs: what they print, leave behind and return."""
+"""The commands on tiny runs: what they print, write and return."""
 
 import io
 import json
@@ -29,11 +29,11 @@ def test_training_leaves_a_whole_run(text_run: Path, capsys: pytest.CaptureFixtu
 def test_a_run_in_use_is_not_overwritten(text_run: Path, text_file: Path, capsys: pytest.CaptureFixture[str]):
     before = (text_run / "config.json").read_bytes()
     assert main(["train", "pydocs", "--data", str(text_file), "--out", str(text_run)]) == 2
-    assert f"go on with: clearformer resume {text_run}" in capsys.readouterr().err
+    assert f"continue with: clearformer resume {text_run}" in capsys.readouterr().err
     assert (text_run / "config.json").read_bytes() == before
 
 
-def test_a_text_is_no_pairs_and_pairs_are_no_text(
+def test_data_of_the_wrong_kind_is_refused(
     text_file: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["train", "dates", "--data", str(text_file), "--out", str(tmp_path / "a")]) == 2
@@ -43,7 +43,7 @@ def test_a_text_is_no_pairs_and_pairs_are_no_text(
 
 
 @pytest.mark.slow
-def test_a_configuration_file_is_a_recipe_and_folders_in_use_are_passed_over(
+def test_a_configuration_file_is_a_recipe_and_folders_in_use_are_skipped(
     text_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_a_configuration_file_is_a_recipe_and_folders_in_use_are_passed_over(
     assert short == whole | {"train": whole["train"] | {"steps": 1}}
 
 
-def test_what_cannot_be_trained_leaves_no_run_behind(
+def test_an_impossible_training_leaves_no_folder(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     train = ["train", "tinyshakespeare", "--data", str(text_file), "--out", str(tmp_path / "run")]
@@ -71,7 +71,7 @@ def test_evaluate_prints_one_json_object_with_the_untrained_model_beside(
 ):
     assert main(["evaluate", str(text_run), "--json"]) == 0
     text = json.loads(capsys.readouterr().out)
-    assert text["split"] == "validation"  # a text of one's own has no test split
+    assert text["split"] == "validation"  # own text has no test split
     assert main(["evaluate", str(pairs_run), "--json"]) == 0
     pairs = json.loads(capsys.readouterr().out)
     assert pairs["split"] == "test"
@@ -81,7 +81,7 @@ def test_evaluate_prints_one_json_object_with_the_untrained_model_beside(
     assert {"exact_match", "bleu"} <= pairs.keys() & pairs["untrained"].keys()
 
 
-def test_evaluate_refuses_a_split_that_is_not_there(text_run: Path, capsys: pytest.CaptureFixture[str]):
+def test_evaluate_refuses_a_missing_split(text_run: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", str(text_run), "--split", "test"]) == 2
     assert "text.txt has no test split; evaluate with --split validation" in capsys.readouterr().err
 
@@ -103,7 +103,7 @@ def test_a_streamed_text_is_the_text(text_run: Path, capsys: pytest.CaptureFixtu
     assert streamed == "the fox" + json.loads(capsys.readouterr().out)[0]["text"] + "\n"
 
 
-def test_generate_reads_a_prompt_a_line_from_standard_input(
+def test_generate_reads_one_prompt_per_line_from_standard_input(
     text_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("sys.stdin", Input(b"the\r\nfox\n"))
@@ -120,23 +120,23 @@ def test_generate_reads_a_prompt_a_line_from_standard_input(
         (["--prompt", "the quick brown fox", "--no-slide"], "a prompt of at most 16 tokens was expected"),
     ],
 )
-def test_a_prompt_that_cannot_be_followed_is_refused(
+def test_an_invalid_prompt_is_refused(
     text_run: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["generate", str(text_run), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_translate_keeps_lines_in_step(
+def test_translate_prints_one_line_per_input_line(
     pairs_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("sys.stdin", Input("n 1003\n\nn 1☃04\nn 1007".encode()))
     assert main(["translate", str(pairs_run)]) == 0
-    said = capsys.readouterr()
-    lines = said.out.split("\n")
+    output = capsys.readouterr()
+    lines = output.out.split("\n")
     assert len(lines) == 5  # four lines, and the end of the last
     assert lines[1] == ""
-    assert "1 tokens of the input were not in the vocabulary" in said.err
+    assert "1 tokens of the input were not in the vocabulary" in output.err
 
 
 @pytest.mark.parametrize("text", [b"n 1003\nn \xff\n", b"n 1003\n" + b"9" * 50 + b"\n"])
@@ -145,8 +145,8 @@ def test_translate_refuses_lines_it_cannot_read(
 ):
     monkeypatch.setattr("sys.stdin", Input(text))
     assert main(["translate", str(pairs_run)]) == 2
-    said = capsys.readouterr().err
-    assert "line 2 of standard input is not" in said or "a source of fewer than 16 tokens was expected" in said
+    output = capsys.readouterr().err
+    assert "line 2 of standard input is not" in output or "a source of fewer than 16 tokens was expected" in output
 
 
 def test_each_family_has_its_own_command(text_run: Path, pairs_run: Path, capsys: pytest.CaptureFixture[str]):

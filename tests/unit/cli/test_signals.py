@@ -1,4 +1,4 @@
-"""A run that is told to stop finishes its step, saves, says so, and goes on later as if nothing had happened."""
+"""A run that receives a signal finishes its step, saves, and resumes later with the same result."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def _train(folder: Path) -> list[str]:
 
 
 def _wait_for_steps(folder: Path, count: int) -> None:
-    """Until so many lines of metrics are written; a process that never gets there fails the test."""
+    """Wait until `count` lines of metrics are written; fail after a minute."""
     for _ in range(1200):
         if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_bytes().count(b"\n") >= count:
             return
@@ -34,7 +34,7 @@ def _weights(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing interrupted."""
+    """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("signals") / "whole"
     subprocess.run(_train(folder), check=True, capture_output=True, env=ENVIRONMENT)
     return folder
@@ -49,10 +49,10 @@ def test_a_signal_stops_after_the_step_and_resuming_gives_the_same_run(
     process = subprocess.Popen(_train(stopped), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     _wait_for_steps(stopped, 12)
     process.send_signal(number)
-    _, said = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == code
-    assert "Traceback" not in said
-    assert f"which is saved; go on with: clearformer resume {stopped}" in said
+    assert "Traceback" not in output
+    assert f"which is saved; continue with: clearformer resume {stopped}" in output
     assert len(list((stopped / "checkpoints").iterdir())) >= 1
     subprocess.run([*COMMAND, "resume", str(stopped)], check=True, capture_output=True, env=ENVIRONMENT)
     assert (stopped / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

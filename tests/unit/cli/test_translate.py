@@ -30,7 +30,7 @@ def printed(pairs_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 @pytest.fixture
 def searched(pairs_run: Path):
-    """The hypotheses of the lines that are not empty."""
+    """The hypotheses of the nonempty lines."""
 
     def search(beam: Beam):
         run = open_folder(pairs_run, pytest.fail)
@@ -39,7 +39,7 @@ def searched(pairs_run: Path):
     return search
 
 
-def test_a_line_is_translated_with_a_beam_of_four_unless_another_is_asked_for(printed, searched):
+def test_the_default_beam_is_four(printed, searched):
     four, three = searched(Beam(4, 0.6)), searched(Beam(3, 2.0))
     texts = [found[0].text for found in four]
     assert printed("translate") == [texts[0], "", *texts[1:]]
@@ -55,7 +55,7 @@ def test_a_beam_of_one_is_greedy(printed, pairs_run: Path):
     assert printed("translate", "--beam", "1", "--no-cache") == [texts[0], "", *texts[1:]]
 
 
-def test_the_n_best_of_a_line_bear_its_number_from_0_on(printed, searched):
+def test_the_n_best_are_numbered_by_line_from_0(printed, searched):
     found = searched(Beam(4, 0.6, 2))
     expected = [f"0 ||| {one.text} ||| {one.score:.4f}" for one in found[0]]
     expected += ["1 |||  ||| 0.0000"]  # an empty line has one translation, which is certain
@@ -64,22 +64,22 @@ def test_the_n_best_of_a_line_bear_its_number_from_0_on(printed, searched):
     assert len(expected) == 7
 
 
-def test_json_is_an_object_a_line(printed, searched):
+def test_json_is_one_object_per_line(printed, searched):
     found = searched(Beam(3, 1.0, 2))
     objects = [
         json.loads(line)
         for line in printed("translate", "--beam", "3", "--length-penalty", "1", "--n-best", "2", "--json")
     ]
-    assert [thing["source"] for thing in objects] == LINES
+    assert [result["source"] for result in objects] == LINES
     assert objects.pop(1) == {
         "source": "",
         "text": "",
         "hypotheses": [{"text": "", "log_probability": 0.0, "score": 0.0}],
     }
-    for thing, hypotheses in zip(objects, found, strict=True):
-        assert thing["text"] == thing["hypotheses"][0]["text"] == hypotheses[0].text
-        assert [one["text"] for one in thing["hypotheses"]] == [one.text for one in hypotheses]
-        numbers = [(one["log_probability"], one["score"]) for one in thing["hypotheses"]]
+    for result, hypotheses in zip(objects, found, strict=True):
+        assert result["text"] == result["hypotheses"][0]["text"] == hypotheses[0].text
+        assert [one["text"] for one in result["hypotheses"]] == [one.text for one in hypotheses]
+        numbers = [(one["log_probability"], one["score"]) for one in result["hypotheses"]]
         assert numbers == [pytest.approx((one.log_probability, one.score), abs=1e-4) for one in hypotheses]
 
 
@@ -91,14 +91,12 @@ def test_json_is_an_object_a_line(printed, searched):
         (["translate", "nowhere", "--n-best", "5"], "--n-best must be at least 1 and at most --beam (4), found 5"),
     ],
 )
-def test_a_beam_that_cannot_be_is_refused_in_one_sentence(
-    typed: list[str], words: str, capsys: pytest.CaptureFixture[str]
-):
+def test_an_invalid_beam_is_refused_with_one_message(typed: list[str], words: str, capsys: pytest.CaptureFixture[str]):
     assert main(typed) == 2
     assert words in capsys.readouterr().err
 
 
-def test_evaluate_names_the_beam_it_translated_with(printed):
+def test_evaluate_reports_its_beam(printed):
     greedy, wide = (json.loads(printed("evaluate", "--json", *flags)[0]) for flags in ([], ["--beam", "3"]))
     for scores, size in ((greedy, 1), (wide, 3)):
         for of_model in (scores, scores["untrained"]):
@@ -109,13 +107,13 @@ def test_evaluate_names_the_beam_it_translated_with(printed):
     lines = printed("evaluate", "--beam", "3", "--length-penalty", "1.5")
     assert any(line.startswith("bleu_lowercase ") for line in lines)
     assert any("Translated by a beam of 3, length penalty 1.5" in line for line in lines)
-    assert any("Translated by greedy choice" in line for line in printed("evaluate"))
+    assert any("Translated by greedy decoding" in line for line in printed("evaluate"))
 
 
-def test_evaluate_scores_what_the_beam_writes(pairs_run: Path, printed):
+def test_evaluate_scores_the_translations_of_the_beam(pairs_run: Path, printed):
     run = open_folder(pairs_run, pytest.fail)
     pairs = run.corpus.test
     found = n_best_texts(load_model(run)[0], run.tokenizer, [source for source, _ in pairs], Beam(4, 3.0))
-    right = sum(found[place][0].text == target for place, (_, target) in enumerate(pairs)) / len(pairs)
+    exact = sum(found[index][0].text == target for index, (_, target) in enumerate(pairs)) / len(pairs)
     scores = json.loads(printed("evaluate", "--beam", "4", "--length-penalty", "3", "--json")[0])
-    assert scores["exact_match"] == right
+    assert scores["exact_match"] == exact

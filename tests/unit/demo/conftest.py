@@ -1,4 +1,4 @@
-"""Two small runs of the demo's recipes, hardly trained."""
+"""Two small runs of the demo's recipes, barely trained."""
 
 import dataclasses
 from pathlib import Path

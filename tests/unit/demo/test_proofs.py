@@ -1,4 +1,4 @@
-"""The demo's proofs hold for models that are right and fail for models that are not."""
+"""The demo's proofs hold for correct models and fail for others."""
 
 import pytest
 import torch
@@ -8,16 +8,16 @@ from clearformer.config import PaperSchedule
 from clearformer.demo import proofs
 from clearformer.runs.folder import RunFolder
 
-pytestmark = pytest.mark.slow  # two runs have to be made first
+pytestmark = pytest.mark.slow  # two runs are trained first
 
 
-def test_a_model_that_was_hardly_trained_does_not_pass_as_trained(dates: RunFolder, pydocs: RunFolder):
+def test_a_barely_trained_model_does_not_pass_as_trained(dates: RunFolder, pydocs: RunFolder):
     verdict = proofs.training_helped(dates, pydocs)
     assert not verdict.holds
     assert "0.0% of 1,000 unseen dates exactly right" in verdict.measured
 
 
-def test_a_right_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
+def test_a_correct_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
     dates: RunFolder, monkeypatch: pytest.MonkeyPatch
 ):
     assert proofs.learns_a_tiny_set(dates).holds
@@ -26,7 +26,7 @@ def test_a_right_model_learns_a_tiny_set_and_one_that_cannot_learn_does_not(
     assert not proofs.learns_a_tiny_set(dates).holds
 
 
-def test_reloading_is_proven_even_for_a_model_that_learned_little(dates: RunFolder, pydocs: RunFolder):
+def test_reloading_is_proven_even_for_a_barely_trained_model(dates: RunFolder, pydocs: RunFolder):
     verdict = proofs.reloaded_is_the_same(dates, pydocs)
     assert verdict.holds
     assert verdict.measured.startswith("23 of 23 outputs the same")
@@ -35,9 +35,9 @@ def test_reloading_is_proven_even_for_a_model_that_learned_little(dates: RunFold
 def test_a_leak_of_the_future_is_found(dates: RunFolder, pydocs: RunFolder, monkeypatch: pytest.MonkeyPatch):
     assert proofs.no_token_sees_the_future(dates, pydocs).holds
 
-    def sees_all(self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None):
+    def unmasked(self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None):
         del self, mask
         return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
-    monkeypatch.setattr(ScaledDotProductAttention, "forward", sees_all)
+    monkeypatch.setattr(ScaledDotProductAttention, "forward", unmasked)
     assert not proofs.no_token_sees_the_future(dates, pydocs).holds

@@ -1,4 +1,4 @@
-"""The demo takes up what it left unfinished, begins anew what it finished, and its report hides no failure."""
+"""The demo continues unfinished runs, replaces finished ones, and reports failures."""
 
 import dataclasses
 import re
@@ -12,10 +12,10 @@ from clearformer.demo.proofs import Verdict
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import train_run
 
-pytestmark = pytest.mark.slow  # two runs have to be made first
+pytestmark = pytest.mark.slow  # two runs are trained first
 
 
-def test_an_unfinished_run_is_taken_up_and_a_finished_one_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unfinished_run_is_continued_and_a_finished_one_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = recipes.dates()
     short = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=3, batch_tokens=256, device="cpu"))
     monkeypatch.setattr(recipes, "dates", lambda: short)
@@ -26,8 +26,8 @@ def test_an_unfinished_run_is_taken_up_and_a_finished_one_begun_anew(tmp_path: P
     assert [path.name for path in dates.checkpoints.iterdir()] == ["step-000001"]
     again, _ = story.prepare(tmp_path, lambda _: None)
     assert [update.record.step for update in train_run(again)] == [2, 3]
-    anew, _ = story.prepare(tmp_path, lambda _: None)
-    assert not anew.checkpoints.exists()
+    fresh, _ = story.prepare(tmp_path, lambda _: None)
+    assert not fresh.checkpoints.exists()
 
 
 def test_the_report_shows_verdicts_curves_samples_and_attention(dates: RunFolder, pydocs: RunFolder, tmp_path: Path):
@@ -37,7 +37,7 @@ def test_the_report_shows_verdicts_curves_samples_and_attention(dates: RunFolder
     assert "holds: water is wet</div><small>wetness 1 &lt; 2</small>" in content
     assert "FAILS: the moon is cheese" in content
     assert [content.count(f"<h2>{name}</h2>") for name in ("Four proofs", "dates", "pydocs")] == [1, 1, 1]
-    for name in ("Plan", "Learning", "Samples", "Where it looks", "What to type next"):
+    for name in ("Plan", "Learning", "Samples", "Attention", "Next commands"):
         assert content.count(f"<h3>{name}</h3>") == 2
     ids = re.findall(r' id="([^"]+)"', content)
     assert len(ids) == len(set(ids))

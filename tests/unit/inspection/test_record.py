@@ -1,4 +1,4 @@
-"""Recorded attention is what the model really attended to, and recording leaves no trace."""
+"""Recorded attention is what the model used, and recording does not change the model."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from clearformer.inspection.record import record
 from clearformer.models.build import build
 
 SIZES = {"vocab_size": 20, "context": 16, "d_model": 16, "num_heads": 2, "num_layers": 2, "d_ff": 32, "dropout": 0.0}
-# the kernel sums 8 products and 7 weighted values in another order, in float64: 5.2e-15 seen, relative to
+# the kernel sums 8 products and 7 weighted values in another order, in float64: at most 5.2e-15, relative to
 # 1 + the value
 KERNEL_TOLERANCE = 1e-11
 
@@ -29,10 +29,10 @@ KERNEL_TOLERANCE = 1e-11
 def test_recorded_weights_times_the_values_are_what_the_kernel_returned(family, choices, scramble):
     model = build(family(**SIZES | choices), seed=1).eval()
     scramble(model.double())
-    seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    calls: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for name, core in model.named_modules():
         if isinstance(core, ScaledDotProductAttention):
-            core.register_forward_hook(lambda _core, inputs, out, name=name: seen.update({name: (inputs[2], out)}))
+            core.register_forward_hook(lambda _core, inputs, out, name=name: calls.update({name: (inputs[2], out)}))
     tokens, real = torch.arange(14).view(2, 7), torch.arange(7) < torch.tensor([[7], [4]])
     inputs = {
         "gpt": (tokens,),
@@ -41,12 +41,12 @@ def test_recorded_weights_times_the_values_are_what_the_kernel_returned(family, 
     }[family.kind]
     with record(model) as trace:
         model(*inputs)
-    assert trace.attention.keys() == seen.keys()
-    assert len(seen) == (6 if family is TransformerConfig else 2)
-    for name, (values, out) in seen.items():
-        weights, each = trace.attention[name], out.shape[1] // values.shape[1]
-        shared = torch.stack([values[:, head // each] for head in range(out.shape[1])], 1)
-        assert (weights - weights[:, :, :, :1]).abs().max() > 0.01  # they do choose
+    assert trace.attention.keys() == calls.keys()
+    assert len(calls) == (6 if family is TransformerConfig else 2)
+    for name, (values, out) in calls.items():
+        weights, group_size = trace.attention[name], out.shape[1] // values.shape[1]
+        shared = torch.stack([values[:, head // group_size] for head in range(out.shape[1])], 1)
+        assert (weights - weights[:, :, :, :1]).abs().max() > 0.01  # attention is not uniform
         torch.testing.assert_close(weights @ shared, out, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
 
 
@@ -75,14 +75,14 @@ def test_recording_changes_nothing_and_ends_with_its_block():
     before = model(tokens)
     with record(model) as trace:
         during = model(tokens)
-    kept = dict(trace.attention)
+    recorded = dict(trace.attention)
     after = model(tokens + 1)
     assert torch.equal(before, during)
     assert not torch.equal(before, after)
-    assert all(trace.attention[name] is kept[name] for name in kept)
+    assert all(trace.attention[name] is recorded[name] for name in recorded)
 
 
-def test_hooks_go_even_when_the_model_fails():
+def test_hooks_are_removed_even_when_the_model_fails():
     model = build(GPTConfig(**SIZES), seed=1)
     try:
         with record(model):

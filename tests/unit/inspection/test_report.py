@@ -1,4 +1,4 @@
-"""A report is one file that needs nothing else, can be read anywhere, and says what the run's files say."""
+"""A report is one self-contained, accessible file, with the values of the run's files."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from clearformer.cli.main import main
 from clearformer.inspection import page
 from clearformer.inspection.figures import attention_svg, loss_curve
 from clearformer.inspection.report import write_run_report
-from clearformer.inspection.samples import marked
+from clearformer.inspection.samples import mark_differences
 from clearformer.runs.folder import open_folder
 
 TINY = [
@@ -36,11 +36,11 @@ FAMILIES = {
     ),
 }
 AA = 4.5
-"""contrast of text to its ground, as WCAG 2.2 asks for at level AA"""
+"""minimum contrast of text, WCAG 2.2 level AA"""
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny run of a family, trained once."""
     home, folders = tmp_path_factory.mktemp("runs"), dict[str, Path]()
 
@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 class Page(HTMLParser):
-    """A report's tags with their attributes, its text, what stands in <code> and the figures at its top."""
+    """A report's tags with their attributes, its texts and its <code> elements."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_report_needs_no_other_file_and_no_script(made: Callable[[str], Path], family: str):
-    report = Page(made(family))
+def test_a_report_needs_no_other_file_and_no_script(run_folder: Callable[[str], Path], family: str):
+    report = Page(run_folder(family))
     assert not {tag for tag, _ in report.tags} & {"script", "link", "iframe", "object", "embed"}
     assert not re.search(r"@import|url\((?!#)", report.content)
     addresses = [
@@ -93,9 +93,9 @@ def test_a_report_needs_no_other_file_and_no_script(made: Callable[[str], Path],
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_figures_at_the_top_are_those_of_the_run_s_files(made: Callable[[str], Path], family: str):
-    texts = [text for _, text in Page(made(family)).texts]
-    last = json.loads((made(family) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+def test_the_results_at_the_top_are_those_of_the_run_s_files(run_folder: Callable[[str], Path], family: str):
+    texts = [text for _, text in Page(run_folder(family)).texts]
+    last = json.loads((run_folder(family) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert texts[texts.index("steps") - 1] == f"{last['step']} of 3"
     (name,) = (text for text in texts if text.startswith("validation loss"))
     assert float(texts[texts.index(name) - 1]) == pytest.approx(last["validation_loss"], rel=1e-3)
@@ -104,10 +104,10 @@ def test_the_figures_at_the_top_are_those_of_the_run_s_files(made: Callable[[str
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_command_at_the_end_runs(
-    made: Callable[[str], Path], family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run_folder: Callable[[str], Path], family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.chdir(tmp_path)
-    shell, (python,) = Page(made(family)).code[:-1], Page(made(family)).code[-1:]
+    shell, (python,) = Page(run_folder(family)).code[:-1], Page(run_folder(family)).code[-1:]
     assert len(shell) == 3
     for line in shell:
         *typed, command = line.rsplit(" | ", 1)
@@ -120,43 +120,45 @@ def test_each_command_at_the_end_runs(
     assert (tmp_path / "attention.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
-def test_what_a_run_holds_is_escaped(made: Callable[[str], Path]):
-    for family, (wanted, raw) in {
+def test_texts_of_a_run_are_escaped(run_folder: Callable[[str], Path]):
+    for family, (expected, raw) in {
         "transformer": ("see &lt;", "see <"),
         "gpt": ("The &lt;quick&gt; brown", "<quick>"),
         "bert": ("The &lt;quick&gt; brown", "<quick>"),
         "classifier": ("x&amp;y", "<good>"),
     }.items():
-        content = Page(made(family)).content
-        assert wanted in content
+        content = Page(run_folder(family)).content
+        assert expected in content
         assert raw not in content
 
 
 @pytest.mark.slow
-def test_a_run_without_metrics_and_one_with_a_short_context_have_a_report(made: Callable[[str], Path], tmp_path: Path):
-    made("gpt")
-    text = made("gpt").parent / "text.txt"
+def test_a_run_without_metrics_and_one_with_a_short_context_have_a_report(
+    run_folder: Callable[[str], Path], tmp_path: Path
+):
+    run_folder("gpt")
+    text = run_folder("gpt").parent / "text.txt"
     arguments = ["train", "tinyshakespeare", "--data", str(text), "--out", str(tmp_path / "run"), *TINY]
     assert main([*arguments, "--model.context", "4"]) == 0
     (tmp_path / "run" / "metrics.jsonl").unlink()
     write_run_report(open_folder(tmp_path / "run", print))
-    assert "metrics.jsonl records no step" in Page(tmp_path / "run").content
+    assert "metrics.jsonl has no steps" in Page(tmp_path / "run").content
 
 
 @pytest.mark.parametrize("palette", [page.LIGHT, page.DARK], ids=["light", "dark"])
-def test_every_colour_of_text_is_read_on_both_grounds(palette: dict[str, str]):
+def test_every_text_colour_has_enough_contrast_on_both_backgrounds(palette: dict[str, str]):
     def luminance(colour: str) -> float:
         parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for ground in ("paper", "card"):
+    for background in ("paper", "card"):
         for ink in palette.keys() - {"paper", "card", "line"}:
-            dark, light = sorted(luminance(palette[name]) for name in (ground, ink))
-            assert (light + 0.05) / (dark + 0.05) >= AA, f"{ink} on {ground}"
+            dark, light = sorted(luminance(palette[name]) for name in (background, ink))
+            assert (light + 0.05) / (dark + 0.05) >= AA, f"{ink} on {background}"
 
 
-def test_both_palettes_and_a_narrow_screen_are_provided_for():
+def test_a_page_supports_both_palettes_and_narrow_screens():
     content = page.page("<t>", "")
     assert "<title>&lt;t&gt;</title>" in content
     assert "width=device-width" in content
@@ -166,15 +168,15 @@ def test_both_palettes_and_a_narrow_screen_are_provided_for():
 
 
 def test_wrong_letters_are_marked():
-    assert marked("2032-<03", "2023-<30") == "203<mark>2</mark>-&lt;0<mark>3</mark>"
+    assert mark_differences("2032-<03", "2023-<30") == "203<mark>2</mark>-&lt;0<mark>3</mark>"
 
 
 @pytest.mark.parametrize("last", [2.0, 0.01], ids=["linear", "logarithmic"])
-def test_a_curve_is_the_same_file_twice_and_names_what_it_shows(last: float):
+def test_a_curve_is_reproducible_and_labelled(last: float):
     lines = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": last, "validation_loss": 2.5}]
-    svg = loss_curve(lines, 4.0, "nats a token")
-    assert svg == loss_curve(json.loads(json.dumps(lines)), 4.0, "nats a token")
-    for words in ("step", "loss, nats a token", "training", "validation", "guessing evenly"):
+    svg = loss_curve(lines, 4.0, "nats per token")
+    assert svg == loss_curve(json.loads(json.dumps(lines)), 4.0, "nats per token")
+    for words in ("step", "loss, nats per token", "training", "validation", "uniform guess"):
         assert f">{words}</text>" in svg
     assert "#000000" not in svg
     assert "var(--accent, " in svg

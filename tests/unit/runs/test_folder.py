@@ -83,7 +83,7 @@ def test_a_folder_with_a_run_is_refused_and_resuming_suggested(make_run: Make, c
     run = make_run("gpt")
     before = contents(run.folder)
     message = (
-        r"a new or empty folder was expected, but .*run is in use; go on with: clearformer resume .*run, or choose"
+        r"a new or empty folder was expected, but .*run is in use; continue with: clearformer resume .*run, or choose"
     )
     with pytest.raises(RunError, match=message):
         create_folder(run.folder, config("gpt"), pytest.fail)

@@ -1,4 +1,4 @@
-"""What stands between the two matrices of a feed-forward layer, and its gradient by hand.
+"""Activations, with hand-written gradients.
 
     GELU(x)      = x Φ(x)                      GELU'(x) = Φ(x) + x φ(x)      Φ, φ: the standard normal distribution
     ReLU²(x)     = max(0, x)²                  dL/dx = 2 g max(0, x)
@@ -18,25 +18,25 @@ from numpy.polynomial import chebyshev
 from clearformer.engines.numpy.chunks import in_chunks
 from clearformer.engines.numpy.rules import Array, Rule
 
-BEND = 0.4
-LEAST = 1 / (1 + BEND * 9)
-"""t where exp(-z²) is 1e-35, and the polynomial no longer matters"""
+ERFC_SCALE = 0.4
+MIN_T = 1 / (1 + ERFC_SCALE * 9)
+"""t at z = 9, where exp(-z²) is 1e-35 and the polynomial no longer matters"""
 
 
 def _polynomial(degree: int) -> list[float]:
-    """erfc(z) exp(z²) through Chebyshev's points: coefficients of the powers of s, which is t put on [-1, 1]."""
+    """Chebyshev interpolation of erfc(z) exp(z²): coefficients of the powers of s, which is t mapped to [-1, 1]."""
     s = chebyshev.chebpts1(degree + 1)
-    t = LEAST + (1 - LEAST) * (s + 1) / 2
-    values = [math.erfc(z) * math.exp(z * z) for z in (1 / t - 1) / BEND]
+    t = MIN_T + (1 - MIN_T) * (s + 1) / 2
+    values = [math.erfc(z) * math.exp(z * z) for z in (1 / t - 1) / ERFC_SCALE]
     return chebyshev.cheb2poly(chebyshev.chebfit(s, values, degree))[::-1].tolist()
 
 
-# the degree each dtype can tell from the next: errors of Φ against math.erfc are 1.9e-7 and 6.7e-16, mostly rounding
+# degrees that reach the precision of each dtype: errors of Φ against math.erfc are 1.9e-7 and 6.7e-16, mostly rounding
 POLYNOMIALS = {np.dtype(np.float32): _polynomial(8), np.dtype(np.float64): _polynomial(20)}
 
 
 def gelu(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
-    """The derivative is found with the value, and kept in the place of x."""
+    """The derivative is computed with the value, and saved instead of x."""
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
     in_chunks(_gelu_and_slope, x, out, slope)
@@ -51,7 +51,7 @@ def _gelu_and_slope(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float
 
 
 def gelu_x(g: Float[Array, "*tokens F"], slope: Float[Array, "*tokens F"]) -> Float[Array, "*tokens F"]:
-    """In the place of the slope, which nobody needs after this."""
+    """In place of the slope, which is not needed again."""
     in_chunks(lambda g, slope: np.multiply(g, slope, out=slope), np.ascontiguousarray(g), slope)
     return slope
 
@@ -62,10 +62,10 @@ def normal(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"
     bell *= -0.5
     np.exp(bell, out=bell)
     s = np.abs(x)
-    s *= BEND * math.sqrt(0.5)
+    s *= ERFC_SCALE * math.sqrt(0.5)
     s += 1
-    np.divide(2 / (1 - LEAST), s, out=s)
-    s -= (1 + LEAST) / (1 - LEAST)
+    np.divide(2 / (1 - MIN_T), s, out=s)
+    s -= (1 + MIN_T) / (1 - MIN_T)
     highest, *others = POLYNOMIALS[x.dtype]
     below = np.full_like(s, highest)
     for coefficient in others:

@@ -1,7 +1,7 @@
-"""The rules and steps that `kernels.c` computes, for float32; anything else goes to those in NumPy, as before.
+"""Rules and optimizer updates computed by `kernels.c`, for float32; other inputs fall back to NumPy.
 
-They are called, return and keep what those in NumPy do, but for three that keep less: a norm and SwiGLU keep their
-argument, and cross-entropy its gradient.
+They have the interface of those in NumPy, but three save less: norms and SwiGLU save their argument, and cross-entropy
+its gradient.
 """
 
 import ctypes
@@ -31,15 +31,15 @@ SIGNATURES = {
     "cross_entropy": "nppppnfn",
     "adamw": "npfff",
 }
-"""the arguments of each function: n a count, p where an array begins, f a float, i an int"""
+"""the arguments of each function: n an int64, p a pointer, f a float, i an int"""
 TYPES: dict[str, Any] = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int}
-FEW = 8
-"""queries; of fewer, kernels.c has no fast product"""
+MIN_QUERIES = 8
+"""with fewer, kernels.c has no fast product"""
 CURVE = np.array(
     [
-        activations.BEND * math.sqrt(0.5),
-        2 / (1 - activations.LEAST),
-        (1 + activations.LEAST) / (1 - activations.LEAST),
+        activations.ERFC_SCALE * math.sqrt(0.5),
+        2 / (1 - activations.MIN_T),
+        (1 + activations.MIN_T) / (1 - activations.MIN_T),
         *activations.POLYNOMIALS[np.dtype(np.float32)],
     ],
     np.float32,
@@ -47,19 +47,19 @@ CURVE = np.array(
 
 
 class Task(ctypes.Structure):
-    """`task` of kernels.c."""
+    """The struct `task` of kernels.c."""
 
     _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nnnnnnnifp"))
 
 
 class Heads(ctypes.Structure):
-    """`heads` of kernels.c."""
+    """The struct `heads` of kernels.c."""
 
     _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("pnnn"))
 
 
 class Weights(ctypes.Structure):
-    """`weights` of kernels.c."""
+    """The struct `weights` of kernels.c."""
 
     _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nppppfff"))
 
@@ -68,35 +68,35 @@ Tokens = Float[Array, "*tokens D"]
 Halves = Float[Array, "*tokens two_D"]
 Vector = Float[Array, " D"]
 Found = dict[str, Any]
-plain_move = optimizer.move
-"""the one in NumPy, before `kernels.switch` puts that here in its place"""
+numpy_update = optimizer.update
+"""NumPy's, which `kernels.switch` may replace"""
 
 
 @functools.cache
 def library() -> tuple[ctypes.CDLL, str]:
-    """The functions of `kernels.c`, and what compiled them. Raises EngineError."""
-    made, words = compiler.load(SOURCE)
+    """The compiled `kernels.c`, and the name of its compiler. Raises EngineError if it cannot be compiled."""
+    compiled, compiler_name = compiler.load(SOURCE)
     for name, letters in SIGNATURES.items():
-        function = getattr(made, name)
+        function = getattr(compiled, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
     for name, arrays in {"attention": 6, "attention_backward": 9}.items():
-        getattr(made, name).argtypes = [Task, *[Heads] * arrays]
-    return made, words
+        getattr(compiled, name).argtypes = [Task, *[Heads] * arrays]
+    return compiled, compiler_name
 
 
-def _at(x: NDArray[Any]) -> int:
-    assert x.flags.c_contiguous, "C steps from one number to the next"
+def _pointer(x: NDArray[Any]) -> int:
+    assert x.flags.c_contiguous, "C expects contiguous arrays"
     return x.ctypes.data
 
 
-def _suit(*arrays: Array | None) -> bool:
-    """Whether C can read them."""
+def _readable(*arrays: Array | None) -> bool:
+    """Whether the kernels can read them: aligned float32."""
     return all(x is None or (x.dtype == np.float32 and x.flags.aligned) for x in arrays)
 
 
 def _call(name: str, arrays: Sequence[NDArray[Any]], *rest: Any) -> None:
-    """A function of C, which goes through all rows of the first arrays."""
-    function, places = getattr(library()[0], name), [(_at(array), array.strides[0]) for array in arrays]
+    """Call a C function over all rows of `arrays`, in threads."""
+    function, places = getattr(library()[0], name), [(_pointer(array), array.strides[0]) for array in arrays]
 
     def piece(first: int, last: int) -> None:
         function(last - first, *(at + first * step for at, step in places), *rest)
@@ -105,16 +105,16 @@ def _call(name: str, arrays: Sequence[NDArray[Any]], *rest: Any) -> None:
 
 
 def gelu(x: Tokens) -> tuple[Tokens, Found]:
-    if not _suit(x):
+    if not _readable(x):
         return activations.gelu(x)
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
-    _call("gelu", [y.reshape(-1) for y in (x, out, slope)], _at(CURVE))
+    _call("gelu", [y.reshape(-1) for y in (x, out, slope)], _pointer(CURVE))
     return out, {"slope": slope}
 
 
 def swiglu(x: Halves) -> tuple[Tokens, Found]:
-    if not _suit(x) or x.shape[-1] % 2:
+    if not _readable(x) or x.shape[-1] % 2:
         return activations.swiglu(x)
     F = x.shape[-1] // 2  # noqa: N806
     out = np.empty((*x.shape[:-1], F), x.dtype)
@@ -145,14 +145,14 @@ def rms_norm(x: Tokens, weight: Vector, *, eps: float) -> tuple[Tokens, Found]:
 
 
 def _fits(x: Tokens, *vectors: Vector | None) -> bool:
-    return _suit(x, *vectors) and all(y is None or y.shape == x.shape[-1:] for y in vectors)
+    return _readable(x, *vectors) and all(y is None or y.shape == x.shape[-1:] for y in vectors)
 
 
 def _norm(x: Tokens, weight: Vector, bias: Vector | None, eps: float, *, centred: bool) -> tuple[Tokens, Found]:
     flat = rows(np.ascontiguousarray(x))
     out, mean, r = np.empty_like(flat), np.empty(len(flat), x.dtype), np.empty(len(flat), x.dtype)
     vectors = [None if y is None else np.ascontiguousarray(y) for y in (weight, bias)]
-    places = [None if y is None else _at(y) for y in vectors]
+    places = [None if y is None else _pointer(y) for y in vectors]
     _call("norm", [flat, out, mean, r], flat.shape[1], *places, eps, centred)
     return out.reshape(x.shape), {"y": flat, "r": r, "mean": mean}
 
@@ -179,8 +179,8 @@ def _norm_backward(
 
     def piece(first: int, last: int) -> Array:
         dvectors = np.empty((2, width), x.dtype)
-        arrays = [_at(array[first:last]) for array in (flat, x, mean, r, dx)]
-        function(last - first, *arrays, *map(_at, dvectors), width, _at(scales), centred)
+        arrays = [_pointer(array[first:last]) for array in (flat, x, mean, r, dx)]
+        function(last - first, *arrays, *map(_pointer, dvectors), width, _pointer(scales), centred)
         return dvectors
 
     dweight, dbias = np.sum(in_threads(len(x), x.size, piece), 0)
@@ -191,7 +191,7 @@ def cross_entropy(logits: Tokens, targets: NDArray[np.integer[Any]], smoothing: 
     V = logits.shape[-1]  # noqa: N806
     answers = np.ascontiguousarray(targets.reshape(-1), np.int64)
     known = targets.shape == logits.shape[:-1] and ((answers == IGNORE) | (answers >= 0) & (answers < V)).all()
-    if not (_suit(logits) and known):
+    if not (_readable(logits) and known):
         return fused.cross_entropy(logits, targets, smoothing)
     z = rows(np.ascontiguousarray(logits))
     p, losses = np.empty_like(z), np.empty(len(z), z.dtype)
@@ -219,14 +219,14 @@ def attend(
     dropout: float,
     rng: np.random.Generator | None,
 ) -> tuple[attention.Queries, Found]:
-    if not _many(q, k, v):
+    if not _enough_queries(q, k, v):
         return attention.attention(q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
-    out, weights = attention.side_by_side(q.shape, q.dtype), np.empty((*q.shape[:3], k.shape[2]), q.dtype)
-    added, left = attention.masked_bias(mask, bias, q.dtype), attention.drawn(weights.shape, dropout, rng)
+    out, weights = attention.empty_heads(q.shape, q.dtype), np.empty((*q.shape[:3], k.shape[2]), q.dtype)
+    added, keep = attention.masked_bias(mask, bias, q.dtype), attention.dropout_mask(weights.shape, dropout, rng)
     if added is not None:
         added = np.broadcast_to(added.astype(q.dtype, copy=False), weights.shape)
-    _in_groups("attention", causal, left, dropout, q, k, v, added, out, weights)
-    return out, {"weights": weights, "left": left}
+    _in_groups("attention", causal, keep, dropout, q, k, v, added, out, weights)
+    return out, {"weights": weights, "keep": keep}
 
 
 def attend_backward(
@@ -236,57 +236,57 @@ def attend_backward(
     v: attention.Keys,
     out: attention.Queries,
     weights: attention.Weights,
-    left: attention.Left | None,
+    keep: attention.KeepMask | None,
     dropout: float,
     causal: bool,
 ) -> tuple[attention.Queries, attention.Keys, attention.Keys]:
-    if not _many(q, k, v):
-        return attention.attention_backward(g, q, k, v, out, weights, left, dropout, causal)
-    dq, dk, dv = (attention.side_by_side(x.shape, x.dtype) for x in (q, k, v))
-    _in_groups("attention_backward", causal, left, dropout, q, k, v, out, weights, g, dq, dk, dv)
+    if not _enough_queries(q, k, v):
+        return attention.attention_backward(g, q, k, v, out, weights, keep, dropout, causal)
+    dq, dk, dv = (attention.empty_heads(x.shape, x.dtype) for x in (q, k, v))
+    _in_groups("attention_backward", causal, keep, dropout, q, k, v, out, weights, g, dq, dk, dv)
     return dq, dk, dv
 
 
-def _many(q: attention.Queries, k: attention.Keys, v: attention.Keys) -> bool:
-    """For few queries the time goes into reading keys and values, which NumPy does as fast."""
-    return _suit(q, k, v) and q.shape[2] >= FEW
+def _enough_queries(q: attention.Queries, k: attention.Keys, v: attention.Keys) -> bool:
+    """With few queries the time is spent on reading keys and values, at which NumPy is as fast."""
+    return _readable(q, k, v) and q.shape[2] >= MIN_QUERIES
 
 
 def _in_groups(
-    name: str, causal: bool, left: attention.Left | None, dropout: float, q: Array, k: Array, *others: Array | None
+    name: str, causal: bool, keep: attention.KeepMask | None, dropout: float, q: Array, k: Array, *others: Array | None
 ) -> None:
-    """A function of C, which goes through the groups of heads that share keys. Raises MemoryError."""
+    """Call a C function over the groups of heads that share keys. Raises MemoryError if it cannot allocate."""
     (B, H, T, E), (G, S), function = q.shape, k.shape[1:3], getattr(library()[0], name)  # noqa: N806
     arrays = [x if x is None or x.strides[-1] == x.itemsize else np.ascontiguousarray(x) for x in (q, k, *others)]
     heads = [
         Heads() if x is None else Heads(x.ctypes.data, *(step // x.itemsize for step in x.strides[:3])) for x in arrays
     ]
-    rest = H, G, T, S, E, causal, 1 / (1 - dropout), None if left is None else _at(left)
+    rest = H, G, T, S, E, causal, 1 / (1 - dropout), None if keep is None else _pointer(keep)
     if not all(in_threads(B * G, q.size * S, lambda first, last: function(Task(first, last, *rest), *heads))):
         raise MemoryError(
-            f"room for the scores of {T} queries and {S} keys was expected, found none; take a smaller batch"
+            f"memory for the scores of {T} queries and {S} keys was expected, found none; use a smaller batch"
         )
 
 
-def move(moves: Sequence[optimizer.Move], rate: float, config: TrainConfig) -> None:
-    if not all(_suit(each.w, each.g, each.m, each.v) for each in moves):
-        plain_move(moves, rate, config)
+def update(updates: Sequence[optimizer.Update], rate: float, config: TrainConfig) -> None:
+    if not all(_readable(each.w, each.g, each.m, each.v) for each in updates):
+        numpy_update(updates, rate, config)
         return
     function, fresh = library()[0].adamw, (1 - config.beta1, 1 - config.beta2, config.epsilon)
     table = [
-        Weights(w.size, *map(_at, (w, g, m, v)), *_factors(rate, decay, step, config))
-        for w, g, m, v, step, decay in moves
+        Weights(w.size, *map(_pointer, (w, g, m, v)), *_factors(rate, decay, step, config))
+        for w, g, m, v, step, decay in updates
     ]
 
     def piece(first: int, last: int) -> None:
         some = table[first:last]
         function(len(some), (Weights * len(some))(*some), *fresh)
 
-    in_threads(len(moves), sum(each.w.size for each in moves), piece)
+    in_threads(len(updates), sum(each.w.size for each in updates), piece)
 
 
 def _factors(rate: float, decay: float, step: int, config: TrainConfig) -> tuple[float, float, float]:
-    """What decay leaves of a weight, and what the averages, which began at zero, are to be multiplied by."""
+    """The factors of weight decay and of bias correction."""
     return 1 - rate * decay, 1 / math.sqrt(1 - config.beta2**step), rate / (1 - config.beta1**step)
 
 

@@ -1,7 +1,7 @@
-"""The compiler of this machine: makes a library of a C file the first time it is asked for, and keeps it.
+"""Compile a C file with the machine's compiler at first use, and cache the library.
 
-What is kept has a name that depends on the source, the compiler, its options and all the compiler says of the
-processor, so that nothing stale or foreign is ever loaded. Two processes at once do no harm: the last one wins.
+Its file name depends on the source, the compiler, its options and its predefined macros, which describe the processor,
+so that no stale or foreign library is ever loaded. Two processes at once do no harm: the last one wins.
 """
 
 import ctypes
@@ -18,15 +18,15 @@ from clearformer.data.downloads import cache_folder
 from clearformer.errors import EngineError
 
 OPTIONS = ("-O3", "-march=native", "-mprefer-vector-width=512"), ("-O3", "-march=native"), ("-O3",)
-"""what is asked of the compiler: the first that it understands"""
+"""of the compiler: the first that it accepts"""
 ALWAYS = ("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-"""loops marked `omp simd` may add in any order, and nobody asks which operation was inexact: no result changes else"""
+"""`omp simd` loops may add in any order, floating-point exceptions are not observed; results do not change otherwise"""
 COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT_SECONDS = 120.0
 
 
 def load(source: Path) -> tuple[ctypes.CDLL, str]:
-    """The library made of a C file, and the name and version of what made it. Raises EngineError."""
+    """The compiled library, and the compiler's name and version. Raises EngineError if there is none or it fails."""
     command = _command()
     for options in OPTIONS:
         try:
@@ -40,9 +40,9 @@ def load(source: Path) -> tuple[ctypes.CDLL, str]:
 
 
 def _command() -> list[str]:
-    """What the environment variable CC says, else the first compiler there is."""
-    if named := shlex.split(os.environ.get("CC", "")):
-        return named
+    """The environment variable CC, else the first compiler found."""
+    if command := shlex.split(os.environ.get("CC", "")):
+        return command
     for name in COMPILERS:
         if found := shutil.which(name):
             return [found]
@@ -50,19 +50,19 @@ def _command() -> list[str]:
 
 
 def _load(source: Path, command: list[str]) -> tuple[ctypes.CDLL, str]:
-    known = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\n".join((source.read_text("utf-8"), *command, known)).encode()).hexdigest()
+    macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+    key = hashlib.sha256("\n".join((source.read_text("utf-8"), *command, macros)).encode()).hexdigest()
     folder = cache_folder() / "kernels"
     library = folder / f"{source.stem}-{key[:20]}.so"
     if not library.exists():
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as half:
-            made = Path(half) / library.name
-            _run([*command, str(source), "-o", str(made), "-lm"])
-            made.replace(library)
-    version = re.search(r'#define __VERSION__ "(.*)"', known)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            compiled = Path(temporary) / library.name
+            _run([*command, str(source), "-o", str(compiled), "-lm"])
+            compiled.replace(library)
+    version = re.search(r'#define __VERSION__ "(.*)"', macros)
     words = version[1] if version else "an unknown compiler"
-    return ctypes.CDLL(str(library)), words if "clang" in known else f"gcc {words}"
+    return ctypes.CDLL(str(library)), words if "clang" in macros else f"gcc {words}"
 
 
 def _run(command: list[str]) -> str:

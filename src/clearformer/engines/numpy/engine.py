@@ -1,4 +1,4 @@
-"""NumPy as an engine: see `clearformer.engine`."""
+"""The NumPy engine: see `clearformer.engine`."""
 
 import os
 import tracemalloc
@@ -24,7 +24,7 @@ from clearformer.engines.numpy.training import (
     train,
     weights_of,
 )
-from clearformer.engines.refusals import require_known
+from clearformer.engines.support import require_supported
 from clearformer.errors import ConfigError
 
 __all__ = [
@@ -47,28 +47,28 @@ kernels.switch(True)
 
 
 def make_model(config: Config) -> Model:
-    _require_known(config)
+    _require_supported(config)
     return build(config.model, config.train.seed).eval()
 
 
 def describe(config: Config) -> str:
-    """Raises ConfigError for a device but the CPU, a precision but float32, and a choice that no block here knows."""
-    _require_known(config)
+    """Raises ConfigError for a device other than the CPU, a precision other than float32 and unsupported settings."""
+    _require_supported(config)
     if config.train.device not in ("auto", "cpu"):
         raise ConfigError(f"NumPy computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
         raise ConfigError("NumPy computes in float32, but --train.precision is bfloat16; leave it at auto")
-    kept = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
-    malloc = "malloc keeps memory" if kept else "malloc gives memory back"
-    return f"NumPy {np.__version__}, {_products()}, {kernels.describe()}, {malloc}"
+    keeps_memory = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
+    malloc = "malloc keeps memory" if keeps_memory else "malloc gives memory back"
+    return f"NumPy {np.__version__}, {_blas()}, {kernels.describe()}, {malloc}"
 
 
-def _require_known(config: Config) -> None:
-    require_known("numpy", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
+def _require_supported(config: Config) -> None:
+    require_supported("numpy", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
 
 
-def _products() -> str:
-    """The library that makes NumPy's matrix products, its kernel, and how many threads it has."""
+def _blas() -> str:
+    """NumPy's BLAS library, its architecture and its number of threads."""
     found = [
         f"{one['internal_api']} ({one.get('architecture', 'unknown')}, {count} thread{'s' if count > 1 else ''})"
         for one in threadpool_info()
@@ -78,12 +78,12 @@ def _products() -> str:
 
 
 def step_memory(model: Model, batch: Batch, config: TrainConfig) -> int:
-    """Bytes that a step takes at its peak, beside 16 a parameter: all that NumPy allocates, less the gradients."""
+    """Peak memory of a step in bytes, without the 16 per parameter: NumPy's allocations less the gradients."""
     parameters = list(model.parameters())
     tracemalloc.start()
     try:
         accumulate_gradients(model, parameters, [batch], config)
-        height = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return height - sum(parameter.data.nbytes for parameter in parameters)
+    return peak - sum(parameter.data.nbytes for parameter in parameters)

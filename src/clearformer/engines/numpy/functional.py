@@ -1,4 +1,4 @@
-"""Every operation that is not written with an operator or a method of Tensor, by PyTorch's name where it has one."""
+"""All operations that are not operators or methods of Tensor, with PyTorch's names where they exist."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def embedding(tokens: Integers, weight: Tensor) -> Tensor:
-    """A row of the matrix for each token."""
+    """The row of the matrix for each token."""
     return apply("embedding", weight, tokens=tokens)
 
 
@@ -91,17 +91,17 @@ def geglu(x: Tensor) -> Tensor:
 
 
 def split_heads(x: Tensor, first: int, count: int, width: int) -> Tensor:
-    """So many of the heads that lie beside each other [B, T, *], each of `width` numbers, as [B, count, T, width]."""
+    """Heads `first` to `first + count` - 1, each of `width` numbers, of [B, T, *], as [B, count, T, width]."""
     return apply("split_heads", x, first=first, count=count, width=width)
 
 
 def join_heads(x: Tensor) -> Tensor:
-    """The heads of each token [B, H, T, E] side by side again, [B, T, H E]."""
+    """Concatenate the heads [B, H, T, E] of each token, [B, T, H E]."""
     return apply("join_heads", x)
 
 
 def rotary(x: Tensor, cos: Array, sin: Array) -> Tensor:
-    """Turn heads [B, H, T, E] by angles whose cosines and sines are [T, E/2] or [B, 1, T, E/2]."""
+    """Rotate heads [B, H, T, E] by angles whose cosines and sines are [T, E/2] or [B, 1, T, E/2]."""
     return apply("rotary", x, cos=cos, sin=sin)
 
 
@@ -120,13 +120,13 @@ def attention(
     *,
     causal: bool = False,
 ) -> Tensor:
-    """Queries [B, H, T, E], keys and values [B, G, S, E]; mask (True: may attend) and bias stretch to [B, H, T, S].
+    """Queries [B, H, T, E], keys and values [B, G, S, E]; mask (True: may attend) and bias broadcast to [B, H, T, S].
 
-    `causal`, which takes neither: the queries are the last T of S positions and see none that comes after.
+    `causal`, without mask and bias: the queries are the last T of S positions and attend to none after them.
     """
     return apply("attention", q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
 
 
 def cross_entropy(logits: Tensor, targets: Integers, smoothing: float = 0.0) -> Tensor:
-    """In nats, summed over the tokens whose target is not IGNORE."""
+    """Nats, summed over the tokens whose target is not IGNORE."""
     return apply("cross_entropy", logits, targets=targets, smoothing=smoothing)

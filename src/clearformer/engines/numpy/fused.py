@@ -1,15 +1,15 @@
-"""Fused rules: whole formulas of a transformer in one step, with gradients derived by hand.
+"""Fused rules: whole formulas of a transformer as one operation, with hand-written gradients.
 
     linear          y = x Wᵀ + b            dL/dx = g W      dL/dW = gᵀ x over all tokens      dL/db = Σ_tokens g
     embedding       y = W[tokens]           dL/dW[v] = Σ g over the places where token v stands
     split_heads     y = x[:, :, from:to] as [B, H, T, E]         dL/dx = g in its place, zero elsewhere
     rotary          y = R x, R a rotation   dL/dx = Rᵀ g, the rotation back
-    dropout         y = M x / (1 - p)       dL/dx = M g / (1 - p), M being what was left standing
+    dropout         y = M x / (1 - p)       dL/dx = M g / (1 - p), M being the dropout mask
     cross_entropy   L = Σ_tokens (log Σ_v exp z_v - Σ_v q_v z_v),  q = (1 - ε) [v = target] + ε / V
                     dL/dz = softmax(z) - q, and zero where nothing is predicted
 
-They save time, since less is read and written, and memory, since less is kept. The same formulas in small steps are in
-the tests, which hold the two equal.
+They save time, since less is read and written, and memory, since less is saved for the backward pass. Tests compare
+them to the same formulas in small steps.
 """
 
 from typing import Any
@@ -43,12 +43,12 @@ def linear_x(g: Float[Array, "*tokens F"], weight: Float[Array, "F D"]) -> Float
 
 
 def linear_bias(g: Float[Array, "*tokens F"]) -> Float[Array, " F"]:
-    """A product sums over tokens much faster than a sum does."""
+    """A matrix product sums over tokens much faster than `sum`."""
     return np.ones(len(rows(g)), g.dtype) @ rows(g)
 
 
 def embedding_weight(g: Float[Array, "*tokens D"], shape: tuple[int, ...], tokens: Tokens) -> Float[Array, "V D"]:
-    """Sorted, the places of one token stand in a row and are summed as one piece, faster than one by one."""
+    """Sorting makes the positions of each token adjacent, to be summed at once."""
     order = np.argsort(tokens, axis=None, kind="stable")
     ordered = tokens.reshape(-1)[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
@@ -59,7 +59,7 @@ def embedding_weight(g: Float[Array, "*tokens D"], shape: tuple[int, ...], token
 
 
 def split_heads(x: Float[Array, "B T D"], first: int, count: int, width: int) -> Float[Array, "B count T width"]:
-    """Some heads of those that lie beside each other: a view."""
+    """A view of some heads."""
     B, T, _ = x.shape  # noqa: N806
     return x[..., first * width : (first + count) * width].reshape(B, T, count, width).swapaxes(1, 2)
 
@@ -78,7 +78,7 @@ def join_heads(x: Float[Array, "B H T E"]) -> Float[Array, "B T D"]:
 def rotary(
     x: Float[Array, "B H T E"], cos: Float[Array, "*#B T half"], sin: Float[Array, "*#B T half"]
 ) -> Float[Array, "B H T E"]:
-    """Element i and the one half a head further on are turned by one angle. The layout in memory stays that of x."""
+    """Rotate element i and the one half a head after it by the same angle. Keeps the memory layout of x."""
     first, second = np.split(x, 2, axis=-1)
     out = np.empty_like(x)
     out_first, out_second = np.split(out, 2, axis=-1)
@@ -92,20 +92,20 @@ def rotary(
 def dropout(
     x: Float[Array, "*tokens D"], p: float, rng: np.random.Generator
 ) -> tuple[Float[Array, "*tokens D"], dict[str, Any]]:
-    left = rng.random(x.shape, np.float32) >= p
-    return dropped(x, left, p), {"left": left}
+    keep = rng.random(x.shape, np.float32) >= p
+    return dropped(x, keep, p), {"keep": keep}
 
 
 def dropped(
-    g: Float[Array, "*tokens D"], left: Bool[NDArray[np.bool_], "*tokens D"], p: float
+    g: Float[Array, "*tokens D"], keep: Bool[NDArray[np.bool_], "*tokens D"], p: float
 ) -> Float[Array, "*tokens D"]:
-    out = g * left
+    out = g * keep
     out *= 1 / (1 - p)
     return out
 
 
 def cross_entropy(logits: Logits, targets: Tokens, smoothing: float) -> tuple[np.floating[Any], dict[str, Any]]:
-    """In nats, summed over the tokens whose target is not IGNORE."""
+    """Nats, summed over the tokens whose target is not IGNORE."""
     z, p, answers = rows(logits), np.empty(rows(logits).shape, logits.dtype), targets.reshape(-1)
     losses = np.zeros(len(z), logits.dtype)
     for some in chunks_of(z):
@@ -129,7 +129,7 @@ def cross_entropy_logits(
     answers: Int[NDArray[np.integer[Any]], " P"],
     smoothing: float,
 ) -> Logits:
-    """In place, since after this nobody needs p."""
+    """In place, since p is not needed again."""
     p -= smoothing / shape[-1]
     p[predicted, answers] -= 1 - smoothing
     ignored = np.ones(len(p), np.bool_)

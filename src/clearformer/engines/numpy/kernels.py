@@ -1,7 +1,6 @@
-"""Compiled kernels, where the machine has a C compiler: `switch` puts them in the place of the same formulas in NumPy.
+"""Compiled kernels, if the machine has a C compiler: `switch` replaces the same formulas in NumPy by them.
 
-They are believed only once they have computed the same as NumPy, see `disagreements`; without them all goes on as it
-does.
+They are used only if they compute the same as NumPy, see `disagreements`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +16,15 @@ from clearformer.engines.numpy.rules import Array, Rule
 from clearformer.engines.numpy.threads import threads
 from clearformer.errors import EngineError
 
-PLAIN: dict[str, Rule] = {name: tensor.OPERATIONS[name] for name in compiled.RULES}
-_words = "no compiled kernels"
+NUMPY_RULES: dict[str, Rule] = {name: tensor.OPERATIONS[name] for name in compiled.RULES}
+_description = "no compiled kernels"
 TOLERANCE = 1e-5
-"""of the largest number: float32 summed in another order is off by 1e-6; a wrong formula by far more"""
+"""relative to the largest number: float32 sums in another order differ by 1e-6, a wrong formula by far more"""
 
 
 def switch(on: bool) -> str:
-    """Compute by the kernels from here on, or by NumPy alone; says what it will be, and why not the kernels."""
-    global _words
+    """Use the kernels from here on, or only NumPy; return a description, with the reason if there are no kernels."""
+    global _description
     words = "no compiled kernels"
     if on:
         try:
@@ -34,19 +33,19 @@ def switch(on: bool) -> str:
                 on, words = False, f"no compiled kernels ({compiled.library()[1]} computes {', '.join(wrong)} wrongly)"
         except EngineError as error:
             on, words = False, f"no compiled kernels ({error})"
-    tensor.OPERATIONS.update(compiled.RULES if on else PLAIN)
-    optimizer.move = compiled.move if on else compiled.plain_move
-    _words = words
+    tensor.OPERATIONS.update(compiled.RULES if on else NUMPY_RULES)
+    optimizer.update = compiled.update if on else compiled.numpy_update
+    _description = words
     return words
 
 
 def describe() -> str:
-    """What `switch` said last."""
-    return _words
+    """The description that `switch` returned last."""
+    return _description
 
 
 def disagreements() -> list[str]:
-    """The names of the kernels that differ from NumPy on a few numbers."""
+    """The names of the kernels that differ from NumPy on a few random inputs."""
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(shape, np.float32) for shape in ((70, 38), 38, 38))
     x[0] *= 50
@@ -55,7 +54,7 @@ def disagreements() -> list[str]:
     causal: dict[str, Any] = {"causal": True, "mask": None, "bias": None, "dropout": 0.0, "rng": None}
     chosen = rng.random((2, 1, 21, 37)) < 0.5, rng.standard_normal((1, 4, 1, 37), np.float32)
     masked = dict(zip(causal, (False, *chosen, 0.3, None), strict=True))
-    given: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
+    cases: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
         ("gelu", (x,), {}),
         ("swiglu", (x,), {}),
         ("layer_norm", (x, weight, bias), {"eps": 1e-5}),
@@ -64,32 +63,32 @@ def disagreements() -> list[str]:
         ("attention", heads, causal),
         ("attention", heads, masked),
     ]
-    with np.errstate(all="ignore"):  # what is wrong may be infinite
+    with np.errstate(all="ignore"):  # a wrong kernel may give infinities
         pairs = [
-            (name, [results(of[name], inputs, options) for of in (PLAIN, compiled.RULES)])
-            for name, inputs, options in given
+            (name, [results(of[name], inputs, options) for of in (NUMPY_RULES, compiled.RULES)])
+            for name, inputs, options in cases
         ]
-        pairs += [("move", [moved(move, x) for move in (compiled.plain_move, compiled.move)])]
+        pairs += [("update", [updated(update, x) for update in (compiled.numpy_update, compiled.update)])]
         return list(dict.fromkeys(name for name, (plain, fast) in pairs if not all(map(agree, plain, fast))))
 
 
 def results(rule: Rule, inputs: tuple[Array, ...], options: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """What a rule computes, and all gradients where that of the result is 1, 2, 3, ..."""
+    """A rule's result, and its gradients for the result's gradient 1, 2, 3, …"""
     options = dict(options) | ({"rng": np.random.default_rng(0)} if "rng" in options else {})
     out, found = rule.forward(*inputs, **options)
     g = np.arange(1, out.size + 1, dtype=out.dtype).reshape(out.shape)
     values = options | found | dict(zip(rule.arguments, inputs, strict=True)) | {"shape": inputs[0].shape, "out": out}
     gradients: list[Any] = []
-    for names, function, asked in rule.backward:
-        found = function(g, **{name: values[name] for name in asked})
+    for names, function, needed in rule.backward:
+        found = function(g, **{name: values[name] for name in needed})
         gradients += found if len(names) > 1 else [found]
     return [np.asarray(out), *gradients]
 
 
-def moved(move: Callable[..., None], x: Array) -> list[Array]:
-    """A weight and its averages after a step of AdamW."""
+def updated(update: Callable[..., None], x: Array) -> list[Array]:
+    """A weight and its moments after a step of AdamW."""
     arrays = x - 1, x / 2, x.copy(), x**2
-    move([optimizer.Move(*arrays, step=3, decay=0.1)], 0.1, TrainConfig())
+    update([optimizer.Update(*arrays, step=3, decay=0.1)], 0.1, TrainConfig())
     return list(arrays)
 
 

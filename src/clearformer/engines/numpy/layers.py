@@ -1,4 +1,4 @@
-"""Layers and stacks: attention and feed-forward, each adding to the stream of vectors.
+"""Layers and stacks: attention and feed-forward, each adding to the residual stream.
 
 post-norm: x -> Norm(x + Dropout(Sublayer(x)))          Vaswani et al. 2017, arXiv:1706.03762, section 5.4
 pre-norm:  x -> x + Dropout(Sublayer(Norm(x)))          Xiong et al. 2020, arXiv:2002.04745
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Residual(Module):
-    """A sub-layer adds to the stream and does not replace it."""
+    """A residual connection around a sub-layer."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.norm = norm(config, config.d_model)
@@ -39,7 +39,7 @@ class Residual(Module):
 
 
 class PreNormResidual(Residual):
-    """Normalise what the sub-layer sees."""
+    """Normalise the sub-layer's input."""
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         return x + self.dropout(sublayer(self.norm(x)))
@@ -56,7 +56,7 @@ RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNorm
 
 
 class FeedForward(Module):
-    """Widen, apply the activation, narrow again; of a gated activation, one half gates the other."""
+    """Widen, apply the activation, narrow; in a gated activation, one half gates the other."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.linear1 = Linear(config.d_model, config.linear1_width, config.bias)
@@ -68,7 +68,7 @@ class FeedForward(Module):
 
 
 class EncoderLayer(Module):
-    """Tokens look at each other, then each thinks for itself. With causal attention, a GPT's layer."""
+    """Self-attention and feed-forward; with causal attention, a GPT's layer."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, dropout: float) -> None:
         """`dropout` is that of the attention weights."""
@@ -104,7 +104,7 @@ class DecoderLayer(Module):
 
 
 class Stack(Module):
-    """Layer after layer, then a last norm where the layers are pre-norm, whose stream was never normalised."""
+    """A stack of layers; pre-norm ones end with a norm, since their residual stream is not normalised."""
 
     def __init__(self, config: ModelConfig, layers: Sequence[Module]) -> None:
         self.layers = list(layers)

@@ -1,7 +1,7 @@
-"""The four families, as in `clearformer.models`: the same parts, the same names of parameters, the same numbers.
+"""The four families, as in `clearformer.models`: the same parts, parameter names and outputs.
 
 GPT          tokens -> logits of the next token of each
-BERT         tokens, some masked -> logits of the token that stood there
+BERT         tokens, some masked -> logits of the original tokens
 Classifier   tokens -> one vector -> logits of the classes
 Transformer  source, target -> logits of the next target token of each
 """
@@ -43,7 +43,7 @@ ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
 
 
 class TokenEmbedding(Module):
-    """A learned vector for every token, times `scale`."""
+    """A learned vector for each token, times `scale`."""
 
     def __init__(self, vocab_size: int, d_model: int, scale: float) -> None:
         self.weight = parameter(vocab_size, d_model)
@@ -55,7 +55,7 @@ class TokenEmbedding(Module):
 
 
 class OutputProjection(Module):
-    """From vectors to logits; tied, the weight is the embedding's own. `cap` 0 leaves the logits as they are."""
+    """From features to logits; tied, it shares the embedding's weight. `cap` 0: no soft-capping."""
 
     def __init__(self, config: ModelConfig, embedding: TokenEmbedding, *, bias: bool = False) -> None:
         self.weight = embedding.weight if config.tie_embeddings else parameter(*embedding.weight.shape)
@@ -68,7 +68,7 @@ class OutputProjection(Module):
 
 
 class Embedder(Module):
-    """What every family begins with: tokens become vectors that know, where positions are added, where they stand."""
+    """The input of every family: token, position and n-gram embeddings."""
 
     def __init__(self, config: ModelConfig) -> None:
         scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
@@ -80,7 +80,7 @@ class Embedder(Module):
         self.context, self.window = config.context, config.window
 
     def embed(self, tokens: Tokens, cache: KVCache | None = None) -> Tensor:
-        """The vectors of tokens that come after those in the cache."""
+        """Embed tokens that follow those in the cache, [B, T, D]."""
         x, places = self.embedding(tokens), self.places(tokens, cache)
         if self.positions is not None:
             x = x + self.positions(places)
@@ -89,7 +89,7 @@ class Embedder(Module):
         return x
 
     def places(self, tokens: Tokens, cache: KVCache | None) -> Int[NDArray[np.int64], "*B T"]:
-        """Where the tokens stand: from 0 on, or after those in the cache. Raises PromptError beyond the context."""
+        """The tokens' positions: from 0, or after those in the cache. Raises PromptError beyond the context."""
         length = tokens.shape[1]
         past = 0 if cache is None else cache.longest
         if past + length > self.context:
@@ -100,7 +100,7 @@ class Embedder(Module):
         return np.arange(length) if cache is None else cache.positions(length)
 
     def seen(self, tokens: Tokens, cache: KVCache | None = None) -> Mask | None:
-        """What tokens that come after those in the cache may attend to, but for causality and padding."""
+        """The mask of window and row lengths for tokens after those in the cache, without causality and padding."""
         T = tokens.shape[1]  # noqa: N806
         near = None
         if self.window:
@@ -111,7 +111,7 @@ class Embedder(Module):
 
 
 class GPTBody(Embedder):
-    """All but the output."""
+    """A GPT without its output layer."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -119,7 +119,7 @@ class GPTBody(Embedder):
         self.decoder = Encoder(config, layers)
 
     def features(self, tokens: Tokens, cache: KVCache | None = None) -> Tensor:
-        """The last layer's vectors. With a cache, `tokens` come after those it holds, and are added to it."""
+        """The last layer's output, [B, T, D]. With a cache, `tokens` follow those it holds, and are added to it."""
         out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.seen(tokens, cache), cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
@@ -139,7 +139,7 @@ class GPT(GPTBody):
 
 
 class BERTBody(Embedder):
-    """All but the output. `segments` is how many texts are told apart by an embedding of their own."""
+    """A BERT without its output layer; `segments` is the number of segment embeddings."""
 
     def __init__(self, config: ModelConfig, segments: int) -> None:
         super().__init__(config)
@@ -176,7 +176,7 @@ def first(x: Tensor, _real: Real) -> Tensor:
 
 
 def last(x: Tensor, real: Real) -> Tensor:
-    """Of the last real token; padding stands on the right."""
+    """The last real token's features; padding is on the right."""
     return x[np.arange(len(real)), real.sum(-1) - 1]
 
 
@@ -189,7 +189,7 @@ POOLINGS: dict[str, Callable[[Tensor, Real], Tensor]] = {"first": first, "last":
 
 
 class Classifier(Module):
-    """Reads a text, or several, and says which class it is of."""
+    """Classifies a text, or several read together."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         self.config = config
@@ -199,7 +199,7 @@ class Classifier(Module):
         self.class_projection = Linear(config.d_model, config.num_classes)
 
     def read(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
-        if isinstance(self.body, GPTBody):  # no token sees the padding, which stands on the right
+        if isinstance(self.body, GPTBody):  # causal: no token attends to the padding on the right
             return self.body.features(tokens)
         return self.body.features(tokens, real, segments)
 
@@ -207,7 +207,7 @@ class Classifier(Module):
         return self.class_projection(self.dropout(self.pool(self.read(tokens, real, segments), real)))
 
     def token_logits(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
-        """What each token says by itself."""
+        """Class logits of each token, [B, T, C]."""
         return self.class_projection(self.dropout(self.read(tokens, real, segments)))
 
 
@@ -223,7 +223,7 @@ class Transformer(Embedder):
         self.output_projection = OutputProjection(config, self.embedding)
 
     def encode(self, source: Source, source_real: SourceReal) -> Tensor:
-        """The memory: one vector for each source token."""
+        """The memory: the encoder's output, [B, S, D]."""
         mask = join_masks(source_real[:, None, None, :], self.seen(source))
         return self.encoder(self.dropout(self.embed(source)), mask)
 
@@ -235,7 +235,7 @@ class Transformer(Embedder):
         target_real: Real | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """The decoder's vectors. With a cache, `target` comes after the tokens it holds, and is added to it."""
+        """The decoder's output, [B, T, D]. With a cache, `target` follows the tokens it holds, and is added to it."""
         mask = join_masks(None if target_real is None else target_real[:, None, None, :], self.seen(target, cache))
         x = self.dropout(self.embed(target, cache))
         out: Tensor = self.decoder(x, memory, mask, source_real[:, None, None, :], cache)

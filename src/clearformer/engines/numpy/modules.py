@@ -1,9 +1,9 @@
-"""Module: what has parameters, found by their attributes' names, so that names are those of PyTorch's checkpoints.
+"""Module: base class of layers with parameters, named by attributes as in PyTorch's checkpoints.
 
     Linear(3, 2).named_parameters()        weight [2, 3], bias [2]
     y = x Wᵀ + b
 
-Names, shapes and defaults are those of `torch.nn`. A list of modules counts as one, named by its indices.
+Names, shapes and defaults are those of `torch.nn`. The modules of a list are named by their indices.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,16 +20,16 @@ from clearformer.engines.numpy.tensor import Tensor
 M = TypeVar("M", bound="Module")
 
 EPS = 1e-5
-"""of norms; that of PyTorch"""
+"""of norms, as in PyTorch"""
 
 
 def parameter(*shape: int) -> Tensor:
-    """Zeros that can be trained; a model is filled with its initial weights as a whole."""
+    """A trainable tensor of zeros; initial weights are loaded for the whole model."""
     return Tensor(np.zeros(shape, np.float32), requires_grad=True)
 
 
 class Module:
-    """Call it to compute; `forward` says what."""
+    """Like `torch.nn.Module`: calling it calls `forward`."""
 
     engine: ClassVar[EngineName] = "numpy"
     training = True
@@ -39,22 +39,22 @@ class Module:
         return self.forward(*inputs, **options)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This one, then those in its attributes, in the order in which these were set."""
+        """This module, then those in its attributes, in the order of assignment."""
         yield prefix, self
         for name, value in vars(self).items():
             children = enumerate(value) if isinstance(value, list) else [(None, value)]
             for index, child in children:
                 if isinstance(child, Module):
-                    own = name if index is None else f"{name}.{index}"
-                    yield from child.named_modules(f"{prefix}.{own}" if prefix else own)
+                    child_name = name if index is None else f"{name}.{index}"
+                    yield from child.named_modules(f"{prefix}.{child_name}" if prefix else child_name)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Each once, by its first name."""
-        seen: set[int] = set()
+        """Each parameter once, under its first name."""
+        visited: set[int] = set()
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Tensor) and id(value) not in seen:
-                    seen.add(id(value))
+                if isinstance(value, Tensor) and id(value) not in visited:
+                    visited.add(id(value))
                     yield (f"{prefix}.{name}" if prefix else name), value
 
     def parameters(self) -> Iterator[Tensor]:
@@ -62,7 +62,7 @@ class Module:
             yield value
 
     def train(self: M, mode: bool = True) -> M:
-        """With dropout, or without."""
+        """Set training or evaluation mode: with or without dropout."""
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -71,7 +71,7 @@ class Module:
         return self.train(False)
 
     def to(self: M, dtype: DTypeLike) -> M:
-        """Float32 or float64."""
+        """Convert the parameters to float32 or float64, in place."""
         for value in self.parameters():
             value.data = value.data.astype(dtype)
         return self
@@ -89,7 +89,7 @@ class Linear(Module):
 
 
 class LayerNorm(Module):
-    """Centre and scale each token's vector, then stretch and shift it."""
+    """Standardize each token's vector, then scale and shift it."""
 
     def __init__(self, d_model: int, *, bias: bool = True, eps: float = EPS) -> None:
         self.weight = parameter(d_model)
@@ -101,7 +101,7 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Scale each token's vector to unit root mean square, then stretch it."""
+    """Scale each token's vector to unit root mean square, then by the weight."""
 
     def __init__(self, d_model: int, *, eps: float = EPS) -> None:
         self.weight = parameter(d_model)
@@ -112,7 +112,7 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """In training, leave out a share `p` of the numbers and raise the others."""
+    """In training, zero numbers with probability `p` and scale the others by 1 / (1 - p)."""
 
     def __init__(self, p: float) -> None:
         self.p = p
@@ -122,7 +122,7 @@ class Dropout(Module):
 
 
 class Identity(Module):
-    """Nothing."""
+    """Returns its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x

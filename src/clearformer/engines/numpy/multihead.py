@@ -1,9 +1,9 @@
-"""Multi-head attention: several heads look at different things at once, each in its own small subspace.
+"""Multi-head attention: several heads attend in parallel, each in its own subspace.
 
     MultiHead(X, M) = Concat(head_1, …, head_H) W_O
     head_i = Attention(X W_Q_i, M W_K_i, M W_V_i)           Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
 
-One product gives queries, keys and values of all heads; its rows are queries, then keys, then values, head by head.
+One projection gives the queries, keys and values of all heads; its rows are queries, then keys, then values.
 """
 
 import functools
@@ -26,9 +26,9 @@ Mask = Bool[NDArray[np.bool_], "#B #H #T #S"]
 
 
 def join_masks(*masks: Mask | None) -> Mask | None:
-    """What all masks allow; None stands for a mask that allows everything."""
-    given = [mask for mask in masks if mask is not None]
-    return functools.reduce(np.bitwise_and, given) if given else None
+    """The conjunction of masks; None allows everything."""
+    present = [mask for mask in masks if mask is not None]
+    return functools.reduce(np.bitwise_and, present) if present else None
 
 
 def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
@@ -36,13 +36,13 @@ def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
 
 
 def split_heads(x: Tensor, *heads: int) -> list[Tensor]:
-    """Cut each token's vector [B, T, width] into parts of so many heads each, [B, heads, T, E]."""
+    """Split vectors [B, T, width] into parts with the given numbers of heads, each [B, heads, T, E]."""
     width, ends = x.shape[2] // sum(heads), itertools.accumulate(heads)
     return [F.split_heads(x, end - count, count, width) for count, end in zip(heads, ends, strict=True)]
 
 
 class ScaledDotProductAttention(Module):
-    """The core that all attention runs through. With `causal`, the T queries are the last T of the S positions."""
+    """The core of all attention. With `causal`, the queries are the last T of the S positions."""
 
     def __init__(self, *, causal: bool, dropout: float, alibi_heads: int) -> None:
         self.causal, self.dropout = causal, dropout
@@ -59,7 +59,7 @@ class ScaledDotProductAttention(Module):
 
 
 class MultiHeadAttention(Module):
-    """Self-attention; masked self-attention, which sees no later token, with `causal`."""
+    """Self-attention; with `causal`, no token attends to later ones."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, dropout: float) -> None:
         D, E = config.d_model, config.head_width  # noqa: N806
@@ -98,7 +98,7 @@ class CrossAttention(Module):
         self.output_projection = Linear(D, D, config.bias)
 
     def project(self, memory: Tensor) -> KeysValues:
-        """Keys and values of the memory; they stay the same for a whole generated sequence."""
+        """Keys and values of the memory, which are constant during decoding."""
         k, v = split_heads(self.kv_projection(memory), self.heads[1], self.heads[1])
         return self.key_norm(k), v
 

@@ -1,4 +1,4 @@
-"""Normalisation, and its gradient by hand: put every token's vector on the same scale.
+"""Normalisation of each token's vector, with hand-written gradients.
 
     LayerNorm(x) = y * weight + bias      y = (x - mean(x)) r      r = 1 / sqrt(var(x) + eps)
     RMSNorm(x)   = y * weight             y = x r                  r = 1 / sqrt(mean(x²) + eps)

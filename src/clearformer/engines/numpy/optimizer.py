@@ -1,10 +1,10 @@
-"""AdamW, in place: Adam with weight decay that does not pass through its averages; and Muon for matrices.
+"""AdamW, in place: Adam with decoupled weight decay; and Muon for matrices.
 
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
     w = w - rate · (0.2 sqrt(max(n, m)) · U Vᵀ + decay · w)            Jordan et al. 2024; Liu et al. 2025
 
-What is remembered of a parameter has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`.
+The state of a parameter has PyTorch's names: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`.
 """
 
 import math
@@ -22,15 +22,15 @@ from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
 
-Memory = dict[str, NDArray[np.floating[Any]]]
+State = dict[str, NDArray[np.floating[Any]]]
 
 
 class AdamW:
-    """Moves parameters by their gradients; `memory` is what it knows of each, by name."""
+    """`state` holds the moments and step of each parameter, by name."""
 
     def __init__(self, parameters: dict[str, Tensor], config: TrainConfig) -> None:
         self.parameters, self.config = parameters, config
-        self.memory: dict[str, Memory] = {
+        self.state: dict[str, State] = {
             name: {
                 "step": np.zeros((), np.float32),
                 "exp_avg": np.zeros_like(weight.data),
@@ -40,19 +40,19 @@ class AdamW:
         }
 
     def step(self, rate: float) -> None:
-        """Move all that have a gradient."""
-        moves = []
+        """Update all that have a gradient."""
+        updates = []
         for name, weight in self.parameters.items():
             if weight.grad is not None:
-                memory, decay = self.memory[name], self.config.weight_decay if decays(weight.shape) else 0.0
-                memory["step"] += 1
-                arrays = weight.data, weight.grad, memory["exp_avg"], memory["exp_avg_sq"]
-                moves.append(Move(*arrays, int(memory["step"]), decay))
-        move(moves, rate, self.config)
+                state, decay = self.state[name], self.config.weight_decay if decays(weight.shape) else 0.0
+                state["step"] += 1
+                arrays = weight.data, weight.grad, state["exp_avg"], state["exp_avg_sq"]
+                updates.append(Update(*arrays, int(state["step"]), decay))
+        update(updates, rate, self.config)
 
 
-class Move(NamedTuple):
-    """What the formula needs of one parameter."""
+class Update(NamedTuple):
+    """AdamW's arguments for one parameter: weight, gradient, moments, step and decay."""
 
     w: Array
     g: Array
@@ -62,13 +62,13 @@ class Move(NamedTuple):
     decay: float
 
 
-def move(moves: Sequence[Move], rate: float, config: TrainConfig) -> None:
-    """The formula, in place."""
-    for each in moves:
-        _move(*each, rate, config)
+def update(updates: Sequence[Update], rate: float, config: TrainConfig) -> None:
+    """AdamW's formula, in place."""
+    for each in updates:
+        _update(*each, rate, config)
 
 
-def _move(w: Array, g: Array, m: Array, v: Array, step: int, decay: float, rate: float, config: TrainConfig) -> None:
+def _update(w: Array, g: Array, m: Array, v: Array, step: int, decay: float, rate: float, config: TrainConfig) -> None:
     def chunk(w: Array, g: Array, m: Array, v: Array) -> None:
         if decay:
             w *= 1 - rate * decay
@@ -90,20 +90,20 @@ def _move(w: Array, g: Array, m: Array, v: Array, step: int, decay: float, rate:
 
 
 class Muon:
-    """For matrices: momentum, made orthogonal by products alone."""
+    """For matrices: momentum, orthogonalized by matrix products."""
 
     def __init__(self, parameters: dict[str, Tensor], config: TrainConfig) -> None:
         self.parameters, self.config = parameters, config
-        self.memory: dict[str, Memory] = {
+        self.state: dict[str, State] = {
             name: {"momentum_buffer": np.zeros_like(weight.data)} for name, weight in parameters.items()
         }
 
     def step(self, rate: float) -> None:
-        """Move all that have a gradient."""
+        """Update all that have a gradient."""
         for name, weight in self.parameters.items():
             if weight.grad is None:
                 continue
-            momentum = self.memory[name]["momentum_buffer"]
+            momentum = self.state[name]["momentum_buffer"]
             momentum += (weight.grad - momentum) * (1 - MOMENTUM)
             direction = orthogonal(weight.grad + (momentum - weight.grad) * MOMENTUM)
             weight.data *= 1 - rate * self.config.weight_decay
@@ -112,7 +112,7 @@ class Muon:
 
 
 def orthogonal(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """About U Vᵀ of a matrix U S Vᵀ."""
+    """Approximately U Vᵀ of a matrix U S Vᵀ, by Newton-Schulz iterations."""
     if x.shape[0] > x.shape[1]:
         return orthogonal(x.T).T
     a, b, c = ITERATION
@@ -124,7 +124,7 @@ def orthogonal(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
 
 
 class Optimizer:
-    """What `config` asks for over all parameters: Muon, if it does, for the matrices inside the layers; AdamW else."""
+    """The optimizer of `config`: Muon, if configured, for the matrices inside the layers, AdamW for all others."""
 
     def __init__(self, model: Module, config: TrainConfig) -> None:
         named = dict(model.named_parameters())
@@ -135,8 +135,8 @@ class Optimizer:
         )
 
     @property
-    def memory(self) -> dict[str, Memory]:
-        return self.parts[0].memory | self.parts[1].memory
+    def state(self) -> dict[str, State]:
+        return self.parts[0].state | self.parts[1].state
 
     def step(self, rate: float) -> None:
         for part in self.parts:

@@ -1,7 +1,7 @@
-"""Where a token stands: written into its vector, turned into its queries and keys, or taken off its scores.
+"""Positions: added to embeddings, rotating queries and keys, or a bias on scores; and n-grams.
 
 sinusoidal  P[p, 2i] = sin(p / 10000^(2i/D))   P[p, 2i+1] = cos(p / 10000^(2i/D))       Vaswani et al. 2017, 3.5
-rotary      (x_i, x_{i+E/2}) turned by p · 10000^(-2i/E)                      Su et al. 2021, arXiv:2104.09864
+rotary      (x_i, x_{i+E/2}) rotated by p · 10000^(-2i/E)                      Su et al. 2021, arXiv:2104.09864
 alibi       score - m_h |t - s|,  m_h = 2^(-8h/H)                         Press et al. 2021, arXiv:2108.12409
 n-grams     W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]    Pagnoni et al. 2024, arXiv:2412.09871
 """
@@ -17,13 +17,13 @@ from clearformer.engines.numpy.tensor import Tensor
 from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
-"""those that this engine knows"""
+"""supported by this engine"""
 
 Places = Int[NDArray[np.int64], "*B T"]
 
 
 class SinusoidalPositions(Module):
-    """The vectors of positions 0 to `max_length` - 1, computed once."""
+    """Precomputed vectors of positions 0 to `max_length` - 1."""
 
     def __init__(self, max_length: int, d_model: int) -> None:
         self.table = sinusoids(max_length, d_model)
@@ -33,7 +33,7 @@ class SinusoidalPositions(Module):
 
 
 class LearnedPositions(Module):
-    """A learned vector for each of the positions 0 to `max_length` - 1."""
+    """A learned vector for each position 0 to `max_length` - 1."""
 
     def __init__(self, max_length: int, d_model: int) -> None:
         self.weight = parameter(max_length, d_model)
@@ -43,7 +43,7 @@ class LearnedPositions(Module):
 
 
 class RotaryPositions(Module):
-    """Turns the heads of the positions 0 to `max_length` - 1."""
+    """Rotates the heads of positions 0 to `max_length` - 1."""
 
     def __init__(self, max_length: int, head_width: int) -> None:
         turns = angles(max_length, head_width)
@@ -55,13 +55,13 @@ class RotaryPositions(Module):
 
 
 def alibi(m: Float[Array, " H"], T: int, S: int) -> Float[Array, "1 H T S"]:  # noqa: N803
-    """What is added to the scores of T queries, the last T of S positions."""
+    """The bias on the scores of T queries, the last T of S positions."""
     distances = np.abs(np.arange(S - T, S)[:, None] - np.arange(S)).astype(m.dtype)
     return -(m[:, None, None] * distances)[None]
 
 
 def ngram_hash(window: Int[NDArray[np.int64], "n *B T"], buckets: int) -> Int[NDArray[np.int64], "*B T"]:
-    """A row for each window of n tokens; its first axis goes back in time."""
+    """The bucket of each window of n tokens; the first axis is the token, then those before it."""
     mixed = np.ones_like(window[0])
     for token in window:
         mixed = ((mixed ^ (token + 1)) * MULTIPLIER) % 2**BITS
@@ -69,14 +69,14 @@ def ngram_hash(window: Int[NDArray[np.int64], "n *B T"], buckets: int) -> Int[ND
 
 
 class NGramEmbedding(Module):
-    """Looks up the last two and the last three tokens in `buckets` rows each."""
+    """Hashed embeddings of bigrams and trigrams, with `buckets` rows each."""
 
     def __init__(self, buckets: int, d_model: int) -> None:
         self.pairs = parameter(buckets, d_model)
         self.triples = parameter(buckets, d_model)
 
     def forward(self, tokens: Int[NDArray[np.int64], "B past_and_T"]) -> Tensor:
-        """Vectors of all but the first PAST of `tokens`, which stand before them."""
+        """Vectors [B, T, D] of all but the first PAST of `tokens`."""
         buckets = len(self.pairs.data)
         window = np.stack((tokens[:, 2:], tokens[:, 1:-1], tokens[:, :-2]))
         pairs = F.embedding(ngram_hash(window[:2], buckets), self.pairs)

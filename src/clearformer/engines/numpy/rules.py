@@ -1,11 +1,11 @@
-"""The rules of differentiation: what each operation computes, and how a gradient goes back through it.
+"""The rules of differentiation: each operation's forward function and vector-Jacobian products.
 
-    L = f(y), y = op(a, b)      dL/da = (dy/da)ᵀ dL/dy      a vector-Jacobian product: one short function an argument
+    L = f(y), y = op(a, b)      dL/da = (dy/da)ᵀ dL/dy      one function per argument
 
-Each function takes `g`, the gradient of the result, and asks for what else it needs by the names of its parameters: an
-argument, an option, the result (`out`), or `shape`, that of its own argument. Only what is asked for is kept. It leaves
-`g` as it is, and returns `g`, a view, or an array that nobody else holds, since the tape adds into it. Stretched axes,
-as in a matrix plus a row, stay stretched here: `tape.fit` sums over them.
+Each function takes `g`, the gradient of the result, and declares what else it needs by its parameter names: an
+argument, an option, the result (`out`), or `shape`, that of its own argument. Only these are saved. It does not change
+`g`, and returns `g`, a view, or a new array, since the tape adds to it in place. Broadcast axes are not reduced here:
+`tape.fit` sums over them.
 """
 
 import inspect
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 Number = float | int
 Index = Any
-"""what may stand between the brackets of an array"""
+"""any NumPy index"""
 
 
 class Rule:
-    """One operation: the function that computes it, and for each argument the one that takes a gradient back.
+    """One operation: its forward function, and a backward function for each argument.
 
-    `forward` returns the result, or the result and a dictionary of what it found on the way and backward needs. A key
-    of `backward` that is several names, "q k v", has one function for all of them, which returns as many gradients.
+    `forward` returns the result, or the result and a dictionary of intermediate values for backward. A key of
+    `backward` with several names, "q k v", has one function for all, which returns as many gradients.
     """
 
     def __init__(self, forward: Callable[..., Any], backward: Mapping[str, Callable[..., Any]]) -> None:
@@ -40,26 +40,26 @@ class Rule:
 
 
 def spread(g: Array, shape: tuple[int, ...], axis: int | None, keepdims: bool) -> Array:
-    """What was reduced to one number along an axis, along all of it again."""
+    """Undo a reduction: broadcast along the reduced axis."""
     if axis is not None and not keepdims:
         g = np.expand_dims(g, axis)
     return np.broadcast_to(g, shape)
 
 
 def share_of_largest(g: Array, a: Array, out: Array, axis: int | None, keepdims: bool) -> Array:
-    """The gradient goes to the largest element; equal ones share it."""
+    """The gradient goes to the largest element; ties share it."""
     largest = (a == spread(out, a.shape, axis, keepdims)).astype(g.dtype)
     largest *= spread(g, a.shape, axis, keepdims) / largest.sum(axis, keepdims=True)
     return largest
 
 
 def rows(x: Array) -> Array:
-    """All tokens [*tokens, D] below each other [N, D]."""
+    """Flatten [*tokens, D] to [N, D]."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class Part(NamedTuple):
-    """A gradient that is zero but for the elements `at`."""
+    """A gradient that is zero except at the index `at`."""
 
     shape: tuple[int, ...]
     at: Index
@@ -67,7 +67,7 @@ class Part(NamedTuple):
 
 
 def scatter(g: Array, shape: tuple[int, ...], at: Index) -> Array | Part:
-    """The elements that were picked get the gradient; one that was picked twice gets both."""
+    """The gradient of indexing; repeated indices accumulate."""
     if all(isinstance(part, int | slice | EllipsisType | None) for part in (at if isinstance(at, tuple) else (at,))):
         return Part(shape, at, g)
     whole = np.zeros(shape, g.dtype)
@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
     "sin": Rule(np.sin, {"a": lambda g, a: g * np.cos(a)}),
     "cos": Rule(np.cos, {"a": lambda g, a: -g * np.sin(a)}),
     "relu": Rule(lambda a: np.maximum(a, 0), {"a": lambda g, out: g * (out > 0)}),
-    "maximum": Rule(  # two that are equal share the gradient
+    "maximum": Rule(  # ties share the gradient
         np.maximum,
         {
             "a": lambda g, a, b: np.where(a == b, g / 2, g * (a > b)),

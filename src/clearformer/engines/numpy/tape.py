@@ -1,9 +1,9 @@
-"""The tape: every operation leaves a node that knows how to take a gradient back, and backward visits them in reverse.
+"""The tape: every operation records a node, and the backward pass visits nodes in reverse order.
 
-    dL/dx = Σ over all uses of x        a gradient is complete once every later operation has sent its part
+    dL/dx = Σ over all uses of x        a gradient is complete when every later operation has sent its part
 
-Nodes are numbered as they are made, and what uses a result is made after it. So the waiting node with the largest
-number is always complete: no sorting beforehand and no recursion. A node forgets what it kept once it was visited.
+Nodes are numbered in order of creation, and users of a result are created after it. So the pending node with the
+largest number is always complete, without sorting or recursion. A node frees what it saved when it is visited.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from clearformer.engines.numpy.modes import DEBUGGING, GradientError, check_finite
+from clearformer.engines.numpy.modes import DEBUG_ENABLED, GradientError, check_finite
 from clearformer.engines.numpy.rules import Array, Part, Rule
 
 _numbers = itertools.count()
@@ -30,7 +30,7 @@ class Version:
 
 
 class Target(NamedTuple):
-    """The node that a gradient goes to, and what it must look like there."""
+    """The node that a gradient goes to, and its required shape and dtype."""
 
     node: "Node"
     shape: tuple[int, ...]
@@ -38,66 +38,66 @@ class Target(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One function of a rule, with all it asked for; no target: that argument needs no gradient."""
+    """A backward function with its saved values; a target is None if that argument needs no gradient."""
 
     function: Callable[..., Any]
-    kept: dict[str, Any]
+    saved: dict[str, Any]
     targets: Sequence[Target | None]
 
 
 class Node:
-    """One operation that was done, or with no calls a leaf, which keeps its gradient."""
+    """One recorded operation or, without calls, a leaf, which stores its gradient."""
 
     def __init__(self, name: str, calls: Sequence[Call] = (), versions: Sequence[Version] = ()) -> None:
         self.name = name
         self.number = next(_numbers)
         self.grad: Array | None = None
-        self._own = False
+        self._owned = False
         self.is_leaf = not calls
         self._calls: Sequence[Call] | None = calls
         self._versions = [(version, version.count) for version in versions]
-        self._checksums = self._checksum() if DEBUGGING.get() else None
+        self._checksums = self._checksum() if DEBUG_ENABLED.get() else None
 
-    def receive(self, g: Array | Part, *, own: bool) -> bool:
-        """Add to the gradient; whether it was the first. `own`: nobody else holds `g`, so it may be added into."""
+    def receive(self, g: Array | Part, *, owned: bool) -> bool:
+        """Add to the gradient; return whether it was the first. `owned`: `g` has no other users and may be changed."""
         first = self.grad is None
         if isinstance(g, Part):
             if self.grad is None:
-                self.grad, self._own = np.zeros(g.shape, g.g.dtype), True
-            elif not self._own:
-                self.grad, self._own = self.grad.copy(), True
+                self.grad, self._owned = np.zeros(g.shape, g.g.dtype), True
+            elif not self._owned:
+                self.grad, self._owned = self.grad.copy(), True
             self.grad[g.at] += g.g
         elif self.grad is None:
-            copied = self.is_leaf and not own
-            self.grad, self._own = g.copy() if copied else g, own or copied
-        elif self._own:
+            copied = self.is_leaf and not owned
+            self.grad, self._owned = g.copy() if copied else g, owned or copied
+        elif self._owned:
             self.grad += g
         else:
-            self.grad, self._own = np.add(self.grad, g, out=g if own else None), True
+            self.grad, self._owned = np.add(self.grad, g, out=g if owned else None), True
         return first
 
     def replace(self, g: Array | None) -> None:
-        """Forget the gradient, or take that of somebody else, who may still hold it."""
-        self.grad, self._own = g, False
+        """Set the gradient; the caller may keep a reference to it."""
+        self.grad, self._owned = g, False
 
     def send(self) -> Iterator[tuple["Node", Array | Part, bool]]:
-        """Take the gradient on to what the operation was done with, and forget everything."""
+        """Yield the gradients of the operation's inputs, and free everything saved."""
         if self.is_leaf:
             return
         g, self.grad = self.grad, None
         self._check()
         calls, self._calls = self._calls, None
         assert calls is not None
-        assert g is not None, "a node waits only once it has a gradient"
-        for function, kept, targets in calls:
-            found = function(g, **kept)
+        assert g is not None, "a pending node has a gradient"
+        for function, saved, targets in calls:
+            found = function(g, **saved)
             # the last argument may have been left out
             for target, raw in zip(targets, found if len(targets) > 1 else (found,), strict=False):
                 if target is not None:
                     sent = raw if isinstance(raw, Part) else fit(raw, target.shape, target.dtype)
-                    if DEBUGGING.get():
+                    if DEBUG_ENABLED.get():
                         array = sent.g if isinstance(sent, Part) else sent
-                        check_finite(f"in a gradient that '{self.name}' made", array)
+                        check_finite(f"in a gradient from '{self.name}'", array)
                     yield target.node, sent, not isinstance(sent, Part) and sent is not g and sent.base is None
 
     def _check(self) -> None:
@@ -115,8 +115,8 @@ class Node:
 
     def _checksum(self) -> list[int]:
         assert self._calls is not None
-        kept = [value for call in self._calls for value in call.kept.values()]
-        return [zlib.crc32(value.tobytes()) for value in kept if isinstance(value, np.ndarray)]
+        saved = [value for call in self._calls for value in call.saved.values()]
+        return [zlib.crc32(value.tobytes()) for value in saved if isinstance(value, np.ndarray)]
 
 
 def calls_of(rule: Rule, nodes: Mapping[str, Node | None], values: Mapping[str, Any]) -> list[Call]:
@@ -125,21 +125,21 @@ def calls_of(rule: Rule, nodes: Mapping[str, Node | None], values: Mapping[str, 
     `nodes` has the arguments that were given, with None for one that needs no gradient.
     """
     calls = []
-    for names, function, asked in rule.backward:
+    for names, function, needed in rule.backward:
         targets = [
             Target(node, values[name].shape, values[name].dtype) if (node := nodes[name]) is not None else None
             for name in names
             if name in nodes
         ]
         if any(targets):
-            kept = {name: np.shape(values[names[0]]) if name == "shape" else values[name] for name in asked}
-            calls.append(Call(function, kept, targets))
+            saved = {name: np.shape(values[names[0]]) if name == "shape" else values[name] for name in needed}
+            calls.append(Call(function, saved, targets))
     return calls
 
 
 def fit(g: Array | np.floating[Any], shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Undo broadcasting: sum over the axes along which one number was used many times."""
-    g = np.asarray(g, dtype)  # of a single number, NumPy makes no array
+    """Undo broadcasting: sum over the broadcast axes."""
+    g = np.asarray(g, dtype)  # NumPy reduces to a scalar, not an array
     if g.shape == shape:
         return g
     new = g.ndim - len(shape)
@@ -147,11 +147,11 @@ def fit(g: Array | np.floating[Any], shape: tuple[int, ...], dtype: DTypeLike) -
     return g.sum(stretched, keepdims=True).reshape(shape)
 
 
-def walk_back(start: Node, g: Array) -> None:
-    """Send a gradient from a node to all leaves."""
-    start.receive(g, own=False)
-    waiting = [(-start.number, start)]
-    while waiting:
-        for node, part, own in heapq.heappop(waiting)[1].send():
-            if node.receive(part, own=own):
-                heapq.heappush(waiting, (-node.number, node))
+def backpropagate(start: Node, g: Array) -> None:
+    """Backpropagate a gradient from a node to all leaves."""
+    start.receive(g, owned=False)
+    pending = [(-start.number, start)]
+    while pending:
+        for node, part, owned in heapq.heappop(pending)[1].send():
+            if node.receive(part, owned=owned):
+                heapq.heappush(pending, (-node.number, node))

@@ -1,4 +1,4 @@
-"""Tensor: a NumPy array that remembers which operation made it, so that gradients find the way back.
+"""Tensor: a NumPy array that records the operation that created it, for the backward pass.
 
     x = Tensor(np.ones(3), requires_grad=True)
     (x * x).sum().backward()
@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from clearformer.engines.numpy.fused import FUSED
-from clearformer.engines.numpy.modes import DEBUGGING, RECORDING, GradientError, check_finite
+from clearformer.engines.numpy.modes import DEBUG_ENABLED, GRAD_ENABLED, GradientError, check_finite
 from clearformer.engines.numpy.rules import RULES, Array, Index, Number
-from clearformer.engines.numpy.tape import Node, Version, calls_of, walk_back
+from clearformer.engines.numpy.tape import Node, Version, backpropagate, calls_of
 
 OPERATIONS = RULES | FUSED
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Tensor:
-    """An array of float32 or float64. One with `requires_grad` that no operation made is a leaf, and keeps `grad`."""
+    """A float32 or float64 array; one created with `requires_grad` is a leaf, and stores `grad`."""
 
-    __array_ufunc__ = None  # an array times a tensor is the tensor's business
+    __array_ufunc__ = None  # array * tensor calls Tensor.__rmul__
     __slots__ = ("data", "node", "version")
 
     def __init__(self, data: ArrayLike | Number, requires_grad: bool = False) -> None:
@@ -43,7 +43,7 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
-        """A leaf's gradient, the sum over all backwards since it was set to None."""
+        """A leaf's gradient, accumulated over all backward passes since it was set to None."""
         return self.node.grad if self.node is not None else None
 
     @grad.setter
@@ -66,13 +66,13 @@ class Tensor:
         )
 
     def item(self) -> float:
-        """The only number, as Python's."""
+        """The single element as a Python float."""
         return float(self.data.item())
 
     def backward(self, gradient: Array | None = None) -> None:
-        """Give every leaf that this depends on its gradient, and free what was kept for that.
+        """Accumulate the gradients of all leaves that this depends on, and free what was saved for them.
 
-        `gradient` is that of the loss by this tensor; a single number is the loss itself. Raises GradientError.
+        `gradient` is dL/d(self); a tensor of one element is L itself by default. Raises GradientError.
         """
         if self.node is None:
             raise GradientError(
@@ -86,10 +86,10 @@ class Tensor:
         g = np.ones_like(self.data) if gradient is None else np.asarray(gradient, self.dtype)
         if g.shape != self.shape:
             raise GradientError(f"a gradient of shape {self.shape} was expected, found {g.shape}")
-        walk_back(self.node, g)
+        backpropagate(self.node, g)
 
     def copy_(self, value: ArrayLike | Number) -> None:
-        """Replace the numbers."""
+        """Copy in place."""
         self._changed(np.copyto, self.data, value)
 
     def add_(self, value: ArrayLike | Number) -> None:
@@ -101,7 +101,7 @@ class Tensor:
         self._changed(np.multiply, self.data, value, self.data)
 
     def _changed(self, change: Any, *arguments: Any) -> None:
-        if self.requires_grad and RECORDING.get():
+        if self.requires_grad and GRAD_ENABLED.get():
             raise GradientError("a change in place has no gradient; make it inside no_grad, or write x = x + y")
         change(*arguments)
         self.version.count += 1
@@ -162,39 +162,39 @@ class Tensor:
 
 
 def apply(name: str, *inputs: Tensor | Number, **options: Any) -> Tensor:
-    """Do one operation of the table. Where an input requires a gradient, and outside no_grad, record the way back."""
+    """Apply an operation; record it if an input requires a gradient, outside no_grad."""
     rule = OPERATIONS[name]
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     arrays = [value.data if isinstance(value, Tensor) else _number(value) for value in inputs]
-    if DEBUGGING.get():
-        check_finite(f"in what '{name}' was given", *(tensor.data for tensor in tensors))
+    if DEBUG_ENABLED.get():
+        check_finite(f"in an input of '{name}'", *(tensor.data for tensor in tensors))
     result = rule.forward(*arrays, **options)
     data, found = result if isinstance(result, tuple) else (result, {})
     out = Tensor(data)
-    if DEBUGGING.get():
-        check_finite(f"in what '{name}' made", out.data)
+    if DEBUG_ENABLED.get():
+        check_finite(f"in the result of '{name}'", out.data)
     if out.data.base is not None:
         for tensor in tensors:
             if np.may_share_memory(out.data, tensor.data):
                 out.version = tensor.version
-    if RECORDING.get() and any(tensor.requires_grad for tensor in tensors):
+    if GRAD_ENABLED.get() and any(tensor.requires_grad for tensor in tensors):
         nodes = [value.node if isinstance(value, Tensor) else None for value in inputs]
-        # the last argument may have been left out
+        # the last argument is optional
         values = options | found | {"out": out.data} | dict(zip(rule.arguments, arrays, strict=False))
         calls = calls_of(rule, dict(zip(rule.arguments, nodes, strict=False)), values)
-        kept = [value for call in calls for value in call.kept.values() if isinstance(value, np.ndarray)]
-        used = [t.version for t in (*tensors, out) if any(_shared(t.data, array) for array in kept)]
+        saved = [value for call in calls for value in call.saved.values() if isinstance(value, np.ndarray)]
+        used = [t.version for t in (*tensors, out) if any(_shared(t.data, array) for array in saved)]
         out.node = Node(name, calls, used)
     return out
 
 
 def _shared(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether they share memory; two arrays that are no views do not, which is told quickly."""
+    """Whether they may share memory; fast for two arrays that are not views."""
     return a is b or ((a.base is not None or b.base is not None) and np.may_share_memory(a, b))
 
 
 def _number(value: Number) -> float:
-    """Python's own number, since NumPy's would make float64 of float32."""
+    """A Python float, since a NumPy scalar would promote float32 to float64."""
     if isinstance(value, np.ndarray):
         raise GradientError(
             f"a Tensor or a number was expected, found an array of shape {value.shape}; wrap it in Tensor"

@@ -1,8 +1,8 @@
-"""Threads: the rows that a compiled kernel goes through are shared out among as many as matrix products have.
+"""Threads: split the rows of a compiled kernel among as many threads as matrix products have.
 
-The threads of OpenBLAS wait for their next product awake, on cores that ours then lack: a step would take a third
-longer. Where the environment says OPENBLAS_THREAD_TIMEOUT=18 they sleep after 2^18 ticks of the clock, and only there
-are there threads here.
+OpenBLAS's threads busy-wait for the next product, on cores that ours then lack: a step would take a third longer. With
+OPENBLAS_THREAD_TIMEOUT=18 in the environment they sleep after 2^18 clock ticks; without that variable, kernels use one
+thread.
 """
 
 import functools
@@ -18,12 +18,12 @@ Result = TypeVar("Result")
 
 SLEEPING = "OPENBLAS_THREAD_TIMEOUT"
 GRAIN = 1 << 16
-"""numbers that are worth a thread: to wake one takes as long as it takes to go through half as many"""
+"""minimum elements per thread: waking one takes as long as processing half as many"""
 
 
 @functools.cache
 def threads() -> int:
-    """As many as NumPy's library for matrix products was told to have, or chose, if they leave the cores alone."""
+    """The number of BLAS threads if these sleep when idle, else 1."""
     if SLEEPING not in os.environ:
         return 1
     return max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=1)
@@ -35,7 +35,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def in_threads(rows: int, numbers: int, function: Callable[[int, int], Result]) -> list[Result]:
-    """What `function` returns for pieces (first, last) that are all rows together; `numbers` is how many they hold."""
+    """Call `function(first, last)` for consecutive ranges of `rows`, which hold `numbers` elements in all."""
     pieces = max(1, min(threads(), rows, numbers // GRAIN))
     ends = [rows * piece // pieces for piece in range(pieces + 1)]
     mine, *others = itertools.pairwise(ends)

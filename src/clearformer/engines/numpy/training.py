@@ -1,4 +1,4 @@
-"""Training: the loss of a batch, its gradient, the update; and what went wrong where a number is not finite."""
+"""Training: loss, gradients and updates; and the source of numbers that are not finite."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ def build(config: AnyModelConfig, seed: int) -> Model:
 
 
 def load_weights(model: Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+    """Copy arrays into the parameters; names and shapes must match exactly."""
     parameters = dict(model.named_parameters())
     assert parameters.keys() == weights.keys(), f"names differ: {sorted(parameters.keys() ^ weights.keys())}"
     for name, parameter in parameters.items():
@@ -36,29 +36,29 @@ def load_weights(model: Module, weights: Mapping[str, NDArray[np.float32]]) -> N
 
 
 def weights_of(model: Module) -> dict[str, NDArray[np.float32]]:
-    """Arrays with the parameters' names, which share memory with them."""
+    """The parameters' arrays by name, not copied."""
     return {name: parameter.data for name, parameter in model.named_parameters()}
 
 
 def optimizer_tensors(model: Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
-    """The optimizer's memory by name, in the order of the parameters."""
-    memory = optimizer.memory
-    return {f"{name}.{key}": value for name, _ in model.named_parameters() for key, value in memory[name].items()}
+    """The optimizer's state by name, in the order of the parameters."""
+    state = optimizer.state
+    return {f"{name}.{key}": value for name, _ in model.named_parameters() for key, value in state[name].items()}
 
 
 def load_optimizer(
     _model: Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], _config: TrainConfig
 ) -> None:
-    """Give the optimizer the memory that `optimizer_tensors` took."""
-    for name, memory in optimizer.memory.items():
-        for key, value in memory.items():
+    """Restore the state that `optimizer_tensors` returned."""
+    for name, state in optimizer.state.items():
+        for key, value in state.items():
             np.copyto(value, tensors[f"{name}.{key}"])
 
 
 def train(
     model: Model, optimizer: Optimizer, batches: Batches, config: TrainConfig, start: int = 0
 ) -> Iterator[Record]:
-    """Update number `start` + 1 and so on, up to `config.steps`.
+    """Make updates `start` + 1 to `config.steps`, and yield a record after each.
 
     Raises TrainingError before an update whose loss or gradient is not finite.
     """
@@ -67,7 +67,7 @@ def train(
 
     def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
         manual_seed(seed)
-        with np.errstate(all="ignore"):  # what is not finite is told in words
+        with np.errstate(all="ignore"):  # reported by `explain` instead
             loss = accumulate_gradients(model, parameters, micro_batches, config)
             norm = clip_gradients(parameters, config.clip)
         if math.isfinite(loss) and math.isfinite(norm):
@@ -75,7 +75,7 @@ def train(
         return loss, norm
 
     def explain(micro_batches: list[Batch], first: int) -> str:
-        return _what_went_wrong(model, micro_batches, config, first)
+        return _locate_nonfinite(model, micro_batches, config, first)
 
     return updates(step, explain, batches, config, model.config.d_model, start)
 
@@ -83,9 +83,9 @@ def train(
 def accumulate_gradients(
     model: Model, parameters: Iterable[Tensor], micro_batches: list[Batch], config: TrainConfig
 ) -> float:
-    """The gradients of all micro-batches, each token weighing the same, as if they were one; return the loss.
+    """Compute the gradients of all micro-batches as if they were one batch; return the loss.
 
-    `parameters` are those of the model, which need not be looked for at every step.
+    `parameters` are the model's, collected once by the caller.
     """
     for parameter in parameters:
         parameter.grad = None
@@ -102,18 +102,18 @@ def _summed_loss(model: Model, batch: Batch, config: TrainConfig) -> Tensor:
     return F.cross_entropy(objective(model, config)(*batch.inputs), batch.targets, config.label_smoothing)
 
 
-def clip_gradients(parameters: Iterable[Tensor], largest: float) -> float:
-    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before."""
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients so that their joint norm is at most `max_norm` (0: no limit); return the original norm."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients))
-    if largest > 0 and math.isfinite(norm) and norm > largest:
+    if max_norm > 0 and math.isfinite(norm) and norm > max_norm:
         for gradient in gradients:
-            gradient *= largest / (norm + 1e-6)
+            gradient *= max_norm / (norm + 1e-6)
     return norm
 
 
 def mean_loss(model: Model, batches: Iterable[Batch]) -> float:
-    """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""
+    """Mean nats per predicted token, without label smoothing or dropout; keeps the model's mode."""
     training = model.training
     model.eval()
     total, count = 0.0, 0
@@ -125,8 +125,8 @@ def mean_loss(model: Model, batches: Iterable[Batch]) -> float:
     return total / count
 
 
-def _what_went_wrong(model: Model, micro_batches: list[Batch], config: TrainConfig, first: int) -> str:
-    """The operation that first made a number that is not finite, and the batch."""
+def _locate_nonfinite(model: Model, micro_batches: list[Batch], config: TrainConfig, first: int) -> str:
+    """The first operation with a result that is not finite, and the batch."""
     for offset, batch in enumerate(micro_batches):
         try:
             with debug():

@@ -9,7 +9,7 @@ DEVICE = start()  # before what follows, which takes tinygrad
 
 # ruff: noqa: E402
 from clearformer.config import Config
-from clearformer.engines.refusals import require_known
+from clearformer.engines.support import require_supported
 from clearformer.engines.tinygrad.decoding import make_decoder, make_target_decoder
 from clearformer.engines.tinygrad.layers import ACTIVATIONS
 from clearformer.engines.tinygrad.model import Model, load_weights, logits_of, weights_of
@@ -40,13 +40,13 @@ DEVICES = {"cpu": ("CPU",), "cuda": ("CUDA", "NV"), "mps": ("METAL",)}
 
 
 def make_model(config: Config) -> Model:
-    _require_known(config)
+    _require_supported(config)
     return Model(config.model, config.train.seed)
 
 
 def describe(config: Config) -> str:
     """Raises ConfigError for a device not in use, a precision but float32, and a choice that no block here knows."""
-    _require_known(config)
+    _require_supported(config)
     wanted = config.train.device
     if wanted != "auto" and DEVICE.partition(":")[0] not in DEVICES[wanted]:
         raise ConfigError(
@@ -58,5 +58,5 @@ def describe(config: Config) -> str:
     return f"tinygrad on {DEVICE}"
 
 
-def _require_known(config: Config) -> None:
-    require_known("tinygrad", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
+def _require_supported(config: Config) -> None:
+    require_supported("tinygrad", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)

@@ -174,7 +174,7 @@ def test_float32_stays_float32_and_inputs_stay_as_they_are(name, data, seed):
             options[option] = options[option].astype(np.float32)
     out = apply(name, *leaves, **options)
     assert out.node is not None
-    kept = [value for call in out.node._calls for value in call.kept.values() if isinstance(value, np.ndarray)]
+    kept = [value for call in out.node._calls for value in call.saved.values() if isinstance(value, np.ndarray)]
     assert np.float64 not in {out.dtype, *(value.dtype for value in kept)}
     weights = np.ones_like(out.data)
     out.backward(weights)

@@ -217,7 +217,7 @@ def test_adamw_moves_as_in_numpy(decay, pieces):
             for weight in weights.values():
                 weight.grad = np.float32(rng.standard_normal(weight.shape)).astype(dtype)
             adamw.step(1e-2)
-        return [array for name in SHAPES for array in (weights[name].data, *adamw.memory[name].values())]
+        return [array for name in SHAPES for array in (weights[name].data, *adamw.state[name].values())]
 
     exact = moved(np.float64)
     with kernels_on(pieces):
@@ -254,12 +254,12 @@ def test_float64_stays_with_numpy_to_the_bit():
 
 @pytest.mark.usefixtures("compiler")
 def test_switched_off_all_is_as_it_was():
-    before, move = dict(OPERATIONS), optimizer.move
+    before, update = dict(OPERATIONS), optimizer.update
     with kernels_on():
         assert OPERATIONS["gelu"] is compiled.RULES["gelu"]
-        assert optimizer.move == compiled.move
+        assert optimizer.update == compiled.update
     assert before == OPERATIONS
-    assert optimizer.move == move
+    assert optimizer.update == update
     assert kernels.switch(False) == "no compiled kernels"
 
 
@@ -274,7 +274,7 @@ def test_without_a_compiler_the_engine_says_so_and_goes_on(anew):
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
-        ("-Dsqrtf=cbrtf", "layer_norm, rms_norm, attention, move"),
+        ("-Dsqrtf=cbrtf", "layer_norm, rms_norm, attention, update"),
         ("-Dlogf=log10f", "cross_entropy"),
         ("-Dfabsf=sqrtf", "gelu"),
     ],

@@ -93,7 +93,7 @@ def test_an_operation_keeps_only_what_its_gradients_need():
     x = leaf(1.0, 2.0)
     scaled = x * Tensor(np.array([3.0, 4.0]))
     total = scaled + x
-    kept = [list(call.kept) for call in (*scaled.node._calls, *total.node._calls)]
+    kept = [list(call.saved) for call in (*scaled.node._calls, *total.node._calls)]
     assert kept == [["b"], [], []]
 
 

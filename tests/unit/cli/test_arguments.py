@@ -1,4 +1,4 @@
-"""What is typed wrong gets one sentence on standard error and exit code 2, never a traceback."""
+"""Help texts, and invalid arguments: one message on standard error and exit code 2, never a traceback."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from clearformer.cli.main import COMMANDS, main
 from clearformer.recipes import REACHES, RECIPES
 
 
-def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pytest.CaptureFixture[str]):
+def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
     usage = capsys.readouterr().out
     for name in COMMANDS:
@@ -30,7 +30,7 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
                     "classify, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
-        (["train"], ", ag_news) or --data FILE was expected, found neither; name one behind `train`"),
+        (["train"], ", ag_news) or --data FILE was expected, found neither; name one after `train`"),
         (["train", "--train.steps", "3"], " or --data FILE was expected, found neither"),
         (["train", "--data", "--train.steps", "3"], " or --data FILE was expected, found neither"),
         (["train", "."], ", ag_news) or a .toml or .json file was expected, found '.'; did you mean '--data .'"),
@@ -71,25 +71,25 @@ def test_the_commands_of_the_usage_are_there_and_explain_themselves(capsys: pyte
         (["data", "get", "imagenet"], "one of tinyshakespeare, multi30k, polarity, ag_news was expected"),
     ],
 )  # fmt: skip
-def test_a_mistake_gets_one_sentence_and_exit_code_2(
+def test_a_mistake_gets_one_message_and_exit_code_2(
     typed: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     assert main(typed) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("clearformer: ")
-    assert words in said.err
-    assert said.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []  # nothing is left of what never began
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("clearformer: ")
+    assert words in output.err
+    assert output.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
 def test_a_mistake_in_a_file_is_named_as_the_file_names_it(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "dates"\n[model]\nkind = "transformer"\n[train]\nbatch_tokens = 0\n', encoding="utf-8")
     assert main(["train", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said == "clearformer: train.batch_tokens must be at least 1, found 0; change that value\n"
+    output = capsys.readouterr().err
+    assert output == "clearformer: train.batch_tokens must be at least 1, found 0; change that value\n"
 
 
 def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str], str]:
@@ -97,12 +97,12 @@ def help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[l
     with pytest.raises(SystemExit, match="0"):
         main([*arguments, "--help"])
     text = capsys.readouterr().out
-    first, rest = text.split("\nthe rest:\n")
+    first, rest = text.split("\nother options:\n")
     return *(re.findall("^  (--[a-z0-9.-]+)", group, re.MULTILINE) for group in (first, rest)), text
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_help_of_a_recipe_shows_first_what_people_change_and_then_every_other_flag(
+def test_the_help_of_a_recipe_shows_common_flags_first_and_then_all_others(
     recipe: str, capsys: pytest.CaptureFixture[str]
 ):
     first, rest, _ = help_of(["train", recipe], capsys)
@@ -117,12 +117,12 @@ def test_the_help_of_a_recipe_shows_first_what_people_change_and_then_every_othe
         *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
         *dataclasses.fields(config.train.schedule),
     ]  # fmt: skip
-    # --out is of the command alone; model, train and schedule stand for their own fields
+    # --out is no field of Config; model, train and schedule stand for their own fields
     assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 3
 
 
 @pytest.mark.parametrize("columns", [80, 120, 200])
-def test_the_help_of_a_recipe_says_of_every_flag_what_it_is_and_its_default(
+def test_the_help_of_a_recipe_describes_every_flag_and_its_default(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -134,9 +134,7 @@ def test_the_help_of_a_recipe_says_of_every_flag_what_it_is_and_its_default(
     assert not re.search(r"INT --|FLOAT --|\} --|INT \(|FLOAT \(|\} \(|default: \)|default: None", words)
 
 
-def test_help_for_files_of_ones_own_has_the_defaults_that_suit_them(
-    text_file: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_help_for_own_files_has_their_defaults(text_file: Path, capsys: pytest.CaptureFixture[str]):
     first, _, text = help_of(["train", "--data", str(text_file)], capsys)
     assert text.startswith("usage: clearformer train [--FLAG VALUE ...]\n\nTrain a gpt.\n")
     assert first[:2] == ["--data", "--out"]
@@ -144,7 +142,7 @@ def test_help_for_files_of_ones_own_has_the_defaults_that_suit_them(
     assert "(default: text.txt)" in " ".join(text.split())
 
 
-def test_help_and_mistakes_load_no_torch():
+def test_help_and_mistakes_do_not_import_torch():
     code = (
         "import sys; from clearformer.cli.main import main; main(['recipes']); main(['train', 'dats'])\n"
         "try: main(['train', 'dates', '--help'])\n"
@@ -154,7 +152,7 @@ def test_help_and_mistakes_load_no_torch():
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_every_recipe_has_its_line_of_figures_then_what_it_learns_and_what_it_reached(
+def test_every_recipe_has_its_figures_then_its_description_and_result(
     capsys: pytest.CaptureFixture[str],
 ):
     assert main(["recipes"]) == 0
@@ -164,14 +162,14 @@ def test_every_recipe_has_its_line_of_figures_then_what_it_learns_and_what_it_re
     assert "paper-base               transformer  63.08 M  multi30k         100,000" in lines
     assert "multi30k-english-german  transformer   5.22 M  multi30k           1,600  85 min*" in lines
     for name, make in RECIPES.items():
-        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name} "))
-        assert lines[place + 1] == f"  {(make.__doc__ or '').splitlines()[0]}"
+        row = next(index for index, line in enumerate(lines) if line.startswith(f"{name} "))
+        assert lines[row + 1] == f"  {(make.__doc__ or '').splitlines()[0]}"
         if name in REACHES:
-            assert lines[place + 2] == f"  Reached: {REACHES[name].quality}."
+            assert lines[row + 2] == f"  Reached: {REACHES[name].quality}."
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_on_a_terminal_the_list_of_recipes_keeps_to_its_columns_and_every_word(
+def test_the_list_of_recipes_is_wrapped_on_a_terminal(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     assert main(["recipes"]) == 0
