@@ -1,4 +1,4 @@
-"""Rules and optimizer updates computed by `kernels.c`, for float32; other inputs fall back to NumPy.
+"""Rules and optimizer updates computed in C, for float32; other inputs fall back to NumPy.
 
 They have the interface of those in NumPy, but three save less: norms and SwiGLU save their argument, and cross-entropy
 its gradient.
@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
-from clearformer.engines.numpy import activations, attention, compiler, fused, norms, optimizer
+from clearformer.engines import compiler
+from clearformer.engines.numpy import activations, attention, fused, norms, optimizer
 from clearformer.engines.numpy.rules import Array, Rule, rows
 from clearformer.engines.numpy.threads import in_threads
 
-SOURCE = Path(__file__).with_name("kernels.c")
+KERNELS = Path(__file__).with_name("kernels.c")
+SHARED = "activations.c", "norm.c", "loss.c", "optimizer.c"
+"""files of the C engine"""
+SOURCES = [KERNELS, *(KERNELS.parents[1] / "c" / name for name in SHARED)]
 SIGNATURES = {
-    "gelu": "npppp",
+    "gelu": "nppp",
     "swiglu": "nppn",
     "swiglu_backward": "npppn",
     "norm": "nppppnppfi",
@@ -35,15 +39,6 @@ SIGNATURES = {
 TYPES: dict[str, Any] = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "f": ctypes.c_float, "i": ctypes.c_int}
 MIN_QUERIES = 8
 """with fewer, kernels.c has no fast product"""
-CURVE = np.array(
-    [
-        activations.ERFC_SCALE * math.sqrt(0.5),
-        2 / (1 - activations.MIN_T),
-        (1 + activations.MIN_T) / (1 - activations.MIN_T),
-        *activations.POLYNOMIALS[np.dtype(np.float32)],
-    ],
-    np.float32,
-)
 
 
 class Task(ctypes.Structure):
@@ -59,7 +54,7 @@ class Heads(ctypes.Structure):
 
 
 class Weights(ctypes.Structure):
-    """The struct `weights` of kernels.c."""
+    """The struct `update` of transformer.h."""
 
     _fields_ = tuple((str(index), TYPES[letter]) for index, letter in enumerate("nppppfff"))
 
@@ -74,8 +69,8 @@ numpy_update = optimizer.update
 
 @functools.cache
 def library() -> tuple[ctypes.CDLL, str]:
-    """The compiled `kernels.c`, and the name of its compiler. Raises EngineError if it cannot be compiled."""
-    compiled, compiler_name = compiler.load(SOURCE)
+    """The compiled kernels, and the name of its compiler. Raises EngineError if it cannot be compiled."""
+    compiled, compiler_name = compiler.load("kernels", SOURCES)
     for name, letters in SIGNATURES.items():
         function = getattr(compiled, name)
         function.argtypes, function.restype = [TYPES[letter] for letter in letters], None
@@ -109,7 +104,7 @@ def gelu(x: Tokens) -> tuple[Tokens, Found]:
         return activations.gelu(x)
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
-    _call("gelu", [y.reshape(-1) for y in (x, out, slope)], _pointer(CURVE))
+    _call("gelu", [y.reshape(-1) for y in (x, out, slope)])
     return out, {"slope": slope}
 
 

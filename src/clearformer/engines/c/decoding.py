@@ -1,0 +1,107 @@
+"""Decoding: read the prompt in one pass, then one token per step through the key-value cache."""
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from clearformer.data.batches import pad
+from clearformer.data.tokenizers import BOS, PAD
+from clearformer.engines.c import library as c
+from clearformer.engines.c.model import Model, Tokens, array_at, encode, pointer, project, tokens_of
+from clearformer.generation.decoder import Decoder
+
+
+class KVCache:
+    """The arrays of a cache, and the struct that points to them."""
+
+    def __init__(self, model: Model, B: int, capacity: int, S: int = 0) -> None:  # noqa: N803
+        """For B rows of at most `capacity` tokens and, in an encoder-decoder, sources of S tokens."""
+        config = model.config
+        L, G, E = config.num_layers, config.kv_heads, config.head_width  # noqa: N806
+        self.lengths, self.tokens = np.zeros(B, np.int32), np.zeros((B, capacity), np.int32)
+        self.keys, self.values = (np.empty((L, B, G, capacity, E), np.float32) for _ in range(2))
+        self.memory = np.empty((L, B, S, 2 * G * E), np.float32)
+        arrays = self.lengths, self.tokens, self.keys, self.values, self.memory
+        self.struct = c.Cache(B, capacity, S, *map(pointer, arrays[:4]), pointer(self.memory) if S else None)
+
+
+class CDecoder(Decoder):
+    """A decoder of C models."""
+
+    def __init__(self, model: Model, prompts: Sequence[Sequence[int]], *, cached: bool, max_length: int) -> None:
+        """`max_length` is the cache's capacity, in tokens per row."""
+        super().__init__(prompts, model.config.context)
+        self.model, self.cached, self.max_length = model, cached, max_length
+        self.cache: KVCache | None = None
+        self.memory = c.Memory()
+
+    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+        if self.cached and self.cache is not None:
+            last = tokens_of(self.model, np.array([row[-1:] for row in self.rows]), int(self.cache.lengths.max()))
+            return self._logits(last, [1] * len(last))
+        if self.cached:
+            self.cache = self._make_cache()
+        lengths = [len(row) for row in self.rows]
+        logits = self._logits(tokens_of(self.model, pad(self.rows, PAD)), lengths)
+        if self.cache is not None:
+            self.cache.lengths[:] = lengths  # drops the keys and values of padding
+        return logits
+
+    def _logits(self, tokens: Tokens, lengths: Sequence[int]) -> Float[NDArray[np.float32], "B V"]:
+        """Logits of the last of the first `lengths` tokens of each row."""
+        (B, T), model = tokens.shape, self.model  # noqa: N806
+        batch, keys = c.Batch(B, T, pointer(tokens)), 0
+        if self.cache is not None:
+            batch.past, keys = ctypes.pointer(self.cache.struct), self.max_length
+        room = model.room(B, T, self.memory.S, keys=keys)
+        features = array_at(model.library.decoder_features(model.at, batch, self.memory, room), B, T, model.config.d_model)
+        return project(model, features[np.arange(B), np.array(lengths) - 1], room)
+
+    def _make_cache(self) -> KVCache:
+        return KVCache(self.model, len(self.rows), self.max_length, self.memory.S)
+
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        if self.cache is not None:
+            old, self.cache = self.cache, KVCache(self.model, len(rows), self.max_length, self.memory.S)
+            order = np.array(rows, np.int32)
+            self.model.library.reorder_cache(self.model.c_config, old.struct, pointer(order), self.cache.struct)
+
+    def clear_cache(self) -> None:
+        self.cache = None
+
+
+class TargetDecoder(CDecoder):
+    """Encodes the sources once, and begins each target with BOS."""
+
+    def __init__(self, model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int) -> None:
+        super().__init__(model, [[BOS]] * len(sources), cached=cached, max_length=max_length)
+        self.real, tokens = sources != PAD, tokens_of(model, sources)
+        self._remember(encode(model, c.Batch(*sources.shape, pointer(tokens), None, pointer(self.real))), self.real)
+
+    def _remember(self, features: Float[NDArray[np.float32], "B S D"], real: NDArray[np.bool_]) -> None:
+        self.encoded, self.real = features, real
+        self.memory = c.Memory(features.shape[1], pointer(features), pointer(real))
+
+    def _make_cache(self) -> KVCache:
+        cache, (B, S) = super()._make_cache(), self.real.shape  # noqa: N806
+        self.model.library.remember(self.model.at, B, self.memory, cache.struct, self.model.room(B, 1, S))
+        return cache
+
+    def reorder_state(self, rows: Sequence[int]) -> None:
+        super().reorder_state(rows)
+        self._remember(self.encoded[rows], self.real[rows])
+
+
+def make_decoder(model: Model, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:
+    """A decoder for a language model; the cache holds a full context."""
+    return CDecoder(model, prompts, cached=cached, max_length=model.config.context)
+
+
+def make_target_decoder(
+    model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int
+) -> Decoder:
+    """A decoder for an encoder-decoder: a target of at most `max_length` tokens for each padded source."""
+    return TargetDecoder(model, sources, cached=cached, max_length=max_length)

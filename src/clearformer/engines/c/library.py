@@ -1,0 +1,152 @@
+"""The compiled library: its structs, and its functions with their arguments. The C files say what each does."""
+
+import ctypes
+import functools
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_uint32,
+    c_void_p,
+)
+from pathlib import Path
+
+from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig
+from clearformer.engines import compiler
+
+FOLDER = Path(__file__).parent
+PARTS = (
+    "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "cache.c",
+)  # fmt: skip
+THREADS = "-fopenmp"
+
+FAMILIES = ("transformer", "gpt", "bert", "classifier")
+ACTIVATIONS = ("relu", "gelu", "squared_relu", "swiglu", "geglu")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
+POOLINGS = ("first", "last", "mean")
+"""names in the order of the enums in transformer.h"""
+
+
+class Config(Structure):
+    """`config` of transformer.h."""
+
+    _fields_ = (
+        *((name, c_int32) for name in (
+            "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngram_buckets", "window", "rms",
+            "post_norm", "activation", "positions", "bias", "scale_embeddings", "tie_embeddings", "qk_norm",
+            "causal_body", "pooling",
+        )),
+        ("logit_cap", c_float),
+    )  # fmt: skip
+
+
+class Tensor(Structure):
+    """`tensor`."""
+
+    _fields_ = (("name", c_char_p), ("rows", c_int64), ("columns", c_int64), ("at", c_void_p))
+
+
+class Cache(Structure):
+    """`cache`."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("B", "capacity", "S")),
+        *((name, c_void_p) for name in ("lengths", "tokens", "keys", "values", "memory_keys_values")),
+    )
+
+
+class Batch(Structure):
+    """`batch`."""
+
+    _fields_ = (
+        ("B", c_int64), ("T", c_int64), ("tokens", c_void_p), ("segments", c_void_p), ("real", c_void_p),
+        ("past", POINTER(Cache)),
+    )  # fmt: skip
+
+
+class Memory(Structure):
+    """`memory`."""
+
+    _fields_ = (("S", c_int64), ("at", c_void_p), ("real", c_void_p))
+
+
+class Update(Structure):
+    """`update`."""
+
+    _fields_ = (
+        ("size", c_int64),
+        *((name, c_void_p) for name in ("w", "g", "m", "v")),
+        *((name, c_float) for name in ("keep", "correction", "rate")),
+    )
+
+
+class Objective(Structure):
+    """`objective`."""
+
+    _fields_ = (("targets", c_void_p), ("scale", c_float), ("smoothing", c_float), ("token_loss", c_int32))
+
+
+INFERENCE, LOSS, TRAINING = range(3)
+"""purposes of a room"""
+
+MODEL = ROOM = FLOATS = c_void_p
+FUNCTIONS = {
+    "model_bytes": (c_int64, POINTER(Config)),
+    "find_model": (MODEL, POINTER(Config), c_void_p, POINTER(Tensor), c_int64, POINTER(c_char)),
+    "make_room": (c_int64, MODEL, c_int64, c_int64, c_int64, c_int64, c_int32, c_void_p, POINTER(ROOM)),
+    "encoder_features": (FLOATS, MODEL, POINTER(Batch), ROOM),
+    "decoder_features": (FLOATS, MODEL, POINTER(Batch), POINTER(Memory), ROOM),
+    "token_logits": (None, MODEL, c_int64, FLOATS, FLOATS, ROOM),
+    "class_logits": (None, MODEL, POINTER(Batch), FLOATS, FLOATS, ROOM),
+    "remember": (None, MODEL, c_int64, POINTER(Memory), POINTER(Cache), ROOM),
+    "reorder_cache": (None, POINTER(Config), POINTER(Cache), c_void_p, POINTER(Cache)),
+    "set_dropout": (None, ROOM, c_float, c_uint32),
+    "loss_of": (c_double, MODEL, MODEL, POINTER(Batch), POINTER(Batch), POINTER(Objective), ROOM),
+    "adamw": (None, c_int64, POINTER(Update), c_float, c_float, c_float),
+}
+"""result and arguments of each function"""
+
+
+@functools.cache
+def library() -> tuple[ctypes.CDLL, str]:
+    """The compiled engine, and the name of its compiler. Raises EngineError if it cannot be compiled."""
+    compiled, name = compiler.load("transformer", [FOLDER / part for part in PARTS], [THREADS])
+    for function, (result, *arguments) in FUNCTIONS.items():
+        getattr(compiled, function).restype, getattr(compiled, function).argtypes = result, arguments
+    return compiled, name
+
+
+def c_config(config: AnyModelConfig) -> Config:
+    """A configuration as C knows it."""
+    classifier = config if isinstance(config, ClassifierConfig) else None
+    return Config(
+        family=FAMILIES.index(config.kind),
+        V=config.vocab_size,
+        context=config.context,
+        D=config.d_model,
+        H=config.num_heads,
+        G=config.kv_heads,
+        L=config.num_layers,
+        F=config.d_ff,
+        C=classifier.num_classes if classifier else 0,
+        segments=config.segments if isinstance(config, BERTConfig | ClassifierConfig) else 0,
+        ngram_buckets=config.ngram_buckets,
+        window=config.window,
+        rms=config.norm == "rms",
+        post_norm=config.norm_order == "post",
+        activation=ACTIVATIONS.index(config.activation),
+        positions=POSITIONS.index(config.positions),
+        bias=config.bias,
+        scale_embeddings=config.scale_embeddings,
+        tie_embeddings=config.tie_embeddings,
+        qk_norm=config.qk_norm,
+        causal_body=classifier is not None and classifier.body == "gpt",
+        pooling=POOLINGS.index(classifier.pooling) if classifier else 0,
+        logit_cap=config.logit_cap,
+    )

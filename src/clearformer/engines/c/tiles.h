@@ -1,0 +1,306 @@
+/* What both C programs of this package are made of, `engines/c` and the kernels of `engines/numpy`: exponentials, and
+   products of small matrices by tiles that stay in the processor's registers. */
+
+#ifndef TILES_H
+#define TILES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static inline int omp_get_thread_num(void) { return 0; }
+static inline int omp_get_max_threads(void) { return 1; }
+static inline float total(lanes x)
+{
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            part[i] += part[i + n];
+    return part[0];
+}
+
+/* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */
+static inline __attribute__((always_inline)) void dots(const int height, const int width, count depth, matrix a,
+                                                       matrix b, matrix c, float scale)
+{
+    lanes sum[DOTS][DOTS] = {{{0}}};
+    count p = 0;
+    for (; p + LANES <= depth; p += LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < width; j++)
+                sum[i][j] += *(const lanes *)(a.at + i * a.row + p) * *(const lanes *)(b.at + j * b.row + p);
+#pragma GCC unroll 4
+    for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++) {
+            float rest = total(sum[i][j]);
+            for (count q = p; q < depth; q++)
+                rest += a.at[i * a.row + q] * b.at[j * b.row + q];
+            c.at[i * c.row + j * c.column] = scale * rest;
+        }
+}
+
+/* c [height, width] = scale a [height, depth] b [width, depth]ᵀ: for few rows, as nothing is packed */
+static inline void inner_products(count height, count width, count depth, matrix a, matrix b, matrix c, float scale)
+{
+    for (count j = 0; j < width; j += DOTS) {
+        const int some = (int)least(DOTS, width - j);
+        count i = 0;
+        for (; i + DOTS <= height && some == DOTS; i += DOTS)
+            dots(DOTS, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height && some == DOTS; i++)
+            dots(1, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height; i++)
+            for (int k = 0; k < some; k++)
+                dots(1, 1, depth, from(a, i, 0), from(b, j + k, 0), from(c, i, j + k), scale);
+    }
+}
+
+#endif
+
+typedef int64_t count;
+
+/* x = n ln 2 + r, |r| <= ln(2) / 2: Taylor's polynomial of degree 7 for exp(r) is off by 5e-9 of it at most, and 2^n
+   is a float whose exponent is n. Only for x <= 0, as all exponentials here; below -87 the result is zero. */
+static inline float exp_of_negative(float x)
+{
+    const float rounding = 12582912.0f; /* 1.5 * 2^23: what is added to it loses its fraction, and n is its last bits */
+    const float inside = x < -87.0f ? -87.0f : x;
+    const float shifted = inside * 1.44269504f + rounding, n = shifted - rounding;
+    const float r = (inside - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts, n times the first is exact */
+    float y = 1.0f / 5040, power_of_two;
+    y = y * r + 1.0f / 720;
+    y = y * r + 1.0f / 120;
+    y = y * r + 1.0f / 24;
+    y = y * r + 1.0f / 6;
+    y = y * r + 0.5f;
+    y = y * r + 1.0f;
+    y = y * r + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
+    memcpy(&power_of_two, &bits, sizeof bits);
+    return x < -87.0f ? 0.0f : y * power_of_two;
+}
+
+static inline float sigmoid(float x)
+{
+    const float small = exp_of_negative(x < 0 ? x : -x);
+    return (x < 0 ? small : 1.0f) / (1.0f + small);
+}
+
+static inline float largest(count n, const float *x)
+{
+    float most = -INFINITY;
+#pragma omp simd reduction(max : most)
+    for (count i = 0; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+/* y = exp(x - most), which may be in the place of x; returns their sum */
+static inline float exponentials(count n, const float *x, float most, float *y)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (count i = 0; i < n; i++)
+        sum += y[i] = exp_of_negative(x[i] - most);
+    return sum;
+}
+
+/* For the products in attention: vectors as wide as the processor's, and as many sums as its registers hold. */
+#ifdef __AVX512F__
+enum { LANES = 16, HEIGHT = 8 };
+#else
+enum { LANES = 8, HEIGHT = 5 };
+static inline float total(lanes x)
+{
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            part[i] += part[i + n];
+    return part[0];
+}
+
+/* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */
+static inline __attribute__((always_inline)) void dots(const int height, const int width, count depth, matrix a,
+                                                       matrix b, matrix c, float scale)
+{
+    lanes sum[DOTS][DOTS] = {{{0}}};
+    count p = 0;
+    for (; p + LANES <= depth; p += LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < width; j++)
+                sum[i][j] += *(const lanes *)(a.at + i * a.row + p) * *(const lanes *)(b.at + j * b.row + p);
+#pragma GCC unroll 4
+    for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++) {
+            float rest = total(sum[i][j]);
+            for (count q = p; q < depth; q++)
+                rest += a.at[i * a.row + q] * b.at[j * b.row + q];
+            c.at[i * c.row + j * c.column] = scale * rest;
+        }
+}
+
+/* c [height, width] = scale a [height, depth] b [width, depth]ᵀ: for few rows, as nothing is packed */
+static inline void inner_products(count height, count width, count depth, matrix a, matrix b, matrix c, float scale)
+{
+    for (count j = 0; j < width; j += DOTS) {
+        const int some = (int)least(DOTS, width - j);
+        count i = 0;
+        for (; i + DOTS <= height && some == DOTS; i += DOTS)
+            dots(DOTS, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height && some == DOTS; i++)
+            dots(1, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height; i++)
+            for (int k = 0; k < some; k++)
+                dots(1, 1, depth, from(a, i, 0), from(b, j + k, 0), from(c, i, j + k), scale);
+    }
+}
+
+#endif
+enum { DOTS = 4, STRIP = 2 * HEIGHT }; /* rows on a side of inner products; queries that are done together */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+/* [i, j] stands at i * row + j * column, so that one transposed is a matrix too */
+typedef struct {
+    float *at;
+    count row, column;
+} matrix;
+
+static inline count least(count a, count b)
+{
+    return a < b ? a : b;
+}
+
+static inline matrix from(matrix x, count i, count j)
+{
+    return (matrix){x.at + i * x.row + j * x.column, x.row, x.column};
+}
+
+static inline matrix transposed(matrix x)
+{
+    return (matrix){x.at, x.column, x.row};
+}
+
+/* `height` rows and `vectors` vectors of columns of a product; both numbers are known when this is compiled */
+static inline __attribute__((always_inline)) void tile(const int height, const int vectors, count depth, matrix a,
+                                                       matrix b, matrix c, float scale, int add)
+{
+    lanes sum[HEIGHT][2] = {{{0}}};
+    for (count p = 0; p < depth; p++)
+#pragma GCC unroll 8
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < vectors; j++)
+                sum[i][j] += a.at[i * a.row + p * a.column] * *(const lanes *)(b.at + p * b.row + j * LANES);
+#pragma GCC unroll 8
+    for (int i = 0; i < height; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) {
+            lanes *to = (lanes *)(c.at + i * c.row + j * LANES);
+            *to = add ? *to + scale * sum[i][j] : scale * sum[i][j];
+        }
+}
+
+static inline __attribute__((always_inline)) void band(const int height, count width, count depth, matrix a, matrix b,
+                                                       matrix c, float scale, int add)
+{
+    count j = 0;
+    for (; j + 2 * LANES <= width; j += 2 * LANES)
+        tile(height, 2, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+    for (; j + LANES <= width; j += LANES)
+        tile(height, 1, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+    for (; j < width; j++)
+        for (int i = 0; i < height; i++) {
+            float sum = 0, *to = from(c, i, j).at;
+            for (count p = 0; p < depth; p++)
+                sum += *from(a, i, p).at * *from(b, p, j).at;
+            *to = add ? *to + scale * sum : scale * sum;
+        }
+}
+
+/* c [height, width] = scale a [height, depth] b [depth, width], or added to c; the columns of b and c have no gaps */
+static inline void product(count height, count width, count depth, matrix a, matrix b, matrix c, float scale, int add)
+{
+    count i = 0;
+    for (; i + HEIGHT <= height; i += HEIGHT)
+        band(HEIGHT, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+    for (; i < height; i++)
+        band(1, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+}
+
+static inline count whole_vectors(count width)
+{
+    return (width + LANES - 1) / LANES * LANES;
+}
+
+/* x [rows, width] as [width, rows], with zeros up to whole vectors */
+static inline void transpose(count rows, count width, matrix x, matrix out)
+{
+    memset(out.at, 0, width * out.row * sizeof(float));
+    for (count j = 0; j < width; j++)
+        for (count i = 0; i < rows; i++)
+            out.at[j * out.row + i] = x.at[i * x.row + j];
+}
+
+static inline float total(lanes x)
+{
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            part[i] += part[i + n];
+    return part[0];
+}
+
+/* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */
+static inline __attribute__((always_inline)) void dots(const int height, const int width, count depth, matrix a,
+                                                       matrix b, matrix c, float scale)
+{
+    lanes sum[DOTS][DOTS] = {{{0}}};
+    count p = 0;
+    for (; p + LANES <= depth; p += LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < width; j++)
+                sum[i][j] += *(const lanes *)(a.at + i * a.row + p) * *(const lanes *)(b.at + j * b.row + p);
+#pragma GCC unroll 4
+    for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < width; j++) {
+            float rest = total(sum[i][j]);
+            for (count q = p; q < depth; q++)
+                rest += a.at[i * a.row + q] * b.at[j * b.row + q];
+            c.at[i * c.row + j * c.column] = scale * rest;
+        }
+}
+
+/* c [height, width] = scale a [height, depth] b [width, depth]ᵀ: for few rows, as nothing is packed */
+static inline void inner_products(count height, count width, count depth, matrix a, matrix b, matrix c, float scale)
+{
+    for (count j = 0; j < width; j += DOTS) {
+        const int some = (int)least(DOTS, width - j);
+        count i = 0;
+        for (; i + DOTS <= height && some == DOTS; i += DOTS)
+            dots(DOTS, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height && some == DOTS; i++)
+            dots(1, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
+        for (; i < height; i++)
+            for (int k = 0; k < some; k++)
+                dots(1, 1, depth, from(a, i, 0), from(b, j + k, 0), from(c, i, j + k), scale);
+    }
+}
+
+#endif

@@ -1,0 +1,248 @@
+/* A transformer in C11, for all four families in every variant of the configuration: libc and libm, nothing else.
+
+   B batch, T query or target length, S key or source length, D model width, H heads, G key-value heads, E head width,
+   F feed-forward width, V vocabulary, L layers; N = B T rows. Arrays are row-major and without gaps unless a comment
+   says otherwise, weights are [out, in] as in PyTorch.
+
+   Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
+   activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
+   memory; families.c are the models, training.c their gradients, with loss.c and optimizer.c; cache.c is for decoding. */
+
+#ifndef TRANSFORMER_H
+#define TRANSFORMER_H
+
+#include "tiles.h"
+
+enum family { FAMILY_TRANSFORMER, FAMILY_GPT, FAMILY_BERT, FAMILY_CLASSIFIER };
+enum activation { RELU, GELU, SQUARED_RELU, SWIGLU, GEGLU };
+enum positions { SINUSOIDAL, LEARNED, ROTARY, ALIBI, NO_POSITIONS };
+enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
+
+#define EPS 1e-5f /* of norms, as in PyTorch */
+
+/* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
+typedef struct {
+    int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
+    int32_t rms, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
+    int32_t causal_body, pooling; /* of a classifier: on a GPT */
+    float logit_cap;
+} config;
+
+/* A linear layer or a norm; `bias` may be NULL. */
+typedef struct {
+    float *weight, *bias;
+} affine;
+
+/* Self-attention has `qkv`, cross-attention `query` and `kv` in its place. */
+typedef struct {
+    affine qkv, query, kv, query_norm, key_norm, output, norm;
+} attention_weights;
+
+typedef struct {
+    attention_weights self, cross;
+    affine linear1, linear2, norm;
+} layer;
+
+typedef struct {
+    layer *layers; /* L of them */
+    affine norm;   /* of pre-norm stacks only */
+    int causal, cross;
+} stack;
+
+/* Tables that follow from the configuration; those that its positions do not need are NULL. */
+typedef struct {
+    float *sinusoids;       /* [context, D] */
+    float *cosines, *sines; /* [context, E / 2] */
+    float *slopes;          /* [H] */
+} tables;
+
+typedef struct {
+    config c;
+    tables t;
+    float *embedding, *positions, *pairs, *triples, *segments;
+    affine embedding_norm, transform, transform_norm, output, class_projection;
+    stack encoder, decoder;
+} model;
+
+/* A parameter, or its gradient: [rows, columns], or a vector [rows] with `columns` 0. */
+typedef struct {
+    const char *name;
+    count rows, columns;
+    float *at;
+} tensor;
+
+/* Keys and values of past tokens; slot p of a row holds position p. Slots beyond a row's length are free. */
+typedef struct {
+    count B, capacity, S;    /* rows, tokens a row can hold, length of the sources */
+    int32_t *lengths;        /* [B] */
+    int32_t *tokens;         /* [B, capacity], which only n-grams need */
+    float *keys, *values;    /* [L, B, G, capacity, E] */
+    float *memory_keys_values; /* [L, B, S, 2 G E]: of an encoder-decoder's source, projected once; NULL elsewhere */
+} cache;
+
+/* What a model computes on. `real` says which tokens are no padding, NULL: all; `past` NULL: nothing came before. */
+typedef struct {
+    count B, T;
+    const int32_t *tokens, *segments; /* [B, T] */
+    const uint8_t *real;              /* [B, T] */
+    cache *past;
+} batch;
+
+/* What cross-attention reads: the encoder's output [B, S, D]. With a cache it holds the projections instead. */
+typedef struct {
+    count S;
+    const float *at;
+    const uint8_t *real; /* [B, S] */
+} memory;
+
+/* What a sub-layer leaves on the residual stream. `between` is its norm (pre-norm) or the sum before the norm (post-norm);
+   without training `out` is `in`, and all layers use the same room in turn. */
+typedef struct {
+    const float *in;           /* [N, D] */
+    float *between, *out;      /* [N, D] */
+    float *statistics;         /* [2, N]: mean and r of the norm */
+} residual_room;
+
+typedef struct {
+    residual_room residual;
+    float *qkv;                  /* [N, (H + 2G) E], of cross-attention the queries [N, D] */
+    float *kv;                   /* [B, S, 2 G E], of cross-attention */
+    float *raw, *raw_statistics; /* queries and keys before their norms, [.., (H + G) E] and 2 numbers a head */
+    float *weights;              /* [B, H, T, whole vectors of S], for training */
+    float *heads;                /* [N, D] */
+} attention_room;
+
+typedef struct {
+    residual_room residual;
+    float *wide, *narrow; /* [N, F or 2F], [N, F] */
+} feed_forward_room;
+
+typedef struct {
+    attention_room self, cross;
+    feed_forward_room feed_forward;
+} layer_room;
+
+/* `embedded` [N, D] is what the stack reads, `before` what BERT's embedding norm reads; `out` what it writes. */
+typedef struct {
+    layer_room *layers;
+    float *before, *embedded, *out, *statistics, *norm_statistics;
+} stack_room;
+
+/* Of all that has no room of its own: sub-layers' outputs y [N, D], pieces of `piece` numbers for each thread, and for
+   training gradients: g [N, D] of the residual stream, dn [N, D] of what a sub-layer reads, and so on. */
+typedef struct {
+    stack_room encoder, decoder;
+    float *y, *threads;
+    count piece;
+    int training;
+    float dropout;
+    uint32_t seed;
+    float *g, *dn, *dheads, *dqkv, *dkv, *dwide, *dnarrow, *dmemory;
+    float *chunk; /* for losses: see training.c */
+} room;
+
+enum purpose { INFERENCE, LOSS, TRAINING }; /* of a room */
+
+/* What a model is trained on: targets [N], or [B] of a classifier, IGNORE where nothing is predicted. */
+typedef struct {
+    const int64_t *targets;
+    float scale, smoothing; /* of the gradients; of the labels */
+    int token_loss;         /* of a classifier: whether every token has a target */
+} objective;
+
+/* [B, heads, T, E] of any strides; the last axis has no gaps */
+typedef struct {
+    float *at;
+    count batch, head, row;
+} heads;
+
+/* One call of attention. Query t of row b stands at position past[b] + t; with `past` NULL, at t. */
+typedef struct {
+    count B, H, G, T, S, E;
+    heads q, k, v, out;
+    float *weights;      /* [B, H, T, whole vectors of S], or NULL: not kept */
+    float dropout;       /* of the weights */
+    uint32_t seed;
+    const int32_t *past;
+    const uint8_t *real; /* [B, S]: which keys are no padding, NULL: all */
+    const float *slopes; /* ALiBi's, [H], or NULL */
+    count window;        /* 0: none */
+    int causal;
+} attention_task;
+
+/* One parameter, its gradient and its averages. `keep` is what decay leaves of it. */
+typedef struct {
+    count size;
+    float *w, *g, *m, *v, keep, correction, rate;
+} update;
+
+/* norm.c */
+void norm(count rows, const float *x, float *out, float *mean, float *r, count width, const float *weight,
+          const float *bias, float eps, int centred);
+void norm_backward(count rows, const float *g, const float *x, const float *mean, const float *r, float *dx,
+                   float *dweight, float *dbias, count width, const float *weight, int centred);
+void norm_rows(const config *c, count rows, count width, const float *x, affine w, float *out, float *statistics);
+void norm_rows_backward(const config *c, count rows, count width, const float *g, const float *x,
+                        const float *statistics, affine w, affine dw, float *dx, const room *r);
+
+/* activations.c */
+void gelu(count n, const float *x, float *out, float *slope);
+void swiglu(count rows, const float *x, float *out, count width);
+void swiglu_backward(count rows, const float *g, const float *x, float *dx, count width);
+void activate(int activation, count rows, count F, float *x, float *out);
+void activate_backward(int activation, count rows, count F, const float *g, const float *x, float *dx);
+count linear1_width(const config *c);
+
+/* linear.c */
+void linear(count N, count in, count out, const float *x, affine w, float *y, const room *r);
+void linear_backward(count N, count in, count out, const float *g, const float *x, affine w, affine dw, float *dx,
+                     int add);
+count linear_piece(count in);
+
+/* dropout.c */
+void dropout(count rows, count width, float *x, float p, uint32_t seed);
+int dropped(uint32_t seed, count row, count column, float p);
+uint32_t seed_of(uint32_t seed, count site);
+
+/* attention.c */
+void attend(const attention_task *task, const room *r);
+void attend_backward(const attention_task *task, heads g, heads dq, heads dk, heads dv, const room *r);
+count attention_piece(count T, count S, count E, int training);
+void rotate(const tables *t, count B, count T, heads x, count number, count E, const int32_t *past, int back);
+
+/* embedding.c */
+void embed(const model *m, const batch *b, float *x);
+void embed_backward(const model *m, const model *d, const batch *b, const float *g);
+
+/* model.c */
+int has_encoder(const config *c);
+int has_decoder(const config *c);
+
+/* layers.c */
+void run_stack(const model *m, const stack *s, const batch *b, const memory *from, stack_room *sr, room *r);
+void run_stack_backward(const model *m, const stack *s, const stack *ds, const batch *b, const memory *from,
+                        stack_room *sr, room *r);
+void project_memory(const model *m, const attention_weights *w, count B, const memory *from, attention_room *ar,
+                    float *kv, const room *r);
+
+/* families.c */
+float *decoder_features(const model *m, const batch *b, const memory *from, room *r);
+float *encoder_features(const model *m, const batch *b, room *r);
+void cap_logits(const config *c, count n, float *logits);
+void pool(const model *m, const batch *b, float *x, float *pooled, int back);
+
+/* training.c */
+count chunk_size(const config *c);
+
+/* loss.c */
+void cross_entropy(count rows, const float *z, const int64_t *targets, float *losses, float *dz, count width,
+                   float smoothing, int64_t ignored);
+
+/* optimizer.c */
+void adamw(count n, const update *each, float fresh_m, float fresh_v, float epsilon);
+
+/* cache.c */
+void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
+void advance_cache(cache *past, const int32_t *tokens, count T);
+
+#endif
