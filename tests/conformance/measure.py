@@ -183,7 +183,7 @@ class Same:
     def batch(self, step: int) -> Batch:
         return self.few[step % len(self.few)]
 
-    def in_order(self, _most_tokens: int | None = None) -> Iterator[Batch]:
+    def in_order(self, _max_tokens: int | None = None) -> Iterator[Batch]:
         return iter(self.few)
 
 

@@ -81,9 +81,9 @@ def choose_config(recipe: str | Path, files: Sequence[Path], notify: Notify) -> 
             f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one after `train`"
         )
     from clearformer.data.files import read_text
-    from clearformer.data.load import kind_of
+    from clearformer.data.load import guess_kind
 
-    kind = "pairs" if len(files) > 1 else kind_of(files[0])
+    kind = "pairs" if len(files) > 1 else guess_kind(files[0])
     size = sum(len(read_text(path)) for path in files)
     config = own(kind, " and ".join(path.name for path in files), size)
     notify(f"{config.dataset}: read as {KIND_DESCRIPTIONS[kind]}, to train a {config.model.kind}")

@@ -54,7 +54,8 @@ def plan_run(run: RunFolder) -> Plan:
     """Try a few steps on a temporary model; the run does not change. Raises whatever these steps raise."""
     config, batches = run.config.train, run.batches("train")
     reads = config.steps * config.accumulation
-    sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, MAX_COUNTED_BATCHES))]
+    counted = min(reads, batches.batches_per_epoch, MAX_COUNTED_BATCHES)
+    sizes = [batches.batch(number).num_tokens for number in range(counted)]
     largest = asked(batches.batch(sizes.index(max(sizes))), config)
     tokens = round(statistics.fmean(sizes) * reads)
     model = untrained_model(run)

@@ -52,7 +52,7 @@ def asked(batch: Batch, config: TrainConfig) -> Batch:
     if not config.token_loss:
         return batch
     assert isinstance(batch, LabelledBatch), "a configuration asks it of a classifier alone"
-    return batch.of_each_token()
+    return batch.with_token_targets()
 
 
 def updates(
@@ -75,5 +75,5 @@ def updates(
                 "not finite; "
                 "lower the learning rate or the clip, and resume from the last checkpoint"
             )
-        tokens = sum(batch.size for batch in micro_batches)
+        tokens = sum(batch.num_tokens for batch in micro_batches)
         yield Record(number, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))

@@ -37,7 +37,7 @@ def test_every_window_is_a_slice_of_the_split_and_its_targets_are_one_further(
         start = int(tokens[0]) - 100
         assert tokens.tolist() == TOKENS[start : start + context].tolist()
         assert targets.tolist() == TOKENS[start + 1 : start + 1 + context].tolist()
-    assert batch.size == batch.tokens.size
+    assert batch.num_tokens == batch.tokens.size
     assert batch.inputs[0] is batch.tokens
 
 
@@ -97,7 +97,7 @@ def test_a_batch_of_pairs_by_hand():
     assert batch.target.tolist() == [[BOS, 20, PAD, PAD], [BOS, 21, 22, 23]]
     assert batch.target_real.tolist() == [[True, True, False, False], [True, True, True, True]]
     assert batch.targets.tolist() == [[20, EOS, IGNORE, IGNORE], [21, 22, 23, EOS]]
-    assert batch.size == 14
+    assert batch.num_tokens == 14
     assert batch.inputs == (batch.source, batch.target, batch.source_real, batch.target_real)
 
 
@@ -120,7 +120,7 @@ def test_every_epoch_has_every_pair_once_and_keeps_to_batch_tokens(
         first = epoch * buckets.batches_per_epoch
         batches = [buckets.batch(first + index) for index in range(buckets.batches_per_epoch)]
         assert drawn(batches) == Counter(range(count))
-        assert all(batch.size <= batch_tokens or len(batch.source) == 1 for batch in batches)
+        assert all(batch.num_tokens <= batch_tokens or len(batch.source) == 1 for batch in batches)
     assert drawn(list(buckets.in_order())) == Counter(range(count))
 
 
@@ -144,9 +144,9 @@ def test_epochs_differ_in_the_order_and_in_who_comes_together():
 def test_pairs_of_like_length_share_a_batch():
     buckets = PairBuckets(pairs(500, 30, 5), 400, seed=1)
     real = sum(int(batch.source_real.sum() + batch.target_real.sum()) for batch in buckets.in_order())
-    size = sum(batch.size for batch in buckets.in_order())
+    size = sum(batch.num_tokens for batch in buckets.in_order())
     in_any_order = sum(
-        collate(buckets.pairs[first : first + 12]).size for first in range(0, 500, 12)
+        collate(buckets.pairs[first : first + 12]).num_tokens for first in range(0, 500, 12)
     )  # about 400 tokens each
     assert size - real < (in_any_order - real) / 2
 

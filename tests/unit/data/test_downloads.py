@@ -149,7 +149,7 @@ def test_only_the_missing_one_of_two_files_is_fetched(home: Home, tmp_path: Path
 
 def test_a_cut_download_goes_on_where_it_stopped(home: Home, tmp_path: Path):
     home.cuts = [CUT]
-    with refused("corpus.bin", "cut after 100,000 of 256,000 bytes"):
+    with refused("corpus.bin", "lost after 100,000 of 256,000 bytes"):
         fetch(corpus(home.file()), tmp_path)
     assert not (tmp_path / "corpus" / "corpus.bin").exists()
 
@@ -172,14 +172,14 @@ def test_a_cut_connection_is_tried_again_without_being_asked(
 def test_a_cut_is_noticed_where_the_server_announced_no_length(home: Home, tmp_path: Path):
     home.announce = False
     home.cuts = [CUT]
-    with refused("cut after 100,000 of 256,000 bytes"):
+    with refused("lost after 100,000 of 256,000 bytes"):
         fetch(corpus(home.file()), tmp_path)
 
 
 def test_a_server_without_ranges_sends_the_whole_file_again(home: Home, tmp_path: Path):
     home.ranges = "ignored"
     home.cuts = [CUT]
-    with refused("cut after"):
+    with refused("lost after"):
         fetch(corpus(home.file()), tmp_path)
     folder = fetch(corpus(home.file()), tmp_path)
     assert (folder / "corpus.bin").read_bytes() == BODY
@@ -199,7 +199,7 @@ def test_a_range_the_server_refuses_starts_over(home: Home, tmp_path: Path):
 
 def test_another_page_in_place_of_the_file_does_not_cost_the_part(home: Home, tmp_path: Path):
     home.cuts = [CUT]
-    with refused("cut after"):
+    with refused("lost after"):
         fetch(corpus(home.file()), tmp_path)
     home.body, home.ranges = b"please log in", "ignored"
     with refused("256,000 bytes were expected, but the server announced 13"):
@@ -296,7 +296,7 @@ def test_progress_never_falls_and_ends_at_all_bytes(home: Home, tmp_path: Path):
 
 def test_progress_of_a_resumed_download_starts_where_it_stopped(home: Home, tmp_path: Path):
     home.cuts = [CUT]
-    with refused("cut after"):
+    with refused("lost after"):
         fetch(corpus(home.file()), tmp_path)
     heard: list[int] = []
     fetch(corpus(home.file()), tmp_path, progress=lambda _name, done, _size: heard.append(done))
@@ -315,7 +315,7 @@ def test_two_fetches_at_once_share_one_download(home: Home, tmp_path: Path):
 def test_a_redirect_is_followed_and_keeps_the_range(home: Home, tmp_path: Path):
     home.redirect = "/corpus.bin"
     home.cuts = [CUT]
-    with refused("cut after"):
+    with refused("lost after"):
         fetch(corpus(home.file("/moved")), tmp_path)
     folder = fetch(corpus(home.file("/moved")), tmp_path)
     assert (folder / "corpus.bin").read_bytes() == BODY

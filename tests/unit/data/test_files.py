@@ -64,7 +64,7 @@ def test_a_broken_gzip_is_refused(tmp_path: Path):
     wrong_sum = whole[:-8] + b"\x00" * 4 + whole[-4:]
     for broken in (whole[:-10], no_such_block, wrong_sum, b"not packed at all"):
         (tmp_path / "a.gz").write_bytes(broken)
-        with pytest.raises(DataError, match=r"must be a whole gzip file.*copy or pack it again"):
+        with pytest.raises(DataError, match=r"must be a whole gzip file.*copy or compress it again"):
             read_text(tmp_path / "a.gz")
 
 
@@ -113,13 +113,13 @@ def test_pairs_survive_parallel_files(pairs: list[Pair]):
 )
 def test_a_bad_line_of_a_tsv_is_named(tmp_path: Path, line: str, fault: str):
     path = write(tmp_path / "pairs.tsv", f"a\tb\n{line}\nc\td\n".encode())
-    with pytest.raises(DataError, match=rf"line 2 of .*pairs\.tsv must be .*but {fault}; mend or delete that line"):
+    with pytest.raises(DataError, match=rf"line 2 of .*pairs\.tsv must be .*but {fault}; fix or delete that line"):
         read_tsv(path)
 
 
 def test_parallel_files_of_different_lengths_are_refused_with_both_counts(tmp_path: Path):
     source, target = write(tmp_path / "s", b"1\n2\n3\n"), write(tmp_path / "t", b"1\n2\n3\n4")
-    with pytest.raises(DataError, match=r"found 3 in .*s and 4 in .*t; give each line its partner"):
+    with pytest.raises(DataError, match=r"found 3 in .*s and 4 in .*t; align them line by line"):
         read_parallel(source, target)
 
 
@@ -148,7 +148,7 @@ def test_text_is_split_ninety_to_ten_in_order():
 
 def test_too_little_text_is_refused():
     assert split_text("just enough", "x" * 100).validation == "x" * 10
-    with pytest.raises(DataError, match=r"short must have at least 100 characters.*found 99; bring more text"):
+    with pytest.raises(DataError, match=r"short must have at least 100 characters.*found 99; give more text"):
         split_text("short", "x" * 99)
 
 

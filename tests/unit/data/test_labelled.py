@@ -13,7 +13,7 @@ from clearformer.data.labelled import (
     LabelledBuckets,
     LabelledTokens,
     collate_labelled,
-    tokens_cut,
+    num_truncated,
     truncate,
 )
 from clearformer.data.tokenizers import BOS, EOS, PAD
@@ -38,9 +38,9 @@ def test_a_batch_by_hand():
     assert batch.real.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
     assert batch.segments.tolist() == [[0, 0, 0, 0, 1, 1], [0] * 6]
     assert batch.targets.tolist() == [1, 0]
-    assert batch.of_each_token().targets.tolist() == [[1] * 6, [0] * 3 + [IGNORE] * 3]
-    assert batch.of_each_token().inputs == batch.inputs
-    assert batch.size == 12
+    assert batch.with_token_targets().targets.tolist() == [[1] * 6, [0] * 3 + [IGNORE] * 3]
+    assert batch.with_token_targets().inputs == batch.inputs
+    assert batch.num_tokens == 12
     assert batch.inputs == (batch.tokens, batch.real, batch.segments)
 
 
@@ -73,7 +73,7 @@ def test_truncation_takes_one_token_after_the_other_from_the_longest(texts: list
         next(text for text in reversed(expected) if len(text) == longest).pop()
         cut += 1
     assert truncate(texts, context) == expected
-    assert tokens_cut(texts, context) == cut
+    assert num_truncated(texts, context) == cut
     tokens, segments = encode_example(texts, context)
     assert tokens == encoded
     assert segments == [0, *(number for number, text in enumerate(expected) for _ in range(len(text) + 1))]
@@ -96,7 +96,7 @@ def test_every_epoch_has_every_example_once_and_keeps_to_batch_tokens(
         first = epoch * buckets.batches_per_epoch
         batches = [buckets.batch(first + index) for index in range(buckets.batches_per_epoch)]
         assert drawn(batches) == everything
-        assert all(batch.size <= batch_tokens or len(batch.tokens) == 1 for batch in batches)
+        assert all(batch.num_tokens <= batch_tokens or len(batch.tokens) == 1 for batch in batches)
         for batch in batches:  # each row's class says which token its texts are made of
             for tokens, target in zip(batch.tokens, batch.targets, strict=True):
                 assert set(tokens.tolist()) - {PAD, BOS, EOS} == {int(target)}
@@ -132,7 +132,7 @@ def test_examples_of_like_length_share_a_batch_from_the_shortest_to_the_longest(
     widths = [batch.tokens.shape[1] for batch in batches]
     assert widths == sorted(widths)
     # ten examples of each length from 2 to 31, sorted: next to no padding
-    assert sum(int((~batch.real).sum()) for batch in batches) < sum(batch.size for batch in batches) / 20
+    assert sum(int((~batch.real).sum()) for batch in batches) < sum(batch.num_tokens for batch in batches) / 20
 
 
 def test_labelled_buckets_are_batches():

@@ -8,7 +8,7 @@ import pytest
 
 from clearformer.data import load
 from clearformer.data.corpora import LabelledCorpus, PairCorpus, TextCorpus, fingerprint
-from clearformer.data.load import Kind, kind_of, load_corpus
+from clearformer.data.load import Kind, guess_kind, load_corpus
 from clearformer.errors import DataError
 
 TEXT = "To be, or not to be: that is the question.\n" * 10
@@ -122,7 +122,7 @@ def test_another_table_in_the_place_of_ag_news_is_refused(tmp_path: Path, row: s
     with pytest.raises(DataError, match=r"line 1 of .*test\.csv must be a class of 1 to 4, .*3 cells that begin with"):
         load_corpus("ag_news", ag_news(tmp_path, row))
     write(tmp_path / "test.csv", '"1","title","text"\n')
-    with pytest.raises(DataError, match=r"7,600 rows were expected in .*test\.csv, found 1; fetch the file anew"):
+    with pytest.raises(DataError, match=r"7,600 rows were expected in .*test\.csv, found 1; download it again"):
         load_corpus("ag_news", (str(tmp_path),))
 
 
@@ -187,7 +187,7 @@ def test_where_text_is_asked_for_labelled_texts_lose_their_labels_and_keep_their
     assert isinstance(examples, LabelledCorpus)
     for split in ("train", "validation", "test"):
         assert getattr(text, split).splitlines() == [texts[0] for texts, _ in getattr(examples, split)]
-    assert text.note == f"{examples.note}; only the texts are used, a line each"
+    assert text.note == f"{examples.note}; only the texts are used, one a line"
 
 
 def test_pairs_stay_pairs_where_text_is_asked_for(tmp_path: Path):
@@ -199,7 +199,7 @@ def test_what_a_file_is_taken_for(tmp_path: Path):
     labelled(tmp_path / "labelled.tsv", "\t")
     write(tmp_path / "pairs.tsv.gz", "".join(f"{source}\t{target}\n" for source, target in PAIRS))
     names = ("labelled.tsv", "pairs.tsv.gz", "any.csv", "any.csv.gz", "any.txt", "any", "any.gz")
-    assert [kind_of(tmp_path / name) for name in names] == [
+    assert [guess_kind(tmp_path / name) for name in names] == [
         "labels", "pairs", "labels", "labels", "text", "text", "text",
     ]  # fmt: skip
 

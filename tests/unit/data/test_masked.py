@@ -47,7 +47,7 @@ def test_of_the_share_that_is_chosen_80_10_10_are_masked_replaced_and_kept(share
     count = int(chosen.sum())
     masked = int((chosen & (batch.tokens == MASK)).sum())
     kept = int((chosen & (batch.tokens == batch.targets)).sum())
-    assert batch.size == 20_000
+    assert batch.num_tokens == 20_000
     assert is_binomial(count, 20_000, share)
     assert is_binomial(masked, count, 0.8)
     assert is_binomial(kept, count, 0.1)
@@ -159,5 +159,5 @@ def test_a_text_that_fills_no_window_is_refused():
 
 
 def test_a_text_of_nothing_but_unknowns_is_refused():
-    with pytest.raises(DataError, match=r"tokens to be guessed was expected, but all of it is special tokens such as"):
+    with pytest.raises(DataError, match=r"tokens to predict was expected, but all of its tokens are special ones such as"):
         windows(np.full(100, UNK))

@@ -196,7 +196,7 @@ def test_a_complete_python_logs_nothing(library: Library, caplog: pytest.LogCapt
 
 def test_a_python_with_neither_is_refused_with_what_to_do(library: Library):
     path = library({})
-    with pytest.raises(DataError, match="expected to carry its documentation, found 0 documents") as caught:
+    with pytest.raises(DataError, match="expected to include its documentation, found 0 documents") as caught:
         pydocs()
     assert str(path) in str(caught.value)
     assert str(caught.value).endswith("use a complete Python, or a text file of your own")

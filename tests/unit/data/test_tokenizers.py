@@ -62,7 +62,7 @@ def test_line_by_line_is_the_same_as_at_once(kind: Kind, text: str):
 def test_words_are_cut_before_their_space():
     # by hand: a space goes with the word after it; of several spaces the last does; a tab stands alone
     tokenizer = train_tokenizer("word", ["a cat,  a\tcat\n"], 50)
-    assert [tokenizer.label(index) for index in tokenizer.encode("a cat,  a\tcat\n")] == [
+    assert [tokenizer.token_text(index) for index in tokenizer.encode("a cat,  a\tcat\n")] == [
         "a", " cat", ",", " ", " a", "\t", "cat", "\n",
     ]  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_words_are_cut_before_their_space():
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_have_the_same_numbers_everywhere(kind: Kind):
     assert (PAD, BOS, EOS, UNK) == (0, 1, 2, 3)
-    assert [TOKENIZERS[kind].label(index) for index in range(4)] == ["<pad>", "<bos>", "<eos>", "<unk>"]
+    assert [TOKENIZERS[kind].token_text(index) for index in range(4)] == ["<pad>", "<bos>", "<eos>", "<unk>"]
 
 
 @pytest.mark.parametrize("kind", ["character", "bpe"])
@@ -83,7 +83,7 @@ def test_pad_typed_by_a_user_is_five_characters_and_not_padding(kind: Kind):
 
 
 def test_pad_typed_by_a_user_is_pieces_and_not_padding():
-    assert [TOKENIZERS["word"].label(index) for index in TOKENIZERS["word"].encode("a <pad>")][1:] == [" <", "pad", ">"]
+    assert [TOKENIZERS["word"].token_text(index) for index in TOKENIZERS["word"].encode("a <pad>")][1:] == [" <", "pad", ">"]
 
 
 def test_padding_begin_and_end_leave_no_trace():
@@ -102,7 +102,7 @@ def test_what_the_vocabulary_lacks_becomes_unk_and_shows(kind: Kind, text: str, 
 
 def test_part_of_a_character_shows_as_the_replacement_mark():
     first_byte, *_ = TOKENIZERS["bpe"].encode("😀")
-    assert TOKENIZERS["bpe"].label(first_byte) == "\ufffd"
+    assert TOKENIZERS["bpe"].token_text(first_byte) == "\ufffd"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,7 +145,7 @@ def test_a_small_vocabulary_keeps_the_commonest_pieces():
 def test_bpe_merges_the_commonest_pair_first():
     # by hand: "ab" stands three times, every other pair at most twice; 4 special tokens, 256 bytes, one merge
     tokenizer = train_tokenizer("bpe", ["ab\nab\nab\ncd\ncd\n"], 261)
-    assert [tokenizer.label(index) for index in tokenizer.encode("abcd")] == ["ab", "c", "d"]
+    assert [tokenizer.token_text(index) for index in tokenizer.encode("abcd")] == ["ab", "c", "d"]
 
 
 @pytest.mark.parametrize(("kind", "size", "least"), [("character", 4, 5), ("word", 4, 5), ("bpe", 259, 260)])
@@ -156,7 +156,7 @@ def test_a_vocabulary_without_room_is_refused(kind: Kind, size: int, least: int)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_learn_from_is_refused(kind: Kind):
-    with pytest.raises(DataError, match=r"text to learn a vocabulary from was expected, found none"):
+    with pytest.raises(DataError, match=r"text to train the tokenizer on was expected, found none"):
         train_tokenizer(kind, ["", ""], 300)
 
 
@@ -210,7 +210,7 @@ def test_a_mask_is_the_fifth_special_token_and_changes_no_other(kind: Kind, tmp_
     masked.save(tmp_path / "tokenizer.json")
     loaded = Tokenizer.load(tmp_path / "tokenizer.json")
     assert (masked.has_mask, loaded.has_mask, TOKENIZERS[kind].has_mask) == (True, True, False)
-    assert [loaded.label(index) for index in range(5)] == ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
+    assert [loaded.token_text(index) for index in range(5)] == ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
     # all others are one further on
     assert loaded.vocab_size == TOKENIZERS[kind].vocab_size + 1
     assert loaded.encode(TEXT) == [index + 1 if index > UNK else index for index in TOKENIZERS[kind].encode(TEXT)]

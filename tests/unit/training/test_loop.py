@@ -91,7 +91,7 @@ def test_dropout_of_a_step_depends_on_seed_and_step_alone(family: str):
         def batch(self, _step: int):
             return batches(family).batch(0)
 
-        def in_order(self, _most_tokens: int | None = None):
+        def in_order(self, _max_tokens: int | None = None):
             return batches(family).in_order()
 
     def losses(seed: int, start: int = 0) -> list[float]:

@@ -73,6 +73,6 @@ def examples(feed: Callable[..., Inputs]) -> Callable[..., Any]:
             return PairBatch(*inputs, np.where(inputs[3], targets, IGNORE))
         of_tokens = np.where(inputs[1], targets, IGNORE)
         answers = of_tokens if kind == "bert" else rng.integers(0, 2, rows)
-        return SimpleNamespace(inputs=inputs, targets=answers, size=inputs[0].size)
+        return SimpleNamespace(inputs=inputs, targets=answers, num_tokens=inputs[0].size)
 
     return make
