@@ -154,7 +154,7 @@ def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest
     batches = run.batches("train")
     sizes = [batches.batch(number).num_tokens for number in range(batches.batches_per_epoch)]
     assert sizes[0] < max(sizes)
-    monkeypatch.setattr(open_engine("torch"), "step_memory", lambda _model, batch, _config: batch.size)
+    monkeypatch.setattr(open_engine("torch"), "step_memory", lambda _model, batch, _config: batch.num_tokens)
     found = plan_run(run)
     assert found.memory == 16 * found.parameters + max(sizes)
 
