@@ -83,7 +83,11 @@ def test_pad_typed_by_a_user_is_five_characters_and_not_padding(kind: Kind):
 
 
 def test_pad_typed_by_a_user_is_pieces_and_not_padding():
-    assert [TOKENIZERS["word"].token_text(index) for index in TOKENIZERS["word"].encode("a <pad>")][1:] == [" <", "pad", ">"]
+    assert [TOKENIZERS["word"].token_text(index) for index in TOKENIZERS["word"].encode("a <pad>")][1:] == [
+        " <",
+        "pad",
+        ">",
+    ]
 
 
 def test_padding_begin_and_end_leave_no_trace():
