@@ -98,8 +98,6 @@ def test_another_process_reads_the_same_corpus(corpus: TextCorpus):
 def test_docstrings_are_found_wherever_a_definition_stands(library: Library):
     source = '''"""The docstring of the module, long enough to be read as a document."""
 import os
-
-pytestmark = pytest.mark.slow  # the documentation of this Python is read first
 if os.name:
     try:
         class A:
