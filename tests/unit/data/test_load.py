@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clearformer.data.corpora import Corpus, LabelledCorpus, PairCorpus, TextCorpus, fingerprint
 from clearformer.data.catalogue import DOWNLOADS
+from clearformer.data.corpora import Corpus, LabelledCorpus, PairCorpus, TextCorpus, fingerprint
 from clearformer.data.load import Kind, guess_kind, load_corpus
 from clearformer.errors import DataError
 
@@ -64,7 +64,7 @@ def test_multi30k_keeps_its_splits(tmp_path: Path, write):
 
 
 def test_polarity_is_split_within_each_class_in_the_order_of_its_files(tmp_path: Path, write):
-    # 21 sentences a class: int(16.8 + 0.5) = 17 for train, up to int(18.9 + 0.5) = 19 for validation, the last two for test
+    # 21 sentences a class: the first round(16.8) = 17 for train, up to round(18.9) = 19 for validation
     for name in ("pos", "neg"):
         write(f"rt-polarity.{name}", "".join(f"{name} {number} \n" for number in range(21)))
     corpus = load(tmp_path, name="polarity")
