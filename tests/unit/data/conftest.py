@@ -44,6 +44,7 @@ def assert_stateless(equal_batches: Callable[[object, object], bool]) -> Callabl
         in_turn = [sampler.batch(step) for step in steps]
         assert all(equal_batches(sampler.batch(step), in_turn[step]) for step in reversed(steps))
         assert all(equal_batches(make(3).batch(step), in_turn[step]) for step in steps)
-        assert not any(equal_batches(make(4).batch(step), in_turn[step]) for step in steps)
+        # a few batches of one item may coincide
+        assert sum(equal_batches(make(4).batch(step), in_turn[step]) for step in steps) < len(steps) / 10
 
     return check
