@@ -106,7 +106,7 @@ def test_a_whole_number_stands_for_a_float_and_not_the_other_way_round():
         (minimal(train={"clip": "1"}), r"^train\.clip must be a number, found '1'"),
         (
             minimal(train={"token_loss": True}),
-            r"^train\.token_loss must be false but for a classifier with mean pool",
+            r"^train\.token_loss must be false unless a classifier has mean pool",
         ),
         (minimal(train={"clip": True}), r"^train\.clip must be a number, found True"),
         (minimal(tokenizer="bytes"), r"^tokenizer must be one of character, bpe, word, found 'bytes'"),

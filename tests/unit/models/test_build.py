@@ -10,7 +10,7 @@ from clearformer.blocks.decoder import DecoderLayer
 from clearformer.blocks.encoder import EncoderLayer
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
 from clearformer.models.build import build, load_weights
-from clearformer.models.initial import WRITES, initial_weights
+from clearformer.models.initial import RESIDUAL_OUTPUTS, initial_weights
 
 SIZES = {"vocab_size": 500, "context": 32, "d_model": 64, "num_heads": 4, "num_layers": 2, "d_ff": 128}
 
@@ -95,7 +95,7 @@ def test_with_zero_outputs_the_logits_learn_first_then_what_writes_into_the_stre
         learn_a_step(model, torch.randint(500, (4, 32)))
         learning.append({name for name, parameter in model.named_parameters() if parameter.grad.any()})
     assert learning[0] == {"output_projection.weight"}
-    assert all(name.endswith(WRITES) or "layers" not in name for name in learning[1])
+    assert all(name.endswith(RESIDUAL_OUTPUTS) or "layers" not in name for name in learning[1])
     assert learning[2] == {name for name, _ in model.named_parameters()}
 
 

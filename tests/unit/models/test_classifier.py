@@ -34,7 +34,7 @@ def test_the_mean_of_a_text_that_is_all_padding_is_zero():
 def test_logits_are_the_projection_of_the_pooled_vector(tiny, body: str, pooling: str):
     model, tokens = tiny("classifier", body=body, pooling=pooling, num_classes=3), torch.randint(11, (2, 5))
     real = torch.arange(5) < torch.tensor([[5], [2]])
-    features = model.read(model.body, tokens, real, torch.zeros_like(tokens))
+    features = model.features(model.body, tokens, real, torch.zeros_like(tokens))
     chosen = {
         "first": features[:, 0],
         "last": torch.stack((features[0, 4], features[1, 1])),
