@@ -5,9 +5,9 @@
     BERT: matrices N(0, 0.02²)                                                  Devlin et al. 2018, arXiv:1810.04805
     all: embeddings N(0, 1/D) if they are scaled by sqrt(D), else N(0, 0.02²); n-gram embeddings and biases 0; norms 1
 
-With `zero_outputs`, the matrices that write to the residual stream are zero, so that every layer is the identity at
-first (Zhang et al. 2019, arXiv:1901.09321); so is the output projection, unless it is tied to the embedding. Each
-parameter's random generator is seeded with its name, so its value depends neither on other parameters nor the engine.
+With `zero_outputs`, two kinds of matrices are zero: those that write to the residual stream, so that every pre-norm
+layer is the identity at first (Zhang et al. 2019, arXiv:1901.09321), and an output projection that is not tied. Each
+parameter has a random generator seeded with (seed, name), so its value does not depend on other parameters.
 """
 
 import math

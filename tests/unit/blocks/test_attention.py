@@ -161,7 +161,7 @@ def test_dropout_doubles_or_drops_each_weight_in_training_and_is_off_in_evaluati
     identity = torch.eye(16).expand(4, 3, 16, 16)  # with these values the outputs are the weights
     weights = attention_weights(q, k, causal_mask(16, 16) if causal else None)
     torch.testing.assert_close(core.eval()(q, k, identity), weights, atol=1e-6, rtol=1e-4)
-    large = weights > 1e-6  # of smaller ones a quotient says nothing
+    large = weights > 1e-6  # the quotient of smaller ones is not exact enough
     ratio = core.train()(q, k, identity)[large] / weights[large]
     kept = ratio > 1.0
     torch.testing.assert_close(ratio, 2.0 * kept, atol=1e-3, rtol=0.0)

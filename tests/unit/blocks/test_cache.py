@@ -20,7 +20,7 @@ def write(cache: KVCache, *rows: list[float]) -> list[list[float]]:
     new = torch.tensor(rows)[:, None, :, None]
     stored = [layer.write(new + index, 10 * (new + index)) for index, layer in enumerate(cache.layers)]
     cache.advance(new.shape[2])
-    for index, (keys, values) in enumerate(stored):  # each layer has its own: layer i holds keys larger by i
+    for index, (keys, values) in enumerate(stored):  # layer i has keys that are larger by i
         assert torch.equal(10 * keys, values)
         for row, length in enumerate(cache.lengths.tolist()):
             assert torch.equal(keys[row, :, :length], stored[0][0][row, :, :length] + index)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 LENGTH = 6
-# float32 in rectangles of another size: no difference seen, but another BLAS may add in another order
+# float32 matrices of another shape: no difference seen, but another BLAS may add in another order
 PADDED_TOLERANCE = 1e-5
 
 

@@ -11,7 +11,7 @@ from clearformer.blocks.cache import KVCache
 from clearformer.errors import PromptError
 
 CONTEXT = 7
-# float32 in rectangles of another size, so sums in another order: 8.6e-7 seen, relative to 1 + the value
+# float32 matrices of another shape, so sums in another order: 8.6e-7 seen, relative to 1 + the value
 TOLERANCE = 1e-5
 
 choices = st.fixed_dictionaries(

@@ -5,7 +5,7 @@ import torch
 
 from clearformer.models.classifier import POOLINGS
 
-# float32 in rectangles of another size: no difference seen, but another BLAS may add in another order
+# float32 matrices of another shape: no difference seen, but another BLAS may add in another order
 PADDED_TOLERANCE = 1e-5
 BODIES = [("bert", pooling) for pooling in ("first", "last", "mean")] + [("gpt", "last"), ("gpt", "mean")]
 bodies = pytest.mark.parametrize(("body", "pooling"), BODIES)

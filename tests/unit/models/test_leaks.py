@@ -4,7 +4,7 @@ import pytest
 import torch
 
 CONTEXT = 7
-# float32 in rectangles of another size, so sums in another order: 1.2e-7 seen, relative to 1 + the value
+# float32 matrices of another shape, so sums in another order: 1.2e-7 seen, relative to 1 + the value
 PADDED_TOLERANCE = 1e-5
 
 
