@@ -19,7 +19,7 @@ from clearformer.blocks.multihead import (
 from clearformer.blocks.norm import EPS, LayerNorm, RMSNorm, layer_norm, rms_norm
 from clearformer.blocks.rotary import RotaryPositions, rotary
 
-# float64 sums in another order, through two projections: 4.2e-13 seen over 3,000 draws
+# float64 sums in another order, through two projections: below 2e-12 in 2,000 draws, relative to 1 + the value
 KERNEL_TOLERANCE = 1e-11
 # the same with the rotary table's float32 cosines: 5.8e-7 seen over 600 draws
 TABLE_TOLERANCE = 1e-5
