@@ -29,7 +29,7 @@ INAPPLICABLE = {
     "classifier": {"batches.left-padding", "numbers.norm-order", "parameters.tied"}
     | {name for name in CHECKS if name.startswith("loss.")},
 }
-"""checks of the right kind which need what the family does not have; `order.rotary` applies to rotary positions alone"""
+"""checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone"""
 SAME = 1e-5
 """float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 
@@ -39,7 +39,9 @@ def test_every_check_passes_that_is_about_a_model_of_this_kind(name: str):
     subject = recognise(build(MODELS[name], 1))
     outcomes = {result.id: result.outcome for result in run_checks(subject, choose(skip=["learning"]))}
     inapplicable = {check for check in outcomes if subject.kind not in CHECKS[check].kinds}
-    inapplicable |= INAPPLICABLE[name.split("-")[0]] | (set() if MODELS[name].positions == "rotary" else {"order.rotary"})
+    inapplicable |= INAPPLICABLE[name.split("-")[0]] | (
+        set() if MODELS[name].positions == "rotary" else {"order.rotary"}
+    )
     assert {check for check, outcome in outcomes.items() if outcome.status == "does not apply"} == inapplicable
     for check in outcomes.keys() - inapplicable:
         assert (outcomes[check].status, outcomes[check].cause) == ("passed", ""), outcomes[check]

@@ -54,7 +54,14 @@ def state_of(model: Model) -> list[object]:
     numpy_state = np.random.get_state()
     states = [torch.get_rng_state().tolist(), random.getstate(), numpy_state[1].tolist(), numpy_state[2]]
     tied = model.out.weight is model.table.weight
-    return [[id(tensor) for tensor in tensors], [tensor.tolist() for tensor in tensors], modes, tied, model.cache, *states]
+    return [
+        [id(tensor) for tensor in tensors],
+        [tensor.tolist() for tensor in tensors],
+        modes,
+        tied,
+        model.cache,
+        *states,
+    ]
 
 
 @pytest.fixture
