@@ -50,18 +50,11 @@ def state_of(model: Model) -> list[object]:
     """All state that must be restored, as values that can be compared."""
     weights = list(model.parameters())
     tensors = [*weights, model.calls, model.unregistered, *(weight.grad for weight in weights)]
+    values = [(id(tensor), tensor.tolist()) for tensor in tensors]
     modes = [module.training for module in model.modules()]
     numpy_state = np.random.get_state()
     states = [torch.get_rng_state().tolist(), random.getstate(), numpy_state[1].tolist(), numpy_state[2]]
-    tied = model.out.weight is model.table.weight
-    return [
-        [id(tensor) for tensor in tensors],
-        [tensor.tolist() for tensor in tensors],
-        modes,
-        tied,
-        model.cache,
-        *states,
-    ]
+    return [values, modes, model.out.weight is model.table.weight, model.cache, states]
 
 
 @pytest.fixture
