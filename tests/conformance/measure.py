@@ -28,7 +28,7 @@ from clearformer.models.initial import parameter_shapes
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
 from clearformer.runs.folder import create_folder
 from clearformer.runs.session import untrained_model
-from clearformer.training.steps import Record, asked
+from clearformer.training.steps import Record, training_batch
 
 TORCH = TorchPort()
 CURVE_STEPS = 100
@@ -112,7 +112,7 @@ def model_errors(name: str, family: str, variant: str, weights: Arrays, double: 
 def token_loss_errors(name: str) -> dict[str, float]:
     """Errors of `loss` and `gradients` where each token of a text is to tell its class."""
     config, train_config = config_of("classifier", "mean pooling"), dataclasses.replace(TRAIN, token_loss=True)
-    batch, weights = asked(batch_for(config), train_config), weights_for(config)
+    batch, weights = training_batch(batch_for(config), train_config), weights_for(config)
     reference = TORCH.double(made("torch", config, weights))
     expected_loss, expected = TORCH.gradients(reference, batch, train_config)
     loss, gradients = port(name).gradients(made(name, config, weights), batch, train_config)

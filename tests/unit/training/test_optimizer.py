@@ -12,7 +12,6 @@ from torch import nn
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TrainConfig, TransformerConfig
 from clearformer.models.build import build
 from clearformer.models.initial import parameter_shapes
-from clearformer.training.memory import optimizer_shapes
 from clearformer.training.muon import Muon
 from clearformer.training.optimizer import (
     Optimizer,
@@ -20,6 +19,7 @@ from clearformer.training.optimizer import (
     make_optimizer,
     optimizer_tensors,
 )
+from clearformer.training.optimizer_state import optimizer_shapes
 
 CONFIG = TrainConfig(beta1=0.5, beta2=0.75, epsilon=0.5, weight_decay=0.25)
 MUON = replace(CONFIG, optimizer="muon")

@@ -18,7 +18,7 @@ from clearformer.config import TrainConfig
 from clearformer.engines.tinygrad.model import Model
 from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 from clearformer.engines.tinygrad.storage import Storage
-from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
+from clearformer.training.optimizer_state import MOMENTUM, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, decays, optimizer_of
 
 
 class Optimizer:
@@ -67,19 +67,19 @@ class Optimizer:
             momentum.assign(moves.where(momentum + (gradient * scale - momentum) * (1 - MOMENTUM), momentum))
             mixed.append(gradient * scale + (momentum - gradient * scale) * MOMENTUM)
         rate, factor = settings[0], 0.2 * math.sqrt(max(sizes(w[0])))
-        for weight, direction in zip(w, orthogonal(Tensor.stack(*mixed)).split(1), strict=True):
+        for weight, direction in zip(w, orthogonalize(Tensor.stack(*mixed)).split(1), strict=True):
             change = direction.squeeze(0) * factor + weight * self.config.weight_decay
             weight.assign(moves.where(weight - rate * change, weight))
         Tensor.realize(*w, *m)
 
 
-def orthogonal(x: Float[Tensor, "N n m"]) -> Float[Tensor, "N n m"]:
+def orthogonalize(x: Float[Tensor, "N n m"]) -> Float[Tensor, "N n m"]:
     """About U Vᵀ of each matrix U S Vᵀ."""
     if x.shape[1] > x.shape[2]:
-        return orthogonal(x.transpose(1, 2)).transpose(1, 2)
-    a, b, c = ITERATION
+        return orthogonalize(x.transpose(1, 2)).transpose(1, 2)
+    a, b, c = NEWTON_SCHULZ
     x = x / x.square().sum((1, 2), keepdim=True).sqrt().clamp(min_=1e-7)
-    for _ in range(ITERATIONS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = (x @ x.transpose(1, 2)).contiguous()
         x = (a * x + (b * gram + c * (gram @ gram)).contiguous() @ x).contiguous()
     return x

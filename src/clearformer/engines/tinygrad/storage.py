@@ -17,7 +17,7 @@ from tinygrad.device import Buffer
 from tinygrad.uop.ops import UOp
 
 from clearformer.models.initial import Shapes
-from clearformer.training.memory import decays
+from clearformer.training.optimizer_state import decays
 
 ALIGNMENT = 16
 """a parameter begins at a multiple of so many numbers, so that they are loaded several at a time"""

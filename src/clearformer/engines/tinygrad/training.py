@@ -18,7 +18,7 @@ from clearformer.engines.tinygrad.model import Model
 from clearformer.engines.tinygrad.models import Network
 from clearformer.engines.tinygrad.optimizer import Optimizer
 from clearformer.engines.tinygrad.shapes import Float, Int
-from clearformer.training.steps import Record, objective, updates
+from clearformer.training.steps import Record, training_forward, updates
 
 
 def train(
@@ -69,7 +69,7 @@ class Trainer:
     def _accumulate(self, key: Tensor, adds: Tensor, weight: Tensor, targets: Tensor, *inputs: Tensor) -> Tensor:
         """Put a batch's loss and gradients, times the weight, in the buffers; or add them to what is there."""
         with self.model.noise.drawn(key):
-            logits = objective(self.model.network, self.config)(*inputs)
+            logits = training_forward(self.model.network, self.config)(*inputs)
         loss = summed_loss(logits, targets, self.config.label_smoothing) * weight
         found = loss.sum().gradient(*self.model.parameters.values())
         for total, more in zip([self.loss, *self.totals], [loss, *found], strict=True):
