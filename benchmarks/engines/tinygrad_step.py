@@ -140,7 +140,7 @@ def main() -> None:
         "clearformer_seconds": statistics.median(ours),
         "tinygrad_seconds": statistics.median(theirs),
         "ratio": statistics.median(one / other for one, other in times[WARM_UP:]),
-        "clearformer_kernels": kernels(*own.trainer.accumulate.ways.values(), own.trainer.update),
+        "clearformer_kernels": kernels(*own.trainer.accumulate.jits.values(), own.trainer.update),
         "tinygrad_kernels": kernels(reference.compiled),
     }
     print(json.dumps(found))

@@ -12,7 +12,7 @@ from clearformer.config import BERTConfig, ClassifierConfig, Config, CosineSched
 from clearformer.data.catalogue import DOWNLOADS
 from clearformer.data.load import BUILT_IN
 from clearformer.models.initial import count_parameters
-from clearformer.recipes import REACHES, RECIPES, own
+from clearformer.recipes import MEASURED, RECIPES, recipe_for
 
 FAMILIES = {"text": GPTConfig, "pairs": TransformerConfig, "labels": ClassifierConfig}
 Kind = Literal["text", "pairs", "labels"]
@@ -35,7 +35,7 @@ def test_a_recipe_is_called_as_its_function_with_hyphens_for_a_style_or_variant(
         assert make.__name__ == name.replace("-", "_")
         assert re.fullmatch("[a-z0-9_-]+", name)
         assert not (name in DOWNLOADS or name in BUILT_IN) or RECIPES[name]().dataset == name
-    assert REACHES.keys() <= RECIPES.keys()
+    assert MEASURED.keys() <= RECIPES.keys()
 
 
 def test_families_of_the_recipes():
@@ -62,7 +62,7 @@ def test_families_of_the_recipes():
 def test_the_tokenizer_chosen_for_a_file_suits_its_kind_and_size(
     kind: Kind, size: int, tokenizer: str, vocab_size: int
 ):
-    config = own(kind, "mine.txt", size)
+    config = recipe_for(kind, "mine.txt", size)
     assert config.dataset == "mine.txt"
     assert type(config.model) is FAMILIES[kind]
     assert (config.tokenizer, config.model.vocab_size) == (tokenizer, vocab_size)
@@ -73,7 +73,7 @@ def test_the_tokenizer_chosen_for_a_file_suits_its_kind_and_size(
 def test_a_file_is_read_so_often_but_in_no_fewer_than_100_steps_and_no_more_than_2000(
     kind: Kind, times: int, size: int
 ):
-    config = own(kind, "mine", size)
+    config = recipe_for(kind, "mine", size)
     steps = config.train.steps
     characters = {"character": 1, "bpe": 4, "word": 5}[config.tokenizer] * config.train.batch_tokens
     assert 100 <= steps <= 2000
@@ -85,13 +85,13 @@ def test_a_file_is_read_so_often_but_in_no_fewer_than_100_steps_and_no_more_than
 
 @pytest.mark.parametrize(("size", "dropout"), [(100, 0.2), (999_999, 0.2), (1_000_000, 0.0)])
 def test_a_short_text_is_learned_with_dropout(size: int, dropout: float):
-    assert own("text", "mine", size).model.dropout == dropout
+    assert recipe_for("text", "mine", size).model.dropout == dropout
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("size", [100, 10**5, 10**9])
 def test_whatever_is_chosen_warms_up_in_a_tenth_of_its_steps_and_suits_any_processor(kind: Kind, size: int):
-    config = own(kind, "mine", size)
+    config = recipe_for(kind, "mine", size)
     assert 1 <= config.train.schedule.warmup_steps <= config.train.steps / 10
     assert config.train.precision in ("auto", "native")
     assert config.model.context == (64 if kind == "text" else 256)

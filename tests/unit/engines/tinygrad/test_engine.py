@@ -71,7 +71,7 @@ def test_the_device_is_named():
     ("settings", "said"),
     [
         ({"precision": "bfloat16"}, r"float32, but --train\.precision is bfloat16; leave it at auto"),
-        ({"device": "mps"}, r"but --train\.device is mps; leave it at auto, and name another device by .* DEV"),
+        ({"device": "mps"}, r"but --train\.device is mps; leave it at auto, and choose another device with .* DEV"),
     ],
 )
 def test_what_it_does_not_do_is_refused_by_name(settings: dict[str, str], said: str):

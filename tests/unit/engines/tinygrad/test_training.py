@@ -147,7 +147,7 @@ def test_dropout_drops_its_share_anew_in_every_layer_and_step_and_nothing_withou
     assert first(x) is x
     drawn = []
     for key in ([1, 0], [1, 1], [2, 0]):
-        with noise.drawn(Tensor(key, dtype=dtypes.uint32)):
+        with noise.enabled(Tensor(key, dtype=dtypes.uint32)):
             drawn += [first(x).numpy(), second(x).numpy(), first(x).numpy()]
     assert all(np.array_equal(drawn[place], drawn[place + 2]) for place in (0, 3, 6))
     for one, other in itertools.combinations((drawn[place] for place in (0, 1, 3, 4, 6, 7)), 2):
@@ -198,18 +198,17 @@ def test_a_norm_that_overflows_leaves_everything_and_is_named(begun: SimpleNames
 
 
 def test_the_last_gradient_that_is_not_finite_is_named(begun: SimpleNamespace):
-    from clearformer.engines.tinygrad.explain import what_went_wrong
+    from clearformer.engines.tinygrad.explain import locate_nonfinite
 
     gradients = begun.optimizer.gradients.read()
     for name in ("embedding.weight", "decoder.layers.0.feed_forward.linear2.bias"):
         gradients[name][0] = np.nan
     begun.optimizer.gradients.write(gradients)
-    said = what_went_wrong(begun.model, begun.optimizer.gradients, [TEXT.batch(0)], 7)
-    assert said == "the gradient of decoder.layers.0.feed_forward.linear2.bias on batches 7 to 7"
+    found = locate_nonfinite(begun.model, begun.optimizer.gradients, [TEXT.batch(0)], 7)
+    assert found == "the gradient of decoder.layers.0.feed_forward.linear2.bias on batches 7 to 7"
 
 
-def test_what_a_step_holds_is_measured(both: Callable[..., Any]):
-
+def test_the_memory_of_a_step_is_measured(both: Callable[..., Any]):
     _, twin = both("gpt", num_layers=1, context=64)
     tokens = np.ones((1, 64), np.int64)
     few, many = (
