@@ -88,12 +88,12 @@ def test_new_python_goes_on(tool: ModuleType, version: tuple[int, int]):
 
 def test_debian_python_without_ensurepip_is_told_the_package(tool: ModuleType):
     said = tool.missing_module((3, 13), lambda name: name != "ensurepip")
-    assert "lacks its module ensurepip" in said
+    assert "Python 3.13 lacks ensurepip, needed to create .venv" in said
     assert "apt install python3.13-venv (or python3-venv)" in said
 
 
 def test_python_without_venv_is_told_both_modules(tool: ModuleType):
-    assert "lacks its module venv and ensurepip" in tool.missing_module((3, 11), lambda _: None)
+    assert "lacks venv and ensurepip" in tool.missing_module((3, 11), lambda _: None)
 
 
 def test_complete_python_is_told_nothing(tool: ModuleType):
@@ -214,7 +214,7 @@ def test_interrupted_renewal_begins_afresh_next_time(
     assert commands == ["venv", "pip", "venv", "pip"]
 
 
-@pytest.mark.parametrize(("module", "name"), [("venv", "making .venv"), ("pip", "pip install")])
+@pytest.mark.parametrize(("module", "name"), [("venv", "creating .venv"), ("pip", "pip install")])
 def test_failed_step_is_named_and_stops_the_target(
     tool: ModuleType,
     commands: list[str],
@@ -248,7 +248,7 @@ def test_unknown_target_exits_2_and_lists_the_targets(tool: ModuleType, capsys: 
 
 def test_arguments_nobody_takes_exit_2(tool: ModuleType, capsys: pytest.CaptureFixture[str]):
     assert tool.main(["check", "-k", "masks"]) == 2
-    assert "check takes no arguments and got -k masks" in capsys.readouterr().err
+    assert "check takes no arguments, found -k masks" in capsys.readouterr().err
 
 
 def test_arguments_go_on_to_pytest_and_its_exit_code_comes_back(tool: ModuleType, monkeypatch: pytest.MonkeyPatch):
