@@ -4,8 +4,8 @@
     python benchmarks/robustness/mutate.py --kind runs --seed 417        one case again, with its traceback
 
 A failure is an uncaught exception, an exit code of an error without a message, a hang, or a run that loads other
-weights than it saved. The exit code is 1 if there is any. Cases run in a temporary folder, without network, under a memory
-limit; training is interrupted after a second.
+weights than it saved. The exit code is 1 if there is any. Cases run in a temporary folder, without network, under a
+memory limit; training is interrupted after a second.
 """
 
 import argparse
