@@ -12,7 +12,7 @@ from clearformer.config import Config, EngineName
 from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
 from clearformer.models.initial import count_parameters
-from clearformer.recipes import RECIPES, own
+from clearformer.recipes import RECIPES, recipe_for
 from clearformer.runs.folder import RunFolder, create_folder
 from clearformer.runs.splits import Notify
 
@@ -85,7 +85,7 @@ def choose_config(recipe: str | Path, files: Sequence[Path], notify: Notify) -> 
 
     kind = "pairs" if len(files) > 1 else guess_kind(files[0])
     size = sum(len(read_text(path)) for path in files)
-    config = own(kind, " and ".join(path.name for path in files), size)
+    config = recipe_for(kind, " and ".join(path.name for path in files), size)
     notify(f"{config.dataset}: read as {KIND_DESCRIPTIONS[kind]}, to train a {config.model.kind}")
     return files[0].name.split(".")[0] or "own", config
 
