@@ -1,6 +1,6 @@
-"""A whole training step of our GPT beside the same model made of torch.nn.TransformerEncoderLayer.
+"""A training step of our GPT compared with the same model built of torch.nn.TransformerEncoderLayer.
 
-Both in one process, taking turns, so that a noisy machine slows both; what counts is the ratio, pair by pair.
+Both run in one process and take turns, so that a noisy machine slows both; the result is the ratio of each pair.
 Forward, backward, clipping and AdamW at nanoGPT's CPU size: 4 layers, width 128, context 64, batch 12, float32.
 """
 
@@ -41,16 +41,16 @@ class Reference(nn.Module):
 
 
 def stepper(model: nn.Module) -> Callable[[Tensor], float]:
-    """A function that makes one update on a batch of tokens and says how many seconds it took."""
+    """A function that makes one update on a batch of tokens and returns its duration in seconds."""
     optimizer = make_optimizer(model, TrainConfig())
 
     def step(tokens: Tensor) -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         optimizer.zero_grad()
         F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
         clip_gradients(model, 1.0)
         optimizer.step()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     return step
 
@@ -60,9 +60,9 @@ def main() -> None:
     times: list[list[float]] = [[], []]
     for _ in range(WARM_UP + PAIRS):
         tokens = torch.randint(CONFIG.vocab_size, (BATCH, CONFIG.context + 1))
-        for kept, step in zip(times, steps, strict=True):
-            kept.append(step(tokens))
-    ours, theirs = (kept[WARM_UP:] for kept in times)
+        for durations, step in zip(times, steps, strict=True):
+            durations.append(step(tokens))
+    ours, theirs = (durations[WARM_UP:] for durations in times)
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     size = BATCH * CONFIG.context
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of {PAIRS} pairs")

@@ -1,4 +1,4 @@
-"""Write docs/checks.md, the pages of all checks, from their docstrings. `python docs/checks.py`"""
+"""Generate docs/checks.md, the reference of all checks, from their docstrings: `python docs/checks.py`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draw README's picture: the cross-attention of a date. `python docs/picture.py runs/dates` after training `dates`."""
+"""Draw README's picture, the cross-attention of a date: `python docs/picture.py runs/dates`, after training `dates`."""
 
 import sys
 from pathlib import Path

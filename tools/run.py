@@ -1,8 +1,8 @@
-"""Everything a person does in this checkout, by one command: `python tools/run.py TARGET`. The Makefile only calls it.
+"""The development tasks of this checkout: `python tools/run.py TARGET`. The Makefile only calls it.
 
-The targets that need it make `.venv` first, and renew it when pyproject.toml, constraints.txt or Python has changed.
-`demo` needs the package alone; the others add the tools of development, which then stay.
-Standard library only, and no syntax that Python 3.6 cannot read: an old Python shall say a sentence, not SyntaxError.
+Targets that need `.venv` create it first, and update it when pyproject.toml, constraints.txt or Python has changed.
+`demo` installs the package only; the others add the development tools, which then stay installed.
+Standard library only, and parsable by Python 3.6, so that an old Python prints an error message, not a SyntaxError.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-NEEDED = (3, 11)
+MIN_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[1]
-ALONE, WITH_TOOLS = ".", ".[dev]"  # what pip installs
-WORKERS = min(2, os.cpu_count() or 1)  # every worker loads torch; `test -n 8` overrules
+PACKAGE, PACKAGE_AND_TOOLS = ".", ".[dev]"  # what pip installs
+WORKERS = min(2, os.cpu_count() or 1)  # every worker loads torch; `test -n 8` overrides it
 SOURCES = ("benchmarks", "guide", "src", "tests", "tools")
 GENERATED = ("build", "dist", "__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 
 
 def old_python(version: "tuple[int, int]", target: str) -> str:
-    """Return what to say to a Python too old to go on; an empty string if it is new enough."""
-    if version >= NEEDED:
+    """Return the error message for a Python that is too old; an empty string if it is new enough."""
+    if version >= MIN_PYTHON:
         return ""
     return (
         f"Python 3.11 or newer is needed, this is {version[0]}.{version[1]}; install it and run: "
@@ -33,18 +33,18 @@ def old_python(version: "tuple[int, int]", target: str) -> str:
     )
 
 
-if old_python(sys.version_info[:2], ""):  # here, because an old Python stumbles over the annotations below
+if old_python(sys.version_info[:2], ""):  # here, because an old Python fails on the annotations below
     sys.exit(old_python(sys.version_info[:2], " ".join(sys.argv[1:2]) or "help"))
 
 
 class TargetError(Exception):
-    """The target cannot be done; the sentence says why, and what to do."""
+    """The target cannot run; the message says why, and what to do."""
 
 
 def run(command: list[str], extra_env: dict[str, str] | None = None, cwd: Path | None = ROOT) -> int:
-    """Run to the end and return the exit code, 128 + N for signal N. `cwd=None` stays where the caller is.
+    """Run a command and return its exit code, 128 + N for signal N. `cwd=None` keeps the caller's folder.
 
-    Ctrl-C reaches the child by itself. It is waited for, so that it can save its work; only then do we stop too.
+    Ctrl-C reaches the child, too. Wait for it, so that it can save its work, and only then raise KeyboardInterrupt.
     """
     print("$", shlex.join(command), flush=True)
     interrupted = False
@@ -60,26 +60,26 @@ def run(command: list[str], extra_env: dict[str, str] | None = None, cwd: Path |
 
 
 def venv_python(venv: Path, windows: bool = os.name == "nt") -> Path:
-    """Return the Python inside a virtual environment."""
+    """Return the path of a virtual environment's Python."""
     return venv / "Scripts" / "python.exe" if windows else venv / "bin" / "python"
 
 
 def missing_module(version: tuple[int, int], find: Callable[[str], object] = importlib.util.find_spec) -> str:
-    """Return what to say if this Python cannot make a virtual environment (Debian ships it in parts), or ""."""
+    """Return the error message if this Python cannot create virtual environments (as Debian's), or ""."""
     missing = [name for name in ("venv", "ensurepip") if not find(name)]
     if not missing:
         return ""
     number = f"{version[0]}.{version[1]}"
     return (
-        f"Python {number} has to make .venv and lacks its module {' and '.join(missing)}; on Debian and Ubuntu run: "
+        f"Python {number} lacks {' and '.join(missing)}, needed to create .venv; on Debian and Ubuntu run: "
         f"apt install python{number}-venv (or python3-venv), elsewhere install a complete Python; then run this again"
     )
 
 
 def stamp(root: Path, version: tuple[int, int], package: str) -> str:
-    """Return what an installation depends on: Python and place, each file's hash, and the package with its extras.
+    """Return what an installation depends on: Python, folder, each file's hash, and the package with its extras.
 
-    The place counts because an environment that was moved or copied still imports from where it was made.
+    The folder counts because an environment that was moved or copied still imports from the old one.
     """
     lines = [f"Python {version[0]}.{version[1]} in {root}"]
     for name in ("pyproject.toml", "constraints.txt"):
@@ -89,83 +89,80 @@ def stamp(root: Path, version: tuple[int, int], package: str) -> str:
 
 
 def step(name: str, command: list[str], extra_env: dict[str, str] | None = None) -> None:
-    """Run one step of the installation; stop with its name if it fails."""
+    """Run one step of the installation; raise TargetError with its name if it fails."""
     code = run(command, extra_env)
     if code != 0:
         raise TargetError(f"{name} failed with exit code {code}, its output is above; it is safe to run this again")
 
 
 def make_venv(venv: Path) -> None:
-    """Make the environment anew; whatever was in it goes."""
+    """Create the environment, deleting an old one."""
     problem = missing_module(sys.version_info[:2])
     if problem:
         raise TargetError(problem)
     if Path(sys.prefix).resolve() == venv.resolve():
         raise TargetError(
-            ".venv must be made anew, which its own Python cannot do; type `deactivate` and run this again"
+            ".venv must be created again, which its own Python cannot do; type `deactivate` and run this again"
         )
-    print("installing into .venv: minutes, and 1.1 to 1.5 GB of disk, more where torch comes with CUDA", flush=True)
-    step("making .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
+    print("installing into .venv: takes minutes and 1.1 to 1.5 GB of disk, more for torch with CUDA", flush=True)
+    step("creating .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
 
 
-def install(package: str = WITH_TOOLS) -> Path:
-    """Bring `.venv` to what its stamp asks for, at once if it is there already, and return its Python.
+def install(package: str = PACKAGE_AND_TOOLS) -> Path:
+    """Bring `.venv` up to date, if its stamp says that it is not, and return its Python.
 
-    An environment that has the tools of development keeps them. The stamp is taken away first and written last: an
-    environment without one is half made and begun afresh.
+    An environment with the development tools keeps them. The stamp is deleted first and written last: an environment
+    without one is incomplete, and created again.
     """
     venv = ROOT / ".venv"
-    python, mark = venv_python(venv), venv / "clearformer-stamp.txt"
-    found = mark.read_text(encoding="utf-8") if mark.exists() and python.exists() else ""
-    if WITH_TOOLS in found.splitlines():
-        package = WITH_TOOLS
-    wanted = stamp(ROOT, sys.version_info[:2], package)
-    if found == wanted:
+    python, stamp_file = venv_python(venv), venv / "clearformer-stamp.txt"
+    found = stamp_file.read_text(encoding="utf-8") if stamp_file.exists() and python.exists() else ""
+    if PACKAGE_AND_TOOLS in found.splitlines():
+        package = PACKAGE_AND_TOOLS
+    expected = stamp(ROOT, sys.version_info[:2], package)
+    if found == expected:
         return python
-    if found.splitlines()[:1] != wanted.splitlines()[:1]:
+    if found.splitlines()[:1] != expected.splitlines()[:1]:
         make_venv(venv)
-    mark.unlink(missing_ok=True)
+    stamp_file.unlink(missing_ok=True)
     command = ["-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", package]
-    # pip builds the package in an environment of its own, which -c does not reach; older pip reads the first name
+    # pip builds the package in a separate environment, which -c does not reach; older pip reads the first variable
     build_env = {"PIP_CONSTRAINT": "constraints.txt", "PIP_BUILD_CONSTRAINT": "constraints.txt"}
     step("pip install", [str(python), *command], build_env)
-    mark.write_text(wanted, encoding="utf-8")
+    stamp_file.write_text(expected, encoding="utf-8")
     print("installed into .venv", flush=True)
     return python
 
 
 def pytest(python: Path, args: list[str], shapes: str = "on") -> int:
-    """Run tests in parallel workers, one thread each, so that they do not fight for the cores.
-
-    With `shapes` "on", every shape in a signature is checked at each call.
-    """
+    """Run tests in parallel workers of one thread each. `shapes` "on": check the shapes of signatures at each call."""
     env = {"OMP_NUM_THREADS": "1", "CLEARFORMER_TEST_SHAPES": shapes}
-    chunks = ["--maxschedchunk", "2"]  # so that at the end no worker waits for another's long test
+    chunks = ["--maxschedchunk", "2"]  # small chunks, so that no worker is left with several long tests at the end
     return run([str(python), "-m", "pytest", "-n", str(WORKERS), *chunks, *args], env)
 
 
 def report(target: str, codes: dict[str, int]) -> int:
-    """Say which steps failed; return 1 if any did."""
+    """Print which steps failed; return 1 if any did."""
     failed = [name for name, code in codes.items() if code != 0]
     print(f"{target}: failed: {', '.join(failed)}" if failed else f"{target}: all passed ({', '.join(codes)})")
     return 1 if failed else 0
 
 
 def lint_codes(python: Path) -> dict[str, int]:
-    """Run every linter, also after one has failed; return their exit codes."""
+    """Run every linter, even if one fails; return their exit codes."""
     commands = {"ruff check": ["ruff", "check"], "ruff format": ["ruff", "format", "--check"], "mypy": ["mypy"]}
     return {name: run([str(python), "-m", *command]) for name, command in commands.items()}
 
 
 def do_install(_: list[str]) -> int:
-    """make .venv with the package and all tools of development; at once if nothing changed"""
+    """create .venv with the package and the development tools, or update it"""
     print(f"ready: {install()}")
     return 0
 
 
 def do_demo(args: list[str]) -> int:
-    """the whole story: clearformer demo"""
-    return run([str(install(ALONE)), "-m", "clearformer", "demo", *args], cwd=None)
+    """clearformer demo: the whole story"""
+    return run([str(install(PACKAGE)), "-m", "clearformer", "demo", *args], cwd=None)
 
 
 def do_test(args: list[str]) -> int:
@@ -183,39 +180,39 @@ def do_lint(_: list[str]) -> int:
 
 
 def do_check(_: list[str]) -> int:
-    """ruff, mypy and the fast tests, the order of imports among them: before every commit"""
+    """ruff, mypy and the fast tests: before every commit"""
     python = install()
     return report("check", {**lint_codes(python), "fast tests": pytest(python, ["-m", "not slow"], shapes="off")})
 
 
 def do_bench(args: list[str]) -> int:
     """every script in benchmarks/, one after the other"""
-    # files that start with an underscore are what the scripts share
+    # files that start with an underscore are helpers of the scripts
     scripts = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
     if not scripts:
-        raise TargetError("benchmarks/ should hold scripts and holds none; nothing was measured")
+        raise TargetError("scripts were expected in benchmarks/, found none; nothing was measured")
     python = install()
     found = os.environ.pop("OPENBLAS_CORETYPE", None)
     was = f"; it was {found}" if found else ""
-    print(f"OPENBLAS_CORETYPE is unset, so that NumPy takes the kernels of this processor{was}", flush=True)
+    print(f"OPENBLAS_CORETYPE is unset, so that NumPy uses the kernels for this processor{was}", flush=True)
     return report("bench", {script.name: run([str(python), str(script), *args]) for script in scripts})
 
 
 def do_docs(_: list[str]) -> int:
-    """the API reference out of the docstrings, into build/docs"""
-    # the parts by name: the package itself loads its names lazily, where pdoc does not see them
+    """the API reference from the docstrings, into build/docs"""
+    # by name: the package loads its modules lazily, so pdoc does not find them
     parts = sorted(path.stem for path in (ROOT / "src" / "clearformer").glob("[!_]*") if path.suffix != ".typed")
     modules = [f"clearformer.{part}" for part in parts]
     return run([str(install()), "-m", "pdoc", *modules, "-o", str(ROOT / "build" / "docs")])
 
 
 def do_clean(_: list[str]) -> int:
-    """remove what was built and cached; .venv and runs/ stay"""
+    """remove build files and caches; .venv and runs/ stay"""
     compiled = [path for name in SOURCES for path in (ROOT / name).rglob("__pycache__")]
     for path in [*(ROOT / name for name in GENERATED), *compiled]:
         if path.exists():
             shutil.rmtree(path)
-    print("removed build, dist and caches; .venv and runs/ stay (delete them by hand if you want them gone)")
+    print("removed build, dist and caches; .venv and runs/ stay (delete them by hand if you want)")
     return 0
 
 
@@ -229,27 +226,27 @@ TARGETS = {
     "docs": do_docs,
     "clean": do_clean,
 }
-WITH_ARGUMENTS = ("demo", "test", "bench")
+TAKE_ARGUMENTS = ("demo", "test", "bench")
 
 
 def usage() -> str:
-    """List the targets with what they do."""
+    """List the targets."""
     lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
     example = "demo, test and bench pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])
 
 
 def main(argv: list[str]) -> int:
-    """Do one target and return the exit code: 2 for what cannot be typed, 130 when interrupted."""
+    """Run one target and return the exit code: 2 for a wrong command line, 130 if interrupted."""
     name, args = argv[0] if argv else "help", argv[1:]
     if name in ("help", "-h", "--help"):
         print(usage())
         return 0
     if name not in TARGETS:
-        print(f"a target was expected, one of {', '.join(TARGETS)}, and {name!r} found", file=sys.stderr)
+        print(f"a target was expected ({', '.join(TARGETS)}), found {name!r}", file=sys.stderr)
         return 2
-    if args and name not in WITH_ARGUMENTS:
-        print(f"{name} takes no arguments and got {shlex.join(args)}; run it without", file=sys.stderr)
+    if args and name not in TAKE_ARGUMENTS:
+        print(f"{name} takes no arguments, found {shlex.join(args)}; run it without them", file=sys.stderr)
         return 2
     try:
         return TARGETS[name](args)

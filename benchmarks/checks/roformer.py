@@ -1,7 +1,7 @@
-"""A real catch: RoFormerForCausalLM sees the future in transformers 5.17.0, and no longer does in 5.23.0.
+"""A real bug that the checks find: RoFormerForCausalLM attends to the future in transformers 5.17.0, not in 5.23.0.
 
-Each version gets an environment of its own under build/, in which the checks of masks are run on a small random model
-with `is_decoder=True`. What was found is printed and written to results/roformer.json.
+For each version, the checks of masks run in a separate environment under build/, on a small random model with
+`is_decoder=True`. The results are printed and written to results/roformer.json.
 """
 
 import json
@@ -34,27 +34,27 @@ print(json.dumps({"torch": torch.__version__, "python": platform.python_version(
 
 
 def environment(version: str) -> Path:
-    """The Python of an environment with that version of transformers, made if it is not there."""
+    """The Python of an environment with that version of transformers, created if missing."""
     folder = ROOT / "build" / "benchmarks" / f"transformers-{version}"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     done = folder / "installed.txt"
     if not done.exists():
         print(f"installing transformers {version} into {folder.relative_to(ROOT)}", flush=True)
         venv.create(folder, with_pip=True, clear=True)
-        # of the other constraints an older transformers allows only some
+        # only torch: an older transformers is incompatible with some of the other constraints
         pinned = next(
             line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")
         )
         constraints = folder / "constraints.txt"
         constraints.write_text(pinned)
-        wanted = ["-e", str(ROOT), f"transformers=={version}"]
-        subprocess.run([python, "-m", "pip", "install", "-q", "--constraint", constraints, *wanted], check=True)
+        packages = ["-e", str(ROOT), f"transformers=={version}"]
+        subprocess.run([python, "-m", "pip", "install", "-q", "--constraint", constraints, *packages], check=True)
         done.touch()
     return python
 
 
 def measure(version: str) -> dict[str, Any]:
-    """What the checks of masks say in that environment."""
+    """The results of the checks of masks in that environment."""
     done = subprocess.run([environment(version), "-c", RUN], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -73,7 +73,7 @@ def main() -> None:
     print(f"written to {RESULTS.relative_to(ROOT)}")
     old, new = (results[version]["checks"]["masks.future"] for version in VERSIONS)
     if old["status"] != "failed" or new["status"] != "passed":
-        sys.exit("masks.future was expected to fail in the first and to pass in the second")
+        sys.exit("masks.future was expected to fail in the first version and to pass in the second")
 
 
 if __name__ == "__main__":

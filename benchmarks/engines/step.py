@@ -1,13 +1,13 @@
-"""A whole training step of the same GPT in each engine, beside PyTorch's, or a token generated: time and memory.
+"""Time and memory of a training step, or of a generated token, of the same GPT in each engine, compared with PyTorch.
 
     python benchmarks/engines/step.py --size M --rounds 5
     python benchmarks/engines/step.py --size M --what token --against numpy compiled
 
-One process an engine, since two libraries' threads disturb each other, and the engines take turns, so that a noisy
-machine slows all alike; what counts is the ratio within a round. `floor` is NumPy making the products of a step alone.
-PyTorch runs with its defaults. NumPy has what its user can set: glibc keeps freed memory, and OpenBLAS chooses the
-kernel of the processor it finds. `compiled` is NumPy with its optional kernels in C, and OpenBLAS's threads soon
-sleep, so that the kernels may have threads too. Prints one JSON object.
+Each engine has its own process, since the threads of two libraries would disturb each other. The engines take turns, so
+that a noisy machine slows all; the result is the ratio within a round. `floor` is NumPy computing only the matrix
+products of a step. PyTorch runs with its defaults, NumPy with the settings that its users can choose: glibc keeps freed
+memory, and OpenBLAS chooses the kernel for the processor. `compiled` is NumPy with its optional kernels in C, and
+OpenBLAS's threads soon sleep, so that the kernels can use threads. Prints one JSON object.
 """
 
 import argparse
@@ -32,9 +32,9 @@ SIZES: dict[str, tuple[GPTConfig, int]] = {
     "S": (GPTConfig(vocab_size=65, context=64, d_model=128, num_heads=4, num_layers=4, d_ff=512, dropout=0.0), 12),
     "M": (GPTConfig(vocab_size=65, context=256, d_model=384, num_heads=6, num_layers=6, d_ff=1536, dropout=0.0), 16),
 }
-"""a model and the windows in its batch: nanoGPT's settings for a CPU and for a small GPU"""
+"""models and their numbers of windows per batch: nanoGPT's settings for a CPU and for a small GPU"""
 SECONDS = 8.0
-"""how long one measurement goes on"""
+"""duration of one measurement"""
 WARM_UP = 2
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 SETTINGS = {"numpy": MALLOC, "floor": MALLOC, "compiled": MALLOC | {"OPENBLAS_THREAD_TIMEOUT": "18"}}
@@ -86,7 +86,7 @@ def in_a_process(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def measure(name: str, size: str, what: str) -> dict[str, float]:
-    """The median time of a step, and how much more memory the process took at its height than before the model."""
+    """The median time of a step, and the peak memory of the process beyond that before the model."""
     if what == "token":
         step = token(name, SIZES[size][0])
     else:
@@ -95,22 +95,22 @@ def measure(name: str, size: str, what: str) -> dict[str, float]:
         step()
     times: list[float] = []
     while sum(times) < SECONDS or len(times) < 5:
-        began = time.perf_counter()
+        start = time.perf_counter()
         step()
-        times.append(time.perf_counter() - began)
-    return {"seconds": statistics.median(times), "peak_mb": height() - BEFORE.pop()}
+        times.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(times), "peak_mb": peak_memory() - BEFORE.pop()}
 
 
 BEFORE: list[float] = []
 
 
-def height() -> float:
-    """The most memory that the process ever held, in megabytes."""
+def peak_memory() -> float:
+    """The peak memory of the process so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
 def opened(name: str) -> Engine[Any, Any]:
-    """An engine; NumPy's with its kernels in C or without."""
+    """An engine; NumPy's with or without its kernels in C."""
     engine = open_engine("numpy" if name == "compiled" else name)  # type: ignore[arg-type]  # a choice of --against
     if name in ("numpy", "compiled"):
         from clearformer.engines.numpy import kernels
@@ -120,11 +120,11 @@ def opened(name: str) -> Engine[Any, Any]:
 
 
 def training_step(name: str, model_config: GPTConfig, windows: int) -> Callable[[], object]:
-    """Forward, backward, clipping and AdamW, as training does it."""
+    """A step of the training loop: forward, backward, clipping and AdamW."""
     train_config = TrainConfig(steps=10**9, batch_tokens=windows * model_config.context)
     engine = opened(name)
 
-    BEFORE.append(height())
+    BEFORE.append(peak_memory())
     model = engine.make_model(Config(dataset="", model=model_config, train=train_config))
     tokens = np.random.default_rng(1).integers(4, model_config.vocab_size, 100_000)
     batches = TextWindows(tokens, model_config.context, train_config.batch_tokens, seed=1)
@@ -133,12 +133,12 @@ def training_step(name: str, model_config: GPTConfig, windows: int) -> Callable[
 
 
 def token(name: str, model_config: GPTConfig) -> Callable[[], object]:
-    """One row, token by token with a cache, from a prompt of 32 up to the context's end, then from the prompt again."""
+    """Generate one row with a cache, from a prompt of 32 tokens to the end of the context, and over again."""
     engine = opened(name)
     from clearformer.generation.decoding import generate
     from clearformer.generation.sampling import GREEDY
 
-    BEFORE.append(height())
+    BEFORE.append(peak_memory())
     model = engine.make_model(Config(dataset="", model=model_config))
     prompt = np.random.default_rng(1).integers(4, model_config.vocab_size, 32).tolist()
 
@@ -151,24 +151,24 @@ def token(name: str, model_config: GPTConfig) -> Callable[[], object]:
 
 
 def products(config: GPTConfig, windows: int) -> Callable[[], object]:
-    """The matrix products of a step, forwards and twice backwards, and nothing between them."""
-    BEFORE.append(height())
+    """The matrix products of a step, one forward and two backward each, and nothing else."""
+    BEFORE.append(peak_memory())
     rng = np.random.default_rng(1)
     tokens, heads = windows * config.context, windows * config.num_heads
     D, F, E = config.d_model, config.d_ff, config.head_width  # noqa: N806
 
-    def made(*shape: int) -> Any:
+    def random(*shape: int) -> Any:
         return rng.normal(size=shape).astype(np.float32)
 
-    linear = [(made(tokens, a), made(b, a), made(tokens, b)) for a, b in ((D, 3 * D), (D, D), (D, F), (F, D))]
-    last = (made(tokens, D), made(config.vocab_size, D), made(tokens, config.vocab_size))
-    q, p = made(heads, config.context, E), made(heads, config.context, config.context)
+    linear = [(random(tokens, a), random(b, a), random(tokens, b)) for a, b in ((D, 3 * D), (D, D), (D, F), (F, D))]
+    last = (random(tokens, D), random(config.vocab_size, D), random(tokens, config.vocab_size))
+    q, p = random(heads, config.context, E), random(heads, config.context, config.context)
 
     def step() -> None:
         for x, weight, g in [*linear * config.num_layers, last]:
             x @ weight.T, g @ weight, g.T @ x
         for _ in range(config.num_layers):
-            for _ in range(3):  # the scores, and what comes back to queries and keys; the values and their two
+            for _ in range(3):  # scores and their two gradients; values and theirs
                 q @ q.swapaxes(-1, -2), p @ q
 
     return step

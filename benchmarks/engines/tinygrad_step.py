@@ -1,8 +1,8 @@
-"""A whole training step of our GPT in tinygrad beside the same model from tinygrad's own layers, both compiled.
+"""A training step of our GPT in tinygrad compared with the same model built of tinygrad's own layers, both compiled.
 
-Forward, backward, clipping and AdamW at 4 layers, width 128, context 64, batch 12, vocabulary 65. Both in one process,
-taking turns, so that a noisy machine slows both. Prints one JSON object: medians in seconds, their ratio, and how many
-kernels a step launches. The device is what DEV says, or what the adapter finds.
+Forward, backward, clipping and AdamW at 4 layers, width 128, context 64, batch 12, vocabulary 65. Both run in one
+process and take turns, so that a noisy machine slows both. Prints one JSON object: medians in seconds, the ratio, and
+the number of kernels per step. The device is DEV's, or the adapter's choice.
 """
 
 import json
@@ -34,7 +34,7 @@ RATE = 1e-3
 
 
 class ReferenceLayer:
-    """Attention and feed-forward, each after a norm."""
+    """A pre-norm layer."""
 
     def __init__(self, config: GPTConfig) -> None:
         D = config.d_model  # noqa: N806
@@ -71,7 +71,7 @@ class Reference:
 
 
 class ReferenceStep:
-    """A step as tinygrad's own examples write it."""
+    """A step as in tinygrad's examples."""
 
     def __init__(self) -> None:
         self.model = Reference(CONFIG)
@@ -94,12 +94,12 @@ class ReferenceStep:
         norm = Tensor.stack(*(gradient.square().sum() for gradient in gradients)).sum().sqrt()
         for weight, gradient in zip(self.parameters, gradients, strict=True):
             weight.grad = gradient * (TRAINING.clip / (norm + 1e-6)).clamp(max_=1.0)
-        said = Tensor.stack(loss, norm)
-        return said.realize(*self.optimizer.schedule_step())
+        result = Tensor.stack(loss, norm)
+        return result.realize(*self.optimizer.schedule_step())
 
 
-class OwnStep:
-    """Our trainer's."""
+class OurStep:
+    """A step of our trainer."""
 
     def __init__(self) -> None:
         model = Model(CONFIG, seed=1)
@@ -110,40 +110,40 @@ class OwnStep:
 
 
 def kernels(*compiled: TinyJit[Any]) -> int:
-    """How many kernels were captured; some devices launch many of them at once."""
+    """The number of captured kernels; some devices launch several as one graph."""
     count = 0
     for jit in compiled:
-        assert jit.captured is not None, "it was called too seldom to be captured"
+        assert jit.captured is not None, "kernels are captured at the second call"
         for call in jit.captured.linear.src:
-            inside = call.src[0].src  # of what is launched at once, its kernels
-            count += len(inside[0].src) if call.src[0].arg == "graph" else 1
+            graph = call.src[0].src
+            count += len(graph[0].src) if call.src[0].arg == "graph" else 1
     return count
 
 
 def seconds(step: Callable[[TextBatch], float], batch: TextBatch) -> float:
-    """How long a step took; its loss is read, so it is over."""
-    began = time.perf_counter()
+    """The duration of a step, whose loss is read at its end."""
+    start = time.perf_counter()
     step(batch)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def main() -> None:
-    own, reference = OwnStep(), ReferenceStep()
+    ours, reference = OurStep(), ReferenceStep()
     rng, times = np.random.default_rng(1), []
     for _ in range(WARM_UP + PAIRS):
         tokens = rng.integers(0, CONFIG.vocab_size, (BATCH, CONFIG.context + 1))
         batch = TextBatch(tokens[:, :-1], tokens[:, 1:])
-        times.append((seconds(own, batch), seconds(reference, batch)))
-    ours, theirs = zip(*times[WARM_UP:], strict=True)
-    found = {
+        times.append((seconds(ours, batch), seconds(reference, batch)))
+    our_times, their_times = zip(*times[WARM_UP:], strict=True)
+    result = {
         "device": DEVICE,
-        "clearformer_seconds": statistics.median(ours),
-        "tinygrad_seconds": statistics.median(theirs),
+        "clearformer_seconds": statistics.median(our_times),
+        "tinygrad_seconds": statistics.median(their_times),
         "ratio": statistics.median(one / other for one, other in times[WARM_UP:]),
-        "clearformer_kernels": kernels(*own.trainer.accumulate.ways.values(), own.trainer.update),
+        "clearformer_kernels": kernels(*ours.trainer.accumulate.jits.values(), ours.trainer.update),
         "tinygrad_kernels": kernels(reference.compiled),
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the quality benchmarks share: changing a configuration, and writing down what was measured, with the machine."""
+"""Shared by the quality benchmarks: changing a configuration, and writing results with the machine's description."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def changed(config: Config, changes: dict[str, Any]) -> Config:
-    """The configuration with other values in its `part.name` settings."""
+    """The configuration with other values of the settings `part.name`."""
     for name, value in changes.items():
         part, field = name.split(".")
         config = dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{field: value})})
@@ -23,13 +23,13 @@ def changed(config: Config, changes: dict[str, Any]) -> Config:
 
 
 def show(label: str, result: dict[str, Any]) -> None:
-    """One line: what was measured, but for curves and tables."""
+    """Print the numbers of a result in one line, without curves and tables."""
     numbers = (f"{name} {value:,}" for name, value in result.items() if isinstance(value, int | float))
     print(f"{label:<40}", *numbers, sep="  ", flush=True)
 
 
 def write(name: str, results: dict[str, Any]) -> None:
-    """Results as JSON, with the machine they were measured on."""
+    """Write results as JSON, with the machine's description."""
     machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

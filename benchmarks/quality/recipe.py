@@ -1,10 +1,9 @@
-"""Train a recipe and measure it on its test split, beside the untrained model and the trivial guess.
+"""Train a recipe and evaluate it on its test split, compared with the untrained model and a trivial baseline.
 
     python benchmarks/quality/recipe.py multi30k --beam 5 --length-penalty 1 [--seed 1] [--data FOLDER] [--out RUN]
 
-Settings were chosen on the validation split. Seconds are those of the training, with validation and checkpoints, and
-mean something where nothing else ran on the machine; processor seconds are summed over threads. Results and the loss
-curve go to `results/`, beside this file.
+Settings were chosen on the validation split. `seconds` is the training time with validation and checkpoints, on an
+otherwise idle machine; `processor_seconds` is summed over threads. Results and the loss curve go to `results/`.
 """
 
 import argparse
@@ -30,21 +29,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--beam", type=int, default=1)
     parser.add_argument("--length-penalty", type=float, default=0.6)
-    parser.add_argument("--data", nargs="*", default=[], help="the corpus's files, where they are not to be downloaded")
-    parser.add_argument("--start-from", default="", help="a run whose weights this one begins with")
+    parser.add_argument("--data", nargs="*", default=[], help="the corpus's files; by default they are downloaded")
+    parser.add_argument("--start-from", default="", help="a run whose weights this one starts from")
     parser.add_argument("--out", type=Path, help="the run's folder; by default runs/quality/RECIPE-SEED")
     options = parser.parse_args()
     config = changed(RECIPES[options.recipe](), {"train.seed": options.seed})
     config = dataclasses.replace(config, data=tuple(options.data), start_from=options.start_from)
     name = f"{options.recipe}-{options.seed}"
     run = create_folder(options.out or Path("runs/quality") / name, config, print)
-    began, worked = time.perf_counter(), time.process_time()
+    start, processor_start = time.perf_counter(), time.process_time()
     for progress in train_run(run):
         if progress.validation_loss is not None:
             show(f"step {progress.record.step:,}", {"validation_loss": round(progress.validation_loss, 4)})
     times = {
-        "seconds": round(time.perf_counter() - began),
-        "processor_seconds": round(time.process_time() - worked),
+        "seconds": round(time.perf_counter() - start),
+        "processor_seconds": round(time.process_time() - processor_start),
         "threads": torch.get_num_threads(),
     }
     split: Split = "test" if run.corpus.test else "validation"

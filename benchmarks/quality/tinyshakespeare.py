@@ -1,12 +1,12 @@
-"""What a minute of training reaches on tinyshakespeare, and what each ingredient of the recipe is worth.
+"""The loss on tinyshakespeare after a minute of training, and the ablation of each ingredient of the recipe.
 
     python benchmarks/quality/tinyshakespeare.py [--data FOLDER]   seeds 1 to 3, over the validation split
-    python benchmarks/quality/tinyshakespeare.py --ingredients     one left out at a time, on held-out training text
+    python benchmarks/quality/tinyshakespeare.py --ingredients     ablations, on held-out training text
     python benchmarks/quality/tinyshakespeare.py --choose model.num_layers=3 train.steps=900     the same, any settings
 
-The loss is nats a character over a whole split in blocks of 64. Every setting was chosen on the last tenth of the
-training split, with the rest to train on; the validation split is read by the first form alone. Seconds are those of
-the training steps, on a machine that does nothing else. Results go to `results/`, beside this file.
+The loss is in nats per character over a whole split in blocks of 64. All settings were chosen on the last tenth of the
+training split, after training on the rest; only the first form reads the validation split. `seconds` is the time of the
+training steps, on an otherwise idle machine. Results go to `results/`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from clearformer.training.optimizer import make_optimizer
 
 SEEDS = (1, 2, 3)
 SHORT = 1 / 6.2
-"""share of the steps that takes ten seconds"""
+"""fraction of the steps that takes ten seconds"""
 
 INGREDIENTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
@@ -51,7 +51,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "cosine for linear schedule": {"train.schedule": CosineSchedule(peak=6e-3, final=0.0, warmup_steps=20)},
     "tied embeddings": {"model.tie_embeddings": True},
 }
-"""what is changed, by the name of the setting"""
+"""the settings that each ablation changes"""
 
 
 def main() -> None:
@@ -78,29 +78,29 @@ def main() -> None:
 
 
 def held_out(corpus: TextCorpus) -> TextCorpus:
-    """The training split alone, its last tenth in place of the validation split."""
+    """The training split, with its last tenth as validation split."""
     end = int(0.9 * len(corpus.train))
     return TextCorpus(corpus.name, train=corpus.train[:end], validation=corpus.train[end:])
 
 
 def measure(config: Config, corpus: TextCorpus, seed: int) -> dict[str, Any]:
-    """Train on one split, measure on the other: the losses before and after, the curve and the time."""
+    """Train on the training split, evaluate on the validation split: losses before and after, curve and time."""
     tokenizer = train_tokenizer(config.tokenizer, [corpus.train], config.model.vocab_size)
     model_config = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     settings = dataclasses.replace(config.train, seed=seed)
-    learned, unseen = (
+    training, validation = (
         TextWindows(np.array(tokenizer.encode_lines(text)), model_config.context, settings.batch_tokens, seed)
         for text in (corpus.train, corpus.validation)
     )
     model = build(model_config, seed)
-    untrained = mean_loss(model, unseen.in_order())
-    began, curve = time.perf_counter(), []
-    for record in train(model, make_optimizer(model, settings), learned, settings):
+    untrained = mean_loss(model, validation.in_order())
+    start, curve = time.perf_counter(), []
+    for record in train(model, make_optimizer(model, settings), training, settings):
         if record.step % 10 == 0:
             curve.append(round(record.loss, 4))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     result = {
-        "loss": round(mean_loss(model, unseen.in_order()), 4),
+        "loss": round(mean_loss(model, validation.in_order()), 4),
         "untrained": round(untrained, 4),
         "seconds": round(seconds, 1),
         "parameters": count_parameters(model_config),

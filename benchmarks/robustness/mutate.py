@@ -1,11 +1,11 @@
-"""Hostile input: mutated runs, data files and command lines, each of which must end well or in one sentence.
+"""Fuzzing: mutated runs, data files and command lines must each succeed or end with an error message.
 
     python benchmarks/robustness/mutate.py --cases 10000                 all three kinds
     python benchmarks/robustness/mutate.py --kind runs --seed 417        one case again, with its traceback
 
-A failure is an exception that leaves the command, an error without its sentence, a hang, or a run that loads other
-weights than it saved. The exit code is 1 if there is any. Everything happens in a temporary folder, without network,
-under a limit of memory; training is interrupted after a second.
+A failure is an uncaught exception, an exit code of an error without a message, a hang, or a run that loads other
+weights than it saved. The exit code is 1 if there is any. Cases run in a temporary folder, without network, under a
+memory limit; training is interrupted after a second.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from clearformer.runs.session import load_model
 
 TRAINING_SECONDS, LONGEST_SECONDS = 1, 20
 MEMORY = 4 << 30
-"""bytes beyond those in use: what asks for more is refused by the system, and no other process suffers"""
+"""the memory limit, in bytes beyond those in use"""
 
 TINY = [
     *("--model.context", "8", "--model.d-model", "4", "--model.num-heads", "2", "--model.num-layers", "1"),
@@ -55,7 +55,7 @@ FAMILIES = {
     "bert": ("bert", "words.txt", "the quick brown fox jumps over the lazy dog.\n" * 8),
     "classifier": ("polarity", "labels.csv", LABELS),
 }
-"""family -> a recipe of it, and the name and content of data that it can learn from"""
+"""for each family a recipe, and the name and content of data for it"""
 USES = {
     "transformer": ["translate", "--beam", "2"],
     "gpt": ["generate", "--prompt", "the", "--max-new-tokens", "2"],
@@ -90,7 +90,7 @@ NUMBERS = ["0", "1", "2", "3", "5", "7", "-1", "0.5", "100000", "100000000", "9"
 
 @dataclass
 class Outcome:
-    """What became of one case: `status` is how it ended, and `fault`, if any, what was wrong with that."""
+    """The result of a case: `status` is how it ended, `fault` the reason if that is a failure."""
 
     status: str
     fault: str = ""
@@ -98,23 +98,23 @@ class Outcome:
 
 
 class HangError(BaseException):
-    """Raised in a case that takes longer than any may; no handler of the package's catches it."""
+    """Raised in a case that exceeds the time limit; the package catches no BaseException."""
 
 
 @contextlib.contextmanager
 def _limited(trains: bool) -> Iterator[None]:
-    """Stop training as Ctrl-C does, and anything else by an exception."""
+    """A time limit: training is stopped as by Ctrl-C, anything else by HangError."""
 
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        if trains and len(rung) < 2:  # the first asks to stop after the step, the second does not wait for it
-            rung.append(True)
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
+        if trains and len(alarms) < 2:  # the first Ctrl-C stops after the step, the second at once
+            alarms.append(True)
             signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS / 2)
             os.kill(os.getpid(), signal.SIGINT)
         else:
             raise HangError
 
-    rung: list[bool] = []
-    usual = signal.signal(signal.SIGALRM, ring)
+    alarms: list[bool] = []
+    usual = signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, TRAINING_SECONDS if trains else LONGEST_SECONDS)
     try:
         yield
@@ -124,7 +124,7 @@ def _limited(trains: bool) -> Iterator[None]:
 
 
 def outcome(action: Callable[[], int], trains: bool = False) -> Outcome:
-    """Call it as the shell would, with strict UTF-8 on standard output, and judge how it ends."""
+    """Call it as the shell would, with strict UTF-8 on standard output, and classify how it ends."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     stdin = io.TextIOWrapper(io.BytesIO(b"a 1\n\n\0\n"), encoding="utf-8")
@@ -137,19 +137,19 @@ def outcome(action: Callable[[], int], trains: bool = False) -> Outcome:
         return Outcome("help") if not leaving.code else Outcome("failed", f"SystemExit {leaving.code!r}")
     except HangError:
         return Outcome("failed", "it hangs", traceback.format_exc())
-    except BaseException as error:  # a panic of a library in Rust is no Exception
+    except BaseException as error:  # a panic of a Rust library is no Exception
         return Outcome("failed", f"{type(error).__name__}: {str(error)[:300]}", traceback.format_exc())
     err.flush()
-    said = err.buffer.getvalue().decode()
-    if "Traceback" in re.sub(r"Exception ignored in.*?(KeyboardInterrupt|HangError)", "", said, flags=re.DOTALL):
-        return Outcome("failed", "a traceback was printed", said)
-    if code in (1, 2) and not any(line.startswith("clearformer: ") for line in said.splitlines()):
-        return Outcome("failed", f"exit code {code} without a sentence: {said[-200:]!r}")
-    return Outcome({0: "done", 1: "refused", 2: "refused", 130: "stopped"}.get(code, f"exit code {code}"), trace=said)
+    output = err.buffer.getvalue().decode()
+    if "Traceback" in re.sub(r"Exception ignored in.*?(KeyboardInterrupt|HangError)", "", output, flags=re.DOTALL):
+        return Outcome("failed", "a traceback was printed", output)
+    if code in (1, 2) and not any(line.startswith("clearformer: ") for line in output.splitlines()):
+        return Outcome("failed", f"exit code {code} without an error message: {output[-200:]!r}")
+    return Outcome({0: "done", 1: "refused", 2: "refused", 130: "stopped"}.get(code, f"exit code {code}"), trace=output)
 
 
 class Hostile:
-    """Small runs of all families in `home`, and what is made of them."""
+    """Small runs of all families in `home`, and the cases made from them."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -176,7 +176,7 @@ class Hostile:
         return ["train", recipe, "--data", str(self.home / name), "--out", str(self.home / out), *TINY, *flags]
 
     def _acceptable(self, folder: Path) -> Iterator[str]:
-        """Digests of the weights that the run may load: the mean of its checkpoints, or, one being bad, the other."""
+        """Digests of the weights that the run may load: its checkpoints' mean or, if one is damaged, the other."""
         yield _loaded(folder)
         for path in checkpoint_folders(folder / "checkpoints"):
             path.rename(folder / "aside")
@@ -184,7 +184,7 @@ class Hostile:
             (folder / "aside").rename(path)
 
     def run_case(self, rng: random.Random) -> tuple[str, Outcome]:
-        """Change one file of a run, and use the run."""
+        """Mutate one file of a run, and use the run."""
         family = rng.choice(list(FAMILIES))
         folder = self.home / "mutated"
         _remove(folder)
@@ -210,7 +210,7 @@ class Hostile:
         return f"{what}; {arguments[0]}{', with its hash' * forged}", found
 
     def data_case(self, rng: random.Random) -> tuple[str, Outcome]:
-        """Change a file of data, and train a step on it."""
+        """Mutate a data file, and train a step on it."""
         family = rng.choice(list(FAMILIES))
         recipe, name, _ = FAMILIES[family]
         suffix = rng.choice([Path(name).suffix] * 3 + [".txt", ".tsv", ".csv", ".gz"]) + rng.choice(["", "", "", ".gz"])
@@ -220,14 +220,14 @@ class Hostile:
         path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") and rng.random() < 0.7 else content)
         what = f"{family} on {path.name}: {_mutate(path, rng)}"
         arguments = self.train(recipe, path.name, "new", "--train.steps", "1")
-        if rng.random() < 0.3:  # what it is is to be seen from the file
+        if rng.random() < 0.3:  # the kind of data must be recognised from the file
             arguments.remove(recipe)
             arguments += ["--tokenizer", rng.choice(["character", "word", "bpe"])]
         _remove(self.home / "new")
         return what, outcome(lambda: main(arguments), trains=True)
 
     def line_case(self, rng: random.Random) -> tuple[str, Outcome]:
-        """Change a command line."""
+        """Mutate a command line."""
         family = rng.choice(list(FAMILIES))
         recipe, name, _ = FAMILIES[family]
         run = str(self.runs[rng.choice(list(FAMILIES))])
@@ -250,14 +250,14 @@ class Hostile:
         ]
         arguments = _changed_line(rng.choice(lines), rng)
         if "demo" in arguments[:1]:
-            arguments.insert(rng.randint(1, len(arguments)), "--help")  # it would take minutes
-        endless = ("train", "resume", "generate", "translate", "evaluate")  # may be asked for work without end
+            arguments.insert(rng.randint(1, len(arguments)), "--help")  # the demo itself takes minutes
+        endless = ("train", "resume", "generate", "translate", "evaluate")  # mutated flags can make them run forever
         _remove(self.home / "new")
         with mock.patch("socket.create_connection", side_effect=OSError("no network here")):
             return repr(arguments)[:1000], outcome(lambda: main(arguments), bool({*arguments[:1]} & {*endless}))
 
     def case(self, kind: str, seed: int) -> tuple[str, Outcome]:
-        """What was changed, and what became of it. The same seed makes the same case."""
+        """Run a case: what was mutated, and the outcome. The same seed makes the same case."""
         makers = {"runs": self.run_case, "data": self.data_case, "lines": self.line_case}
         os.chdir(self.home)  # where `train` without --out makes its folder
         with mock.patch.dict(os.environ, {"CLEARFORMER_CACHE": str(self.home / "cache")}):
@@ -265,7 +265,7 @@ class Hostile:
 
 
 def _loaded(folder: Path) -> str:
-    """A digest of the weights that a run gives out."""
+    """A digest of the weights that a run loads."""
     model, _ = load_model(open_folder(folder, lambda _: None), "torch")
     weights = engine_of(model).weights_of(model)
     return hashlib.sha256(b"".join(name.encode() + weights[name].tobytes() for name in sorted(weights))).hexdigest()
@@ -279,7 +279,7 @@ def _remove(path: Path) -> None:
 
 
 def _mutate(path: Path, rng: random.Random) -> str:
-    """Change a file, and say how."""
+    """Mutate a file; return a description."""
     content = path.read_bytes()
     structured = path.suffix in (".json", ".jsonl", ".safetensors")
     kind = rng.choices(["json", "raw", "bytes", "cut", "double", "gone"], [70 * structured + 1, 10, 15, 5, 2, 3])[0]
@@ -316,7 +316,7 @@ def _mutate(path: Path, rng: random.Random) -> str:
 
 
 def _mutate_json(path: Path, content: bytes, rng: random.Random) -> str:
-    """Put another value somewhere in a JSON file, in a line of metrics.jsonl, or in the header of a safetensors."""
+    """Mutate a value in a JSON file, in a line of metrics.jsonl, or in the header of a safetensors file."""
     before, after = b"", b""
     if path.suffix == ".safetensors":
         size = int.from_bytes(content[:8], "little")
@@ -348,7 +348,7 @@ def _mutate_json(path: Path, content: bytes, rng: random.Random) -> str:
 
 
 def _place(tree: Any, rng: random.Random) -> tuple[Any, Any, str]:
-    """A random container inside the tree, a key of it, and the way there."""
+    """A random container inside the tree, one of its keys, and the path to it."""
     where = ""
     while True:
         key = rng.choice(list(tree)) if isinstance(tree, dict) else rng.randrange(len(tree))
@@ -359,7 +359,7 @@ def _place(tree: Any, rng: random.Random) -> tuple[Any, Any, str]:
 
 
 def _forge(path: Path) -> None:
-    """Write the file's new hash into its state.json, so that its tensors are looked at."""
+    """Write the file's new hash into its state.json, so that loading goes on to its tensors."""
     state = path.parent / "state.json"
     values = json.loads(state.read_text())
     values["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -367,7 +367,7 @@ def _forge(path: Path) -> None:
 
 
 def _table(rng: random.Random) -> bytes:
-    """Rows of odd cells, of the same number in each row, mostly."""
+    """A table of unusual cells."""
     separator, width = rng.choice([b",", b"\t"]), rng.choice([1, 2, 2, 2, 3, 5, 300])
     cells = [b"", b"label", b"text", b"1", b"2.5", b"nan", b'"a"', b'"', b'"a\nb"', b"a b c", b"x", b"y", b" ", *BYTES]
     some = rng.sample(cells, rng.randint(2, len(cells)))
@@ -375,7 +375,7 @@ def _table(rng: random.Random) -> bytes:
 
 
 def _changed_line(arguments: list[str], rng: random.Random) -> list[str]:
-    """Values of flags changed; words replaced, left out, put in, repeated, joined or turned round."""
+    """Change values of flags; replace, delete, insert, repeat, join or reverse words."""
     arguments = list(arguments)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         place = rng.randrange(len(arguments) + 1)
@@ -413,7 +413,7 @@ def _main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
     parser.add_argument("--seed", type=int, help="run this one case, and print its traceback")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs beside it without one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
     kinds = [options.kind] if options.kind else ["runs", "data", "lines"]
     failures = 0
     with tempfile.TemporaryDirectory() as home:

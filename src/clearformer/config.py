@@ -1,7 +1,7 @@
-"""Everything a run is determined by, as frozen dataclasses: data, tokenizer, model, training.
+"""Everything that determines a run, as frozen dataclasses: data, tokenizer, model, training.
 
-A configuration checks itself when it is made, and reads and writes JSON (and reads TOML). A key it does not know is an
-error, never ignored. A preset is a function in `recipes.py`; a variant is `dataclasses.replace`.
+A configuration is validated when it is made. It is written to JSON, and read from JSON or TOML; an unknown key is an
+error. A preset is a function in `recipes.py`; a variant is made with `dataclasses.replace`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from clearformer.errors import ConfigError
 
 FORMAT = 1
-"""Version of the configuration's file format; a reader refuses newer ones."""
+"""version of the configuration's file format; newer versions are refused"""
 
 
 class _Section(Protocol):
@@ -34,13 +34,13 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
 EngineName = Literal["torch", "numpy", "tinygrad"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
-"""activations by which one half of a feed-forward layer's middle gates the other"""
+"""activations with which one half of the feed-forward layer's hidden vector gates the other"""
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the families have in common; what a family does not set itself is as in GPT-2 small.
+    """The settings that all families share; the defaults, unless a family overrides them, are GPT-2 small.
 
     Every size counts elements; dropout is a probability.
     """
@@ -49,46 +49,46 @@ class ModelConfig:
     section: ClassVar[str] = "model"
 
     vocab_size: int
-    """V: at most so many different tokens; a run lowers it to what its tokenizer has"""
+    """V: upper limit of the vocabulary; a run lowers it to the size of its tokenizer's"""
     context: int
     """longest sequence, in tokens"""
     d_model: int = 768
-    """D: width of the vector that stands for a token"""
+    """D: width of a token's vector"""
     num_heads: int = 12
-    """H: attention heads; they share d_model equally"""
+    """H: attention heads, each of width d_model / num_heads"""
     num_layers: int = 12
     """L: layers (of each stack, where there are two)"""
     d_ff: int = 3072
-    """F: width of the feed-forward layer's middle"""
+    """F: width of the feed-forward layer's hidden vector"""
     dropout: float = 0.1
     """probability that an element is set to zero in training"""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm or RMSNorm"""
     norm_order: Literal["pre", "post"] = "pre"
-    """pre: normalise what enters a sub-layer; post: the sum that leaves it, as the paper does"""
+    """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
-    """of the feed-forward layer; swiglu and geglu gate it"""
+    """of the feed-forward layer; swiglu and geglu are gated"""
     positions: Positions = "learned"
-    """sinusoidal or learned vectors are added to the embeddings; rotary turns queries and keys; alibi lowers scores;
-    none (Kazemnejad et al. 2023, arXiv:2305.19466): a causal mask alone tells a decoder the order"""
+    """sinusoidal and learned vectors are added to the embeddings; rotary rotates queries and keys; alibi lowers scores
+    by distance; none (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
     bias: bool = True
     """whether the linear layers add a bias"""
     scale_embeddings: bool = False
     """whether token embeddings are multiplied by sqrt(d_model), as the paper does"""
     tie_embeddings: bool = True
-    """whether the output projection is the token embedding's matrix"""
+    """whether the output projection shares the token embedding's matrix"""
     num_kv_heads: int = 0
-    """G: heads of keys and values, each shared by num_heads / G queries' heads; 0: num_heads; 1: multi-query"""
+    """G: key-value heads, each shared by num_heads / G query heads; 0: num_heads; 1: multi-query"""
     window: int = 0
-    """in self-attention a token sees those fewer than so many places away; 0: all"""
+    """in self-attention a token attends to those less than so many positions away; 0: to all"""
     qk_norm: bool = False
     """whether each head's queries and keys are normalised"""
     ngram_buckets: int = 0
-    """rows of the hashed embeddings of a token's last two and last three tokens; 0: none"""
+    """rows of each hashed embedding: of the last two tokens, and of the last three; 0: no such embeddings"""
     logit_cap: float = 0.0
-    """logits are kept within plus and minus so much by a tanh; 0: free"""
+    """a tanh keeps logits between minus and plus this number; 0: no cap"""
     zero_outputs: bool = False
-    """whether what writes into the residual stream begins as zero, and so do logits whose matrix is not tied"""
+    """whether the matrices that write to the residual stream, and an untied output projection, are zero at first"""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
@@ -100,29 +100,31 @@ class ModelConfig:
             _require(self.head_width % 2 == 0, self, "d_model", "an even multiple of num_heads, as rotary needs")
         for name in ("num_kv_heads", "window", "ngram_buckets"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
-        _require(self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of {self.num_heads}, num_heads")
+        _require(
+            self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of num_heads ({self.num_heads})"
+        )
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
 
     @property
     def kv_heads(self) -> int:
-        """G: heads of keys and values."""
+        """G: key-value heads."""
         return self.num_kv_heads or self.num_heads
 
     @property
     def linear1_width(self) -> int:
-        """What a feed-forward layer's first matrix widens to: F, or 2F where the activation is gated."""
+        """Output width of the feed-forward layer's first matrix: F, or 2F if the activation is gated."""
         return 2 * self.d_ff if self.activation in GATED else self.d_ff
 
     @property
     def head_width(self) -> int:
-        """E: elements of one head's query, key or value."""
+        """E: width of one head's query, key or value."""
         return self.d_model // self.num_heads
 
 
 @dataclass(frozen=True)
 class TransformerConfig(ModelConfig):
-    """The encoder-decoder; the defaults are the base model of Vaswani et al. 2017, arXiv:1706.03762, table 3."""
+    """An encoder-decoder; the defaults are the base model of Vaswani et al. 2017, arXiv:1706.03762, table 3."""
 
     kind: ClassVar[str] = "transformer"
 
@@ -140,7 +142,7 @@ class TransformerConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class GPTConfig(ModelConfig):
-    """The decoder-only language model; the defaults are GPT-2 small (Radford et al. 2019)."""
+    """A decoder-only language model; the defaults are GPT-2 small (Radford et al. 2019)."""
 
     kind: ClassVar[str] = "gpt"
 
@@ -150,13 +152,13 @@ class GPTConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class _BERTBase(ModelConfig):
-    """What BERT and a classifier have in common; the defaults are BERT base (Devlin et al. 2018)."""
+    """The settings that BERT and classifiers share; the defaults are BERT base (Devlin et al. 2018)."""
 
     vocab_size: int = 30_522
     context: int = 512
     norm_order: Literal["pre", "post"] = "post"
     segments: int = 0
-    """how many texts are told apart by an embedding of their own; 0: none are"""
+    """number of segment embeddings, which tell the texts of an input apart; 0: none"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,14 +167,14 @@ class _BERTBase(ModelConfig):
 
 @dataclass(frozen=True)
 class BERTConfig(_BERTBase):
-    """The bidirectional encoder that fills in masked tokens; the defaults are BERT base (Devlin et al. 2018)."""
+    """A masked language model; the defaults are BERT base (Devlin et al. 2018)."""
 
     kind: ClassVar[str] = "bert"
 
     segments: int = 2
-    """how many texts are told apart by an embedding of their own; 0: none are"""
+    """number of segment embeddings, which tell the texts of an input apart; 0: none"""
     mask_share: float = 0.15
-    """share of the tokens that the model must guess: 80 % of them masked, 10 % replaced, 10 % left as they are"""
+    """share of the tokens to predict: 80 % of them masked, 10 % replaced at random, 10 % left as they are"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,18 +188,21 @@ class ClassifierConfig(_BERTBase):
     kind: ClassVar[str] = "classifier"
 
     body: Literal["bert", "gpt"] = "bert"
-    """bert: every token sees all others; gpt: only those before it"""
+    """bert: every token attends to all others; gpt: only to earlier ones"""
     pooling: Literal["first", "last", "mean"] = "first"
     """the vector that is classified: of the first token (BERT's [CLS]), of the last, or the mean of all"""
     num_classes: int = 2
-    """C: a run sets it to what its data has"""
+    """C: a run sets it to the number of classes in its data"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.num_classes >= 2, self, "num_classes", "at least 2")
         if self.body == "gpt":
             _require(
-                self.pooling != "first", self, "pooling", "last or mean, since a GPT's first token sees only itself"
+                self.pooling != "first",
+                self,
+                "pooling",
+                "last or mean, since a GPT's first token attends only to itself",
             )
             _require(self.segments == 0, self, "segments", "0, since a GPT has no segments")
 
@@ -207,7 +212,7 @@ AnyModelConfig = TransformerConfig | GPTConfig | BERTConfig | ClassifierConfig
 
 @dataclass(frozen=True)
 class _FallingSchedule:
-    """Linear warm-up to `peak`, and a fall to `final`."""
+    """Linear warm-up to `peak`, then a decay to `final`."""
 
     section: ClassVar[str] = "train.schedule"
 
@@ -216,7 +221,7 @@ class _FallingSchedule:
     final: float = 1e-4
     """learning rate of the last step"""
     warmup_steps: int = 100
-    """steps in which the rate rises to its peak"""
+    """steps in which the rate rises to the peak"""
 
     def __post_init__(self) -> None:
         _require(self.peak > 0 and math.isfinite(self.peak), self, "peak", "above 0")
@@ -233,13 +238,13 @@ class CosineSchedule(_FallingSchedule):
 
 @dataclass(frozen=True)
 class LinearSchedule(_FallingSchedule):
-    """Linear warm-up to `peak`, which is held, then a line down to `final` at the last step."""
+    """Linear warm-up to `peak`, which is held, then a linear decay to `final` at the last step."""
 
     kind: ClassVar[str] = "linear"
 
     final: float = 0.0
     cooldown: float = 1.0
-    """share of all steps in which the rate falls; 1: from the warm-up's end on"""
+    """share of all steps in which the rate decays; 1: from the end of the warm-up"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -254,9 +259,9 @@ class PaperSchedule:
     section: ClassVar[str] = "train.schedule"
 
     factor: float = 1.0
-    """what the paper's rate is multiplied by"""
+    """multiplies the paper's learning rate"""
     warmup_steps: int = 4000
-    """steps in which the rate rises to its peak"""
+    """steps in which the rate rises to the peak"""
 
     def __post_init__(self) -> None:
         _require(self.factor > 0 and math.isfinite(self.factor), self, "factor", "above 0")
@@ -268,52 +273,52 @@ Schedule = CosineSchedule | LinearSchedule | PaperSchedule
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. Tokens, steps and probabilities; no wall-clock time decides anything."""
+    """How a model is trained. Nothing depends on wall-clock time."""
 
     section: ClassVar[str] = "train"
 
     steps: int = 1000
     """updates of the weights"""
     batch_tokens: int = 4096
-    """tokens in one batch: windows times their length, or padded source and target together"""
+    """tokens in one batch: windows times their length, or source and target together, with padding"""
     accumulation: int = 1
-    """batches whose gradients are added up, weighted by tokens, before one update"""
+    """batches whose gradients are averaged, weighted by their tokens, for one update"""
     schedule: Schedule = field(default_factory=CosineSchedule)
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices inside the layers; embeddings, output projection and vectors stay with AdamW"""
+    """muon: for matrices inside the layers; AdamW still updates embeddings, the output projection and vectors"""
     beta1: float = 0.9
-    """AdamW's decay of the mean of gradients"""
+    """AdamW's decay rate of the mean of gradients"""
     beta2: float = 0.98
-    """AdamW's decay of the mean of squared gradients"""
+    """AdamW's decay rate of the mean of squared gradients"""
     epsilon: float = 1e-9
-    """what AdamW adds to the root it divides by"""
+    """added to the denominator of AdamW's update"""
     weight_decay: float = 0.1
     """on matrices only; biases and norms are not decayed"""
     clip: float = 1.0
-    """largest gradient norm; 0 leaves gradients as they are"""
+    """largest gradient norm; 0: gradients are not clipped"""
     label_smoothing: float = 0.0
     """share of the target's probability that is spread over all tokens"""
     token_loss: bool = False
-    """of a classifier that takes the mean of its tokens: whether each token learns to tell the class by itself"""
+    """of a classifier with mean pooling: whether each token is trained to predict the class by itself"""
     seed: int = 1
-    """of weights, batches and dropout: the same seed, the same run"""
+    """of weights, batches and dropout; runs with the same seed are the same"""
     log_every: int = 10
-    """steps from one line of metrics to the next"""
+    """steps between lines of metrics"""
     validate_every: int = 250
-    """steps from one validation loss to the next"""
+    """steps between validation losses"""
     validation_tokens: int = 20_000
-    """about how many tokens of the validation split are looked at while training"""
+    """approximate number of tokens of the validation split to use in training"""
     checkpoint_every: int = 500
-    """steps from one checkpoint to the next"""
+    """steps between checkpoints"""
     keep_checkpoints: int = 2
-    """how many of the newest checkpoints stay"""
+    """number of checkpoints to keep, the newest ones"""
     average_checkpoints: int = 1
-    """the trained model is the mean of so many of the newest checkpoints (the paper's section 6.1 takes 5)"""
+    """number of newest checkpoints whose mean is the trained model (5 in the paper's section 6.1)"""
     precision: Literal["auto", "native", "float32", "bfloat16"] = "auto"
-    """of matrix products in training; auto: bfloat16 on CUDA that has it, else float32; native: also on a CPU that has
-    it. Weights are always float32, and what is measured or generated goes by auto, so that runs are compared alike"""
+    """of matrix products in training; auto: bfloat16 on a CUDA device that supports it, else float32; native: also on
+    a CPU that supports it. Weights are always float32; evaluation and generation use auto, so that runs compare"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """where PyTorch computes; auto: the fastest there is"""
+    """of PyTorch; auto: the fastest available"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -330,7 +335,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: what is read, how it is cut into tokens, what learns from it, and how."""
+    """A whole run: data, tokenizer, model, engine and training."""
 
     section: ClassVar[str] = ""
 
@@ -340,31 +345,29 @@ class Config:
     tokenizer: Literal["character", "bpe", "word"] = "character"
     """what a token is: a character, a piece of a word by byte-pair encoding, or a word"""
     data: tuple[str, ...] = ()
-    """files, or one folder, to read in place of the named corpus: a text, a TSV of pairs, source and target, or a CSV
-    or TSV of texts with labels"""
+    """files, or one folder, to read in place of the named corpus: text, a TSV of source and target pairs, or a CSV or
+    TSV of labelled texts"""
     reverse_pairs: bool = False
-    """whether a translator learns to go from the second side of each pair to the first"""
+    """whether to translate from the second side of each pair to the first"""
     engine: EngineName = "torch"
     """the library that computes"""
     start_from: str = ""
-    """a run whose tokenizer, and whose weights of the same names, this one begins with: a classifier with a BERT's"""
+    """a run to take the tokenizer and the weights of the same names from, such as a BERT for a classifier"""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         if self.model.kind != "transformer":
             _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
         if not (isinstance(self.model, ClassifierConfig) and self.model.pooling == "mean"):
-            _require(
-                not self.train.token_loss, self.train, "token_loss", "false but for a classifier with mean pooling"
-            )
+            _require(not self.train.token_loss, self.train, "token_loss", "false unless a classifier has mean pooling")
 
     def to_json(self) -> str:
-        """The configuration as a JSON object, with `format` and, where there is a choice of classes, `kind`."""
+        """The configuration as a JSON object with its `format`, and `kind` where a field is one of several classes."""
         return json.dumps({"format": FORMAT} | _to_dict(self), indent=2) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The configuration in a decoded JSON or TOML table. Raises ConfigError for a key or value that cannot be."""
+        """The configuration in a decoded JSON or TOML table. Raises ConfigError for an unknown key or invalid value."""
         values = dict(values)
         found = values.pop("format", FORMAT)
         if not isinstance(found, int) or found > FORMAT:
@@ -376,7 +379,7 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a .json or .toml file."""
+        """Read a .json or .toml file. Raises ConfigError if it cannot be read or is not a valid configuration."""
         try:
             text = path.read_text(encoding="utf-8")
             values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)

@@ -43,7 +43,7 @@ class Engine(Protocol[M, O]):
         """The optimizer that `config` names, over all parameters."""
 
     def optimizer_tensors(self, model: M, optimizer: O) -> dict[str, NDArray[np.float32]]:
-        """The optimizer's state, with the names and shapes of `training.memory.optimizer_shapes`."""
+        """The optimizer's state, with the names and shapes of `training.optimizer_state.optimizer_shapes`."""
 
     def load_optimizer(self, model: M, optimizer: O, tensors: Weights, config: TrainConfig) -> None:
         """Restore a state that `optimizer_tensors` of any engine returned."""

@@ -1,70 +1,70 @@
-"""What can go wrong in a user's hands, each said in one sentence: what was expected, what was found, what to do.
+"""The exceptions a user may meet. Each message says what was expected, what was found and what to do.
 
-The command prints the sentence without a traceback and leaves with `exit_code`: 2 where the user can type something
-else, 1 where the machine or a file is to blame.
+The command prints the message without a traceback and exits with `exit_code`: 2 if other arguments would help, 1 if
+the machine or a file is to blame.
 """
 
 from typing import ClassVar
 
 
 def shortened(value: object) -> str:
-    """What was found, as it is written in Python, cut to what a sentence has room for."""
+    """`repr(value)`, cut off after 100 characters to fit into an error message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 class ClearformerError(Exception):
-    """The root: catch this to catch all of them."""
+    """Base class of all errors below."""
 
     exit_code: ClassVar[int] = 2
 
 
 class ConfigError(ClearformerError):
-    """A recipe, a configuration file or a value in it is not what it should be.
+    """A recipe, a configuration file or one of its values is invalid.
 
-    `field` is the path of that value in the configuration, such as train.steps, where the sentence begins with it.
+    `field` is the path of the value in the configuration, such as train.steps, if the message begins with it.
     """
 
-    def __init__(self, sentence: str, field: str = "") -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
         self.field = field
 
 
 class DataError(ClearformerError):
-    """A corpus, a file of the user's or a tokenizer cannot be used as it is."""
+    """A corpus, a data file or a tokenizer is invalid."""
 
 
 class DownloadError(DataError):
-    """A named download failed, or what came is not what was promised."""
+    """A download failed, or the file is not the one in the catalogue."""
 
     exit_code = 1
 
 
 class PromptError(ClearformerError):
-    """A prompt or a setting of generation cannot be followed."""
+    """A prompt or a generation setting is invalid."""
 
 
 class RunError(ClearformerError):
-    """A run's folder is missing, in use, or not what the command needs."""
+    """A run's folder is missing, in use, or lacks what the command needs."""
 
 
 class CheckpointError(ClearformerError):
-    """A checkpoint cannot be written, or is not what its run promises."""
+    """A checkpoint cannot be written, or does not match its run."""
 
     exit_code = 1
 
 
 class CheckError(ClearformerError):
-    """A model cannot be checked as it is: how to use it must be said in a Subject."""
+    """A model cannot be checked as it is: a Subject must describe how to call it."""
 
 
 class TrainingError(ClearformerError):
-    """Training cannot go on: a loss or a gradient is not finite."""
+    """Training cannot continue: a loss or a gradient is not finite."""
 
     exit_code = 1
 
 
 class EngineError(ClearformerError):
-    """A library that another engine runs on is missing, of another version, or computes wrongly on this machine."""
+    """A library behind an engine is missing, has the wrong version, or computes wrong results on this machine."""
 
     exit_code = 1

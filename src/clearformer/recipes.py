@@ -1,4 +1,4 @@
-"""What can be trained: named functions that return a whole configuration. A variant is `dataclasses.replace`."""
+"""Recipes: named functions that return a complete configuration; vary one with `dataclasses.replace`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,22 +19,22 @@ from clearformer.config import (
 
 
 def dates() -> Config:
-    """Read a date as people write it, write ISO 8601: the paper's encoder-decoder, small."""
+    """Translate dates as people write them to ISO 8601: the paper's encoder-decoder, small."""
     return _characters("dates", context=64, steps=1200)
 
 
 def reverse() -> Config:
-    """Write a string of letters backwards: the paper's encoder-decoder, small."""
+    """Reverse a string of letters: the paper's encoder-decoder, small."""
     return _characters("reverse", context=32, steps=1600)
 
 
 def copy() -> Config:
-    """Write a string of letters once more: the paper's encoder-decoder, small."""
+    """Copy a string of letters: the paper's encoder-decoder, small."""
     return _characters("copy", context=32, steps=1600)
 
 
 def _characters(dataset: str, context: int, steps: int) -> Config:
-    """What the generated tasks share: two layers of width 64 over characters."""
+    """The recipe of all generated tasks: two layers of width 64 over characters."""
     return Config(
         dataset=dataset,
         tokenizer="character",
@@ -53,7 +53,7 @@ def _characters(dataset: str, context: int, steps: int) -> Config:
 
 
 def pydocs() -> Config:
-    """Write like the documentation of the Python that runs it: a small GPT over byte-pairs."""
+    """Model the documentation of the running Python: a small GPT over byte pairs."""
     return Config(
         dataset="pydocs",
         tokenizer="bpe",
@@ -71,7 +71,7 @@ def pydocs() -> Config:
 
 
 def gpt2_style() -> Config:
-    """Write like the documentation of the Python that runs it: a GPT with GPT-2's choices, at a laptop's size.
+    """Model the documentation of the running Python: a GPT with GPT-2's architecture, at laptop size.
 
     Learned positions, LayerNorm before each sub-layer, GELU, biases everywhere, tied embeddings, dropout (Radford et
     al. 2019). GPTConfig's defaults are GPT-2 small itself.
@@ -80,15 +80,14 @@ def gpt2_style() -> Config:
 
 
 def llama_style() -> Config:
-    """Write like the documentation of the Python that runs it: a GPT with Llama's choices, at a laptop's size.
+    """Model the documentation of the running Python: a GPT with Llama's architecture, at laptop size.
 
-    Rotary positions, RMSNorm before each sub-layer, SwiGLU 8/3 as wide as the model, no biases, no dropout, untied
-    embeddings (Touvron et al. 2023, arXiv:2302.13971); two queries' heads share one of keys and values, as in its
-    second version (arXiv:2307.09288).
+    Rotary positions, RMSNorm before each sub-layer, SwiGLU of 8/3 the model's width, no biases, no dropout, untied
+    embeddings (Touvron et al. 2023, arXiv:2302.13971); grouped-query attention as in Llama 2 (arXiv:2307.09288).
     """
     return _style(
         num_kv_heads=2,
-        d_ff=344,  # 8/3 · 128 rounded up to a multiple of 8, so that it costs what 4 · 128 costs without a gate
+        d_ff=344,  # 8/3 · 128, rounded up to a multiple of 8: as many parameters as 4 · 128 without a gate
         norm="rms",
         activation="swiglu",
         positions="rotary",
@@ -97,14 +96,14 @@ def llama_style() -> Config:
 
 
 def _style(**changes: Any) -> Config:
-    """pydocs with `changes` of its model, trained as large models are (Brown et al. 2020, arXiv:2005.14165, B)."""
+    """`pydocs` with another model and GPT-3's β2 (Brown et al. 2020, arXiv:2005.14165, appendix B)."""
     config = pydocs()
     model, train = dataclasses.replace(config.model, **changes), dataclasses.replace(config.train, beta2=0.95)
     return dataclasses.replace(config, model=model, train=train)
 
 
 def tinyshakespeare() -> Config:
-    """Write like Shakespeare, letter by letter: nanoGPT's setting for a CPU."""
+    """Model Shakespeare by characters: nanoGPT's configuration for a CPU."""
     return Config(
         dataset="tinyshakespeare",
         tokenizer="character",
@@ -122,9 +121,9 @@ def tinyshakespeare() -> Config:
 
 
 def tinyshakespeare_minute() -> Config:
-    """Write like Shakespeare, letter by letter: as much as a minute on two CPU cores can teach.
+    """Model Shakespeare by characters: the lowest loss that we reached in a minute on two CPU cores.
 
-    What each ingredient is worth stands in benchmarks/quality/results/tinyshakespeare-ingredients.json.
+    benchmarks/quality/results/tinyshakespeare-ingredients.json has the ablation of each ingredient.
     """
     config = tinyshakespeare()
     return dataclasses.replace(
@@ -155,7 +154,7 @@ def tinyshakespeare_minute() -> Config:
 
 
 def multi30k() -> Config:
-    """Translate image captions from German to English: an encoder-decoder with today's choices, over byte-pairs."""
+    """Translate image captions from German to English: a modern encoder-decoder over byte pairs."""
     return Config(
         dataset="multi30k",
         tokenizer="bpe",
@@ -187,15 +186,15 @@ def multi30k() -> Config:
 
 
 def multi30k_english_german() -> Config:
-    """Translate image captions from English to German: the same, the other way round."""
+    """Translate image captions from English to German: `multi30k`, reversed."""
     return dataclasses.replace(multi30k(), reverse_pairs=True)
 
 
 def paper_base() -> Config:
-    """Translate as in "Attention Is All You Need": its base model and its training, for a large GPU or a cluster.
+    """Translate as in "Attention Is All You Need": the base model and its training, for a large GPU or a cluster.
 
-    The paper's WMT 2014 is no corpus of ours: give any pairs with --data. Without it the captions of multi30k are read.
-    Beam search is its section 6.1's: beam 4, length penalty 0.6, at most 50 tokens more than the source.
+    The paper's WMT 2014 is not included: give sentence pairs with --data; the default is multi30k's captions.
+    For section 6.1's beam search use beam 4, length penalty 0.6 and at most 50 tokens more than the source.
     """
     return Config(
         dataset="multi30k",
@@ -203,7 +202,7 @@ def paper_base() -> Config:
         model=TransformerConfig(),
         train=TrainConfig(
             steps=100_000,
-            # an update sees about 25,000 source and 25,000 target tokens, an eighth at a time as on the paper's 8 GPUs
+            # about 25,000 source and 25,000 target tokens per update, in eight micro-batches as on the paper's 8 GPUs
             batch_tokens=6_250,
             accumulation=8,
             schedule=PaperSchedule(warmup_steps=4000),
@@ -213,7 +212,7 @@ def paper_base() -> Config:
             weight_decay=0.0,
             clip=0.0,
             label_smoothing=0.1,
-            checkpoint_every=1500,  # 10 minutes at 0.4 seconds a step
+            checkpoint_every=1500,  # 10 minutes at 0.4 seconds per step
             keep_checkpoints=5,
             average_checkpoints=5,
         ),
@@ -221,9 +220,9 @@ def paper_base() -> Config:
 
 
 def bert() -> Config:
-    """Guess hidden tokens of the documentation of the Python that runs it: a small BERT over byte-pairs.
+    """Fill in masked tokens of the documentation of the running Python: a small BERT over byte pairs.
 
-    With later choices than BERT's own, since it learns from little: rotary positions, norms first, Muon.
+    Unlike the original, for the small corpus: rotary positions, pre-norm, Muon.
     """
     return Config(
         dataset="pydocs",
@@ -258,21 +257,21 @@ def bert() -> Config:
 
 
 def polarity() -> Config:
-    """Tell praise from blame in sentences of film reviews: a small encoder over words."""
+    """Classify sentences of film reviews as positive or negative: a small encoder over words."""
     return _classifier("polarity", context=64, peak=3e-3, ngram_buckets=16_384)
 
 
 def ag_news() -> Config:
-    """Tell world, sports, business and science news apart by their first lines: a small encoder over words."""
+    """Classify news as world, sports, business or science by their first lines: a small encoder over words."""
     return _classifier("ag_news", context=128, peak=8e-3, ngram_buckets=0)
 
 
 def _classifier(dataset: str, context: int, peak: float, ngram_buckets: int) -> Config:
-    """What the classifiers share: one layer that begins as none, and the mean of what it says of each word.
+    """The recipe of the classifiers: one layer, initialised to the identity, and the mean of its output over words.
 
-    So it is a linear model over words at first, wide and with more than half of it dropped, which reads its texts three
-    times. Each word learns to tell the class by itself: where only their mean has to, a few words that tell the
-    training texts apart leave the others nothing to learn.
+    So training starts from a linear model over words, wide and with a dropout of 0.6, and makes about three epochs. The
+    loss is of each word's logits: with the loss of their mean, a few words that separate the training texts would leave
+    the others without a gradient (decision 0012).
     """
     return Config(
         dataset=dataset,
@@ -304,33 +303,33 @@ def _classifier(dataset: str, context: int, peak: float, ngram_buckets: int) -> 
     )
 
 
-CHARACTERS_A_TOKEN = {"character": 1, "bpe": 4, "word": 5}
-"""about, in European languages"""
-READINGS = {"text": 8, "pairs": 20, "labels": 4}
-"""100,000 characters of Shakespeare, read 8 times, reach 1.56 nats a character; read 20 times without dropout, 2.92"""
+CHARACTERS_PER_TOKEN = {"character": 1, "bpe": 4, "word": 5}
+"""roughly, in European languages"""
+EPOCHS = {"text": 8, "pairs": 20, "labels": 4}
+"""8 epochs of 100,000 characters of Shakespeare reach 1.56 nats per character; 20 without dropout, 2.92"""
 
 
-def own(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Config:
-    """For files of the user's: what suits their kind, and their `size` in characters.
+def recipe_for(kind: Literal["text", "pairs", "labels"], name: str, size: int) -> Config:
+    """A recipe for the user's files, by their kind and `size` in characters: a small model, trained for EPOCHS.
 
-    A small model that reads its data as many times as READINGS says, in at least 100 steps and at most 2,000.
+    `name` becomes the data set's name. Training makes 100 to 2,000 steps.
     """
     config = {"text": tinyshakespeare_minute, "pairs": multi30k, "labels": polarity}[kind]()
     model, train = config.model, config.train
     tokenizer = "bpe" if kind == "text" and size > 2_000_000 else config.tokenizer
-    steps = min(2000, max(100, READINGS[kind] * size // (CHARACTERS_A_TOKEN[tokenizer] * train.batch_tokens)))
+    steps = min(2000, max(100, EPOCHS[kind] * size // (CHARACTERS_PER_TOKEN[tokenizer] * train.batch_tokens)))
     return dataclasses.replace(
         config,
         dataset=name,
         tokenizer=tokenizer,
         model=dataclasses.replace(
             model,
-            # a run lowers it to what there is, but byte-pairs can always be merged further
+            # at most: a run lowers it to the number of words or characters; byte pairs could always be merged further
             vocab_size=min(8000, max(512, size // 100)) if tokenizer == "bpe" else 20_000,
-            # a batch of pairs or labelled texts is only as long as the longest of them
+            # a batch of pairs or labelled texts is only as long as its longest, so a large context costs nothing
             context=model.context if kind == "text" else 256,
-            ngram_buckets=model.ngram_buckets if kind == "text" else 0,  # pairs of words are many, and gain little
-            # of a short text, read often, a model without dropout soon knows half by heart
+            ngram_buckets=model.ngram_buckets if kind == "text" else 0,  # many rows for little gain over words
+            # without dropout the model would memorise a short text
             dropout=0.2 if kind == "text" and size < 1_000_000 else model.dropout,
         ),
         train=dataclasses.replace(
@@ -360,26 +359,26 @@ RECIPES: dict[str, Callable[[], Config]] = {
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What a recipe was measured to reach on its test split, or validation where there is no other, on a CPU."""
+class Measured:
+    """The quality of a trained recipe on its test split (validation if there is none), and the time on a CPU."""
 
     quality: str
     time: str
     cores: int = 2
 
 
-REACHES: dict[str, Reached] = {
-    "dates": Reached("99.9 % of 1,000 unseen dates exactly right", "1 min"),
-    "reverse": Reached("99.8 % of 1,000 unseen strings exactly right", "1.5 min"),
-    "copy": Reached("100 % of 1,000 unseen strings exactly right", "1.5 min"),
-    "pydocs": Reached("3.88 nats a token of unseen documents, untrained 7.62", "4 min"),
-    "gpt2-style": Reached("3.99 nats a token of unseen documents, untrained 7.62", "11 min", cores=1),
-    "llama-style": Reached("3.56 nats a token of unseen documents, untrained 7.65", "9 min", cores=1),
-    "tinyshakespeare": Reached("1.90 nats a character of the validation split, nanoGPT 1.915", "1.5 min"),
-    "tinyshakespeare-minute": Reached("1.56 nats a character of the validation split", "50-60 s"),
-    "multi30k": Reached("42.0 sacreBLEU on the 2016 test set with a beam of 5", "30 min"),
-    "multi30k-english-german": Reached("39.5 sacreBLEU on the 2016 test set with a beam of 5", "85 min", cores=1),
-    "polarity": Reached("78.2 % of unseen sentences, a linear model over words 77.8 %", "40 s", cores=1),
-    "ag_news": Reached("87.7 % of unseen news, a linear model over words 87.5 %", "40 s", cores=1),
-    "bert": Reached("46.1 % of hidden tokens of unseen documents, the commonest token 9.1 %", "10 min", cores=1),
+MEASURED: dict[str, Measured] = {
+    "dates": Measured("99.9 % of 1,000 unseen dates exactly right", "1 min"),
+    "reverse": Measured("99.8 % of 1,000 unseen strings exactly right", "1.5 min"),
+    "copy": Measured("100 % of 1,000 unseen strings exactly right", "1.5 min"),
+    "pydocs": Measured("3.88 nats per token of unseen documents, untrained 7.62", "4 min"),
+    "gpt2-style": Measured("3.99 nats per token of unseen documents, untrained 7.62", "11 min", cores=1),
+    "llama-style": Measured("3.56 nats per token of unseen documents, untrained 7.65", "9 min", cores=1),
+    "tinyshakespeare": Measured("1.90 nats per character of the validation split, nanoGPT 1.915", "1.5 min"),
+    "tinyshakespeare-minute": Measured("1.56 nats per character of the validation split", "50-60 s"),
+    "multi30k": Measured("42.0 sacreBLEU on the 2016 test set with a beam of 5", "30 min"),
+    "multi30k-english-german": Measured("39.5 sacreBLEU on the 2016 test set with a beam of 5", "85 min", cores=1),
+    "polarity": Measured("78.2 % of unseen sentences, a linear model over words 77.8 %", "40 s", cores=1),
+    "ag_news": Measured("87.7 % of unseen news, a linear model over words 87.5 %", "40 s", cores=1),
+    "bert": Measured("46.1 % of masked tokens of unseen documents, the most frequent token 9.1 %", "10 min", cores=1),
 }

@@ -1,7 +1,7 @@
-"""One alphabet of dimensions, the same in signatures, error messages and on plots.
+"""The alphabet of dimensions, shared by signatures, error messages and plots.
 
-A signature such as `Float[Tensor, "B T D"]` names its axes with these letters; under pytest they are checked at every
-call. Lower-case `*tokens` stands for any number of leading axes.
+A signature such as `Float[Tensor, "B T D"]` names its axes with these letters; the tests check it at every call.
+An axis outside the alphabet is a lower-case word. `*tokens` stands for any number of leading axes.
 """
 
 ALPHABET = {
@@ -13,7 +13,7 @@ ALPHABET = {
     "G": "key-value heads",
     "E": "width of one head",
     "F": "feed-forward width (d_ff)",
-    "V": "vocabulary",
+    "V": "vocabulary size",
     "L": "layers",
     "C": "classes",
 }

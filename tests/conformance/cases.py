@@ -1,4 +1,4 @@
-"""What every engine is asked: families in all their variants, blocks, batches; and what PyTorch says in float64."""
+"""The cases of the suite: families in all their variants, blocks, weights, batches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -67,19 +67,19 @@ MODELS = [
     *(("classifier", variant) for variant in CLASSIFIERS),
 ]
 TRAIN = TrainConfig(steps=100, label_smoothing=0.1, epsilon=1e-4, seed=3)
-"""epsilon is above float32's noise, of which Adam makes whole steps where a gradient is zero, as of keys' biases"""
+"""epsilon exceeds float32's rounding errors: else Adam would make whole steps of them, as of the keys' biases"""
 
 
 def config_of(family: str, variant: str) -> AnyModelConfig:
     return FAMILIES[family](**(SIZES | (VARIANTS | CLASSIFIERS)[variant]))
 
 
-def whole(config: AnyModelConfig, engine: Any = "torch") -> Config:
+def config_for(config: AnyModelConfig, engine: Any = "torch") -> Config:
     return Config(dataset="", model=config, train=TRAIN, engine=engine)
 
 
 def weights_for(config: AnyModelConfig) -> dict[str, NDArray[np.float32]]:
-    """Initial weights with noise, so that no bias, norm or last layer is without effect."""
+    """Initial weights with noise, so that every bias, norm and zero-initialised layer has an effect."""
     rng = np.random.default_rng(5)
     return {
         name: (value + rng.normal(0, 0.2, value.shape)).astype(np.float32)
@@ -88,7 +88,7 @@ def weights_for(config: AnyModelConfig) -> dict[str, NDArray[np.float32]]:
 
 
 def batch_for(config: AnyModelConfig, seed: int = 7) -> Batch:
-    """Rows of unequal length wherever a family pads."""
+    """A batch with rows of unequal length, if the family pads."""
     rng = np.random.default_rng(seed)
 
     def text(length: int) -> list[int]:
@@ -110,7 +110,7 @@ def batch_for(config: AnyModelConfig, seed: int = 7) -> Batch:
 
 @dataclass(frozen=True)
 class BlockCase:
-    """A block of `ports`, the configuration it is made of, and what goes in."""
+    """A block of `ports`, changes of its configuration, and its inputs."""
 
     block: str
     changes: dict[str, Any]
@@ -149,16 +149,16 @@ BLOCKS: dict[str, BlockCase] = {
 
 
 def block_inputs(case: BlockCase) -> list[NDArray[Any]]:
-    """Two rows; a query of the second may attend to nothing."""
+    """The inputs of a block: two rows; a query of the second may attend to nothing."""
     rng = np.random.default_rng(11)
     T, S, D = 6, 8, SIZES["d_model"]  # noqa: N806
     mask, memory_mask = np.ones((2, 1, T, T), np.bool_), np.ones((2, 1, 1, S), np.bool_)
     mask[1, :, 2], mask[0, :, :, 4:], memory_mask[1, ..., 3:] = False, False, False
-    made = {
+    inputs = {
         "tokens": np.stack((np.arange(T), np.arange(T))) if "Positions" in case.block else rng.integers(0, 16, (2, T)),
         "x": rng.normal(size=(2, T, D)).astype(np.float32),
         "memory": rng.normal(size=(2, S, D)).astype(np.float32),
         "mask": mask,
         "memory mask": memory_mask,
     }
-    return [made[name] for name in case.inputs]
+    return [inputs[name] for name in case.inputs]

@@ -1,4 +1,4 @@
-"""The suite's own modules stand beside its tests."""
+"""Make the suite's modules importable by its tests."""
 
 import sys
 from pathlib import Path

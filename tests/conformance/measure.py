@@ -1,7 +1,6 @@
-"""How far an engine is from PyTorch: figures, which the tests hold to a limit and the table in the docs prints.
+"""Errors of an engine relative to PyTorch, for the tests and for the table in the docs.
 
-Where an engine computes in float32, the reference is PyTorch in float64, so that what is measured is the engine's own
-error; PyTorch's in float32 stands beside it.
+The reference is PyTorch in float64, so that the errors are the engine's alone; the table has PyTorch's in float32, too.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_of, weights_for, whole
+from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_for, config_of, weights_for
 from numpy.typing import NDArray
 from ports import PORTS, Arrays, Port, TorchPort
 
@@ -28,7 +27,7 @@ from clearformer.models.initial import parameter_shapes
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
 from clearformer.runs.folder import create_folder
 from clearformer.runs.session import untrained_model
-from clearformer.training.steps import Record, asked
+from clearformer.training.steps import Record, training_batch
 
 TORCH = TorchPort()
 CURVE_STEPS = 100
@@ -37,27 +36,27 @@ TEXT = Path(__file__).parents[2] / "README.md"
 
 def port(name: str) -> Port:
     found = PORTS[name]() if name != "torch" else TORCH
-    open_engine(found.engine)  # importing it may set what `prepare` changes
+    open_engine(found.engine)  # before `prepare`, which overrides what the import sets
     found.prepare()
     return found
 
 
 def cases_of(name: str) -> list[tuple[str, str]]:
-    """Families and variants; those that take half a minute to compile are some, and the engine's own tests have all."""
-    some = ("as it is", "SwiGLU", "rotary positions")
-    return [case for case in MODELS if name == "torch" or not PORTS[name].compiles or case[1] in some]
+    """Families and variants; a few for an engine that compiles each for half a minute: its unit tests have all."""
+    few = ("as it is", "SwiGLU", "rotary positions")
+    return [case for case in MODELS if name == "torch" or not PORTS[name].compiles or case[1] in few]
 
 
-def made(name: str, config: AnyModelConfig, weights: Arrays) -> Any:
+def make_model(name: str, config: AnyModelConfig, weights: Arrays) -> Any:
     """An engine's model with these weights."""
     engine = port(name).engine
-    model = open_engine(engine).make_model(whole(config, engine))
+    model = open_engine(engine).make_model(config_for(config, engine))
     engine_of(model).load_weights(model, weights)
     return model
 
 
 def from_checkpoint(config: AnyModelConfig, folder: Path) -> Arrays:
-    """The weights of the cases, written to a checkpoint in `folder` and read again."""
+    """The weights of a case, saved as a checkpoint in `folder` and loaded."""
     save_checkpoint(folder, Checkpoint(1, {"model": weights_for(config)}), keep=1)
     found = load_newest(folder, {"model": parameter_shapes(config)}, print)
     assert found is not None
@@ -65,14 +64,14 @@ def from_checkpoint(config: AnyModelConfig, folder: Path) -> Arrays:
 
 
 def error(found: NDArray[Any], expected: NDArray[Any], scale: float | None = None) -> float:
-    """The largest difference, as a share of the largest expected number, or of `scale`."""
+    """The largest difference, relative to the largest expected number, or to `scale`."""
     assert found.shape == expected.shape, f"{found.shape} and {expected.shape}"
     largest = float(np.abs(expected).max()) if scale is None else scale
     return float(np.abs(found - expected).max()) / largest
 
 
 def gradient_error(found: Arrays, expected: Arrays) -> float:
-    """The worst of all gradients, each by its own size; one that is next to nothing, by a hundredth of the largest."""
+    """The largest error of all gradients, each relative to its own size, or to a hundredth of the largest."""
     assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
     largest = max(float(np.abs(value).max()) for value in expected.values())
     return max(
@@ -84,7 +83,7 @@ def gradient_error(found: Arrays, expected: Arrays) -> float:
 def exact(family: str, variant: str) -> tuple[NDArray[Any], float, Arrays]:
     """Logits, loss and gradients of PyTorch in float64."""
     config = config_of(family, variant)
-    model = TORCH.double(made("torch", config, weights_for(config)))
+    model = TORCH.double(make_model("torch", config, weights_for(config)))
     batch = batch_for(config)
     logits = TORCH.run(model, list(batch.inputs), None)[0]
     loss, gradients = TORCH.gradients(model, batch, TRAIN)
@@ -94,7 +93,7 @@ def exact(family: str, variant: str) -> tuple[NDArray[Any], float, Arrays]:
 def model_errors(name: str, family: str, variant: str, weights: Arrays, double: bool) -> dict[str, float]:
     """Errors of `logits`, `loss` and `gradients`."""
     config, engine = config_of(family, variant), port(name)
-    batch, model = batch_for(config), made(name, config, weights)
+    batch, model = batch_for(config), make_model(name, config, weights)
     if double:
         model = engine.double(model)
     logits = (
@@ -110,12 +109,12 @@ def model_errors(name: str, family: str, variant: str, weights: Arrays, double: 
 
 
 def token_loss_errors(name: str) -> dict[str, float]:
-    """Errors of `loss` and `gradients` where each token of a text is to tell its class."""
+    """Errors of `loss` and `gradients` with `token_loss`."""
     config, train_config = config_of("classifier", "mean pooling"), dataclasses.replace(TRAIN, token_loss=True)
-    batch, weights = asked(batch_for(config), train_config), weights_for(config)
-    reference = TORCH.double(made("torch", config, weights))
+    batch, weights = training_batch(batch_for(config), train_config), weights_for(config)
+    reference = TORCH.double(make_model("torch", config, weights))
     expected_loss, expected = TORCH.gradients(reference, batch, train_config)
-    loss, gradients = port(name).gradients(made(name, config, weights), batch, train_config)
+    loss, gradients = port(name).gradients(make_model(name, config, weights), batch, train_config)
     return {"loss": abs(loss - expected_loss) / expected_loss, "gradients": gradient_error(gradients, expected)}
 
 
@@ -132,18 +131,19 @@ def block_errors(name: str, block: str, double: bool) -> dict[str, float]:
     TORCH.load(reference, weights)
     reference = TORCH.double(reference)
     g = rng.normal(size=TORCH.run(reference, wide, None)[0].shape)
-    learns = bool(weights) or any(x.dtype.kind == "f" for x in inputs)
-    expected, expected_gradients = TORCH.run(reference, wide, g if learns else None)
+    differentiable = bool(weights) or any(x.dtype.kind == "f" for x in inputs)
+    expected, expected_gradients = TORCH.run(reference, wide, g if differentiable else None)
     engine = port(name)
     found_block = engine.blocks[case.block](case.config)
     engine.load(found_block, weights)
     if double:
         found_block = engine.double(found_block)
-    sent = g if double else g.astype(np.float32)
-    found, gradients = engine.run(found_block, wide if double else inputs, sent if learns else None)
-    assert not double or found.dtype == np.float64 or not learns
+    if not double:
+        wide, g = inputs, g.astype(np.float32)
+    found, gradients = engine.run(found_block, wide, g if differentiable else None)
+    assert not double or found.dtype == np.float64 or not differentiable
     errors = {"output": error(found, expected)}
-    return errors | ({"gradients": gradient_error(gradients, expected_gradients)} if learns else {})
+    return errors | ({"gradients": gradient_error(gradients, expected_gradients)} if differentiable else {})
 
 
 def updates_of(model: Any, batches: Batches, settings: TrainConfig) -> Iterator[Record]:
@@ -153,7 +153,7 @@ def updates_of(model: Any, batches: Batches, settings: TrainConfig) -> Iterator[
 
 
 def curve(name: str, folder: Path, double: bool) -> list[float]:
-    """The losses of a recipe's first hundred steps on a text of ours; batches are of two windows, to save time."""
+    """The losses of the first hundred steps of `tinyshakespeare` on README.md, two windows per batch."""
     config = recipes.tinyshakespeare()
     settings = dataclasses.replace(config.train, steps=CURVE_STEPS, batch_tokens=2 * config.model.context)
     engine = port(name)
@@ -163,9 +163,9 @@ def curve(name: str, folder: Path, double: bool) -> list[float]:
     return [record.loss for record in updates_of(model, run.batches("train"), settings)]
 
 
-def written(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
-    """What a GPT makes of prompts of unequal length, or an encoder-decoder of sources, also with a beam."""
-    model = made(name, config, weights_for(config))
+def generated(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
+    """A GPT's continuations of prompts, or an encoder-decoder's translations of sources, greedy and by beam search."""
+    model = make_model(name, config, weights_for(config))
     rows = [[9, 4, 8, 8], [7, 5], [12, 6, 11, 14, 5, 10, 9]]
     if isinstance(config, GPTConfig):
         return list(generate(model, rows, 8, GREEDY, cached=cached))
@@ -173,36 +173,36 @@ def written(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
     return [translate(model, rows, cached=cached), [[found.tokens for found in best] for best in beams]]
 
 
-class Same:
-    """Batches that are drawn from a few, by their number."""
+class FewBatches:
+    """The same few batches over and over."""
 
     def __init__(self, config: AnyModelConfig, count: int = 5) -> None:
-        self.few = [batch_for(config, seed) for seed in range(count)]
+        self.batches = [batch_for(config, seed) for seed in range(count)]
         self.batches_per_epoch = count
 
     def batch(self, step: int) -> Batch:
-        return self.few[step % len(self.few)]
+        return self.batches[step % len(self.batches)]
 
-    def in_order(self, _most_tokens: int | None = None) -> Iterator[Batch]:
-        return iter(self.few)
+    def in_order(self, _max_tokens: int | None = None) -> Iterator[Batch]:
+        return iter(self.batches)
 
 
 def trained(name: str, config: AnyModelConfig, weights: Arrays, steps: int) -> tuple[list[float], Arrays]:
-    """The losses of so many updates, and the weights after them."""
-    model = made(name, config, weights)
-    records = updates_of(model, Same(config), TRAIN)
+    """The losses of `steps` updates, and the weights after them."""
+    model = make_model(name, config, weights)
+    records = updates_of(model, FewBatches(config), TRAIN)
     losses = [record.loss for record in itertools.islice(records, steps)]
     return losses, {key: value.copy() for key, value in engine_of(model).weights_of(model).items()}
 
 
 def step_errors(name: str, family: str, variant: str, steps: int) -> dict[str, float]:
-    """How far `weights` are from PyTorch's after so many AdamW steps, as a share of the way they went; and `losses`."""
+    """Errors of `weights` after AdamW steps, relative to their largest change, and of `losses`."""
     config = config_of(family, variant)
     start = weights_for(config)
     losses, weights = trained(name, config, start, steps)
     expected_losses, expected = trained("torch", config, start, steps)
-    way = max(float(np.abs(expected[key] - start[key]).max()) for key in start)
+    change = max(float(np.abs(expected[key] - start[key]).max()) for key in start)
     return {
-        "weights": max(error(weights[key], expected[key], way) for key in start),
+        "weights": max(error(weights[key], expected[key], change) for key in start),
         "losses": max(abs(a - b) / b for a, b in zip(losses, expected_losses, strict=True)),
     }

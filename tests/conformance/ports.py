@@ -1,6 +1,6 @@
-"""What the conformance suite asks of each engine, beyond what `clearformer.engine` offers: its blocks and gradients.
+"""What the suite needs of each engine beyond `clearformer.engine`: blocks and gradients.
 
-Arrays go in and arrays come out, so the suite itself knows no engine.
+Ports take and return arrays, so the suite itself does not depend on any engine.
 """
 
 from abc import ABC, abstractmethod
@@ -31,9 +31,9 @@ class Port(ABC):
 
     engine: ClassVar[EngineName]
     doubles: ClassVar[bool]
-    """whether it computes in float64 too, and so has a method `double`, from a model or block to the same in float64"""
+    """whether it supports float64; then `double` converts a model or block"""
     compiles: ClassVar[bool] = False
-    """whether each shape is compiled first, so that small cases take seconds"""
+    """whether each shape is compiled, so that small cases take seconds"""
     blocks: ClassVar[Blocks]
 
     @classmethod
@@ -41,12 +41,12 @@ class Port(ABC):
         """Why this machine cannot run the engine; empty if it can."""
         return ""
 
-    def prepare(self) -> None:  # noqa: B027  # most need nothing
-        """Called before anything is computed."""
+    def prepare(self) -> None:  # noqa: B027  # optional
+        """Called before any computation."""
 
     @abstractmethod
     def parameters(self, model: Any) -> Mapping[str, Any]:
-        """By name, in order; what is tied once."""
+        """Parameters by name, in order, tied ones once."""
 
     @abstractmethod
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
@@ -54,11 +54,11 @@ class Port(ABC):
 
     @abstractmethod
     def load(self, block: Any, weights: Arrays) -> None:
-        """Fill a block."""
+        """Set a block's parameters."""
 
     @abstractmethod
     def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
-        """A block's output and, if `g` is that of the output, gradients of its parameters, `input 0` and so on."""
+        """A block's output and, given the output's gradient `g`, those of its parameters, `input 0`, `input 1`, …"""
 
 
 class TorchPort(Port):
@@ -155,7 +155,7 @@ class NumPyPort(Port):
 
 
 class CompiledPort(NumPyPort):
-    """NumPy with the compiled kernels, which are for float32."""
+    """NumPy with the compiled kernels, which support float32 only."""
 
     doubles, kernels = False, True
 
@@ -191,4 +191,4 @@ class TinygradPort(Port):
 
 
 PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort, "tinygrad": TinygradPort}
-"""those that are held against PyTorch"""
+"""the engines that are compared with PyTorch"""

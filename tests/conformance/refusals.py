@@ -1,4 +1,4 @@
-"""Settings that an engine may refuse, and what it then says."""
+"""Settings that an engine may refuse, and its error message."""
 
 import dataclasses
 from typing import Any
@@ -29,7 +29,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 
 
 def refusal(name: EngineName, setting: str) -> str:
-    """What an engine says of it; empty if it does it."""
+    """The engine's error message for the setting; empty if it supports it."""
     changes = REFUSALS[setting]
     config = Config(dataset="", model=changes.get("model", GPTConfig()), engine=name)
     train = dataclasses.replace(TrainConfig(), **{key: value for key, value in changes.items() if key != "model"})

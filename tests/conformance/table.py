@@ -1,4 +1,4 @@
-"""`python tests/conformance/table.py` measures every engine against PyTorch and writes docs/engines.md."""
+"""Compare every engine with PyTorch and write docs/engines.md: `python tests/conformance/table.py`."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cases import BLOCKS, CLASSIFIERS, FAMILIES, VARIANTS, config_of, weights_for
-from measure import CURVE_STEPS, block_errors, cases_of, curve, model_errors, port, step_errors, written
+from measure import CURVE_STEPS, block_errors, cases_of, curve, generated, model_errors, port, step_errors
 from ports import PORTS
 from refusals import REFUSALS, refusal
 
@@ -46,7 +46,7 @@ def number(value: float | None) -> str:
 
 
 def worst(name: str, key: str, double: bool, family: str) -> float:
-    """Of all variants of a family."""
+    """The largest error over all variants of a family."""
     cases = [case for case in cases_of(name) if case[0] == family]
     return max(model_errors(name, *case, weights_for(config_of(*case)), double)[key] for case in cases)
 
@@ -58,7 +58,7 @@ def worst_block(name: str, key: str, double: bool) -> float:
 def same_tokens(name: str, family: str) -> str:
     cases = [case for case in cases_of(name) if case[0] == family]
     equal = sum(
-        written(name, config_of(*case), cached=True) == written("torch", config_of(*case), cached=True)
+        generated(name, config_of(*case), cached=True) == generated("torch", config_of(*case), cached=True)
         for case in cases
     )
     return f"{equal} of {len(cases)}"
@@ -71,8 +71,8 @@ def curve_error(name: str, double: bool) -> float:
     return float(np.abs(losses / expected - 1).max())
 
 
-def rows(there: list[str]) -> list[str]:
-    """All that is measured, of the engines that are there."""
+def rows(names: list[str]) -> list[str]:
+    """The table's rows, for the engines of this machine."""
     lines = []
     for double in (False, True):
         words = "float64" if double else "float32"
@@ -85,13 +85,13 @@ def rows(there: list[str]) -> list[str]:
         measures[f"losses of the first {CURVE_STEPS} steps of `tinyshakespeare`"] = partial(curve_error, double=double)
         for what, measure in measures.items():
             print(f"{what}, {words}", flush=True)
-            found = [measure(name) if port(name).doubles or not double else None for name in there]
+            found = [measure(name) if port(name).doubles or not double else None for name in names]
             lines.append(row(f"{what}, {words}", [number(value) for value in found]))
     for family in FAMILIES:
-        found = [step_errors(name, family, "as it is", 10)["weights"] for name in there]
+        found = [step_errors(name, family, "as it is", 10)["weights"] for name in names]
         lines.append(row(f"{family}, weights after ten AdamW steps, float32", [number(value) for value in found]))
     for family in ("gpt", "transformer"):
-        equal = [same_tokens(name, family) for name in there]
+        equal = [same_tokens(name, family) for name in names]
         lines.append(row(f"{family}, variants that write the same tokens", equal))
     return lines
 
@@ -103,10 +103,10 @@ def refused(name: str, setting: str) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    there = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
+    names = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
     config = Config(dataset="", model=GPTConfig())
-    engines = [f"- {name}: {open_engine(port(name).engine).describe(config)}" for name in there]
-    head = [row("", there), row("---", ["---"] * len(there))]
+    engines = [f"- {name}: {open_engine(port(name).engine).describe(config)}" for name in names]
+    head = [row("", names), row("---", ["---"] * len(names))]
     variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
     parts = [
         INTRODUCTION,
@@ -114,12 +114,12 @@ def main() -> None:
         *engines,
         "\n## How far from PyTorch\n",
         *head,
-        *rows(there),
+        *rows(names),
         f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
         "were, and its own tests have all.",
         "\n## What each does\n",
         *head,
-        *(row(setting, [refused(name, setting) for name in there]) for setting in REFUSALS),
+        *(row(setting, [refused(name, setting) for name in names]) for setting in REFUSALS),
     ]
     PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Conformance: every engine computes what PyTorch computes, in every block and family, from the same checkpoint.
 
-The reference is PyTorch in float64, so each limit is above the engine's own rounding alone; the largest error that was
-seen over all cases stands beside it. A wrong formula is off by a tenth or more.
+The reference is PyTorch in float64, so tolerances allow for the engine's rounding only; the largest error measured over
+all cases is noted. A wrong formula is off by a tenth or more.
 """
 
 from pathlib import Path
@@ -16,10 +16,10 @@ from measure import (
     cases_of,
     curve,
     from_checkpoint,
+    generated,
     model_errors,
     step_errors,
     token_loss_errors,
-    written,
 )
 from ports import PORTS
 
@@ -28,24 +28,24 @@ from clearformer.config import Config
 pytestmark = pytest.mark.slow  # 500 cases
 
 LOGITS = 1e-5
-"""of the largest logit, in float32: 1.3e-6 seen, and 1.3e-6 of PyTorch's own float32"""
+"""relative to the largest logit, in float32: 1.3e-6 measured, as of PyTorch's own float32"""
 GRADIENTS = 5e-5
-"""of a gradient's largest number, in float32: 9.7e-6 seen, and 2.0e-5 of PyTorch's own float32"""
+"""relative to a gradient's largest element, in float32: 9.7e-6 measured, 2.0e-5 of PyTorch's own float32"""
 EXACT = 1e-12
-"""of any of these, in float64: 5.0e-14 seen"""
+"""of both, in float64: 5.0e-14 measured"""
 TEN_STEPS = 2e-3
-"""of how far the weights went, in float32: 8.1e-4 seen; Adam divides small gradients by themselves, errors too"""
+"""relative to the change of the weights, in float32: 8.1e-4 measured; Adam enlarges errors of small gradients"""
 LOSSES = 5e-6
-"""of the losses of these steps: 4.1e-7 seen"""
+"""relative, of the losses of these steps: 4.1e-7 measured"""
 CURVE = 5e-6
-"""of the losses of a recipe's first hundred steps, in float32: 4.8e-7 seen, and 1.6e-7 of PyTorch from itself, when
-its first weights are changed in the last bit"""
+"""relative, of the losses of a recipe's first hundred steps, in float32: 4.8e-7 measured; 1.6e-7 between runs of
+PyTorch whose initial weights differ in the last bit"""
 CURVE_EXACT = 1e-12
-"""of the hundred in float64: 5e-16 seen"""
+"""of the same in float64: 5e-16 measured"""
 
 
-def asked(cases: list[tuple[str, str]]) -> list[Any]:
-    """Each case for each engine; of one that compiles, which takes half a minute a case, the few of `cases_of`."""
+def for_each_engine(cases: list[tuple[str, str]]) -> list[Any]:
+    """The cases for each engine, as far as `cases_of` has them."""
     return [
         pytest.param(name, *case, id=f"{name}-{case[0]}, {case[1]}")
         for name, port in PORTS.items()
@@ -59,8 +59,8 @@ DOUBLES = [name for name, port in PORTS.items() if port.doubles]
 
 
 @pytest.fixture(autouse=True)
-def _there(request: pytest.FixtureRequest) -> None:
-    """Skip, with the reason, an engine that this machine cannot run."""
+def _skip_missing(request: pytest.FixtureRequest) -> None:
+    """Skip an engine that this machine cannot run."""
     if "name" in request.fixturenames and (reason := PORTS[request.getfixturevalue("name")].missing()):
         pytest.skip(reason)
 
@@ -73,7 +73,7 @@ def test_a_block_and_its_gradients_are_those_of_pytorch(name: str, block: str):
     assert errors.get("gradients", 0.0) < GRADIENTS
 
 
-@pytest.mark.parametrize(("name", "family", "variant"), asked(MODELS))
+@pytest.mark.parametrize(("name", "family", "variant"), for_each_engine(MODELS))
 def test_logits_loss_and_gradients_from_one_checkpoint_are_those_of_pytorch(
     name: str, family: str, variant: str, tmp_path: Path
 ):
@@ -85,14 +85,14 @@ def test_logits_loss_and_gradients_from_one_checkpoint_are_those_of_pytorch(
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_where_each_token_is_to_tell_the_class_loss_and_gradients_are_those_of_pytorch(name: str):
+def test_loss_and_gradients_with_token_loss_are_those_of_pytorch(name: str):
     errors = token_loss_errors(name)
     assert errors["loss"] < LOGITS
     assert errors["gradients"] < GRADIENTS
 
 
 @pytest.mark.parametrize("name", DOUBLES)
-def test_in_float64_all_of_it_is_exact(name: str):
+def test_in_float64_all_of_these_are_exact(name: str):
     for block in BLOCKS:
         assert max(block_errors(name, block, double=True).values()) < EXACT, block
     for family, variant in MODELS:
@@ -102,43 +102,43 @@ def test_in_float64_all_of_it_is_exact(name: str):
 
 
 STEPPED = [case for case in MODELS if case[1] in ("as it is", "no biases", "untied embeddings", "n-grams")]
-"""an update knows a parameter's shape alone"""
+"""an update depends on a parameter's name and shape only, so these variants have all kinds"""
 
 
-@pytest.mark.parametrize(("name", "family", "variant"), asked(STEPPED))
-def test_ten_steps_lead_where_pytorch_goes(name: str, family: str, variant: str):
+@pytest.mark.parametrize(("name", "family", "variant"), for_each_engine(STEPPED))
+def test_ten_steps_give_the_weights_and_losses_of_pytorch(name: str, family: str, variant: str):
     errors = step_errors(name, family, variant, steps=10)
     assert errors["weights"] < TEN_STEPS
     assert errors["losses"] < LOSSES
 
 
-WRITERS = [case for case in MODELS if case[0] in ("gpt", "transformer")]
+GENERATORS = [case for case in MODELS if case[0] in ("gpt", "transformer")]
 
 
-@pytest.mark.parametrize(("name", "family", "variant"), asked(WRITERS))
-def test_what_is_written_is_the_same_token_by_token(name: str, family: str, variant: str):
+@pytest.mark.parametrize(("name", "family", "variant"), for_each_engine(GENERATORS))
+def test_generated_tokens_are_those_of_pytorch(name: str, family: str, variant: str):
     config = config_of(family, variant)
-    expected = written("torch", config, cached=True)
-    assert written(name, config, cached=True) == expected
+    expected = generated("torch", config, cached=True)
+    assert generated(name, config, cached=True) == expected
     if variant == "as it is":
-        assert written(name, config, cached=False) == expected
+        assert generated(name, config, cached=False) == expected
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_recipe_has_the_same_loss_curve_for_a_hundred_steps(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=False)) for each in (name, "torch"))
     assert len(losses) == CURVE_STEPS
-    assert expected[-1] < 0.9 * expected[0]  # it learns meanwhile
+    assert expected[-1] < 0.9 * expected[0]  # the model learns
     assert np.abs(losses / expected - 1).max() < CURVE
 
 
 @pytest.mark.parametrize("name", DOUBLES)
-def test_in_float64_the_curve_is_the_same_to_many_digits(name: str, tmp_path: Path):
+def test_in_float64_the_curve_is_exact(name: str, tmp_path: Path):
     losses, expected = (np.array(curve(each, tmp_path / each, double=True)) for each in (name, "torch"))
     assert np.abs(losses / expected - 1).max() < CURVE_EXACT
 
 
-def test_every_engine_is_held_against_pytorch():
+def test_every_engine_is_compared_with_pytorch():
     assert {"torch", *(port.engine for port in PORTS.values())} == set(
         Config.__dataclass_fields__["engine"].type.__args__
     )

@@ -1,4 +1,4 @@
-"""tinygrad's part of `ports`: imported only where the engine is asked for, since importing it starts tinygrad."""
+"""tinygrad's part of `ports`, imported only when needed, since that starts tinygrad."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -23,7 +23,7 @@ assert clearformer.engines.tinygrad.engine.DEVICE
 
 
 class Block(NamedTuple):
-    """A part, and how it is called with what PyTorch's is called with."""
+    """A part, and a function that calls it with the inputs of PyTorch's part."""
 
     part: Any
     call: Callable[..., Tensor]
@@ -34,7 +34,7 @@ def embedding(config: ModelConfig) -> layers.Embedding:
 
 
 def plain(make: Callable[[ModelConfig], Any]) -> Callable[[ModelConfig], Block]:
-    """A part that is called alike."""
+    """A part with the same inputs as PyTorch's."""
 
     def made(config: ModelConfig) -> Block:
         part = make(config)
@@ -43,7 +43,7 @@ def plain(make: Callable[[ModelConfig], Any]) -> Callable[[ModelConfig], Block]:
     return made
 
 
-def places(make: Callable[[ModelConfig], Any]) -> Callable[[ModelConfig], Block]:
+def position_block(make: Callable[[ModelConfig], Any]) -> Callable[[ModelConfig], Block]:
     def made(config: ModelConfig) -> Block:
         part = make(config)
         return Block(part, lambda tokens: part(tokens, tokens.shape[1]))
@@ -53,7 +53,7 @@ def places(make: Callable[[ModelConfig], Any]) -> Callable[[ModelConfig], Block]
 
 def causal(config: ModelConfig) -> Block:
     part = MultiHeadAttention(config, 0.0, Noise())
-    return Block(part, lambda x, *mask: part(x, reduce(Tensor.bitwise_and, mask, past(x.shape[1]))))
+    return Block(part, lambda x, *mask: part(x, reduce(Tensor.bitwise_and, mask, causal_mask(x.shape[1]))))
 
 
 def cross(config: ModelConfig) -> Block:
@@ -65,20 +65,20 @@ def decoder_layer(config: ModelConfig) -> Block:
     part = stacks.DecoderLayer(config, Noise())
 
     def call(x: Tensor, memory: Tensor, mask: Tensor, memory_mask: Tensor) -> Tensor:
-        return part(x, mask & past(x.shape[1]), None, part.cross_attention.project(memory), memory_mask)
+        return part(x, mask & causal_mask(x.shape[1]), None, part.cross_attention.project(memory), memory_mask)
 
     return Block(part, call)
 
 
-def past(length: int) -> Tensor:
-    """In this engine a mask says what is later, too."""
+def causal_mask(length: int) -> Tensor:
+    """A causal mask, which this engine takes as part of `mask`."""
     return Tensor(np.tri(length, dtype=np.bool_)[None, None])
 
 
 BLOCKS: dict[str, Callable[[ModelConfig], Block]] = {
     "TokenEmbedding": plain(embedding),
-    "SinusoidalPositions": places(positions.SinusoidalPositions),
-    "LearnedPositions": places(positions.LearnedPositions),
+    "SinusoidalPositions": position_block(positions.SinusoidalPositions),
+    "LearnedPositions": position_block(positions.LearnedPositions),
     "NGramEmbedding": plain(lambda config: bodies.Embedder(config, Noise()).ngrams),
     "norm": plain(lambda config: layers.norm(config, config.d_model)),
     "FeedForward": plain(layers.FeedForward),
@@ -94,7 +94,7 @@ BLOCKS: dict[str, Callable[[ModelConfig], Block]] = {
 def gradients(model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
     optimizer = Optimizer(model, config)
     trainer = Trainer(model, optimizer, config)
-    with quickly():
+    with unoptimized():
         trainer.gradients([batch], 0)
         return trainer.loss.item(), optimizer.gradients.read()
 
@@ -109,14 +109,14 @@ def run(block: Block, names: list[str], inputs: list[NDArray[Any]], g: NDArray[A
     given = [Tensor(x if x.dtype.kind != "i" else x.astype(np.int32)) for x in inputs]
     leaves = {name: get_state_dict(block.part)[name] for name in names}
     leaves |= {f"input {index}": x for index, x in enumerate(given) if inputs[index].dtype.kind == "f"}
-    with quickly():
+    with unoptimized():
         out = block.call(*given)
         if g is None:
             return out.numpy(), {}
-        parts = (out * Tensor(g)).sum().gradient(*leaves.values())  # before `out` is computed and forgets from what
+        parts = (out * Tensor(g)).sum().gradient(*leaves.values())  # before `out` is realized, which drops its graph
         return out.numpy(), {name: part.numpy() for name, part in zip(leaves, parts, strict=True)}
 
 
-def quickly() -> Any:
-    """Without the optimizations of kernels, which take longer to compile than they save here."""
+def unoptimized() -> Any:
+    """Kernels are not optimized: that takes longer than it saves here."""
     return Context(NOOPT=1)

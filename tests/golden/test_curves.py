@@ -1,6 +1,6 @@
-"""Twenty steps of two tiny models, with dropout, are those committed beside this file.
+"""Twenty steps of two tiny models, with dropout, repeat the committed curves.
 
-A change that should not move numbers leaves them alone. One that should writes them anew:
+After a change that is meant to change numbers, write them again:
 
     python tests/golden/test_curves.py
 """
@@ -22,8 +22,8 @@ from clearformer.models.build import build
 from clearformer.training.loop import train
 from clearformer.training.optimizer import make_optimizer
 
-# Other processors sum in another order. Seen between one and two threads, AVX-512, AVX2 and SSE, MKL and oneDNN:
-# 1.6e-7 in the losses and 1.3e-6 in the gradients' norms, relative; allowed about twenty times that.
+# Relative; other processors sum in another order. Between one and two threads, AVX-512, AVX2 and SSE, MKL and oneDNN,
+# losses differ by up to 1.6e-7 and gradient norms by 1.3e-6; about twenty times that is allowed.
 LOSS_TOLERANCE = 3e-6
 NORM_TOLERANCE = 3e-5
 
@@ -66,7 +66,7 @@ def path(family: str) -> Path:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_curve_is_the_committed_one(family: str):
+def test_the_curve_equals_the_committed_one(family: str):
     expected, found = json.loads(path(family).read_text(encoding="utf-8")), curve(family)
     written = f"written with torch {expected['torch']}, this is {found['torch']}"
     assert len(found["loss"]) == 20
@@ -75,11 +75,11 @@ def test_the_curve_is_the_committed_one(family: str):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_committed_curve_is_one_of_learning(family: str):
+def test_the_committed_curve_falls_from_the_loss_of_a_uniform_guess(family: str):
     losses = json.loads(path(family).read_text(encoding="utf-8"))["loss"]
     vocabulary = FAMILIES[family]()[0].vocab_size
-    assert losses[0] == pytest.approx(math.log(vocabulary), rel=0.25)  # the first step knows nothing
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.2  # the batches differ in how hard they are
+    assert losses[0] == pytest.approx(math.log(vocabulary), rel=0.25)  # a uniform guess
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.2  # means, since batches differ in difficulty
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ All of them stand in `planted`, a file for each group of checks.
 """
 
 import types
+from dataclasses import replace
 from pathlib import Path
 
 from planted import batches, cache, encoder_decoder, learning, loss, masks, numbers, order, parameters, state
@@ -15,7 +16,9 @@ STYLES = ("single_file", "hugging", "functional", "modular", "textbook")
 """files of `styles`, a correct model each"""
 
 GROUPS = (masks, batches, order, cache, parameters, loss, learning, state, encoder_decoder, numbers)
-MUTANTS: tuple[Mutant, ...] = tuple(mutant for group in GROUPS for mutant in group.PLANTED)
+MUTANTS: tuple[Mutant, ...] = tuple(
+    replace(mutant, check=check) for group in GROUPS for check, mutants in group.PLANTED.items() for mutant in mutants
+)
 
 
 def source(style: str) -> str:

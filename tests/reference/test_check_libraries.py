@@ -1,7 +1,7 @@
-"""No false alarms: the models of the libraries that people use pass every check, but for faults that are theirs."""
+"""No false alarms: models of widely used libraries pass every check, but for known faults of those libraries."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,11 +13,11 @@ from clearformer.checks.recognise import recognise
 from clearformer.checks.subject import Kind
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-transformers = pytest.importorskip("transformers", reason="the dev extra installs what is tested against")
-x_transformers = pytest.importorskip("x_transformers", reason="the dev extra installs what is tested against")
+transformers = pytest.importorskip("transformers", reason="it is in the dev extra")
+x_transformers = pytest.importorskip("x_transformers", reason="it is in the dev extra")
 
 VOCABULARY, CONTEXT, WIDTH, HEADS, LAYERS = 67, 24, 32, 4, 2
-"""heads of 8, and a context of more than any window below"""
+"""heads of width 8, and a context longer than any window below"""
 LLAMA = {
     "vocab_size": VOCABULARY,
     "max_position_embeddings": CONTEXT,
@@ -63,7 +63,7 @@ MODELS: dict[str, dict[str, Any]] = {
         **{"bos_token_id": 1, "eos_token_id": 2},
     },
     "OPTForCausalLM": BERT | {"ffn_dim": 2 * WIDTH, "word_embed_proj_dim": WIDTH},
-    "BloomForCausalLM": {**{"vocab_size": VOCABULARY, "hidden_size": WIDTH, "n_layer": LAYERS, "n_head": HEADS}},
+    "BloomForCausalLM": {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "n_layer": LAYERS, "n_head": HEADS},
     "PhiForCausalLM": LLAMA,
     "FalconForCausalLM": LLAMA | {"alibi": False},
     "StableLmForCausalLM": LLAMA,
@@ -144,49 +144,51 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], Kind | None]] = {
 
 
 FAST_PATH = (
-    "torch's own fast path for inference has NaN where a padded token on the left may attend to nothing; without it, "
+    "torch's fast path for inference returns NaN where a padded token on the left may attend to nothing; without it, "
     "after torch.backends.mha.set_fastpath_enabled(False), the same modules pass: see the test below"
 )
 NOT_COUNTED = (
-    "huggingface/transformers #47688: these heads take num_items_in_batch by their **kwargs and drop it, and Trainer, "
-    "which goes by the signature, then does not divide by the number of batches: with BertForMaskedLM and 2 or 4 of "
-    "them its gradients were 2.0 and 4.0 times those of one batch (transformers 5.23.0), with LlamaForCausalLM 1.0"
+    "huggingface/transformers #47688: these models accept num_items_in_batch in **kwargs and ignore it, and Trainer, "
+    "which inspects the signature, then does not divide by the number of batches: with BertForMaskedLM and 2 or 4 "
+    "batches its gradients were 2.0 and 4.0 times those of one (transformers 5.23.0), with LlamaForCausalLM 1.0"
 )
 KNOWN: dict[tuple[str, str], str] = {
     (model, check): FAST_PATH
     for model in ("torch.nn.Transformer", "torch.nn.TransformerEncoder, causal", "torch.nn.TransformerDecoder")
     for check in ("batches.left-padding", "batches.padding-unseen")
 } | {(model, "loss.accumulation"): NOT_COUNTED for model in MODELS if model.endswith("ForMaskedLM")}
-"""what fails and is not our fault, with the reason"""
+"""checks that fail because of the library, with the reason"""
 
 
-def found_wrong(model: nn.Module, kind: Kind | None = None) -> Iterator[tuple[str, str]]:
-    """Every check that failed, or crashed the model, and what it said."""
-    for result in run_checks(recognise(model, kind=kind), choose()):
-        outcome = result.outcome
-        if outcome.status in ("failed", "crashed"):
-            yield result.id, f"{outcome.status} {outcome.cause} {outcome.measured}: {outcome.case}"
+def failures(model: nn.Module, kind: Kind | None = None) -> dict[str, str]:
+    """The ids of all checks that failed or crashed, with their outcomes."""
+    outcomes = {result.id: result.outcome for result in run_checks(recognise(model, kind=kind), choose())}
+    return {
+        check: f"{outcome.status} {outcome.cause} {outcome.measured}: {outcome.case}"
+        for check, outcome in outcomes.items()
+        if outcome.status in ("failed", "crashed")
+    }
 
 
-def assert_nothing_new(name: str, wrong: dict[str, str]) -> None:
-    """What is wrong is known, and what is known is still wrong."""
+def assert_only_known_failures(name: str, failed: dict[str, str]) -> None:
+    """All failures are known, and all known ones still fail."""
     known = {check for model, check in KNOWN if model == name}
-    assert wrong.keys() == known, "\n".join(f"{check}: {said}" for check, said in wrong.items())
+    assert failed.keys() == known, "\n".join(f"{check}: {outcome}" for check, outcome in failed.items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_hugging_face_pass_every_check(name: str):
-    assert_nothing_new(name, dict(found_wrong(hugging_face(name))))
+    assert_only_known_failures(name, failures(hugging_face(name)))
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")  # said of any but the default
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")  # said where it is the default
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")  # raised for all but the default
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")  # raised for the default
 @pytest.mark.parametrize("name", OTHERS)
 def test_models_of_x_transformers_and_torch_pass_every_check(name: str):
     make, kind = OTHERS[name]
-    assert_nothing_new(name, dict(found_wrong(make(), kind)))
+    assert_only_known_failures(name, failures(make(), kind))
 
 
 @pytest.mark.slow
@@ -195,6 +197,6 @@ def test_torchs_modules_pass_without_their_fast_path(name: str):
     make, kind = OTHERS[name]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        assert not dict(found_wrong(make(), kind))
+        assert not failures(make(), kind)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)

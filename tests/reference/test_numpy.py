@@ -1,4 +1,4 @@
-"""Every variant of GPT, written a second time: in NumPy, token by token and head by head, straight from the papers."""
+"""Every variant of GPT, written again from the papers: in NumPy, token by token and head by head."""
 
 import itertools
 import math
@@ -24,40 +24,40 @@ def linear(x: Array, weights: Weights, name: str) -> Array:
     return weights[f"{name}.weight"] @ x + weights.get(f"{name}.bias", 0.0)
 
 
-def turn(x: Array, place: int) -> Array:
+def rotate(x: Array, position: int) -> Array:
     """Section 3.4 of arXiv:2104.09864, a pair at a time."""
     half, out = len(x) // 2, x.copy()
     for i in range(half):
-        angle = place * 10_000.0 ** (-2 * i / len(x))
+        angle = position * 10_000.0 ** (-2 * i / len(x))
         out[i] = x[i] * math.cos(angle) - x[i + half] * math.sin(angle)
         out[i + half] = x[i] * math.sin(angle) + x[i + half] * math.cos(angle)
     return out
 
 
-def attend(config, xs: list[Array], weights: Weights, name: str) -> list[Array]:
+def attention(config, xs: list[Array], weights: Weights, name: str) -> list[Array]:
     heads, groups, width = config.num_heads, config.kv_heads, config.head_width
-    cut = [linear(x, weights, f"{name}.qkv_projection").reshape(heads + 2 * groups, width) for x in xs]
+    qkv = [linear(x, weights, f"{name}.qkv_projection").reshape(heads + 2 * groups, width) for x in xs]
     out = []
     for t, head in itertools.product(range(len(xs)), range(heads)):
         shared, first = head * groups // heads, max(0, t - config.window + 1) if config.window else 0
         scores = []
         for s in range(first, t + 1):
-            q, k = cut[t][head], cut[s][heads + shared]
+            q, k = qkv[t][head], qkv[s][heads + shared]
             if config.qk_norm:
                 q, k = norm(config, q, weights, f"{name}.query_norm"), norm(config, k, weights, f"{name}.key_norm")
             if config.positions == "rotary":
-                q, k = turn(q, t), turn(k, s)
+                q, k = rotate(q, t), rotate(k, s)
             slope = 2.0 ** (-8 * (head + 1) / heads) if config.positions == "alibi" else 0.0
             scores.append(q @ k / math.sqrt(width) - slope * (t - s))
-        shares = np.exp(scores) / np.exp(scores).sum()
-        out.append(sum(share * cut[first + i][heads + groups + shared] for i, share in enumerate(shares)))
+        softmax = np.exp(scores) / np.exp(scores).sum()
+        out.append(sum(weight * qkv[first + i][heads + groups + shared] for i, weight in enumerate(softmax)))
     return [
         linear(np.concatenate(out[t * heads : (t + 1) * heads]), weights, f"{name}.output_projection")
         for t in range(len(xs))
     ]
 
 
-def think(config, x: Array, weights: Weights, name: str) -> Array:
+def feed_forward(config, x: Array, weights: Weights, name: str) -> Array:
     hidden = linear(x, weights, f"{name}.linear1")
     if config.activation in ("swiglu", "geglu"):
         gate, up = hidden[: config.d_ff], hidden[config.d_ff :]
@@ -95,21 +95,21 @@ def embed(config, tokens: list[int], t: int, weights: Weights) -> Array:
 
 
 def gpt(config, tokens: list[int], weights: Weights) -> Array:
+    def normed(xs: list[Array], name: str) -> list[Array]:
+        return [norm(config, x, weights, name) for x in xs]
+
     xs = [embed(config, tokens, t, weights) for t in range(len(tokens))]
     for layer in range(config.num_layers):
-        for part in ("attention", "feed_forward"):
-            name = f"decoder.layers.{layer}.{part}"
-            seen = [norm(config, x, weights, f"{name}_residual.norm") for x in xs] if config.norm_order == "pre" else xs
-            new = (
-                attend(config, seen, weights, name)
-                if part == "attention"
-                else [think(config, x, weights, name) for x in seen]
-            )
-            xs = [x + change for x, change in zip(xs, new, strict=True)]
-            if config.norm_order == "post":
-                xs = [norm(config, x, weights, f"{name}_residual.norm") for x in xs]
-    if config.norm_order == "pre":
-        xs = [norm(config, x, weights, "decoder.norm") for x in xs]
+        for sublayer in ("attention", "feed_forward"):
+            name = f"decoder.layers.{layer}.{sublayer}"
+            inputs = normed(xs, f"{name}_residual.norm") if config.norm_order == "pre" else xs
+            if sublayer == "attention":
+                outputs = attention(config, inputs, weights, name)
+            else:
+                outputs = [feed_forward(config, x, weights, name) for x in inputs]
+            xs = [x + output for x, output in zip(xs, outputs, strict=True)]
+            xs = normed(xs, f"{name}_residual.norm") if config.norm_order == "post" else xs
+    xs = normed(xs, "decoder.norm") if config.norm_order == "pre" else xs
     logits = np.stack(xs) @ weights.get("output_projection.weight", weights["embedding.weight"]).T
     return config.logit_cap * np.tanh(logits / config.logit_cap) if config.logit_cap else logits
 
@@ -133,7 +133,7 @@ LLAMA = {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": F
     ],
     ids=lambda choices: "-".join(choices) or "gpt2-style",
 )
-def test_gpt_equals_the_same_in_numpy(tiny, choices: dict[str, object]):
+def test_gpt_equals_its_numpy_version(tiny, choices: dict[str, object]):
     model = tiny("gpt", num_heads=4, d_model=16, **choices).double()
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     tokens = torch.randint(11, (7,))

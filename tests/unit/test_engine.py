@@ -1,4 +1,4 @@
-"""An engine has all that callers use, by the names they use, and refuses by name what it lacks."""
+"""Every engine implements the interface `Engine`, and refuses unsupported settings by name."""
 
 import dataclasses
 import inspect
@@ -20,14 +20,14 @@ ENGINES = [
 
 
 def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, bool]]:
-    """Name, kind and whether there is no default; an underscore says that an engine has no use for it."""
+    """Name, kind and whether it is required; an engine's unused parameters have an underscore."""
     found = inspect.signature(function).parameters.values()
     return [(each.name.lstrip("_"), each.kind, each.default is each.empty) for each in found if each.name != "self"]
 
 
 @pytest.mark.parametrize("member", [name for name in vars(Engine) if not name.startswith("_")])
 @pytest.mark.parametrize("name", ENGINES)
-def test_an_engine_has_each_function_with_the_parameters_that_callers_name(name: EngineName, member: str):
+def test_an_engine_has_each_function_of_the_interface_with_its_parameters(name: EngineName, member: str):
     assert parameters(getattr(open_engine(name), member)) == parameters(getattr(Engine, member))
 
 
@@ -39,16 +39,16 @@ def test_a_model_knows_its_engine(name: EngineName):
 
 @pytest.mark.parametrize("setting", ["activation", "positions"])
 @pytest.mark.parametrize("name", ENGINES[1:])
-def test_a_choice_that_an_engine_lacks_is_refused_by_name(name: EngineName, setting: str):
+def test_an_unsupported_setting_is_refused_by_name(name: EngineName, setting: str):
     engine, config = open_engine(name), Config("none", dataclasses.replace(SMALL, **{setting: "new"}))
-    sentence = rf"--model\.{setting} must be one of .* with --engine {name}, found new; .* --engine torch"
-    for refuse in (engine.describe, engine.make_model):
-        with pytest.raises(ConfigError, match=sentence):
-            refuse(config)
+    message = rf"--model\.{setting} must be one of .* with --engine {name}, found new; .* --engine torch"
+    for function in (engine.describe, engine.make_model):
+        with pytest.raises(ConfigError, match=message):
+            function(config)
 
 
 @pytest.mark.parametrize("name", ENGINES[1:])
-def test_a_family_that_an_engine_lacks_is_refused_by_name(name: EngineName):
+def test_an_unsupported_family_is_refused_by_name(name: EngineName):
     class NewConfig(GPTConfig):
         kind: ClassVar[str] = "new"
 

@@ -1,12 +1,14 @@
-"""paper-base is the base model of "Attention Is All You Need" (arXiv:1706.03762), claim by claim; each test names the
-section it is from. Wherever it can be, what the built model does is compared with the paper's formula in NumPy.
+"""The recipe paper-base is the base model of "Attention Is All You Need" (arXiv:1706.03762).
+
+There is a test for each claim, named after its section, that compares the model with the paper's formula in NumPy where
+there is one.
 """
 
 import ast
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +45,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module")
 def whole() -> Transformer:
-    """The base model, with fewer words and a shorter context."""
+    """The base model, with a smaller vocabulary and a shorter context."""
     model = build(replace(PAPER.model, vocab_size=40, context=70), seed=1)
     assert isinstance(model, Transformer)
     return model
@@ -60,13 +62,14 @@ def run(model: Transformer, source: list[int], target: list[int]) -> Tensor:
         return model(*tokens, tokens[0] >= 0, tokens[1] >= 0)
 
 
-def inputs_of(module: nn.Module, do: Callable[[], object]) -> list[Tensor]:
-    """What the module is called with first while `do` runs."""
+def calls_of(modules: Iterable[nn.Module], do: Callable[[], object]) -> list[tuple[Tensor, ...]]:
+    """The arguments of every call of one of `modules` while `do` runs, and the output last."""
     calls: list[tuple[Tensor, ...]] = []
-    hook = module.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
+    hooks = [module.register_forward_hook(lambda _, args, out: calls.append((*args, out))) for module in modules]
     do()
-    hook.remove()
-    return list(calls[0])
+    for hook in hooks:
+        hook.remove()
+    return calls
 
 
 def close(found: Tensor, expected: Array) -> None:
@@ -101,18 +104,11 @@ def test_3_1_n_is_6_layers_of_two_sublayers_in_the_encoder_and_three_in_the_deco
 
 
 def test_3_1_every_sublayer_and_the_embedding_have_d_model_512_outputs(base: Transformer):
-    widths: set[int] = set()
     ends = ("attention", "feed_forward", "embedding", "positions")
-    names = [name for name, _ in base.named_modules() if name.endswith(ends)]
-    hooks = [
-        base.get_submodule(name).register_forward_hook(lambda _module, _inputs, output: widths.add(output.shape[-1]))
-        for name in names
-    ]
-    run(base, [4, 5, 6], [1, 7])
-    for hook in hooks:
-        hook.remove()
-    assert len(names) == 6 * 2 + 6 * 3 + 2
-    assert widths == {512}
+    modules = [module for name, module in base.named_modules() if name.endswith(ends)]
+    calls = calls_of(modules, lambda: run(base, [4, 5, 6], [1, 7]))
+    assert len(modules) == 6 * 2 + 6 * 3 + 2
+    assert {output.shape[-1] for *_, output in calls} == {512}
 
 
 def test_3_1_an_encoder_layer_is_layernorm_of_x_plus_sublayer_of_x_twice(base: Transformer):
@@ -154,16 +150,9 @@ def test_3_2_1_scores_are_divided_by_the_root_of_d_k_64(base: Transformer):
 
 
 def test_3_2_2_h_is_8_heads_of_d_k_and_d_v_64(base: Transformer):
-    seen: list[tuple[int, int]] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda _, inputs: seen.extend((x.shape[1], x.shape[3]) for x in inputs[:3]))
-        for name, module in base.named_modules()
-        if name.endswith(".core")
-    ]
-    run(base, [4, 5, 6], [1, 7])
-    for hook in hooks:
-        hook.remove()
-    assert seen == [(8, 64)] * (3 * 18)
+    cores = [module for name, module in base.named_modules() if name.endswith(".core")]
+    calls = calls_of(cores, lambda: run(base, [4, 5, 6], [1, 7]))
+    assert [(x.shape[1], x.shape[3]) for q, k, v, *_ in calls for x in (q, k, v)] == [(8, 64)] * (3 * 18)
 
 
 def test_3_2_2_heads_are_projected_side_by_side_and_projected_again(base: Transformer):
@@ -178,7 +167,7 @@ def test_3_2_2_heads_are_projected_side_by_side_and_projected_again(base: Transf
 
 def test_3_2_3_cross_attention_takes_queries_from_the_decoder_and_keys_and_values_from_the_encoder(base: Transformer):
     attention, x, memory = base.decoder.layers[0].cross_attention, torch.randn(1, 2, 512), torch.randn(1, 5, 512)
-    q, k, v = inputs_of(attention.core, lambda: attention(x, memory))[:3]
+    ((q, k, v, *_),) = calls_of([attention.core], lambda: attention(x, memory))
     for part, expected in (
         (q, linear(array(x)[0], attention.query_projection)),
         (torch.cat((k, v), dim=1), linear(array(memory)[0], attention.kv_projection)),
@@ -225,7 +214,7 @@ def test_3_5_sinusoids_are_added_to_the_embeddings_at_the_bottom_of_both_stacks(
         pe[pos, 2 * i] = math.sin(pos / 10000 ** (2 * i / 512))
         pe[pos, 2 * i + 1] = math.cos(pos / 10000 ** (2 * i / 512))
     for stack in (base.encoder, base.decoder):
-        (x, *_) = inputs_of(stack, lambda: run(base, tokens, tokens))
+        ((x, *_),) = calls_of([stack], lambda: run(base, tokens, tokens))
         close(x[0], math.sqrt(512) * array(base.embedding.weight)[tokens] + pe)
 
 
@@ -242,7 +231,7 @@ def test_5_1_source_and_target_share_a_byte_pair_vocabulary_of_37000_tokens(tmp_
     assert [len(tokenizer.encode(word)) for word in ("abababab", "xyxyxyxy")] == [1, 1]
 
 
-def test_5_1_an_update_sees_about_25000_source_and_25000_target_tokens():
+def test_5_1_an_update_uses_about_25000_source_and_25000_target_tokens():
     batches = PairBuckets([([5] * 24, [6] * 24)] * 5_000, PAPER.train.batch_tokens, PAPER.train.seed)
     parts = [batches.batch(step) for step in range(PAPER.train.accumulation)]
     for tokens in (sum(part.source.size for part in parts), sum(part.target.size for part in parts)):
@@ -256,13 +245,13 @@ def test_5_2_the_base_model_is_trained_for_100000_steps():
 # 5.3 Optimizer
 
 
-def test_5_3_adam_has_betas_0_9_and_0_98_and_epsilon_1e_9_and_does_what_its_paper_says():
+def test_5_3_adam_has_betas_0_9_and_0_98_and_epsilon_1e_9_and_equals_its_papers_formula():
     model = nn.Linear(3, 2, bias=False).double()
     w, m, v = array(model.weight).copy(), np.zeros((2, 3)), np.zeros((2, 3))
     optimizer = make_optimizer(model, PAPER.train)
     rng = np.random.default_rng(1)
     for t in range(1, 5):
-        # gradients near epsilon in size, or it would not count
+        # gradients as small as epsilon, so that it matters
         g = rng.normal(size=(2, 3)) * 1e-9
         m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g**2
         w -= 1e-2 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.98**t)) + 1e-9)
@@ -285,7 +274,7 @@ def test_5_3_gradients_are_not_clipped():
     [
         (1, 512**-0.5 * 4000**-1.5),
         (2000, 512**-0.5 * 2000 * 4000**-1.5),
-        (4000, 1 / math.sqrt(512 * 4000)),  # the peak: both arms meet
+        (4000, 1 / math.sqrt(512 * 4000)),  # the peak
         (16_000, 0.5 / math.sqrt(512 * 4000)),
         (100_000, 0.2 / math.sqrt(512 * 4000)),
     ],
@@ -298,26 +287,26 @@ def test_5_3_the_rate_rises_for_4000_steps_and_falls_with_the_root_of_the_step(s
 # 5.4 Regularisation
 
 
-def test_5_4_dropout_0_1_falls_on_every_sublayers_output_before_it_is_added(whole: Transformer):
+def test_5_4_dropout_0_1_applies_to_every_sublayers_output_before_it_is_added(whole: Transformer):
     whole.train()
     x, output = torch.full((1, 50, 512), 2.0), torch.ones(1, 50, 512)
     for layer in (*whole.encoder.layers, *whole.decoder.layers):
         for name, residual in layer.named_children():
             if name.endswith("_residual"):
-                (summed,) = inputs_of(residual.norm, lambda block=residual: block(x, lambda _: output))
+                ((summed, _),) = calls_of([residual.norm], lambda block=residual: block(x, lambda _: output))
                 assert_dropped(summed - x, output)
 
 
-def test_5_4_dropout_0_1_falls_on_the_sums_of_embeddings_and_positions_in_both_stacks(whole: Transformer):
+def test_5_4_dropout_0_1_applies_to_the_sums_of_embeddings_and_positions_in_both_stacks(whole: Transformer):
     tokens = [4, 5, 6] * 20
     for stack in (whole.encoder, whole.decoder):
-        (undropped, *_) = inputs_of(stack, lambda: run(whole.eval(), tokens, tokens))
-        (seen, *_) = inputs_of(stack, lambda: run(whole.train(), tokens, tokens))
-        assert_dropped(seen, undropped)
+        ((undropped, *_),) = calls_of([stack], lambda: run(whole.eval(), tokens, tokens))
+        ((dropped, *_),) = calls_of([stack], lambda: run(whole.train(), tokens, tokens))
+        assert_dropped(dropped, undropped)
 
 
 def assert_dropped(found: Tensor, undropped: Tensor) -> None:
-    """A tenth is zero, and the rest larger by as much."""
+    """A tenth is zero, and the rest is divided by 0.9."""
     kept = found != 0
     torch.testing.assert_close(found, undropped * kept / 0.9)
     deviation = math.sqrt(0.1 * 0.9 / found.numel())
@@ -339,14 +328,10 @@ def test_5_4_label_smoothing_0_1_spreads_a_tenth_over_all_tokens(tiny: Callable[
     loss = accumulate_gradients(model, [batch], PAPER.train, CPU)
     logits = array(model(*map(torch.from_numpy, batch.inputs)))
     log_p = np.log(softmax(logits))
-    total, count = 0.0, 0
-    for row, place in zip(*np.nonzero(batch.targets != IGNORE), strict=True):
-        wanted = np.full(11, 0.1 / 11)
-        wanted[batch.targets[row, place]] += 0.9
-        total -= (wanted * log_p[row, place]).sum()
-        count += 1
-    assert count == 6
-    assert loss == pytest.approx(total / count, rel=1e-5)
+    rows, positions = np.nonzero(batch.targets != IGNORE)
+    targets = np.full((6, 11), 0.1 / 11)  # six tokens
+    targets[range(6), batch.targets[rows, positions]] += 0.9
+    assert loss == pytest.approx(-(targets * log_p[rows, positions]).sum() / 6, rel=1e-5)
 
 
 # 6.1 Averaging and beam search
@@ -358,9 +343,9 @@ def test_6_1_the_last_5_checkpoints_written_10_minutes_apart_are_averaged():
     assert train.checkpoint_every * 0.4 == 10 * 60  # section 5.2: 0.4 seconds a step
 
 
-def test_6_1_a_beam_of_4_and_a_length_penalty_of_0_6_are_the_search_unless_another_is_asked_for():
+def test_6_1_beam_search_has_by_default_a_beam_of_4_and_a_length_penalty_of_0_6():
     assert (Beam().size, Beam().length_penalty) == (4, 0.6)
-    # ((5 + length) / 6)^0.6 (Wu et al. 2016, equation 14): 1 for one token, and for 7 twice what is inside
+    # ((5 + length) / 6)^0.6 (Wu et al. 2016, equation 14): 1 for one token, 2^0.6 for seven
     np.testing.assert_allclose(Beam().penalty(np.array([1, 7])), [1.0, 2**0.6], rtol=1e-12)
 
 
@@ -368,7 +353,7 @@ def test_6_1_a_translation_ends_at_most_50_tokens_after_its_source(tiny: Callabl
     assert EXTRA_TOKENS == 50
     model = tiny("transformer", context=80, tie_embeddings=False)
     norm = model.decoder.layers[-1].feed_forward_residual.norm
-    with torch.no_grad():  # token 4 is always the likeliest, so nothing ever ends by itself
+    with torch.no_grad():  # token 4 is always the likeliest, so no output ends by itself
         norm.weight.zero_()
         norm.bias.fill_(1.0)
         model.output_projection.weight.zero_()
@@ -385,8 +370,8 @@ def test_table_3_the_base_model_has_63_082_496_parameters_with_37000_tokens():
     assert count_parameters(PAPER.model) == 63_082_496
 
 
-# Every row that differs from the base in N, d_model or d_ff is met, to the million, with a vocabulary of 41,000; so the
-# 2 million by which the base's 65 exceed ours are rows of the embedding, and the layers are the paper's.
+# With a vocabulary of 41,000 every row that differs from the base in N, d_model or d_ff is met to the million. So the 2
+# million by which the base's 65 exceed ours are rows of the embedding, and the layers are the paper's.
 @pytest.mark.parametrize(
     ("changes", "millions"),
     [
@@ -409,44 +394,38 @@ def test_table_3_parameters_are_the_papers_if_its_vocabulary_had_41000_tokens(ch
 # docs/paper.md
 
 
-def symbols(path: Path) -> set[str]:
-    """What a file defines at its top, and in its classes as "Class.name"."""
-    return set(_defined(ast.parse(path.read_text(encoding="utf-8")).body))
-
-
-def _defined(body: list[ast.stmt], prefix: str = "") -> list[str]:
-    found = []
+def symbols(body: list[ast.stmt], prefix: str = "") -> set[str]:
+    """The names that a module defines at its top level, and those of its classes as "Class.name"."""
+    names = set()
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.append(prefix + node.name)
-            found += _defined(node.body, f"{node.name}.") if isinstance(node, ast.ClassDef) else []
+            names.add(prefix + node.name)
+            names |= symbols(node.body, f"{node.name}.") if isinstance(node, ast.ClassDef) else set()
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found += [prefix + target.id for target in targets if isinstance(target, ast.Name)]
-    return found
+            names |= {prefix + target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
-NAMED = sorted(set(re.findall(r"`([\w/.]+\.py):([\w.]+)`", DOCUMENT.read_text(encoding="utf-8"))))
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w/.]+\.py):([\w.]+)`", TEXT)))
 
 
 @pytest.mark.parametrize(("path", "symbol"), NAMED, ids=[":".join(named) for named in NAMED])
-def test_what_the_document_names_is_there(path: str, symbol: str):
-    assert symbol in symbols(ROOT / path)
+def test_every_symbol_that_the_document_names_exists(path: str, symbol: str):
+    assert symbol in symbols(ast.parse((ROOT / path).read_text(encoding="utf-8")).body)
 
 
 def test_the_document_links_each_symbol_to_its_file():
-    text = DOCUMENT.read_text(encoding="utf-8")
-    links = re.findall(r"\[`([\w/.]+\.py):[\w.]+`\]\(\.\./([\w/.]+)\)", text)
-    assert len(links) == len(re.findall(r"\.py:", text)) > 40
+    links = re.findall(r"\[`([\w/.]+\.py):[\w.]+`\]\(\.\./([\w/.]+)\)", TEXT)
+    assert len(links) == len(re.findall(r"\.py:", TEXT)) > 40
     assert all(named == target for named, target in links)
 
 
-def test_the_document_has_every_numbered_part_of_sections_3_and_5():
-    text = DOCUMENT.read_text(encoding="utf-8").lower()
+def test_the_document_has_every_numbered_part_of_the_paper():
     sections = ["3.1", "3.2", "3.2.1", "3.2.2", "3.2.3", "3.3", "3.4", "3.5", "5.1", "5.2", "5.3", "5.4"]
-    counts = {"equation": 3, "figure": 2, "table": 4}
-    for section in sections:
-        assert f"\n| {section} |" in text, section
-    for kind, count in counts.items():
-        for number in range(1, count + 1):
-            assert f"{kind} {number}" in text, f"{kind} {number}"
+    numbered = [
+        f"{kind} {i + 1}" for kind, count in (("equation", 3), ("figure", 2), ("table", 4)) for i in range(count)
+    ]
+    parts = [*(f"\n| {section} |" for section in sections), *numbered]
+    assert [part for part in parts if part not in TEXT.lower()] == []

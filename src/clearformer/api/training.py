@@ -12,7 +12,7 @@ from clearformer.config import Config, EngineName
 from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
 from clearformer.models.initial import count_parameters
-from clearformer.recipes import RECIPES, own
+from clearformer.recipes import RECIPES, recipe_for
 from clearformer.runs.folder import RunFolder, create_folder
 from clearformer.runs.splits import Notify
 
@@ -81,11 +81,11 @@ def choose_config(recipe: str | Path, files: Sequence[Path], notify: Notify) -> 
             f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one after `train`"
         )
     from clearformer.data.files import read_text
-    from clearformer.data.load import kind_of
+    from clearformer.data.load import guess_kind
 
-    kind = "pairs" if len(files) > 1 else kind_of(files[0])
+    kind = "pairs" if len(files) > 1 else guess_kind(files[0])
     size = sum(len(read_text(path)) for path in files)
-    config = own(kind, " and ".join(path.name for path in files), size)
+    config = recipe_for(kind, " and ".join(path.name for path in files), size)
     notify(f"{config.dataset}: read as {KIND_DESCRIPTIONS[kind]}, to train a {config.model.kind}")
     return files[0].name.split(".")[0] or "own", config
 

@@ -1,5 +1,5 @@
-"""The parts of a transformer, one file a part: the formula as a function, and the module that runs its kernel.
+"""The parts of a transformer, one per file: the formula as a function, and the module that runs its fastest kernel.
 
-In the order of the data: embedding, positions, masks, attention, multihead, cache, feedforward, norm, residual,
-encoder, decoder. `python -m clearformer.blocks.attention` shows a block at work, and so does every other.
+In the order of the data flow: embedding, positions, masks, attention, multihead, cache, feedforward, norm, residual,
+encoder, decoder. Each has a short demonstration, such as `python -m clearformer.blocks.attention`.
 """

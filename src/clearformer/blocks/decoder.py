@@ -1,6 +1,6 @@
-"""Decoder: a stack of layers that look at what was written so far, then at the source, then think.
+"""Decoder: a stack of layers of causal self-attention, cross-attention to the source, and feed-forward.
 
-y -> Residual(masked MultiHeadAttention) -> Residual(CrossAttention) -> Residual(FeedForward)
+x -> Residual(causal MultiHeadAttention) -> Residual(CrossAttention) -> Residual(FeedForward)
                                                                 Vaswani et al. 2017, arXiv:1706.03762, section 3.1
 """
 
@@ -18,11 +18,11 @@ from clearformer.blocks.norm import LayerNorm
 from clearformer.blocks.residual import PostNormResidual, Residual
 
 SelfMask = Bool[Tensor, "#B #H #T _"]
-"""over the target's own keys; S counts those of the source"""
+"""of T target tokens over the target's keys; S is the length of the source"""
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, cross-attention to the encoder's output (`memory`), feed-forward."""
+    """Self-attention, cross-attention to the encoder's output (`memory`), feed-forward."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Layer after layer, then a last norm (`nn.Identity()` where the layers are post-norm)."""
+    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm)."""
 
     def __init__(self, layers: Iterable[DecoderLayer], norm: nn.Module) -> None:
         super().__init__()
@@ -84,6 +84,6 @@ if __name__ == "__main__":
         FeedForward(8, 32, nn.ReLU()),
         PostNormResidual(LayerNorm(8)),
     )
-    written, memory = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
-    out = Decoder([layer], nn.Identity())(written, memory)
-    print("3 tokens written, 5 in the source:", tuple(written.shape), "on", tuple(memory.shape), "->", tuple(out.shape))
+    target, memory = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    out = Decoder([layer], nn.Identity())(target, memory)
+    print("target", tuple(target.shape), "and memory", tuple(memory.shape), "->", tuple(out.shape))

@@ -2,8 +2,8 @@
 
     Embedding(t) = scale · W[t]        scale = sqrt(D)        Vaswani et al. 2017, arXiv:1706.03762, section 3.4
 
-The same matrix W may serve as the output projection (section 3.4 again). Its rows are drawn with variance 1/D, so that
-logits have unit variance; the scale brings the embedding to unit variance too, where it is added to the positions.
+The same matrix W may serve as the output projection (section 3.4 again). Its elements have variance 1/D at first, so
+that logits have unit variance; the scale gives the embedding unit variance too, as it is added to the positions.
 """
 
 import math
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 
 def token_embedding(tokens: Int[Tensor, "*B T"], weight: Float[Tensor, "V D"], scale: float) -> Float[Tensor, "*B T D"]:
-    """The formula: a product with one-hot rows picks a row of W for each token."""
+    """The formula: a product of one-hot rows and W, which selects a row of W for each token."""
     one_hot = F.one_hot(tokens, weight.shape[0]).to(weight.dtype)
     return scale * (one_hot @ weight)
 
 
 class TokenEmbedding(nn.Module):
-    """Look up each token's vector and scale it; `scale` is sqrt(d_model) unless given."""
+    """Look up each token's vector and scale it; `scale` defaults to sqrt(d_model)."""
 
     def __init__(self, vocab_size: int, d_model: int, scale: float | None = None) -> None:
         super().__init__()

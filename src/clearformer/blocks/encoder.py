@@ -1,4 +1,4 @@
-"""Encoder: a stack of layers, each of self-attention and feed-forward.
+"""Encoder: a stack of layers of self-attention and feed-forward.
 
     x -> Residual(MultiHeadAttention) -> Residual(FeedForward)      Vaswani et al. 2017, arXiv:1706.03762, section 3.1
 
@@ -20,7 +20,7 @@ from clearformer.blocks.residual import PostNormResidual, Residual
 
 
 class EncoderLayer(nn.Module):
-    """Tokens look at each other, then each thinks for itself."""
+    """Self-attention mixes the tokens, then feed-forward transforms each token alone."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layer after layer, then a last norm (`nn.Identity()` where the layers are post-norm)."""
+    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm)."""
 
     def __init__(self, layers: Iterable[EncoderLayer], norm: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Feed-forward: the same small network for every token, where attention has brought together what it needs.
+"""Feed-forward: the same two-layer network applied to every token alone.
 
 FFN(x) = f(x W_1 + b_1) W_2 + b_2        f = ReLU            Vaswani et al. 2017, arXiv:1706.03762, equation 2
 GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimpel 2016, arXiv:1606.08415
@@ -22,7 +22,7 @@ def relu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
 
 
 def gelu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
-    """x times the probability that a standard normal variable is below x (the exact form, not the tanh)."""
+    """x times the probability that a standard normal variable is below x (exact, not the tanh approximation)."""
     return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
 
 
@@ -38,20 +38,20 @@ def gated(
     up: Float[Tensor, "F D"],
     down: Float[Tensor, "D F"],
 ) -> Float[Tensor, "B T D"]:
-    """The formula of the gated layer, without biases: SwiGLU where f is `silu`, GEGLU where it is `gelu`."""
+    """The formula of a gated layer, without biases: SwiGLU if f is `silu`, GEGLU if it is `gelu`."""
     return (f(x @ gate.T) * (x @ up.T)) @ down.T
 
 
 def feed_forward(
     x: Float[Tensor, "B T D"], first: nn.Linear, f: nn.Module, second: nn.Linear
 ) -> Float[Tensor, "B T D"]:
-    """The formula; torch keeps W transposed."""
+    """The formula; PyTorch stores W transposed."""
     hidden = x @ first.weight.T + (0.0 if first.bias is None else first.bias)
     return f(hidden) @ second.weight.T + (0.0 if second.bias is None else second.bias)
 
 
 class FeedForward(nn.Module):
-    """Widen, apply the activation, narrow again; no token sees another."""
+    """Widen to `d_ff`, apply the activation, narrow to `d_model`."""
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """Half of the middle gates the rest: SwiGLU with SiLU, GEGLU with GELU. `linear1` holds the gate's rows first."""
+    """SwiGLU with SiLU, GEGLU with GELU. The first `d_ff` rows of `linear1` compute the gate."""
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
         super().__init__()
@@ -78,11 +78,11 @@ class GatedFeedForward(nn.Module):
 
 
 class SquaredReLU(nn.Module):
-    """ReLU, squared."""
+    """max(0, x)²."""
 
     def forward(self, x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
         positive = F.relu(x)
-        return positive * positive  # the gradient of `square` is forty times slower in bfloat16 on a CPU
+        return positive * positive  # not `square`, whose gradient is forty times slower in bfloat16 on a CPU
 
 
 if __name__ == "__main__":

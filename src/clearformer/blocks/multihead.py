@@ -1,11 +1,11 @@
-"""Multi-head attention: several heads look at different things at once, each in its own small subspace.
+"""Multi-head attention: several heads attend in parallel, each in its own subspace of width E = D / H.
 
     MultiHead(X, M) = Concat(head_1, …, head_H) W_O
     head_i = Attention(X W_Q_i, M W_K_i, M W_V_i)           Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
 
-In self-attention M is X, and one matrix product computes queries, keys and values of all heads ("fused"); its rows are
-queries, then keys, then values, each head by head. In cross-attention M is the encoder's output. Before they meet, each
-head's queries and keys may be normalised (QK-norm, Henry et al. 2020, arXiv:2010.04245) and turned by their positions.
+In self-attention M is X, and one matrix product computes queries, keys and values of all heads ("fused"); the rows of
+its matrix are queries, then keys, then values, head by head. In cross-attention M is the encoder's output. Each head's
+queries and keys may be normalised (QK-norm, Henry et al. 2020, arXiv:2010.04245) and rotated by their positions.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ def multi_head_attention(
     output: Float[Tensor, "D D"],
     mask: Mask | None = None,
 ) -> Float[Tensor, "B T D"]:
-    """The formula, head by head and without biases. `projections` holds W_Q, W_K, W_V of every head."""
+    """The formula, head by head and without biases. `projections` holds W_Q, W_K and W_V of every head."""
     heads = []
     for w_q, w_k, w_v in projections.transpose(0, 1):
         q, k, v = x @ w_q.T, memory @ w_k.T, memory @ w_v.T
@@ -35,19 +35,19 @@ def multi_head_attention(
 
 
 def split_heads(x: Float[Tensor, "B T width"], *heads: int) -> tuple[Float[Tensor, "B _ T E"], ...]:
-    """Cut each token's vector into parts (queries, keys, values) of so many heads each."""
+    """Split each token's vector into parts (queries, keys, values) with these numbers of heads."""
     return x.unflatten(-1, (sum(heads), -1)).transpose(1, 2).split(heads, dim=1)
 
 
 def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
-    """Put the heads of each token side by side again."""
+    """Concatenate the heads of each token."""
     return x.transpose(1, 2).flatten(2)
 
 
 class MultiHeadAttention(nn.Module):
-    """Self-attention; masked self-attention, which sees no later token, with `causal`.
+    """Self-attention; with `causal`, no token attends to a later one.
 
-    `num_kv_heads` (G) must divide `num_heads`, and is `num_heads` unless given. `norms` are those of queries and keys.
+    `num_kv_heads` (G) must divide `num_heads`, its default. `norms` are those of each head's queries and keys.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class MultiHeadAttention(nn.Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
             T = x.shape[1]  # noqa: N806
-            places = torch.arange(T, device=x.device) if cache is None else cache.owner.positions(T)
-            q, k = self.rotary(q, places), self.rotary(k, places)
+            positions = torch.arange(T, device=x.device) if cache is None else cache.owner.positions(T)
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is not None:
             k, v = cache.write(k, v)
         return self.output_projection(join_heads(self.core(q, k, v, mask)))
 
 
 class CrossAttention(nn.Module):
-    """Queries from the decoder, keys and values from the encoder's output (`memory`)."""
+    """Queries from the decoder (`x`), keys and values from the encoder's output (`memory`)."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class CrossAttention(nn.Module):
         self.output_projection = nn.Linear(d_model, d_model, bias)
 
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
-        """Keys and values of the memory; they stay the same for a whole generated sequence."""
+        """Keys and values of the memory, the same for every generated token."""
         k, v = split_heads(self.kv_projection(memory), *self.heads[1:])
         return self.key_norm(k), v
 
@@ -126,5 +126,5 @@ class CrossAttention(nn.Module):
 if __name__ == "__main__":
     x, memory = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
     print("self  :", tuple(x.shape), "->", tuple(MultiHeadAttention(8, 2)(x).shape))
-    print("masked:", tuple(x.shape), "->", tuple(MultiHeadAttention(8, 2, causal=True)(x).shape))
-    print("cross :", tuple(x.shape), "on", tuple(memory.shape), "->", tuple(CrossAttention(8, 2)(x, memory).shape))
+    print("causal:", tuple(x.shape), "->", tuple(MultiHeadAttention(8, 2, causal=True)(x).shape))
+    print("cross :", tuple(x.shape), "and", tuple(memory.shape), "->", tuple(CrossAttention(8, 2)(x, memory).shape))

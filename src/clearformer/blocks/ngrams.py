@@ -1,9 +1,9 @@
-"""N-gram embedding: a token's vector says what came just before it too, at the cost of a look-up.
+"""N-gram embedding: a token's vector also depends on the two tokens before it, for the cost of two look-ups.
 
     NGram(x)_t = W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]
 
-Every window of n tokens is hashed to one of a fixed number of learned rows, as the byte n-grams of Pagnoni et al. 2024
-(arXiv:2412.09871, section 3.2.1) are; windows that share a row are told apart by the layers above.
+Every window of n tokens is hashed to one of a fixed number of learned rows, like the byte n-grams of Pagnoni et al.
+2024 (arXiv:2412.09871, section 3.2.1). Windows may share a row; the layers above can still distinguish them.
 """
 
 from functools import reduce
@@ -14,19 +14,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 PAST = 2
-"""how many earlier tokens a token's rows depend on"""
+"""number of earlier tokens that a token's vector depends on"""
 MULTIPLIER = 1_000_003
 BITS = 40
 
 
 def ngram_hash(window: Int[Tensor, "n *B T"], buckets: int) -> Int[Tensor, "*B T"]:
-    """A row for each window of n tokens; its first axis goes back in time. No product overflows 64 bits."""
+    """The row of each window of n tokens, newest first along the first axis. No product overflows 64 bits."""
     mixed = reduce(lambda h, token: ((h ^ (token + 1)) * MULTIPLIER) % 2**BITS, window, torch.ones_like(window[0]))
     return (mixed ^ (mixed >> BITS // 2)) % buckets
 
 
 class NGramEmbedding(nn.Module):
-    """Looks up the last two and the last three tokens in `buckets` rows each, which begin as zero."""
+    """Looks up the last two and the last three tokens in tables of `buckets` rows, which are zero at first."""
 
     def __init__(self, buckets: int, d_model: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class NGramEmbedding(nn.Module):
         self.triples = nn.Parameter(torch.zeros(buckets, d_model))
 
     def forward(self, tokens: Int[Tensor, "B past_and_T"]) -> Float[Tensor, "B T D"]:
-        """Vectors of all but the first PAST of `tokens`, which stand before them."""
+        """Vectors of `tokens`, except the first PAST, which only serve as context."""
         now, one_ago, two_ago = tokens[:, 2:], tokens[:, 1:-1], tokens[:, :-2]
         pairs = ngram_hash(torch.stack((now, one_ago)), self.buckets)
         triples = ngram_hash(torch.stack((now, one_ago, two_ago)), self.buckets)
@@ -47,5 +47,5 @@ if __name__ == "__main__":
     embedding = NGramEmbedding(buckets=1000, d_model=4)
     nn.init.normal_(embedding.pairs)
     vectors = embedding(tokens)[0]
-    print("6 tokens after 2 of the past:", tuple(vectors.shape))
-    print("9 after 7 8 and 9 after 1 8 have the same vector:", torch.equal(vectors[2], vectors[5]))
+    print("6 tokens, preceded by 2 of padding:", tuple(vectors.shape))
+    print("9 has the same vector after 7 8 as after 1 8, as the triples are still zero:", vectors[2].equal(vectors[5]))

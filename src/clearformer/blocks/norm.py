@@ -1,10 +1,9 @@
-"""Normalisation: put every token's vector on the same scale.
+"""Normalisation: bring every token's vector to the same scale.
 
     LayerNorm(x) = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias      Ba et al. 2016, arXiv:1607.06450
     RMSNorm(x)   =  x            / sqrt(mean(x²) + eps) * weight           Zhang & Sennrich 2019, arXiv:1910.07467
 
-Means run over the last axis, one token at a time, so no token sees another here.
-The variance is the biased one (divide by D, not D - 1).
+Means are taken over the last axis, for each token alone. The variance is the biased one (divide by D, not D - 1).
 """
 
 import torch
@@ -18,7 +17,7 @@ EPS = 1e-5
 def layer_norm(
     x: Float[Tensor, "*tokens D"], weight: Float[Tensor, " D"], bias: Float[Tensor, " D"] | None, eps: float
 ) -> Float[Tensor, "*tokens D"]:
-    """The formula of LayerNorm, as the paper writes it."""
+    """The formula of LayerNorm; without a bias if it is None."""
     mean = x.mean(-1, keepdim=True)
     variance = x.var(-1, keepdim=True, unbiased=False)
     scaled = (x - mean) / torch.sqrt(variance + eps) * weight
@@ -26,12 +25,12 @@ def layer_norm(
 
 
 def rms_norm(x: Float[Tensor, "*tokens D"], weight: Float[Tensor, " D"], eps: float) -> Float[Tensor, "*tokens D"]:
-    """The formula of RMSNorm: LayerNorm without the centre."""
+    """The formula of RMSNorm: LayerNorm without subtracting the mean."""
     return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
 
 
 class LayerNorm(nn.Module):
-    """Centre and scale each token's vector, then stretch and shift it by learned amounts."""
+    """Normalise each token's vector to mean 0 and variance 1, then apply a learned scale and shift."""
 
     def __init__(self, d_model: int, *, bias: bool = True, eps: float = EPS) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ class LayerNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Scale each token's vector to unit root mean square, then stretch it by learned amounts."""
+    """Normalise each token's vector to a root mean square of 1, then apply a learned scale."""
 
     def __init__(self, d_model: int, *, eps: float = EPS) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*tokens D"]) -> Float[Tensor, "*tokens D"]:
-        # in float32 even where autocast gives bfloat16: the kernel does not mix the two
+        # autocast may pass bfloat16, which the kernel does not mix with the float32 weight
         return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
 
 

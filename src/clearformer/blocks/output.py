@@ -1,7 +1,7 @@
 """Output projection: from a token's vector to a logit for each token of the vocabulary.
 
 logits = x Wᵀ (+ b)                                             Vaswani et al. 2017, arXiv:1706.03762, section 3.4
-capped: c · tanh(logits / c), which stays between -c and c      Gemma Team 2024, arXiv:2408.00118, section 2
+soft cap: c · tanh(logits / c), which lies between -c and c     Gemma Team 2024, arXiv:2408.00118, section 2
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def soft_cap(logits: Float[Tensor, "*tokens V"], cap: float) -> Float[Tensor, "*tokens V"]:
-    """The formula: near zero the logits themselves."""
+    """The formula; logits near zero hardly change."""
     return cap * torch.tanh(logits / cap)
 
 
 class OutputProjection(nn.Module):
-    """W may be the token embedding's matrix; `cap` 0 leaves the logits as they are."""
+    """`weight` may be the token embedding's; with `cap` 0 the logits are not capped."""
 
     def __init__(self, weight: nn.Parameter, *, bias: bool = False, cap: float = 0.0) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Positions: attention sees a set, so where a token stands must be written into its vector.
+"""Positions: attention ignores the order of tokens, so a vector of its position is added to each token's vector.
 
     P[p, 2i] = sin(p / 10000^(2i/D))    P[p, 2i+1] = cos(p / 10000^(2i/D))    arXiv:1706.03762, section 3.5
-    or P learned, one row a position                                        Gehring et al. 2017, arXiv:1705.03122
+    or P is learned, one row per position                                   Gehring et al. 2017, arXiv:1705.03122
 
-A sinusoid lets P[p + k] be a fixed rotation of P[p], so a distance looks the same everywhere.
+For sinusoids P[p + k] is a rotation of P[p] that depends on k alone, so a distance looks the same everywhere.
 """
 
 import torch
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 
 def sinusoidal(positions: Int[Tensor, "*B T"], d_model: int) -> Float[Tensor, "*B T D"]:
-    """The formula, in float64 inside: sines and cosines interleaved, wavelengths from 2π to 10000 · 2π."""
+    """The formula, computed in float64: sines and cosines interleaved, wavelengths from 2π to 10000 · 2π."""
     wavelengths = 10_000.0 ** (torch.arange(0, d_model, 2, dtype=torch.float64, device=positions.device) / d_model)
     angles = positions.double().unsqueeze(-1) / wavelengths
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
 
 
 class SinusoidalPositions(nn.Module):
-    """The vectors of positions 0 to `max_length` - 1, computed once. `d_model` must be even."""
+    """The fixed vectors of positions 0 to `max_length` - 1, as a table. `d_model` must be even."""
 
     table: Tensor
 
@@ -45,5 +45,5 @@ class LearnedPositions(nn.Module):
 
 if __name__ == "__main__":
     vectors = SinusoidalPositions(max_length=100, d_model=32)(torch.arange(100))
-    print("similarity of position 10 to 10, 11, 20, 90:", (vectors @ vectors[10])[[10, 11, 20, 90]].tolist())
-    print("and of position 50 to 50, 51, 60:           ", (vectors @ vectors[50])[[50, 51, 60]].tolist())
+    print("dot products of position 10 with 10, 11, 20, 90:", (vectors @ vectors[10])[[10, 11, 20, 90]].tolist())
+    print("and of position 50 with 50, 51, 60:             ", (vectors @ vectors[50])[[50, 51, 60]].tolist())

@@ -1,10 +1,10 @@
-"""Rotary positions: turn queries and keys by an angle that grows with their place, so a score knows distances only.
+"""Rotary positions (RoPE): queries and keys are rotated by their position, so a score depends on distances alone.
 
     R(p) (a, b) = (a cos pθ_i - b sin pθ_i,  b cos pθ_i + a sin pθ_i)    a, b = x_i, x_{i+E/2}    θ_i = base^(-2i/E)
     R(p) q · R(s) k = q · R(s - p) k                                    Su et al. 2021, arXiv:2104.09864, section 3.4
 
-An element is paired with the one half a head further on ("half-split", as Llama does); the paper pairs neighbours,
-which is the same up to the order of a head's elements.
+Elements half a head apart form a pair ("half-split", as in Llama); the paper pairs neighbours, which is the same up to
+the order of a head's elements.
 """
 
 import torch
@@ -15,18 +15,20 @@ BASE = 10_000.0
 
 
 def rotary(x: Float[Tensor, "B H T E"], positions: Int[Tensor, "*B T"], base: float = BASE) -> Float[Tensor, "B H T E"]:
-    """The formula, each pair as one complex number that is multiplied by exp(i p θ)."""
+    """The formula: each pair is a complex number, multiplied by exp(i p θ)."""
     half = x.shape[-1] // 2
     angles = positions.double().unsqueeze(-1) * base ** (
         -torch.arange(half, device=x.device, dtype=torch.float64) / half
     )
-    turns = torch.polar(torch.ones_like(angles), angles)
-    turned = torch.complex(*x.double().chunk(2, dim=-1)) * (turns if positions.dim() == 1 else turns[:, None])
-    return torch.cat((turned.real, turned.imag), dim=-1).to(x.dtype)
+    rotations = torch.polar(torch.ones_like(angles), angles)
+    if positions.dim() == 2:  # each row has its own positions, shared by its heads
+        rotations = rotations[:, None]
+    rotated = torch.complex(*x.double().chunk(2, dim=-1)) * rotations
+    return torch.cat((rotated.real, rotated.imag), dim=-1).to(x.dtype)
 
 
 class RotaryPositions(nn.Module):
-    """Turns the heads of the positions 0 to `max_length` - 1; `head_width` must be even. It has no weights."""
+    """Rotates queries or keys at positions 0 to `max_length` - 1, without parameters. `head_width` must be even."""
 
     cos: Tensor
     sin: Tensor
@@ -40,7 +42,7 @@ class RotaryPositions(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H T E"], positions: Int[Tensor, "*B T"]) -> Float[Tensor, "B H T E"]:
         cos, sin = self.cos[positions], self.sin[positions]
-        if positions.dim() == 2:  # each row stands elsewhere; all heads of a row stand together
+        if positions.dim() == 2:  # each row has its own positions, shared by its heads
             cos, sin = cos[:, None], sin[:, None]
         first, second = x.chunk(2, dim=-1)
         return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from clearformer.cli.arguments import parse
 from clearformer.models.initial import count_parameters
-from clearformer.recipes import REACHES, RECIPES
+from clearformer.recipes import MEASURED, RECIPES
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     for (name, make), row in zip(RECIPES.items(), rows, strict=True):
         print(row)
         _print_text((make.__doc__ or "").split("\n")[0], indent="  ")
-        if name in REACHES:
-            _print_text(f"Reached: {REACHES[name].quality}.", indent="  ")
+        if name in MEASURED:
+            _print_text(f"Reached: {MEASURED[name].quality}.", indent="  ")
     print()
     for note in NOTES:
         _print_text(note)
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _cells(name: str) -> tuple[str, ...]:
     config = RECIPES[name]()
-    reached = REACHES.get(name)
+    reached = MEASURED.get(name)
     time = reached.time + "*" * (reached.cores == 1) if reached else ""
     params = f"{count_parameters(config.model) / 1e6:.2f} M"
     return name, config.model.kind, params, config.dataset, f"{config.train.steps:,}", time

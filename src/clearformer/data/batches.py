@@ -1,8 +1,8 @@
-"""Batches: tokens in rectangles, drawn by a sampler that is a function of (seed, epoch, index) and keeps no state.
+"""Batches of text and of pairs. Sampling is stateless: a batch is a function of (seed, epoch, index).
 
-So step 1,000 of a resumed run sees the batch that step 1,000 of an uninterrupted run sees.
-Text comes in random windows of one split; pairs come sorted into buckets of like length, padded on the right.
-`masked.py` and `labelled.py` have the batches of a masked language model and of a classifier.
+So a resumed run reads the same batch at step 1,000 as an uninterrupted one.
+Text is sampled as random windows; pairs are bucketed by length and padded on the right.
+`masked.py` and `labelled.py` define the batches of a masked language model and of a classifier.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,34 +18,33 @@ from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
 
 IGNORE = -100
-"""target of a position that is not predicted: the padding (the number PyTorch's cross-entropy leaves out)"""
-
+"""target of a position without a loss, such as padding (the default `ignore_index` of PyTorch's cross-entropy)"""
 
 TokenPair = tuple[list[int], list[int]]
-"""source and target as numbers, without begin and end"""
+"""token ids of source and target, without BOS and EOS"""
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Windows of running text; the targets are the tokens one place further on."""
+    """Windows of running text; the targets are the next tokens."""
 
     tokens: Int[NDArray[np.int64], "B T"]
     targets: Int[NDArray[np.int64], "B T"]
 
     @property
     def inputs(self) -> tuple[NDArray[np.int64]]:
-        """What the model is called with."""
+        """The positional arguments of the model."""
         return (self.tokens,)
 
     @property
-    def size(self) -> int:
-        """Tokens the model reads."""
+    def num_tokens(self) -> int:
+        """Number of tokens the model reads."""
         return self.tokens.size
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Sources and targets. `target` begins with BOS; `targets`, what is predicted, ends with EOS."""
+    """Sources and targets. `target`, the decoder's input, begins with BOS; `targets`, its labels, end with EOS."""
 
     source: Int[NDArray[np.int64], "B S"]
     target: Int[NDArray[np.int64], "B T"]
@@ -55,18 +54,18 @@ class PairBatch:
 
     @property
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """What the model is called with."""
+        """The positional arguments of the model."""
         return (self.source, self.target, self.source_real, self.target_real)
 
     @property
-    def size(self) -> int:
-        """Tokens the model reads, padding included."""
+    def num_tokens(self) -> int:
+        """Number of tokens the model reads, padding included."""
         return self.source.size + self.target.size
 
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    """What an encoder reads: tokens, which of them are real, and which text each belongs to."""
+    """What an encoder reads. `real` is False at padding; `segments` numbers the text each token belongs to."""
 
     tokens: Int[NDArray[np.int64], "B T"]
     real: Bool[NDArray[np.bool_], "B T"]
@@ -74,75 +73,75 @@ class EncoderBatch:
 
     @property
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-        """What the model is called with."""
+        """The positional arguments of the model."""
         return (self.tokens, self.real, self.segments)
 
     @property
-    def size(self) -> int:
-        """Tokens the model reads, padding included."""
+    def num_tokens(self) -> int:
+        """Number of tokens the model reads, padding included."""
         return self.tokens.size
 
 
 @runtime_checkable
 class Batch(Protocol):
-    """What a model is trained on or measured by at once, of whatever kind."""
+    """What the training loop and evaluation need of a batch."""
 
     @property
     def inputs(self) -> tuple[NDArray[Any], ...]:
-        """What the model is called with."""
+        """The positional arguments of the model."""
         ...
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """What it should say; IGNORE where it is not asked."""
+        """The expected outputs; IGNORE where there is no loss."""
         ...
 
     @property
-    def size(self) -> int:
-        """Tokens the model reads, padding included."""
+    def num_tokens(self) -> int:
+        """Number of tokens the model reads, padding included."""
         ...
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """A split of a corpus, ready to be trained on or measured."""
+    """A split of a corpus in batches, for training and for evaluation."""
 
     @property
     def batches_per_epoch(self) -> int:
-        """So many batches hold as many tokens as the split has."""
+        """Number of batches that hold about as many tokens as the split."""
         ...
 
     def batch(self, step: int) -> Batch:
-        """Training batch number `step`, from 0 on, without end."""
+        """The training batch of step 0, 1, 2, …; there is no last one."""
         ...
 
-    def in_order(self, most_tokens: int | None = None) -> Iterator[Batch]:
-        """Every token once, for measuring; at most about `most_tokens`."""
+    def in_order(self, max_tokens: int | None = None) -> Iterator[Batch]:
+        """Every token once, for evaluation; about `max_tokens` of them at most."""
         ...
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A text of which windows of `context` tokens are read, `batch_tokens` in a batch."""
+    """Windows of `context` tokens from one text, `batch_tokens` in a batch."""
 
-    tokens: Int[NDArray[np.int64], " N"]
+    tokens: Int[NDArray[np.int64], " tokens"]
     context: int
     batch_tokens: int
     seed: int
 
     @property
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         return max(1, self.batch_tokens // self.context)
 
     @property
     def batches_per_epoch(self) -> int:
-        """So many batches hold as many tokens as the split has."""
-        return max(1, len(self.tokens) // (self.rows * self.context))
+        """Number of batches that hold about as many tokens as the split."""
+        return max(1, len(self.tokens) // (self.batch_size * self.context))
 
 
 @dataclass(frozen=True)
 class TextWindows(Windows):
-    """Windows at random places, and the tokens one place further on; no window leaves the split."""
+    """Windows at random positions, each with the tokens that follow; both lie within the split."""
 
     def __post_init__(self) -> None:
         if len(self.tokens) <= self.context:
@@ -154,41 +153,41 @@ class TextWindows(Windows):
     def batch(self, step: int) -> TextBatch:
         epoch, index = divmod(step, self.batches_per_epoch)
         rng = np.random.default_rng([self.seed, epoch, index])
-        starts = rng.integers(0, len(self.tokens) - self.context, self.rows)
+        starts = rng.integers(0, len(self.tokens) - self.context, self.batch_size)
         return self._windows(starts, self.context)
 
-    def in_order(self, most_tokens: int | None = None) -> Iterator[TextBatch]:
-        """Blocks of `context` tokens that do not overlap; the last may be shorter. The first token has no past.
+    def in_order(self, max_tokens: int | None = None) -> Iterator[TextBatch]:
+        """Consecutive blocks of `context` tokens that predict every token but the first; the last may be shorter.
 
-        With `most_tokens`, whole blocks alone, and at least one.
+        With `max_tokens`, only full blocks, and at least one.
         """
         count = len(self.tokens) - 1
-        if most_tokens is not None:
-            count = max(self.context, min(most_tokens, count))
+        if max_tokens is not None:
+            count = max(self.context, min(max_tokens, count))
         starts = np.arange(0, count // self.context * self.context, self.context)
-        rows = max(self.rows, 4096 // self.context)
+        rows = max(self.batch_size, 4096 // self.context)
         for first in range(0, len(starts), rows):
             yield self._windows(starts[first : first + rows], self.context)
-        if most_tokens is None and count % self.context:
+        if max_tokens is None and count % self.context:
             yield self._windows(np.array([count - count % self.context]), count % self.context)
 
     def _windows(self, starts: NDArray[np.int64], length: int) -> TextBatch:
-        places = starts[:, None] + np.arange(length)
-        return TextBatch(self.tokens[places], self.tokens[places + 1])
+        indices = starts[:, None] + np.arange(length)
+        return TextBatch(self.tokens[indices], self.tokens[indices + 1])
 
 
 class PairBuckets(Buckets[TokenPair, PairBatch]):
-    """Pairs of like length side by side, as many as fit into `batch_tokens` with their padding."""
+    """Pairs of similar length, as many in a batch as fit into `batch_tokens`, padding included."""
 
     def __init__(self, pairs: Sequence[TokenPair], batch_tokens: int, seed: int) -> None:
-        # the source ends with EOS; the target begins with BOS: one token more each
+        # plus EOS behind the source and BOS before the target
         lengths = np.array([(len(source) + 1, len(target) + 1) for source, target in pairs])
         super().__init__(pairs, lengths, collate, batch_tokens, seed)
         self.pairs = pairs
 
 
 def collate(pairs: Sequence[TokenPair]) -> PairBatch:
-    """Put pairs of token numbers into rectangles."""
+    """Pad pairs into a batch."""
     source = pad([[*source, EOS] for source, _ in pairs], PAD)
     target = pad([[BOS, *target] for _, target in pairs], PAD)
     targets = pad([[*target, EOS] for _, target in pairs], IGNORE)
@@ -197,8 +196,8 @@ def collate(pairs: Sequence[TokenPair]) -> PairBatch:
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Int[NDArray[np.int64], "B T"]:
-    """Rows of unequal lengths as a rectangle, filled up on the right."""
+    """Rows of different lengths as one array, padded on the right with `value`."""
     padded = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
     return padded

@@ -1,11 +1,11 @@
-"""Corpora that can be downloaded, pinned: every file has an address, a size and a SHA-256."""
+"""The corpora that can be downloaded. Every file is pinned by URL, size and SHA-256."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file: its name here, its address, and what must come from there. `size` is in bytes."""
+    """One file: its local name, its URL, and the expected hash and size in bytes."""
 
     name: str
     url: str
@@ -15,7 +15,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Download:
-    """Files that make up a corpus. `licence` is what their home states."""
+    """The files of a corpus. `licence` is as stated by their publisher."""
 
     name: str
     description: str
@@ -23,8 +23,8 @@ class Download:
     files: tuple[RemoteFile, ...]
 
 
-def _files(home: str, *listed: tuple[str, str, int]) -> tuple[RemoteFile, ...]:
-    return tuple(RemoteFile(name, f"{home}/{name}", sha256, size) for name, sha256, size in listed)
+def _files(base_url: str, *files: tuple[str, str, int]) -> tuple[RemoteFile, ...]:
+    return tuple(RemoteFile(name, f"{base_url}/{name}", sha256, size) for name, sha256, size in files)
 
 
 _GITHUB = "https://raw.githubusercontent.com"

@@ -1,6 +1,6 @@
-"""A corpus: text, pairs of source and target, or texts with a label, cut into splits that share nothing.
+"""A corpus: running text, pairs of source and target, or labelled texts, in disjoint splits.
 
-`load_corpus` finds one by name (built in, generated or downloaded) or in files of the user's.
+`load_corpus` loads one by name or from the user's files.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ Split = Literal["train", "validation", "test"]
 Pair = tuple[str, str]
 """source and target"""
 Example = tuple[tuple[str, ...], str]
-"""one or more texts, and their label"""
+"""one or more texts, and the label they share"""
 
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """Running text for a language model. `test` is empty where the text has only two splits.
+    """Running text for a language model. `test` is empty if there are only two splits.
 
-    `note` says to people how a file of theirs was understood, where that is not plain.
+    `note` tells the user how an ambiguous file was read.
     """
 
     kind: ClassVar[str] = "text"
@@ -35,7 +35,7 @@ class TextCorpus:
 
 @dataclass(frozen=True)
 class PairCorpus:
-    """Pairs of source and target for an encoder-decoder. `test` is empty where there are only two splits."""
+    """Pairs of source and target for an encoder-decoder. `test` is empty if there are only two splits."""
 
     kind: ClassVar[str] = "pairs"
 
@@ -45,16 +45,16 @@ class PairCorpus:
     test: list[Pair]
 
     def reversed(self) -> "PairCorpus":
-        """From target to source: the same pairs the other way round."""
+        """The same pairs with source and target exchanged."""
         splits = ([(target, source) for source, target in pairs] for pairs in (self.train, self.validation, self.test))
         return PairCorpus(f"{self.name}, reversed", *splits)
 
 
 @dataclass(frozen=True)
 class LabelledCorpus:
-    """Texts with labels for a classifier. `note` as in TextCorpus.
+    """Labelled texts for a classifier. `note` as in TextCorpus.
 
-    Raises DataError for a label of validation or test that train lacks, since no model could learn it.
+    Raises DataError if validation or test has a label that train lacks: no model could learn it.
     """
 
     kind: ClassVar[str] = "labels"
@@ -75,7 +75,7 @@ class LabelledCorpus:
 
     @property
     def classes(self) -> list[str]:
-        """The labels of the training split, sorted; class number n is the nth of them, from 0 on."""
+        """The labels of the training split, sorted; a class's number is its index here."""
         return sorted({label for _, label in self.train})
 
 
@@ -83,6 +83,6 @@ Corpus = TextCorpus | PairCorpus | LabelledCorpus
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """SHA-256 of all that a corpus says, in order: a run notes it, so that it is never resumed on other data."""
-    # as JSON, in which no text can look like the mark between two texts
+    """SHA-256 of the content of all splits. A run stores it, so that it is never resumed on other data."""
+    # as JSON, where no text can contain the separator between two texts
     return hashlib.sha256(json.dumps([corpus.train, corpus.validation, corpus.test]).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""A generated task: a date as people write it, in English, to ISO 8601 (`5 March 2018` -> `2018-03-05`).
+"""A generated task: English dates as people write them, to ISO 8601 (`5 March 2018` -> `2018-03-05`).
 
-It asks for transcription and alignment, not for calendar arithmetic: every part of the target stands somewhere in the
-source, so cross-attention shows where the model looks.
+It takes transcription and alignment, not calendar arithmetic: every part of the target is somewhere in the source, so
+cross-attention shows where the model looks.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 
 from clearformer.data.corpora import Pair, PairCorpus
-from clearformer.data.tasks import Sizes, cut
+from clearformer.data.tasks import Sizes, partition
 
 FIRST, LAST = date(1900, 1, 1), date(2099, 12, 31)
 
@@ -28,7 +28,7 @@ ORDINALS = (
 )
 
 
-# The names are the tables above, never strftime's, which depend on the machine's language.
+# Names come from the tables above, since strftime depends on the locale.
 def _month(day: date) -> str:
     return MONTHS[day.month - 1]
 
@@ -38,7 +38,7 @@ def _mon(day: date) -> str:
 
 
 def _mon_dot(day: date) -> str:
-    return _mon(day) if day.month == 5 else f"{_mon(day)}."  # May is the whole word
+    return _mon(day) if day.month == 5 else f"{_mon(day)}."  # May is not abbreviated
 
 
 def _weekday(day: date) -> str:
@@ -59,7 +59,7 @@ def _roman(day: date) -> str:
 
 
 FORMS: dict[str, Callable[[date], str]] = {
-    # figures alone; the day comes before the month unless the year leads
+    # digits only; day before month, unless the year comes first
     "iso": lambda d: d.isoformat(),
     "compact": lambda d: f"{d.year}{d.month:02}{d.day:02}",
     "year slashes": lambda d: f"{d.year}/{d.month:02}/{d.day:02}",
@@ -71,7 +71,7 @@ FORMS: dict[str, Callable[[date], str]] = {
     "hyphens": lambda d: f"{d.day}-{d.month}-{d.year}",
     "roman": lambda d: f"{d.day} {_roman(d)} {d.year}",
     "roman dots": lambda d: f"{d.day}.{_roman(d).lower()}.{d.year}",
-    # the month's name
+    # with the month's name
     "day month": lambda d: f"{d.day} {_month(d)} {d.year}",
     "month day": lambda d: f"{_month(d)} {d.day}, {d.year}",
     "month day lower": lambda d: f"{_month(d).lower()} {d.day} {d.year}",
@@ -81,7 +81,7 @@ FORMS: dict[str, Callable[[date], str]] = {
     "day-mon": lambda d: f"{d.day}-{_mon(d)}-{d.year}",
     "year-mon": lambda d: f"{d.year}-{_mon(d)}-{d.day:02}",
     "joined": lambda d: f"{d.day:02}{_mon(d).upper()}{d.year}",
-    # the day as an ordinal
+    # with the day as an ordinal
     "nth month": lambda d: f"{_nth(d)} {_month(d)} {d.year}",
     "nth mon": lambda d: f"{_nth(d)} {_mon_dot(d)} {d.year}",
     "the nth of": lambda d: f"the {_nth(d)} of {_month(d)} {d.year}",
@@ -89,26 +89,27 @@ FORMS: dict[str, Callable[[date], str]] = {
     "month the nth": lambda d: f"{_month(d)} the {_nth(d)}, {d.year}",
     "words": lambda d: f"the {_ordinal(d)} of {_month(d)}, {d.year}",
     "month words": lambda d: f"{_month(d)} {_ordinal(d)}, {d.year}",
-    # with the day of the week, which is the right one
+    # with the correct day of the week
     "weekday day": lambda d: f"{_weekday(d)}, {d.day} {_month(d)} {d.year}",
     "weekday month": lambda d: f"{_weekday(d)}, {_month(d)} {d.day}, {d.year}",
     "weekday nth": lambda d: f"{_weekday(d)} the {_nth(d)} of {_month(d)}, {d.year}",
     "mail": lambda d: f"{_weekday(d)[:3]}, {d.day:02} {_mon(d)} {d.year}",
     "short lower": lambda d: f"{_weekday(d)[:3].lower()} {d.day} {_mon(d).lower()} {d.year}",
 }
-"""name of a form -> the function that writes a date in it; no string stands for two dates"""
+"""name of a form -> the function that writes a date in it; no string means two different dates"""
 
 
 def dates(seed: int = 1, sizes: Sizes = (40_000, 500, 1_000)) -> PairCorpus:
     """Pairs of a date in one of FORMS and the same date in ISO 8601; `5/3/2018` is always the fifth of March.
 
-    Every date from 1900 to 2099 is drawn at most once, so a date of one split is in no other. The forms take turns, so
-    a split of at least `len(FORMS)` pairs has them all. Raises DataError for a split without a pair, or for more pairs
-    together than there are dates.
+    Every date from 1900 to 2099 occurs at most once, so no two splits share one. The forms take turns, so a split of at
+    least `len(FORMS)` pairs has them all.
+
+    Raises DataError for an empty split, or for more pairs than there are dates.
     """
     ordinals = np.random.default_rng(seed).permutation(np.arange(FIRST.toordinal(), LAST.toordinal() + 1))
     days = [date.fromordinal(ordinal) for ordinal in ordinals.tolist()]
-    return PairCorpus("dates", *(_write(part) for part in cut(days, sizes)))
+    return PairCorpus("dates", *(_write(part) for part in partition(days, sizes)))
 
 
 def _write(days: list[date]) -> list[Pair]:

@@ -1,6 +1,6 @@
-"""The user's own data: UTF-8 text, a TSV of pairs or two parallel files, plain or .gz, and how it is cut into splits.
+"""The user's files: UTF-8 text, a TSV of pairs or two parallel files, plain or .gz; and their splits.
 
-Only "\\n" ends a line here (and "\\r\\n", which is read as one).
+Only "\\n" and "\\r\\n" end a line.
 """
 
 import gzip
@@ -12,13 +12,13 @@ from clearformer.data.corpora import Pair, PairCorpus, Split, TextCorpus
 from clearformer.errors import DataError
 
 MIN_CHARACTERS = 100
-"""a text of fewer leaves next to nothing to validate on"""
+"""a shorter text leaves next to nothing for validation"""
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, plain or .gz, without a byte order mark and with "\\n" for "\\r\\n".
+    """The text of a UTF-8 file, plain or .gz, without its byte order mark and with "\\n" for "\\r\\n".
 
-    Raises DataError where the file is missing, a folder, a broken gzip, not UTF-8, or holds nothing but white space.
+    Raises DataError if the file is missing, a folder, a broken gzip, not UTF-8, or only white space.
     """
     data = _read_bytes(path)
     try:
@@ -30,14 +30,14 @@ def read_text(path: Path) -> str:
             f"{error.start}, is not; save the file as UTF-8"
         ) from error
     if not text.strip():
-        raise DataError(f"text was expected in {path}, but the file is empty; name a file that holds some")
+        raise DataError(f"text was expected in {path}, but the file is empty; choose another file")
     return text
 
 
 def read_tsv(path: Path) -> list[Pair]:
-    """The pairs in a file of lines `source TAB target`; empty lines may end the file.
+    """The pairs in a file of lines `source TAB target`; the file may end with empty lines.
 
-    Raises DataError as `read_text` does, and for a line that is not two sides, both with text, around one tab.
+    Raises DataError as `read_text` does, and for a line without exactly one tab or with an empty side.
     """
     pairs = []
     for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), start=1):
@@ -45,22 +45,22 @@ def read_tsv(path: Path) -> list[Pair]:
         if len(sides) != 2 or not all(side.strip() for side in sides):
             raise DataError(
                 f"line {number} of {path} must be a source, one tab and a target, but {_fault(sides)}; "
-                "mend or delete that line"
+                "fix or delete that line"
             )
         pairs.append((sides[0], sides[1]))
     return pairs
 
 
 def read_parallel(source: Path, target: Path) -> list[Pair]:
-    """The pairs in two files, of which line n of one goes with line n of the other.
+    """The pairs of line n of one file with line n of the other.
 
-    Raises DataError as `read_text` does, where the files differ in lines, and for a line without text.
+    Raises DataError as `read_text` does, if the files differ in their number of lines, and for an empty line.
     """
     sources, targets = (read_text(path).removesuffix("\n").split("\n") for path in (source, target))
     if len(sources) != len(targets):
         raise DataError(
-            f"two files of equally many lines were expected, found {len(sources):,} in {source} and "
-            f"{len(targets):,} in {target}; give each line its partner"
+            f"two files with the same number of lines were expected, found {len(sources):,} in {source} and "
+            f"{len(targets):,} in {target}; align them line by line"
         )
     for path, lines in ((source, sources), (target, targets)):
         for number, line in enumerate(lines, start=1):
@@ -73,30 +73,31 @@ def read_parallel(source: Path, target: Path) -> list[Pair]:
 
 
 def split_text(name: str, text: str) -> TextCorpus:
-    """The first 90 % of the characters to train on, the last 10 % to validate with. Raises DataError for too few."""
+    """The first 90 % of the characters for train, the rest for validation. Raises DataError for too few."""
     if len(text) < MIN_CHARACTERS:
         raise DataError(
-            f"{name} must have at least {MIN_CHARACTERS} characters to be split, found {len(text)}; bring more text"
+            f"{name} must have at least {MIN_CHARACTERS} characters to be split, found {len(text)}; give more text"
         )
     end = int(0.9 * len(text))
     return TextCorpus(name, train=text[:end], validation=text[end:])
 
 
 def split_pairs(name: str, pairs: list[Pair]) -> PairCorpus:
-    """About 90, 5 and 5 % of the pairs to train, validate and test with, in the order they came in.
+    """About 90, 5 and 5 % of the pairs for train, validation and test, in their original order.
 
-    A hash of the source decides, so pairs of one source stay together, and a new pair moves none of the others. Where
-    there are so few that a split stays empty, one source each is validated and tested with. Raises DataError for fewer
-    than three distinct sources.
+    A hash of the source decides, so pairs with the same source stay together, and a new pair moves no other. If that
+    leaves a split empty, validation and test get one source each.
+
+    Raises DataError for fewer than three distinct sources.
     """
     hashes = {source: int.from_bytes(hashlib.sha256(source.encode()).digest()) for source, _ in pairs}
     if len(hashes) < 3:
         raise DataError(
             f"{name} must have at least 3 distinct sources, one for each split, found {len(hashes)} in "
-            f"{len(pairs):,} pairs; bring more pairs"
+            f"{len(pairs):,} pairs; give more pairs"
         )
-    in_twenty: dict[int, Split] = {0: "validation", 1: "test"}
-    split_of: dict[str, Split] = {source: in_twenty.get(number % 20, "train") for source, number in hashes.items()}
+    held_out: dict[int, Split] = {0: "validation", 1: "test"}
+    split_of: dict[str, Split] = {source: held_out.get(value % 20, "train") for source, value in hashes.items()}
     if len(set(split_of.values())) < 3:
         first, second, *_ = sorted(hashes, key=hashes.__getitem__)
         split_of.update(dict.fromkeys(hashes, "train"))
@@ -108,7 +109,7 @@ def split_pairs(name: str, pairs: list[Pair]) -> PairCorpus:
 
 
 def _fault(sides: list[str]) -> str:
-    """What is wrong with a line of a TSV that was cut at its tabs."""
+    """What is wrong with a line of a TSV, given its cells."""
     if sides == [""]:
         return "the line is empty"
     if len(sides) != 2:
@@ -125,6 +126,6 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"a file was expected at {path}, but there is none; check the path") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} must be a whole gzip file, but: {error}; copy or pack it again") from error
+        raise DataError(f"{path} must be a whole gzip file, but: {error}; copy or compress it again") from error
     except OSError as error:
         raise DataError(f"{path} must be a file that can be read, but: {error}; check its permissions") from error

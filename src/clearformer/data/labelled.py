@@ -1,9 +1,9 @@
-"""Labelled batches: texts and the class of each, padded on the right.
+"""Batches for a classifier: texts, padded on the right, and the class of each example.
 
     <bos> text <eos>          or, of several texts,          <bos> text <eos> text <eos>
       0    0     0                                             0    0     0    1     1      segments
 
-As BERT's [CLS] and [SEP] stand.                                    Devlin et al. 2018, arXiv:1810.04805, figure 2
+<bos> and <eos> have the roles of BERT's [CLS] and [SEP].        Devlin et al. 2018, arXiv:1810.04805, figure 2
 """
 
 from bisect import bisect_right
@@ -20,53 +20,53 @@ from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
 
 LabelledTokens = tuple[list[list[int]], int]
-"""the texts of an example as numbers, without begin and end, and its class, from 0 on"""
+"""token ids of the texts of an example, without BOS and EOS, and its class, from 0 on"""
 
 
 @dataclass(frozen=True)
 class LabelledBatch(EncoderBatch):
-    """Examples, and the class of each; or, of each token, that of its example."""
+    """Examples and their classes: one target per example, or per token."""
 
     targets: Int[NDArray[np.int64], " B *T"]
 
-    def of_each_token(self) -> "LabelledBatch":
-        """The same, with a class to be told by every real token."""
+    def with_token_targets(self) -> "LabelledBatch":
+        """The same batch with the class of the example as the target of each real token."""
         return replace(self, targets=np.where(self.real, self.targets[:, None], IGNORE))
 
 
 class LabelledBuckets(Buckets[LabelledTokens, LabelledBatch]):
-    """Examples of like length side by side, as many as fit into `batch_tokens` with their padding.
+    """Examples of similar length, as many in a batch as fit into `batch_tokens`, padding included.
 
-    Nothing is cut here: give texts that went through `truncate`. `segments` is how many texts are told apart.
+    The texts must have been through `truncate`. `segments` as in `collate_labelled`.
     """
 
     def __init__(self, examples: Sequence[LabelledTokens], batch_tokens: int, seed: int, segments: int) -> None:
-        lengths = np.array([[whole_length(texts)] for texts, _ in examples])
-        super().__init__(examples, lengths, lambda some: collate_labelled(some, segments), batch_tokens, seed)
+        lengths = np.array([[sequence_length(texts)] for texts, _ in examples])
+        super().__init__(examples, lengths, lambda batch: collate_labelled(batch, segments), batch_tokens, seed)
 
 
-def whole_length(texts: Sequence[Sequence[int]]) -> int:
-    """Tokens of an example with its begin, and an end behind each text."""
+def sequence_length(texts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens of an example, with BOS and an EOS behind each text."""
     return 1 + sum(len(text) + 1 for text in texts)
 
 
-def tokens_cut(texts: Sequence[Sequence[int]], context: int) -> int:
-    """How many tokens `truncate` takes away: callers count them, and say so."""
-    return max(0, whole_length(texts) - context)
+def num_truncated(texts: Sequence[Sequence[int]], context: int) -> int:
+    """Number of tokens that `truncate` removes; callers report it."""
+    return max(0, sequence_length(texts) - context)
 
 
 def truncate(texts: Sequence[Sequence[int]], context: int) -> list[list[int]]:
-    """The texts cut at their ends, always the longest of them, until the example has room in `context` tokens.
+    """Remove tokens from the end of the longest text, one at a time, until the example fits into `context` tokens.
 
-    Of texts that are equally long, the later is cut. Raises DataError if not even one token of each has room.
+    Of equally long texts the last is shortened. Raises DataError if there is no room for one token of each text.
     """
     if context < 1 + 2 * len(texts):
         raise DataError(
-            f"a context of at least {1 + 2 * len(texts)} tokens was expected, for {len(texts)} texts with begin and "
-            f"ends, found {context}; raise --model.context"
+            f"a context of at least {1 + 2 * len(texts)} tokens was expected, for {len(texts)} texts with <bos> and an "
+            f"<eos> each, found {context}; raise --model.context"
         )
     room = context - 1 - len(texts)
-    level = bisect_right(range(context), room, key=lambda most: sum(min(len(text), most) for text in texts)) - 1
+    level = bisect_right(range(context), room, key=lambda limit: sum(min(len(text), limit) for text in texts)) - 1
     spare = room - sum(min(len(text), level) for text in texts)
     kept = []
     for text in texts:
@@ -77,7 +77,7 @@ def truncate(texts: Sequence[Sequence[int]], context: int) -> list[list[int]]:
 
 
 def collate_labelled(examples: Sequence[LabelledTokens], segments: int) -> LabelledBatch:
-    """Put examples into a rectangle. Where `segments` > 0, the texts beyond the last one told apart count as that."""
+    """Pad examples into a batch. If `segments` > 0, segment numbers stop there: further texts share the last one."""
     joined = [_join(texts) for texts, _ in examples]
     tokens = pad([tokens for tokens, _ in joined], PAD)
     numbers = pad([numbers for _, numbers in joined], 0)

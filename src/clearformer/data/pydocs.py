@@ -1,7 +1,7 @@
-"""The documentation every Python carries, as a corpus: real English text, offline, with nothing to download.
+"""The documentation inside every Python as a corpus: real English text without a download.
 
-It is the help topics of `pydoc_data` and the docstrings of the standard library, whose sources are read and never run.
-Every version of Python has a text of its own.
+It consists of the help topics in `pydoc_data` and the docstrings of the standard library, whose sources are parsed and
+never executed. The text differs between versions of Python.
 """
 
 import ast
@@ -20,41 +20,42 @@ from clearformer.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-SHORTEST = 40
-"""characters; a shorter document ("Return the name.") teaches little, and is left out"""
+MIN_CHARACTERS = 40
+"""shorter documents ("Return the name.") teach little and are left out"""
 
-LEFT_OUT = {"ensurepip", "idlelib", "lib2to3", "turtledemo", "encodings", "pydoc_data"}
-"""programs, bundles and tables rather than libraries; `pydoc_data` comes by its topics"""
+EXCLUDED = {"ensurepip", "idlelib", "lib2to3", "turtledemo", "encodings", "pydoc_data"}
+"""programs, bundled packages and tables rather than libraries; the topics of `pydoc_data` are read separately"""
 
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
-"""where a statement holds other statements; expressions, which hold no docstring, are most of a tree"""
+CHILDREN = ("body", "orelse", "handlers", "finalbody", "cases")
+"""fields that hold nested statements; expressions, most of a tree, contain no docstrings and are skipped"""
 
 
 def pydocs() -> TextCorpus:
-    """The documents in a fixed order with a blank line between them, about 90, 5 and 5 % for train, validation, test.
+    """All documents in a fixed order, separated by blank lines; about 90, 5 and 5 % for train, validation and test.
 
-    A document's split is decided by a hash of its text. Exact duplicates and documents under SHORTEST characters are
-    left out, and so are paragraphs of validation and test that an earlier split has. What is missing or unreadable in
-    this Python is logged. Raises DataError where there is too little to fill three splits.
+    A hash of its text decides a document's split. Duplicates and documents under MIN_CHARACTERS are left out, and so
+    are paragraphs of validation and test that occur in an earlier split. What this Python lacks is logged.
+
+    Raises DataError if a split would be empty.
     """
     library = Path(sysconfig.get_path("stdlib"))
     documents = dict.fromkeys(_clean(text) for text in (*_topics(), *_docstrings(library)))
     splits: dict[Split, list[str]] = {"train": [], "validation": [], "test": []}
     for document in documents:
-        if len(document) >= SHORTEST:
+        if len(document) >= MIN_CHARACTERS:
             splits[_split_of(document)].append(document)
     if not all(splits.values()):
         raise DataError(
-            f"this Python was expected to carry its documentation, found {sum(map(len, splits.values()))} documents in "
-            f"pydoc_data.topics and the sources in {library}; use a complete Python, or a text file of your own"
+            f"this Python was expected to include its documentation, found {sum(map(len, splits.values()))} documents "
+            f"in pydoc_data.topics and the sources in {library}; use a complete Python, or a text file of your own"
         )
-    seen: set[str] = set()
-    return TextCorpus("pydocs", *(_join(part, seen) for part in splits.values()))
+    earlier: set[str] = set()
+    return TextCorpus("pydocs", *(_join(part, earlier) for part in splits.values()))
 
 
 def _topics() -> list[str]:
-    """The texts behind `help("LOOPING")` and the like, sorted by name."""
+    """The texts behind `help("LOOPING")` and the like, in the order of their names."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
@@ -64,13 +65,13 @@ def _topics() -> list[str]:
 
 
 def _docstrings(library: Path) -> list[str]:
-    """Every docstring in the standard library's sources under `library`, sorted by module."""
+    """Every docstring in the standard library's sources under `library`, in the order of the files' paths."""
     texts: list[str] = []
     failed: list[str] = []
     sources = _sources(library)
     for path in sources:
         try:
-            with warnings.catch_warnings(action="ignore"):  # an odd escape in an old source is not the user's affair
+            with warnings.catch_warnings(action="ignore"):  # such as invalid escapes: not the user's problem
                 tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):
             failed.append(path.name)
@@ -84,8 +85,8 @@ def _docstrings(library: Path) -> list[str]:
 
 
 def _sources(library: Path) -> list[Path]:
-    """The files of the standard library's public and private modules, without its tests, in one order everywhere."""
-    names = sys.stdlib_module_names - LEFT_OUT
+    """The source files of the standard library without its tests, sorted by relative path."""
+    names = sys.stdlib_module_names - EXCLUDED
     files = [library / f"{name}.py" for name in names if (library / f"{name}.py").is_file()]
     files += [path for name in names for path in (library / name).rglob("*.py")]
     relative = {path.relative_to(library).as_posix(): path for path in files}
@@ -95,26 +96,26 @@ def _sources(library: Path) -> list[Path]:
 def _docstrings_in(node: ast.AST) -> Iterator[str]:
     if isinstance(node, DEFINITIONS) and (text := ast.get_docstring(node, clean=False)):
         yield text
-    for block in BLOCKS:
-        for statement in getattr(node, block, ()):
+    for field in CHILDREN:
+        for statement in getattr(node, field, ()):
             yield from _docstrings_in(statement)
 
 
 def _clean(text: str) -> str:
-    """`text` without its indentation, with paragraphs set off by exactly one blank line."""
+    """`text` without its indentation, with exactly one blank line between paragraphs."""
     return re.sub(r"\n\s*\n", "\n\n", inspect.cleandoc(text).strip())
 
 
 def _split_of(document: str) -> Split:
-    """Python's own hash differs from run to run; this one never does."""
+    """By SHA-256, since `hash` differs between processes."""
     twentieth = hashlib.sha256(document.encode()).digest()[0] * 20 // 256
     return "validation" if twentieth == 0 else "test" if twentieth == 1 else "train"
 
 
-def _join(documents: list[str], seen: set[str]) -> str:
-    """The documents as one text, without the paragraphs in `seen`, to which theirs are added."""
+def _join(documents: list[str], earlier: set[str]) -> str:
+    """The documents as one text, without the paragraphs in `earlier`, to which theirs are added."""
     paragraphs = [paragraph for document in documents for paragraph in document.split("\n\n")]
-    text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph not in seen)
-    # Short paragraphs are headings such as "Arguments:", and may come again.
-    seen |= {paragraph for paragraph in paragraphs if len(paragraph) >= SHORTEST}
+    text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph not in earlier)
+    # shorter paragraphs are headings such as "Arguments:", which may recur
+    earlier |= {paragraph for paragraph in paragraphs if len(paragraph) >= MIN_CHARACTERS}
     return text

@@ -1,6 +1,6 @@
-"""The user's labelled texts: a table as CSV or TSV, with a header or without.
+"""The user's labelled texts: a CSV or TSV, with or without a header.
 
-Which column is the label is told by the header, else by how few values it has; `read_labelled` says what it took.
+The label's column is named by the header, or is the one with the fewest distinct values; `read_labelled` reports it.
 """
 
 import csv
@@ -15,21 +15,23 @@ from clearformer.data.files import read_text
 from clearformer.errors import DataError
 
 LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "y")
-"""what a header may call the label's column, in any case; the first of these that occurs is it"""
-MOST_CLASSES = 1000
-MOST_NAMED = 5
-"""so many classes are named to people"""
+"""names of the label's column in a header, in any case; earlier ones take precedence"""
+MAX_CLASSES = 1000
+MAX_CLASSES_SHOWN = 5
+"""number of classes listed by name"""
 
 Row = tuple[int, list[str]]
-"""the line that a row begins in, from 1 on, and its cells"""
+"""the number of a row's first line, from 1 on, and its cells"""
 
 
 def read_labelled(path: Path) -> tuple[list[Example], str]:
-    """The examples in a .csv or .tsv (or .gz of one), and a sentence for people: what each column was taken for.
+    """The examples in a .csv or .tsv (or .gz of one), and a note to the user on how its columns were read.
 
-    Cells lose the white space around them. The first line is a header if it has one of LABEL_NAMES, or if its label
-    occurs nowhere else. Raises DataError as `read_rows` does, for an empty text or label, and where there is no column
-    of labels or of text, one class alone, or more than MOST_CLASSES.
+    White space around cells is stripped. The first line is a header if it has one of LABEL_NAMES, or if its label
+    occurs nowhere else.
+
+    Raises DataError as `read_rows` does, for an empty text or label, if there is no column of labels or of text, and
+    unless there are 2 to MAX_CLASSES classes.
     """
     rows = read_rows(path)
     label = label_column([cells for _, cells in rows])
@@ -41,45 +43,44 @@ def read_labelled(path: Path) -> tuple[list[Example], str]:
         )
     labels = [cells[label] for _, cells in rows]
     header = labels[0] not in labels[1:] or labels[0].casefold() in LABEL_NAMES
-    names = [f"column {place + 1}" + (f" {cell!r}" if header else "") for place, cell in enumerate(rows[0][1])]
+    names = [f"column {i + 1}" + (f" {cell!r}" if header else "") for i, cell in enumerate(rows[0][1])]
     rows = rows[header:]
-    left_out = _left_out(rows, [place for place in range(len(names)) if place != label])
-    texts = [place for place in range(len(names)) if place != label and place not in left_out]
+    excluded = _excluded(rows, [i for i in range(len(names)) if i != label])
+    texts = [i for i in range(len(names)) if i != label and i not in excluded]
     for line, cells in rows:
-        if empty := [names[place] for place in (*texts, label) if not cells[place]]:
-            raise DataError(
-                f"line {line} of {path} must have something in {empty[0]}, found nothing; mend or delete it"
-            )
-    examples = [(tuple(cells[place] for place in texts), cells[label]) for _, cells in rows]
+        if empty := [names[i] for i in (*texts, label) if not cells[i]]:
+            raise DataError(f"line {line} of {path} must have something in {empty[0]}, found nothing; fix or delete it")
+    examples = [(tuple(cells[i] for i in texts), cells[label]) for _, cells in rows]
     first_line = "a header" if header else "an example"
     classes = _classes(examples, names[label], path, first_line)
     note = (
         f"{path.name} has {len(examples):,} examples of {classes}: the label is {names[label]}, the text "
-        f"{' and '.join(names[place] for place in texts)}, the first line {first_line}"
+        f"{' and '.join(names[i] for i in texts)}, the first line {first_line}"
     )
-    return examples, note + "".join(f", and {names[n]} ({reason}) is left out" for n, reason in left_out.items())
+    return examples, note + "".join(f", and {names[i]} ({reason}) is left out" for i, reason in excluded.items())
 
 
 def _classes(examples: list[Example], column: str, path: Path, first_line: str) -> str:
-    """How many classes there are, with the first of their names. Raises DataError for one, or too many."""
+    """The number of classes and the first of their names. Raises DataError for fewer than two, or too many."""
     classes = sorted({name for _, name in examples})
-    if not 2 <= len(classes) <= MOST_CLASSES:
+    if not 2 <= len(classes) <= MAX_CLASSES:
         raise DataError(
-            f"2 to {MOST_CLASSES:,} classes were expected in {column} of {path}, found {len(classes):,}"
+            f"2 to {MAX_CLASSES:,} classes were expected in {column} of {path}, found {len(classes):,}"
             f"{f', {classes[0]!r} alone' if len(classes) == 1 else ''} (the first line was taken for {first_line}); "
-            "give it labels that tell the texts apart"
+            "give it one label for each class"
         )
-    return f"{len(classes):,} classes ({', '.join(classes[:MOST_NAMED])}{', …' * (len(classes) > MOST_NAMED)})"
+    shown = ", ".join(classes[:MAX_CLASSES_SHOWN])
+    return f"{len(classes):,} classes ({shown}{', …' if len(classes) > MAX_CLASSES_SHOWN else ''})"
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a table; cells in double quotes may hold separators, line ends and doubled quotes.
+    """The rows of a table; cells in double quotes may contain separators, line breaks and doubled quotes.
 
-    Raises DataError as `read_text` does, and where quotes are broken, a line is empty (but for the last ones), or a row
-    has not as many cells as the first.
+    Raises DataError as `read_text` does, for broken quotes, for an empty line (except at the end), and for a row with
+    more or fewer cells than the first.
     """
     text = read_text(path).rstrip("\n")
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # else a cell has at most 131,072 characters
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # the default is 131,072 characters
     delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
     rows: list[Row] = []
@@ -91,7 +92,7 @@ def read_rows(path: Path) -> list[Row]:
             if rows and len(cells) != (width := len(rows[0][1])):
                 raise DataError(
                     f"line {line} of {path} must have as many cells as line 1, which has {width}, found {len(cells)}; "
-                    "mend or delete it (a cell that holds the separator needs double quotes around it)"
+                    "fix or delete it (a cell that contains the separator needs double quotes around it)"
                 )
             rows.append((line, [cell.strip() for cell in cells]))
             line = reader.line_num + 1
@@ -104,13 +105,14 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def split_labelled(name: str, examples: list[Example], note: str = "") -> LabelledCorpus:
-    """About 90, 5 and 5 % of each class's texts to train, validate and test with, in the order they came in.
+    """About 90, 5 and 5 % of each class's texts for train, validation and test, in their original order.
 
-    A hash of the text decides, so a text that comes twice stays together, even under two labels. Of a class of at
-    least 3 texts every split has at least one; a smaller class is trained on whole. Raises DataError where no class
-    has three.
+    A hash of the text decides, so duplicates stay together, even under two labels. Every split has at least one text of
+    each class with 3 or more; smaller classes are only in train.
+
+    Raises DataError if no class has 3 texts.
     """
-    label_of = dict(reversed(examples))  # of a text with two labels the first
+    label_of = dict(reversed(examples))  # the first, if a text has several labels
     by_class: dict[str, list[tuple[str, ...]]] = {}
     for texts in sorted(label_of, key=lambda texts: hashlib.sha256(json.dumps(texts).encode()).digest()):
         by_class.setdefault(label_of[texts], []).append(texts)
@@ -122,11 +124,11 @@ def split_labelled(name: str, examples: list[Example], note: str = "") -> Labell
     if not split_of:
         raise DataError(
             f"{name} must have a class of at least 3 distinct texts, one for each split, found {len(label_of):,} texts "
-            f"in {len(by_class):,} classes; bring more examples"
+            f"in {len(by_class):,} classes; give more examples"
         )
-    trained = {label for texts, label in examples if texts not in split_of}
-    for texts, label in examples:  # a label that only texts of two labels have
-        if label not in trained:
+    train_labels = {label for texts, label in examples if texts not in split_of}
+    for texts, label in examples:  # train needs every label, also one that only held-out texts with two labels have
+        if label not in train_labels:
             split_of.pop(texts, None)
     splits: dict[Split, list[Example]] = {"train": [], "validation": [], "test": []}
     for example in examples:
@@ -135,14 +137,14 @@ def split_labelled(name: str, examples: list[Example], note: str = "") -> Labell
 
 
 def is_labelled(path: Path) -> bool:
-    """Whether a .tsv holds labelled texts rather than pairs, which are two columns of like many values.
+    """Whether a .tsv contains labelled texts rather than pairs.
 
-    Two columns are so if a header names a label, or if one has at most a twentieth as many values as the other, and at
-    most 100: targets of pairs may come again too.
+    Two columns do if a header names a label, or if one has at most 100 distinct values and at most a twentieth as many
+    as the other: targets of pairs may repeat, but not as often. More columns always do.
     """
     try:
         rows = [cells for _, cells in read_rows(path)]
-    except DataError:  # whoever reads it as pairs will say what is wrong
+    except DataError:  # reading it as pairs will report what is wrong
         return False
     if len(rows[0]) != 2:
         return len(rows[0]) > 2
@@ -154,27 +156,27 @@ def is_labelled(path: Path) -> bool:
 
 
 def label_column(rows: Sequence[Sequence[str]]) -> int | None:
-    """The place of the column that a header calls a label; else of that with the fewest distinct values.
+    """Index of the column that the header calls a label, else of the one with the fewest distinct values, if any.
 
-    These must be fewer than half the rows, and at most MOST_CLASSES; a column of one value is the last to be taken.
+    It must have fewer values than half the rows, and at most MAX_CLASSES. A constant column is the last choice.
     """
     named = [cell.casefold() for cell in rows[0]]
     for name in LABEL_NAMES:
         if name in named:
             return named.index(name)
     counts = [len(set(column)) for column in zip(*rows[1:], strict=True)]  # the first line may be a header
-    likely = [place for place, count in enumerate(counts) if 2 * count < len(rows) - 1 and count <= MOST_CLASSES]
-    return min(likely, key=lambda place: (counts[place] == 1, counts[place]), default=None)
+    candidates = [i for i, count in enumerate(counts) if 2 * count < len(rows) - 1 and count <= MAX_CLASSES]
+    return min(candidates, key=lambda i: (counts[i] == 1, counts[i]), default=None)
 
 
-def _left_out(rows: Sequence[Row], places: Sequence[int]) -> dict[int, str]:
-    """The columns among `places` that are no text, and why. None is left out where otherwise all were."""
-    reasons = {place: _no_text([cells[place] for _, cells in rows]) for place in places}
-    return {place: reason for place, reason in reasons.items() if reason} if "" in reasons.values() else {}
+def _excluded(rows: Sequence[Row], columns: Sequence[int]) -> dict[int, str]:
+    """Which of the columns are not text, and why. If none is text, all are kept."""
+    reasons = {i: _why_not_text([cells[i] for _, cells in rows]) for i in columns}
+    return {i: reason for i, reason in reasons.items() if reason} if "" in reasons.values() else {}
 
 
-def _no_text(column: Sequence[str]) -> str:
-    """Why a column is not text, in words; nothing if it is."""
+def _why_not_text(column: Sequence[str]) -> str:
+    """Why a column is not text; empty if it is."""
     filled = [cell for cell in column if cell]
     if all(map(_is_number, filled)):
         return "only numbers" if filled else "empty"

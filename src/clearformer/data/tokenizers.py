@@ -1,12 +1,12 @@
-"""Tokens: text cut into pieces of a fixed vocabulary, each with a number.
+"""Tokenizers: text as a sequence of token ids from a fixed vocabulary.
 
-Three kinds, all trained here and kept in Hugging Face's `tokenizer.json`:
+Three kinds, trained here and saved as Hugging Face's `tokenizer.json`:
 
-    character   every character that occurs
-    word        words and punctuation, with the space before them; rare ones become <unk>
-    bpe         byte-pair encoding over UTF-8 bytes, which knows every text      Sennrich et al. 2016, arXiv:1508.07909
+    character   single characters
+    word        words and punctuation with the preceding space; rare ones become <unk>
+    bpe         byte-pair encoding over UTF-8 bytes, which can encode any text   Sennrich et al. 2016, arXiv:1508.07909
 
-The library counts and merges; what a piece is, and which special tokens there are, is said here.
+The `tokenizers` library counts and merges; this module defines the pieces and the special tokens.
 """
 
 import re
@@ -20,31 +20,33 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from clearformer.errors import DataError
 
 PAD, BOS, EOS, UNK, MASK = range(5)
-"""numbers of the special tokens, the same in every vocabulary: padding, begin, end, unknown; MASK, to be guessed, is
-one only in the vocabulary of a masked language model"""
+"""ids of the special tokens; only the vocabulary of a masked language model has MASK"""
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>"]
 
-# a word or punctuation with the space before it; a line's end; other white space but for the space before a word.
-# No piece goes on past a line's end, so lines can be encoded one by one.
+# A word or punctuation with the preceding space; a newline; other white space except the space before a word.
+# No piece continues past a newline, so lines can be encoded one by one.
 PIECE = r" ?\w+| ?[^\s\w]+|\n|[^\S\n]+(?!\S)|[^\S\n]"
 CHARACTER = r"[\s\S]"
-LONGEST_LINE = 10_000
-"""characters that byte pairs are learned from at once: merging within a word takes the square of its length"""
+MAX_BPE_LINE = 10_000
+"""characters; longer lines are cut to train BPE, since merging within a word is quadratic in its length"""
 
-MOST_TOKENS = 1 << 32
-"""the library counts tokens in 32 bits"""
+MAX_VOCAB_SIZE = 1 << 32
+"""the library stores token ids in 32 bits"""
 
 
 class Tokenizer:
-    """Text to numbers and back, by a trained `tokenizers.Tokenizer`."""
+    """Encodes text as token ids and decodes them, with a trained `tokenizers.Tokenizer`.
+
+    Raises DataError if its special tokens are not SPECIAL.
+    """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
-        self.backend.encode_special_tokens = True  # "<pad>" typed by a user is five characters, not padding
-        found = [backend.id_to_token(index) for index in range(MASK)]
-        if found != SPECIAL[:MASK]:
+        self.backend.encode_special_tokens = True  # "<pad>" in a text is five characters, not padding
+        special = [backend.id_to_token(index) for index in range(MASK)]
+        if special != SPECIAL[:MASK]:
             raise DataError(
-                f"a vocabulary that begins with {', '.join(SPECIAL[:MASK])} was expected, found {found}; "
+                f"a vocabulary that begins with {', '.join(SPECIAL[:MASK])} was expected, found {special}; "
                 "use the tokenizer.json that the run was made with"
             )
         if (unknown := getattr(backend.model, "unk_token", None)) not in (None, SPECIAL[UNK]):
@@ -55,39 +57,40 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """V: how many different tokens there are, the special ones included."""
+        """V: number of tokens, special ones included."""
         return int(self.backend.get_vocab_size())
 
     @property
     def has_mask(self) -> bool:
-        """Whether MASK is the mask, and not a token like any other."""
+        """Whether the vocabulary has <mask>; if not, id MASK is an ordinary token."""
         return bool(self.backend.id_to_token(MASK) == SPECIAL[MASK])
 
     def encode(self, text: str) -> list[int]:
-        """Numbers of the tokens of `text`, without begin and end. What the vocabulary lacks becomes UNK."""
-        return list(next(self.encode_many([text])))
+        """Token ids of `text`, without BOS and EOS. Pieces outside the vocabulary become UNK."""
+        return list(next(self.encode_batch([text])))
 
-    def encode_many(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        """The same for many texts at once."""
+    def encode_batch(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """Like `encode`, for many texts at once."""
         for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False):
             yield encoding.ids
 
     def encode_lines(self, text: str) -> list[int]:
-        """The same as `encode`, line by line: for texts of megabytes, of which the library would keep every offset."""
-        return [index for ids in self.encode_many(_lines(text)) for index in ids]
+        """Like `encode`, but line by line, which saves memory: the library keeps the offsets of a whole text."""
+        return [index for ids in self.encode_batch(_lines(text)) for index in ids]
 
     def unknown(self, text: str) -> list[str]:
-        """The pieces of `text` that the vocabulary lacks, in order."""
+        """The pieces of `text` outside the vocabulary, in order."""
         encoding = self.backend.encode(text, add_special_tokens=False)
-        return [text[a:b] for index, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if index == UNK]
+        pieces = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[start:end] for index, (start, end) in pieces if index == UNK]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that the numbers stand for. Padding, begin and end leave no trace; <unk> and <mask> show."""
+        """The text of the token ids. PAD, BOS and EOS are dropped; UNK and MASK are written as <unk> and <mask>."""
         visible = [index for index in ids if index not in (PAD, BOS, EOS)]
         return str(self.backend.decode(visible, skip_special_tokens=False))
 
-    def label(self, index: int) -> str:
-        """One token as text, to stand on a plot. Part of a character shows as \ufffd."""
+    def token_text(self, index: int) -> str:
+        """One token as text, such as for a plot. Part of a character becomes \ufffd."""
         return SPECIAL[index] if index < MASK else self.decode([index])
 
     def save(self, path: Path) -> None:
@@ -95,10 +98,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read a tokenizer.json. Raises DataError if it is missing, damaged or not one of ours."""
+        """Read a tokenizer.json. Raises DataError if it is missing, damaged, or has other special tokens."""
         try:
             backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the library has no narrower class than this
+        except Exception as error:  # the library raises plain Exceptions
             raise DataError(f"a tokenizer in Hugging Face's format was expected in {path}, but: {error}") from error
         return cls(backend)
 
@@ -106,18 +109,19 @@ class Tokenizer:
 def train_tokenizer(
     kind: Literal["character", "bpe", "word"], texts: Iterable[str], vocab_size: int, mask: bool = False
 ) -> Tokenizer:
-    """Learn a vocabulary of at most `vocab_size` tokens from `texts`; the commonest come first.
+    """Train a tokenizer on `texts`; the vocabulary keeps the `vocab_size` most frequent tokens.
 
-    With `mask` it has <mask> as its fifth special token.
+    With `mask`, <mask> is the fifth special token.
 
-    Raises DataError if `vocab_size` leaves no room, or there is nothing to learn from.
+    Raises DataError if `vocab_size` is too small for the kind, or `texts` is empty.
     """
-    vocab_size = min(vocab_size, MOST_TOKENS)
+    vocab_size = min(vocab_size, MAX_VOCAB_SIZE)
     special = SPECIAL if mask else SPECIAL[:MASK]
-    least = len(special) + (256 if kind == "bpe" else 1)
-    if vocab_size < least:
+    smallest = len(special) + (256 if kind == "bpe" else 1)
+    if vocab_size < smallest:
         raise DataError(
-            f"a {kind} vocabulary of at least {least} tokens was expected, found {vocab_size}; raise --model.vocab-size"
+            f"a {kind} vocabulary of at least {smallest} tokens was expected, found {vocab_size}; "
+            "raise --model.vocab-size"
         )
     if kind == "bpe":
         backend = tokenizers.Tokenizer(models.BPE())
@@ -138,13 +142,13 @@ def train_tokenizer(
         trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
     lines = [line for text in texts for line in _lines(text)]
     if kind == "bpe":
-        lines = [line[first : first + LONGEST_LINE] for line in lines for first in range(0, len(line), LONGEST_LINE)]
+        lines = [line[first : first + MAX_BPE_LINE] for line in lines for first in range(0, len(line), MAX_BPE_LINE)]
     if not lines:
-        raise DataError("text to learn a vocabulary from was expected, found none; give a file that is not empty")
+        raise DataError("text to train the tokenizer on was expected, found none; give a file that is not empty")
     backend.train_from_iterator(lines, trainer)
     return Tokenizer(backend)
 
 
 def _lines(text: str) -> list[str]:
-    """`text` cut behind each newline, and nowhere else (`str.splitlines` knows ten more line ends)."""
+    """`text` split after each newline and nowhere else (`str.splitlines` knows other line ends)."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -98,7 +98,7 @@ def reloaded_is_the_same(dates: RunFolder, pydocs: RunFolder) -> Verdict:
     there = [item["tokens"] for item in json.loads(_command("generate", str(pydocs.folder), *flags))]
     lines = [
         dates.tokenizer.decode(ids)
-        for ids in translate(translator, list(dates.tokenizer.encode_many(sources)), cached=False)
+        for ids in translate(translator, list(dates.tokenizer.encode_batch(sources)), cached=False)
     ]
     piped = _command("translate", str(dates.folder), "--beam", "1", text="\n".join(sources)).splitlines()
     same = sum(a == b for a, b in zip([*here, *lines], [*there, *piped], strict=True))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from clearformer.data.labelled import collate_labelled, tokens_cut, truncate, whole_length
+from clearformer.data.labelled import collate_labelled, num_truncated, sequence_length, truncate
 from clearformer.data.tokenizers import UNK, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.generation.sampling import Sampling, probabilities
@@ -39,9 +39,9 @@ def classify(model: Any, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]
     Raises DataError for an example of more texts than fit into the context.
     """
     config = model.config
-    ids = tokenizer.encode_many(text for texts in examples for text in texts)
+    ids = tokenizer.encode_batch(text for texts in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts in examples]
-    order = sorted(range(len(tokens)), key=lambda i: whole_length(tokens[i]))
+    order = sorted(range(len(tokens)), key=lambda i: sequence_length(tokens[i]))
     found = np.zeros((len(tokens), config.num_classes))
     for first in range(0, len(order), BATCH_SIZE):
         indices = order[first : first + BATCH_SIZE]
@@ -49,6 +49,6 @@ def classify(model: Any, tokenizer: Tokenizer, examples: Sequence[Sequence[str]]
         found[indices] = probabilities(engine_of(model).logits_of(model, batch.inputs), Sampling())
     return Classified(
         found,
-        truncated=sum(tokens_cut(texts, config.context) > 0 for texts in tokens),
+        truncated=sum(num_truncated(texts, config.context) > 0 for texts in tokens),
         unknown=sum(text.count(UNK) for texts in tokens for text in texts),
     )

@@ -50,7 +50,7 @@ class Filler:
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.labels = [tokenizer.label(index) for index in range(tokenizer.vocab_size)]
+        self.labels = [tokenizer.token_text(index) for index in range(tokenizer.vocab_size)]
         text = np.array(["\ufffd" not in label for label in self.labels])
         text[: len(SPECIAL)] = False
         spaced = text & np.array([len(label) > 1 and label.startswith(" ") for label in self.labels])
@@ -87,7 +87,7 @@ class Filler:
         """
         pieces = text.split(SPECIAL[MASK])
         bare = [piece[: -self._spaced(piece) or None] for piece in pieces[:-1]]
-        first, *others = self.tokenizer.encode_many([*bare, pieces[-1]])
+        first, *others = self.tokenizer.encode_batch([*bare, pieces[-1]])
         tokens = [*first, *(index for ids in others for index in (MASK, *ids))]
         context = self.model.config.context
         if len(tokens) > context:

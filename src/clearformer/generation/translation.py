@@ -79,7 +79,7 @@ def n_best_texts(
 
     Sources of similar length form a batch; after each, `advance(done, total)` is called.
     """
-    ids = list(tokenizer.encode_many(sources))
+    ids = list(tokenizer.encode_batch(sources))
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     outputs: dict[int, list[Translation]] = {}
     for first in range(0, len(order), BATCH_SIZE):

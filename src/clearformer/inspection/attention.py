@@ -77,7 +77,7 @@ def attention_map(
     layers = [weights[0] for name, weights in trace.attention.items() if not cross or "cross_attention" in name]
     heads = layers[_index("layer", layer, len(layers))]
     weights = heads.mean(0) if head is None else heads[_index("head", head, len(heads))]
-    row_labels, column_labels = ([tokenizer.label(int(index)) for index in ids] for ids in (rows, columns))
+    row_labels, column_labels = ([tokenizer.token_text(int(index)) for index in ids] for ids in (rows, columns))
     return AttentionMap(weights.float().cpu().numpy(), row_labels, column_labels, CROSS if cross else SELF)
 
 
@@ -95,7 +95,7 @@ def _inputs(
         pair = collate([(tokenizer.encode(text), tokenizer.encode(target))])
         return pair.inputs, pair.targets[0], pair.source[0]
     if isinstance(model, Classifier):
-        texts = truncate(list(tokenizer.encode_many(text.split("\t"))), model.config.context)
+        texts = truncate(list(tokenizer.encode_batch(text.split("\t"))), model.config.context)
         batch = collate_labelled([(texts, 0)], model.config.segments)
         return batch.inputs, batch.tokens[0], batch.tokens[0]
     encode = Filler(model, tokenizer).encode if isinstance(model, BERT) else tokenizer.encode

@@ -112,7 +112,7 @@ def filled(run: RunFolder, model: BERT) -> str:
 
 
 def _prediction(tokenizer: Tokenizer, target: int, predicted: int) -> str:
-    true, other = (html.escape(tokenizer.label(index)) for index in (target, predicted))
+    true, other = (html.escape(tokenizer.token_text(index)) for index in (target, predicted))
     if target == predicted:
         return f"<ins>{true}</ins>"
     return f"<del>{other.replace(chr(10), '⏎')}</del> <b>{true.replace(chr(10), '⏎' + chr(10))}</b>"

@@ -1,4 +1,4 @@
-"""The families, assembled from blocks: `transformer` (encoder-decoder) and `gpt` (decoder-only).
+"""The families, assembled from blocks: `transformer` (encoder-decoder), `gpt` (decoder-only), `bert`, `classifier`.
 
-`initial` says what every parameter is called, how large it is and where it starts, in NumPy alone.
+`initial` has the name, shape and initial value of every parameter, in NumPy alone.
 """

@@ -1,7 +1,7 @@
-"""BERT: a stack of layers that see both sides, and guess the tokens that were hidden.
+"""BERT: a bidirectional encoder that predicts masked tokens.
 
 tokens, some masked -> Norm(embedding + positions (+ segments)) -> L x (self-attention, feed-forward)
-       -> Norm(GELU(x W + b)) -> logits of the token that stood there     Devlin et al. 2018, arXiv:1810.04805
+       -> Norm(GELU(x W + b)) -> logits of the original tokens            Devlin et al. 2018, arXiv:1810.04805
 """
 
 import torch
@@ -17,7 +17,7 @@ from clearformer.models import parts
 
 
 class BERTBody(parts.Embedder):
-    """All but the output. `segments` is how many texts are told apart by an embedding of their own."""
+    """BERT without its output layers. `segments` is the number of segment embeddings; 0: none are added."""
 
     def __init__(self, config: ModelConfig, segments: int) -> None:
         super().__init__(config)
@@ -34,11 +34,12 @@ class BERTBody(parts.Embedder):
     def features(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T D"]:
-        """The last layer's vectors. `segments` counts texts from 0; without embeddings for them it says nothing."""
+        """The last layer's vectors. `real` is False for padding; `segments` is ignored without segment embeddings."""
         x = self.embed(tokens)
         if self.segments is not None:
             x = x + self.segments(segments)
-        return self.encoder(self.dropout(self.embedding_norm(x)), join_masks(padding_mask(real), self.seen(tokens)))
+        mask = join_masks(padding_mask(real), self.attention_mask(tokens))
+        return self.encoder(self.dropout(self.embedding_norm(x)), mask)
 
 
 class BERT(BERTBody):
@@ -54,7 +55,7 @@ class BERT(BERTBody):
     def forward(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
-        """Logits of the token that belongs in each place."""
+        """Logits of the original token at each position."""
         x = self.transform(self.features(tokens, real, segments))
         return self.output_projection(self.transform_norm(F.gelu(x)))
 

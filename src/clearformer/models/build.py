@@ -1,4 +1,4 @@
-"""From a configuration to a model: built, and filled with its initial weights."""
+"""From a configuration to a model with its initial weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,13 +27,13 @@ FAMILIES: dict[type[AnyModelConfig], type[Model]] = {
 
 def build(config: AnyModelConfig, seed: int) -> Model:
     """A model in training mode, on the CPU, with the initial weights of (config, seed)."""
-    model = FAMILIES[type(config)](config)  # type: ignore[arg-type]  # the table pairs each class with its own
+    model = FAMILIES[type(config)](config)  # type: ignore[arg-type]  # FAMILIES pairs each class with its configuration
     load_weights(model, initial_weights(config, seed))
     return model
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+    """Copy arrays into the parameters of the same names; names and shapes must be exactly the same."""
     parameters = dict(model.named_parameters())
     assert parameters.keys() == weights.keys(), f"names differ: {sorted(parameters.keys() ^ weights.keys())}"
     with torch.no_grad():
@@ -43,5 +43,5 @@ def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -
 
 
 def weights_of(model: Any) -> dict[str, NDArray[np.float32]]:
-    """Arrays with the parameters' names; on a CPU they share memory with them."""
+    """The parameters by name, as arrays; those of a model on the CPU share its memory."""
     return {name: parameter.detach().cpu().numpy() for name, parameter in model.named_parameters()}

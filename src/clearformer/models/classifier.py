@@ -1,8 +1,9 @@
 """Classifier: one vector for a whole text, and from it a logit for each class.
 
 first: the vector of the first token, BERT's [CLS]               Devlin et al. 2018, arXiv:1810.04805, section 3.2
-last:  of the last real token, which has seen all others in a GPT                   Radford et al. 2018, section 3.2
-mean:  of all real tokens
+last:  of the last token, which attends to all others in a GPT                      Radford et al. 2018, section 3.2
+mean:  the mean of all tokens
+Padding, which is False in `real`, is never pooled.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ def first(x: Float[Tensor, "B T D"], _real: Bool[Tensor, "B T"]) -> Float[Tensor
 
 
 def last(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """Of the last real token; padding stands on the right."""
+    """The last token before the padding, which must be on the right."""
     return x[torch.arange(len(x), device=x.device), real.sum(-1) - 1]
 
 
@@ -32,29 +33,29 @@ def mean(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, 
     return (weights[:, :, None] * x).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)  # a text may be all padding
 
 
-def read_all(body: BERTBody, tokens: Tensor, real: Tensor, segments: Tensor) -> Float[Tensor, "B T D"]:
+def bert_features(body: BERTBody, tokens: Tensor, real: Tensor, segments: Tensor) -> Float[Tensor, "B T D"]:
     return body.features(tokens, real, segments)
 
 
-def read_forwards(body: GPTBody, tokens: Tensor, _real: Tensor, _segments: Tensor) -> Float[Tensor, "B T D"]:
-    """No token sees the padding, which stands on the right."""
+def gpt_features(body: GPTBody, tokens: Tensor, _real: Tensor, _segments: Tensor) -> Float[Tensor, "B T D"]:
+    """No padding mask is needed: padding is on the right, and no token attends to a later one."""
     return body.features(tokens)
 
 
 BODIES: dict[str, Callable[[ClassifierConfig], tuple[nn.Module, Callable[..., Tensor]]]] = {
-    "bert": lambda config: (BERTBody(config, config.segments), read_all),
-    "gpt": lambda config: (GPTBody(config), read_forwards),
+    "bert": lambda config: (BERTBody(config, config.segments), bert_features),
+    "gpt": lambda config: (GPTBody(config), gpt_features),
 }
 POOLINGS: dict[str, Pooling] = {"first": first, "last": last, "mean": mean}
 
 
 class Classifier(nn.Module):
-    """Reads a text, or several, and says which class it is of."""
+    """Predicts the class of a text, or of several texts told apart by segments."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.body, self.read = BODIES[config.body](config)
+        self.body, self.features = BODIES[config.body](config)
         self.pool = POOLINGS[config.pooling]
         self.dropout = nn.Dropout(config.dropout)
         self.class_projection = nn.Linear(config.d_model, config.num_classes)
@@ -62,15 +63,15 @@ class Classifier(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B C"]:
-        """Logits of the classes."""
-        features = self.read(self.body, tokens, real, segments)
+        """Logits of the classes; `real` is False for padding."""
+        features = self.features(self.body, tokens, real, segments)
         return self.class_projection(self.dropout(self.pool(features, real)))
 
     def token_logits(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T C"]:
-        """What each token says by itself: of `mean` pooling, and without dropout, the logits are the mean of these."""
-        return self.class_projection(self.dropout(self.read(self.body, tokens, real, segments)))
+        """Logits of each token alone; without dropout, their mean is the logits of `mean` pooling."""
+        return self.class_projection(self.dropout(self.features(self.body, tokens, real, segments)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """GPT: a stack of causal layers that predicts the next token.      Radford et al. 2018; 2019 (GPT-2)
 
-tokens -> embedding + positions -> L x (masked self-attention, feed-forward) -> norm -> logits of the next token
+tokens -> embedding + positions -> L x (causal self-attention, feed-forward) -> norm -> logits of the next token
 """
 
 import torch
@@ -14,7 +14,7 @@ from clearformer.models import parts
 
 
 class GPTBody(parts.Embedder):
-    """All but the output. Its layer is the encoder's, with attention that cannot look ahead."""
+    """GPT without its output projection: an encoder whose attention is causal."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -27,8 +27,8 @@ class GPTBody(parts.Embedder):
         )
 
     def features(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
-        """The last layer's vectors. With a cache, `tokens` come after those it holds, and are added to it."""
-        out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.seen(tokens, cache), cache)
+        """The last layer's vectors. With a cache, `tokens` follow those it holds and are added to it."""
+        out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.attention_mask(tokens, cache), cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
         return out

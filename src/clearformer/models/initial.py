@@ -1,13 +1,13 @@
-"""Initial weights: every parameter's name, shape and first value, as a function of (configuration, seed), in NumPy.
+"""Initial weights: every parameter's name, shape and initial value, as a function of (configuration, seed), in NumPy.
 
     encoder-decoder: matrices U(-a, a), a = sqrt(6 / (fan_in + fan_out))                         Glorot & Bengio 2010
-    GPT: matrices N(0, 0.02²); those that write into the residual stream N(0, 0.02² / 2L)     Radford et al. 2019, 2.3
+    GPT: matrices N(0, 0.02²); those that write to the residual stream N(0, 0.02² / 2L)       Radford et al. 2019, 2.3
     BERT: matrices N(0, 0.02²)                                                  Devlin et al. 2018, arXiv:1810.04805
-    all: embeddings N(0, 1/D) where they are scaled by sqrt(D), else N(0, 0.02²); of n-grams 0; biases 0; norms 1
+    all: embeddings N(0, 1/D) if they are scaled by sqrt(D), else N(0, 0.02²); n-gram embeddings and biases 0; norms 1
 
-With `zero_outputs`, what writes into the residual stream begins as zero, so that a layer is nothing at first (Zhang et
-al. 2019, arXiv:1901.09321), and so do the logits, unless their matrix is that of the embedding. Each parameter has a
-random stream of its own, named after it, so that its value depends on no other and on no engine.
+With `zero_outputs`, two kinds of matrices are zero: those that write to the residual stream, so that every pre-norm
+layer is the identity at first (Zhang et al. 2019, arXiv:1901.09321), and an output projection that is not tied. Each
+parameter has a random generator seeded with (seed, name), so its value does not depend on other parameters.
 """
 
 import math
@@ -20,7 +20,7 @@ from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, Mod
 Shapes = dict[str, tuple[int, ...]]
 
 STD = 0.02
-"""standard deviation of GPT-2's initial matrices, and of BERT's"""
+"""standard deviation of the initial matrices of GPT-2 and BERT"""
 
 STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     "transformer": {
@@ -30,14 +30,14 @@ STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     "gpt": {"decoder": ("attention", "feed_forward")},
     "bert": {"encoder": ("attention", "feed_forward")},
 }
-"""the stacks of each family and the sub-layers of their layers"""
+"""the stacks of each family, and the sub-layers of each of their layers"""
 
-WRITES = (".output_projection.weight", ".linear2.weight")
-"""ends of the names of what writes into the residual stream"""
+RESIDUAL_OUTPUTS = (".output_projection.weight", ".linear2.weight")
+"""suffixes of the names of matrices that write to the residual stream"""
 
 
 def parameter_shapes(config: AnyModelConfig) -> Shapes:
-    """Names and shapes of all parameters. A tied output projection has no entry: it is the embedding's matrix."""
+    """Names and shapes of all parameters; a tied output projection has no weight besides the embedding's."""
     V, D = config.vocab_size, config.d_model  # noqa: N806
     if isinstance(config, ClassifierConfig):
         body = {f"body.{name}": shape for name, shape in _body(config, config.body, config.segments).items()}
@@ -52,12 +52,12 @@ def parameter_shapes(config: AnyModelConfig) -> Shapes:
 
 
 def count_parameters(config: AnyModelConfig) -> int:
-    """Numbers that training may change; a tied matrix counts once."""
+    """The number of trainable parameters; a tied matrix counts once."""
     return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
 def initial_weights(config: AnyModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-    """The value of every parameter before training, float32."""
+    """The initial value of every parameter, float32."""
     return {
         name: _draw(config, name, shape, np.random.default_rng([seed, *name.encode()])).astype(np.float32)
         for name, shape in parameter_shapes(config).items()
@@ -65,7 +65,7 @@ def initial_weights(config: AnyModelConfig, seed: int) -> dict[str, NDArray[np.f
 
 
 def _body(config: ModelConfig, kind: str, segments: int) -> Shapes:
-    """All but the output."""
+    """Of all layers but those that compute logits."""
     D = config.d_model  # noqa: N806
     shapes: Shapes = {"embedding.weight": (config.vocab_size, D)}
     if config.positions == "learned":
@@ -120,7 +120,7 @@ def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.ran
         return np.zeros(shape)
     if name.endswith("norm.weight"):
         return np.ones(shape)
-    if config.zero_outputs and name.endswith((*WRITES, "class_projection.weight")):
+    if config.zero_outputs and name.endswith((*RESIDUAL_OUTPUTS, "class_projection.weight")):
         return np.zeros(shape)
     if name == "output_projection.weight":
         return np.zeros(shape) if config.zero_outputs else rng.normal(0.0, _embedding_std(config), shape)
@@ -129,10 +129,10 @@ def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.ran
     if name.endswith(("positions.weight", "segments.weight")):
         return rng.normal(0.0, STD, shape)
     if config.kind != "transformer":
-        forwards = "decoder.layers." in name  # a GPT, or a classifier on one
-        shrunk = forwards and name.endswith(WRITES)
-        return rng.normal(0.0, STD / math.sqrt(2 * config.num_layers) if shrunk else STD, shape)
-    # a fused matrix is several, one above the other, and each has its own fan
+        in_gpt = "decoder.layers." in name  # a GPT, or a classifier on the body of one
+        scaled = in_gpt and name.endswith(RESIDUAL_OUTPUTS)
+        return rng.normal(0.0, STD / math.sqrt(2 * config.num_layers) if scaled else STD, shape)
+    # a fused matrix is several stacked ones, each of which has its own fans
     fans = config.d_model + (config.d_ff if ".linear" in name else config.d_model)
     return rng.uniform(-math.sqrt(6 / fans), math.sqrt(6 / fans), shape)
 

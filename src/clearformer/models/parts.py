@@ -1,4 +1,4 @@
-"""Choose a configuration's sub-blocks, the same way for every family. A choice is a row of a table."""
+"""The blocks that a configuration selects, for every family alike: a dictionary per setting."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -45,7 +45,7 @@ FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]
 
 
 class Embedder(nn.Module):
-    """What every family begins with: tokens become vectors that know, where positions are added, where they stand."""
+    """The base of every family: token embeddings, plus those of positions and n-grams if the configuration has them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -56,17 +56,17 @@ class Embedder(nn.Module):
         self.context, self.window = config.context, config.window
 
     def embed(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:
-        """The vectors of tokens that come after those in the cache."""
-        x, places = self.embedding(tokens), self.places(tokens, cache)
+        """The vectors of `tokens`, which follow those in the cache. Raises PromptError beyond the context."""
+        x, position_ids = self.embedding(tokens), self.position_ids(tokens, cache)
         if self.positions is not None:
-            x = x + self.positions(places)
+            x = x + self.positions(position_ids)
         if self.ngrams is not None:
-            none_before = nn.functional.pad(tokens, (PAST, 0))
-            x = x + self.ngrams(none_before if cache is None else cache.with_past(tokens, PAST))
+            with_past = nn.functional.pad(tokens, (PAST, 0)) if cache is None else cache.with_past(tokens, PAST)
+            x = x + self.ngrams(with_past)
         return x
 
-    def places(self, tokens: Int[Tensor, "B T"], cache: KVCache | None) -> Int[Tensor, "*B T"]:
-        """Where the tokens stand: from 0 on, or after those in the cache. Raises PromptError beyond the context."""
+    def position_ids(self, tokens: Int[Tensor, "B T"], cache: KVCache | None) -> Int[Tensor, "*B T"]:
+        """Positions of the tokens: from 0 on, or after those in the cache. Raises PromptError beyond the context."""
         length = tokens.shape[1]
         past = 0 if cache is None else cache.longest
         if past + length > self.context:
@@ -76,11 +76,13 @@ class Embedder(nn.Module):
             )
         return torch.arange(length, device=tokens.device) if cache is None else cache.positions(length)
 
-    def seen(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Bool[Tensor, "#B 1 T S"] | None:
-        """What tokens that come after those in the cache may attend to, but for causality and padding."""
-        places, past = self.places(tokens, cache), 0 if cache is None else cache.longest
-        near = window_mask(places, past + tokens.shape[1], self.window) if self.window else None
-        return join_masks(near, None if cache is None else cache.mask(tokens.shape[1]))
+    def attention_mask(
+        self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None
+    ) -> Bool[Tensor, "#B 1 T S"] | None:
+        """The sliding window, and the mask of a cache whose rows differ in length; neither causality nor padding."""
+        position_ids, past = self.position_ids(tokens, cache), 0 if cache is None else cache.longest
+        window = window_mask(position_ids, past + tokens.shape[1], self.window) if self.window else None
+        return join_masks(window, None if cache is None else cache.mask(tokens.shape[1]))
 
 
 def norm(config: ModelConfig) -> nn.Module:
@@ -92,7 +94,7 @@ def residual(config: ModelConfig) -> Residual:
 
 
 def final_norm(config: ModelConfig) -> nn.Module:
-    """A pre-norm stack never normalises its stream, so it ends in a norm; a post-norm stack has just done so."""
+    """The norm at the end of a stack: pre-norm layers leave the stream unnormalised, post-norm layers do not."""
     return norm(config) if config.norm_order == "pre" else nn.Identity()
 
 
@@ -103,7 +105,7 @@ def head_norms(config: ModelConfig) -> tuple[nn.Module, nn.Module] | None:
 
 
 def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -> MultiHeadAttention:
-    of_attention = ATTENTION_POSITIONS.get(config.positions)
+    positions = ATTENTION_POSITIONS.get(config.positions)
     return MultiHeadAttention(
         config.d_model,
         config.num_heads,
@@ -112,7 +114,7 @@ def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -
         dropout=dropout,
         bias=config.bias,
         norms=head_norms(config),
-        positions=of_attention(config) if of_attention else None,
+        positions=positions(config) if positions else None,
     )
 
 
@@ -131,6 +133,6 @@ def encoder_layer(config: ModelConfig, attention: MultiHeadAttention) -> Encoder
 
 
 def output_projection(config: ModelConfig, embedding: TokenEmbedding, *, bias: bool = False) -> OutputProjection:
-    """From vectors to logits; tied, it is the embedding's matrix itself."""
+    """From vectors to logits; if tied, its weight is the embedding's."""
     weight = embedding.weight if config.tie_embeddings else nn.Parameter(torch.zeros_like(embedding.weight))
     return OutputProjection(weight, bias=bias, cap=config.logit_cap)

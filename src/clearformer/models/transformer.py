@@ -1,7 +1,7 @@
 """Transformer: the encoder-decoder of the paper.              Vaswani et al. 2017, arXiv:1706.03762, figure 1
 
     source -> embedding + positions -> encoder -> memory
-    target -> embedding + positions -> decoder, looking at memory -> logits of the next target token
+    target -> embedding + positions -> decoder, attending to memory -> logits of the next target token
 
 Source, target and output share one matrix (section 3.4).
 """
@@ -19,7 +19,7 @@ from clearformer.models import parts
 
 
 class Transformer(parts.Embedder):
-    """An encoder-decoder over one vocabulary. Where a mask of real tokens is None, all are real."""
+    """An encoder-decoder over one vocabulary. `source_real` and `target_real` are False for padding."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
@@ -33,8 +33,9 @@ class Transformer(parts.Embedder):
         self.output_projection = parts.output_projection(config, self.embedding)
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
-        """The memory: one vector for each source token."""
-        return self.encoder(self.dropout(self.embed(source)), join_masks(padding_mask(source_real), self.seen(source)))
+        """The memory: the encoder's vector of each source token."""
+        mask = join_masks(padding_mask(source_real), self.attention_mask(source))
+        return self.encoder(self.dropout(self.embed(source)), mask)
 
     def decode(
         self,
@@ -44,9 +45,9 @@ class Transformer(parts.Embedder):
         target_real: Bool[Tensor, "B T"] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The decoder's vectors. With a cache, `target` comes after the tokens it holds, and is added to it."""
+        """The decoder's vectors. With a cache, `target` follows the tokens it holds and is added to it."""
         padding = None if target_real is None else padding_mask(target_real)
-        mask = join_masks(padding, self.seen(target, cache))
+        mask = join_masks(padding, self.attention_mask(target, cache))
         out: Tensor = self.decoder(
             self.dropout(self.embed(target, cache)), memory, mask, padding_mask(source_real), cache
         )
@@ -61,7 +62,7 @@ class Transformer(parts.Embedder):
         source_real: Bool[Tensor, "B S"],
         target_real: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T V"]:
-        """Logits of the token that follows each of `target`, which begins with the token for "begin"."""
+        """Logits of the token that follows each of `target`, which starts with the begin-of-sequence token."""
         features = self.decode(target, self.encode(source, source_real), source_real, target_real)
         return self.output_projection(features)
 

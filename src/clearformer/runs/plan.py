@@ -17,7 +17,7 @@ from clearformer.engine import engine_of
 from clearformer.models.initial import count_parameters
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import untrained_model
-from clearformer.training.steps import asked
+from clearformer.training.steps import training_batch
 
 WARMUP_STEPS, TIMED_STEPS = 2, 5
 """trial steps; the first are slower and not timed"""
@@ -54,8 +54,10 @@ def plan_run(run: RunFolder) -> Plan:
     """Try a few steps on a temporary model; the run does not change. Raises whatever these steps raise."""
     config, batches = run.config.train, run.batches("train")
     reads = config.steps * config.accumulation
-    sizes = [batches.batch(number).size for number in range(min(reads, batches.batches_per_epoch, MAX_COUNTED_BATCHES))]
-    largest = asked(batches.batch(sizes.index(max(sizes))), config)
+    sizes = [
+        batches.batch(number).num_tokens for number in range(min(reads, batches.batches_per_epoch, MAX_COUNTED_BATCHES))
+    ]
+    largest = training_batch(batches.batch(sizes.index(max(sizes))), config)
     tokens = round(statistics.fmean(sizes) * reads)
     model = untrained_model(run)
     rate = _tokens_per_second(model, batches, config)

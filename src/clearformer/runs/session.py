@@ -17,7 +17,7 @@ from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, s
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
-from clearformer.training.memory import optimizer_shapes
+from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.steps import Record
 
 

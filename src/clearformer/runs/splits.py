@@ -7,7 +7,7 @@ import numpy as np
 from clearformer.config import BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
 from clearformer.data.corpora import Corpus, Example, LabelledCorpus, Pair, PairCorpus, Split, TextCorpus
-from clearformer.data.labelled import LabelledBuckets, tokens_cut, truncate
+from clearformer.data.labelled import LabelledBuckets, num_truncated, truncate
 from clearformer.data.masked import MaskedWindows
 from clearformer.data.tokenizers import UNK, Tokenizer
 from clearformer.errors import DataError
@@ -28,8 +28,8 @@ def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Sp
 
 def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]) -> list[tuple[Pair, TokenPair]]:
     """The pairs that fit into the model's context, as text and as tokens."""
-    sources = tokenizer.encode_many(source for source, _ in examples)
-    targets = tokenizer.encode_many(target for _, target in examples)
+    sources = tokenizer.encode_batch(source for source, _ in examples)
+    targets = tokenizer.encode_batch(target for _, target in examples)
     tokens = zip(sources, targets, strict=True)
     context = config.model.context  # BOS and EOS need room too
     return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
@@ -61,11 +61,11 @@ def _labelled(
 ) -> LabelledBuckets:
     assert isinstance(config.model, ClassifierConfig)
     examples: list[Example] = getattr(corpus, split)
-    ids = tokenizer.encode_many(text for texts, _ in examples for text in texts)
+    ids = tokenizer.encode_batch(text for texts, _ in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts, _ in examples]
     _report_unknown((index for texts in tokens for text in texts for index in text), split, notify)
     context = config.model.context
-    cut = [count for texts in tokens if (count := tokens_cut(texts, context))]
+    cut = [count for texts in tokens if (count := num_truncated(texts, context))]
     if cut:
         notify(
             f"{len(cut):,} of {len(examples):,} {split} examples are too long for the context of {context} tokens: "

@@ -1,1 +1,1 @@
-"""From batches to a trained model: loss, optimizer, schedule, and the loop, which is a generator."""
+"""Training: loss, optimizer, learning-rate schedule, and the loop, which is a generator."""

@@ -1,4 +1,4 @@
-"""Where the work is done: CUDA if there is one, else Apple's MPS, else the CPU."""
+"""The device to compute on (CUDA if available, else Apple's MPS, else the CPU) and the precision."""
 
 from typing import Any, Literal
 
@@ -9,41 +9,41 @@ from torch import Tensor
 from clearformer.errors import ConfigError
 
 
-def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
-    """The device of that name, or the fastest there is. Raises ConfigError if it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, usable in there.items() if usable))
-    if not there[wanted]:
-        usable = ", ".join(name for name, usable in there.items() if usable)
-        raise ConfigError(f"the device {wanted!r} was asked for, but this machine has only {usable}; use one of those")
-    return torch.device(wanted)
+def choose_device(name: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
+    """The named device; "auto": the fastest available. Raises ConfigError if the device is not available."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [device for device, is_available in available.items() if is_available]
+    if name == "auto":
+        return torch.device(usable[0])
+    if name not in usable:
+        raise ConfigError(f"the device {name!r} is not available on this machine; use one of {', '.join(usable)}")
+    return torch.device(name)
 
 
 Precision = Literal["auto", "native", "float32", "bfloat16"]
 
 
 def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype:
-    """What matrix products are done in.
+    """The dtype of matrix products.
 
-    auto: bfloat16 on CUDA that has it, float32 everywhere else. native: the same, and bfloat16 on a CPU that has it.
+    auto: bfloat16 on a GPU that supports it, else float32. native: bfloat16 on a CPU that supports it, too.
     """
     if precision in ("float32", "bfloat16"):
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported()
+        has_bfloat16 = torch.cuda.is_bf16_supported()
     else:
-        has_bf16 = precision == "native" and device.type == "cpu" and _processor_has_bf16()
-    return torch.bfloat16 if has_bf16 else torch.float32
+        has_bfloat16 = precision == "native" and device.type == "cpu" and _cpu_has_bfloat16()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-def _processor_has_bf16() -> bool:
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+def _cpu_has_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
-    """A context in which matrix products are done in `compute_dtype`; weights stay float32."""
+    """A context in which matrix products run in `compute_dtype`; weights stay float32."""
     dtype = compute_dtype(device, precision)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 

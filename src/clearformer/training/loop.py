@@ -1,8 +1,8 @@
-"""The training loop: a generator that makes one update and yields what happened.
+"""The training loop: a generator that yields a record after each update.
 
     for record in train(model, optimizer, batches, config): ...
 
-Printing, saving, plotting and stopping belong to the caller. What does not depend on PyTorch stands in `steps.py`.
+Printing, saving, plotting and stopping are the caller's. `steps.py` has the part that does not depend on PyTorch.
 """
 
 import math
@@ -17,11 +17,11 @@ from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.models.build import Model
 from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
-from clearformer.training.steps import Record, objective, updates
+from clearformer.training.steps import Record, training_forward, updates
 
 
 def train(model: Any, optimizer: Any, batches: Batches, config: TrainConfig, start: int = 0) -> Iterator[Record]:
-    """Update number `start` + 1 and so on, up to `config.steps`.
+    """Make updates `start` + 1 to `config.steps`, and yield a record after each.
 
     Raises TrainingError before an update whose loss or gradient is not finite.
     """
@@ -40,61 +40,64 @@ def train(model: Any, optimizer: Any, batches: Batches, config: TrainConfig, sta
         return loss, norm
 
     def explain(micro_batches: list[Batch], first: int) -> str:
-        return _what_went_wrong(model, micro_batches, first, config.precision)
+        return _locate_nonfinite(model, micro_batches, first, config.precision)
 
     return updates(step, explain, batches, config, model.config.d_model, start)
 
 
 def accumulate_gradients(model: Model, micro_batches: list[Batch], config: TrainConfig, device: torch.device) -> float:
-    """Add the gradients of all micro-batches, each token weighing the same, as if they were one; return the loss."""
+    """Compute the gradients of all micro-batches as if they were one batch; return the loss in nats per token.
+
+    Each predicted token has the same weight, whatever the size of its micro-batch. Gradients must be zero before.
+    """
     count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
     total = 0.0
     for batch in micro_batches:
         with autocast(device, config.precision):
-            logits: Tensor = objective(model, config)(*(move(array, device) for array in batch.inputs))
+            logits: Tensor = training_forward(model, config)(*(move(array, device) for array in batch.inputs))
         loss = summed_loss(logits, move(batch.targets, device), config.label_smoothing) / count
         loss.backward()
         total += loss.item()
     return total
 
 
-def clip_gradients(model: nn.Module, largest: float) -> float:
-    """Scale all gradients so that their joint norm is at most `largest` (0: leave them); return the norm before.
+def clip_gradients(model: nn.Module, max_norm: float) -> float:
+    """Scale all gradients so that their joint norm is at most `max_norm` (0: no limit); return the original norm.
 
-    If that is not finite they are left as they are: scaled by it all would be NaN, and none could be named.
+    If that is not finite, gradients stay unscaled: scaling would make all of them NaN and hide the first bad one.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if largest > 0 and norm.isfinite():
-        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    if max_norm > 0 and norm.isfinite():
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm.item()
 
 
-def _what_went_wrong(model: Model, micro_batches: list[Batch], first: int, precision: Precision) -> str:
-    """The first layer whose output or gradient is not finite, and the batch."""
+def _locate_nonfinite(model: Model, micro_batches: list[Batch], first: int, precision: Precision) -> str:
+    """The first layer whose output is not finite, or the parameter whose gradient is not; and the batch."""
     device = next(model.parameters()).device
-    broken: list[str] = []
+    nonfinite: list[str] = []
 
-    def look(name: str, output: object) -> None:
+    def inspect(name: str, output: object) -> None:
         if isinstance(output, Tensor) and not output.isfinite().all():
-            broken.append(name)
+            nonfinite.append(name)
 
     modules = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: look(name, output))
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: inspect(name, output))
         for name, module in modules
     ]
     try:
         for offset, batch in enumerate(micro_batches):
             with torch.no_grad(), autocast(device, precision):
                 model(*(move(array, device) for array in batch.inputs))
-            if broken:
-                return f"the output of {broken[0]} on batch {first + offset}"
+            if nonfinite:
+                return f"the output of {nonfinite[0]} on batch {first + offset}"
     finally:
         for hook in hooks:
             hook.remove()
-    # a backward pass runs from the last layer to the first, so the last parameter went wrong first
+    # the backward pass runs from the last layer to the first: the last such parameter is the origin
     names = [name for name, weight in model.named_parameters() if weight.grad is not None]
-    bad = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
-    where = f"the gradient of {bad[-1]}" if bad else "the loss, or the norm of all gradients,"
+    nonfinite = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
+    where = f"the gradient of {nonfinite[-1]}" if nonfinite else "the loss, or the norm of all gradients,"
     return f"{where} on batches {first} to {first + len(micro_batches) - 1}"

@@ -1,9 +1,9 @@
-"""Cross-entropy: how surprised the model is by the token that really came.
+"""Cross-entropy: the negative log-probability of the correct token.
 
     loss = -Σ_v q_v · log softmax(logits)_v        q = (1 - ε) · [v = target] + ε / V
 
-ε > 0 is label smoothing (Szegedy et al. 2015, arXiv:1512.00567; the Transformer's section 5.4). A mean is taken over
-predicted tokens, never over batches: padding is not predicted and counts nowhere.
+ε > 0 is label smoothing (Szegedy et al. 2015, arXiv:1512.00567; Vaswani et al. 2017, arXiv:1706.03762, section 5.4).
+Means are over predicted tokens, not over batches; padding is not predicted.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from clearformer.training.device import autocast, move
 def cross_entropy(
     logits: Float[Tensor, "*tokens V"], targets: Int[Tensor, "*tokens"], smoothing: float = 0.0
 ) -> Float[Tensor, ""]:
-    """The formula, summed over the tokens whose target is not IGNORE. `summed_loss` runs the kernel."""
+    """The formula, in nats, summed over the tokens whose target is not IGNORE; `summed_loss` runs PyTorch's kernel."""
     predicted = targets != IGNORE
     log_p = logits[predicted].log_softmax(-1)
-    of_target = log_p.gather(-1, targets[predicted][:, None])[:, 0]
-    return -((1 - smoothing) * of_target + smoothing * log_p.mean(-1)).sum()
+    log_p_target = log_p.gather(-1, targets[predicted][:, None])[:, 0]
+    return -((1 - smoothing) * log_p_target + smoothing * log_p.mean(-1)).sum()
 
 
 def summed_loss(
@@ -43,7 +43,7 @@ def summed_loss(
 
 @torch.no_grad()
 def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
-    """Nats a predicted token, over all batches, without smoothing and without dropout. The model's mode is kept."""
+    """Mean nats per predicted token over `batches`, without label smoothing or dropout; keeps the model's mode."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
     total, count = 0.0, 0

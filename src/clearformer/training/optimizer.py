@@ -1,9 +1,9 @@
-"""AdamW, Adam with weight decay that does not pass through its averages, or AdamW and Muon together.
+"""AdamW (Adam with decoupled weight decay), alone or together with Muon.
 
     m = β1 m + (1 - β1) g      v = β2 v + (1 - β2) g²                  Kingma & Ba 2014, arXiv:1412.6980
     w = w - rate · (m̂ / (sqrt(v̂) + ε) + decay · w)                     Loshchilov & Hutter 2017, arXiv:1711.05101
 
-Muon takes the matrices inside the layers; embeddings, output projection and vectors stay with AdamW.
+Muon updates the matrices inside the layers; AdamW the embeddings, the output projection and all vectors.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearformer.config import TrainConfig
-from clearformer.training.memory import MEMORY, decays, optimizer_of
 from clearformer.training.muon import Muon
+from clearformer.training.optimizer_state import STATE, decays, optimizer_of
 
 
 class Optimizer:
-    """One optimizer, or two that share a model's parameters; the learning rate is set from outside at each step."""
+    """One or two optimizers over a model's parameters; the loop sets the learning rate before each step."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
-        self._owner = {weight: part for part in parts for group in part.param_groups for weight in group["params"]}
+        self._part_of = {weight: part for part in parts for group in part.param_groups for weight in group["params"]}
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -39,12 +39,12 @@ class Optimizer:
             part.step()
 
     def part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        """The optimizer that moves this parameter."""
-        return self._owner[parameter]
+        """The optimizer that updates this parameter."""
+        return self._part_of[parameter]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """What `config` asks for over all parameters, with decay on matrices alone."""
+    """The optimizer that `config` names, over all parameters; weight decay applies to matrices only."""
     named = list(model.named_parameters())
     adamw = [(name, weight) for name, weight in named if optimizer_of(name, weight.shape, config) == "adamw"]
     groups = [
@@ -61,7 +61,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
 
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
-    """The optimizer's memory by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
+    """The optimizer's state by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
         f"{name}.{key}": value.detach().cpu().numpy()
         for name, parameter in model.named_parameters()
@@ -72,9 +72,9 @@ def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArr
 def load_optimizer(
     model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], config: TrainConfig
 ) -> None:
-    """Give the optimizer the memory that `optimizer_tensors` took."""
+    """Restore the state that `optimizer_tensors` returned."""
     for name, parameter in model.named_parameters():
         optimizer.part_of(parameter).state[parameter] = {
             key: torch.from_numpy(tensors[f"{name}.{key}"].copy()).to(parameter.device)
-            for key in MEMORY[optimizer_of(name, tuple(parameter.shape), config)]
+            for key in STATE[optimizer_of(name, tuple(parameter.shape), config)]
         }

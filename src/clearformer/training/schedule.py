@@ -1,8 +1,8 @@
 """The learning rate as a function of the step.
 
 paper:  factor · D^-0.5 · min(step^-0.5, step · warmup^-1.5)      Vaswani et al. 2017, arXiv:1706.03762, equation 3
-linear: linear up to the peak, held, then a line down             Hägele et al. 2024, arXiv:2405.18392
-cosine: linear up to the peak, then half a cosine down            Loshchilov & Hutter 2016, arXiv:1608.03983
+linear: linear warm-up, constant, linear decay                    Hägele et al. 2024, arXiv:2405.18392
+cosine: linear warm-up, then half a cosine                        Loshchilov & Hutter 2016, arXiv:1608.03983
 """
 
 import math
@@ -11,14 +11,14 @@ from clearformer.config import CosineSchedule, LinearSchedule, PaperSchedule, Sc
 
 
 def learning_rate(schedule: Schedule, step: int, steps: int, d_model: int) -> float:
-    """The rate of update number `step`, the first being 1, of `steps` in all."""
+    """The learning rate of update `step`, counted from 1, out of `steps`."""
     if isinstance(schedule, PaperSchedule):
         return schedule.factor * d_model**-0.5 * min(step**-0.5, step * schedule.warmup_steps**-1.5)
     if step <= schedule.warmup_steps:
         return schedule.peak * step / schedule.warmup_steps
     if isinstance(schedule, LinearSchedule):
-        falling = min(schedule.cooldown * steps, steps - schedule.warmup_steps)
-        left = (steps - step) / falling  # 0 at the last step
+        decay_steps = min(schedule.cooldown * steps, steps - schedule.warmup_steps)
+        left = (steps - step) / decay_steps  # 0 at the last step
         return schedule.final + (schedule.peak - schedule.final) * min(1.0, left)
     done = (step - schedule.warmup_steps) / max(1, steps - schedule.warmup_steps)
     return schedule.final + (schedule.peak - schedule.final) * (1 + math.cos(math.pi * min(1.0, done))) / 2

@@ -1,8 +1,9 @@
-"""What every engine's training loop shares: which batches a step reads, at what rate, and what is said of it.
+"""The training loop of every engine: batches, learning rate and seed of each step, and its record.
 
     for record in updates(step, explain, batches, config, d_model): ...
 
-All randomness of step n is a function of (seed, n), so a loop that starts at n goes on exactly as one that came there.
+All randomness of step n is a function of (seed, n), so a loop that starts at n
+repeats the rest of a longer one exactly.
 """
 
 import math
@@ -20,20 +21,20 @@ from clearformer.errors import TrainingError
 from clearformer.training.schedule import learning_rate
 
 Step = Callable[[list[Batch], float, int], tuple[float, float]]
-"""from batches, learning rate and a seed to the loss and the gradient's norm; the update is left out if one of the two
-is not finite"""
+"""make an update on micro-batches, with a learning rate and a seed, unless loss or gradient norm is not finite; return
+both"""
 Explain = Callable[[list[Batch], int], str]
-"""from batches and the number of the first to what is not finite there: "the output of decoder.norm on batch 7\""""
+"""name what is not finite in micro-batches, given the number of the first: "the output of decoder.norm on batch 7\""""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one update did."""
+    """The result of one update."""
 
     step: int
-    """updates made so far; the first record says 1"""
+    """counted from 1"""
     loss: float
-    """nats a predicted token before the update, label smoothing included"""
+    """nats per predicted token before the update, with label smoothing"""
     gradient_norm: float
     """before clipping"""
     learning_rate: float
@@ -42,38 +43,37 @@ class Record:
     tokens_per_second: float
 
 
-def objective(model: Any, config: TrainConfig) -> Callable[..., Any]:
-    """What gives the logits that the loss is of: the model or, with `token_loss`, what each of its tokens says."""
+def training_forward(model: Any, config: TrainConfig) -> Callable[..., Any]:
+    """The forward pass of training: the model's own or, with `token_loss`, a classifier's logits of each token."""
     return model.token_logits if config.token_loss else model
 
 
-def asked(batch: Batch, config: TrainConfig) -> Batch:
-    """The batch with the targets of these logits."""
+def training_batch(batch: Batch, config: TrainConfig) -> Batch:
+    """The batch with targets for the logits of `training_forward`."""
     if not config.token_loss:
         return batch
-    assert isinstance(batch, LabelledBatch), "a configuration asks it of a classifier alone"
-    return batch.of_each_token()
+    assert isinstance(batch, LabelledBatch), "the configuration allows token_loss for classifiers only"
+    return batch.with_token_targets()
 
 
 def updates(
     step: Step, explain: Explain, batches: Batches, config: TrainConfig, d_model: int, start: int = 0
 ) -> Iterator[Record]:
-    """Update number `start` + 1 and so on, up to `config.steps`.
+    """Make updates `start` + 1 to `config.steps`, and yield a record after each.
 
-    Raises TrainingError instead of an update whose loss or gradient is not finite.
+    Raises TrainingError before an update whose loss or gradient is not finite.
     """
     for number in range(start + 1, config.steps + 1):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         first = (number - 1) * config.accumulation
-        micro_batches = [asked(batches.batch(first + offset), config) for offset in range(config.accumulation)]
+        micro_batches = [training_batch(batches.batch(first + offset), config) for offset in range(config.accumulation)]
         rate = learning_rate(config.schedule, number, config.steps, d_model)
         seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
         loss, norm = step(micro_batches, rate, seed)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
                 f"a finite loss and gradient were expected at step {number}, but {explain(micro_batches, first)} is "
-                "not finite; "
-                "lower the learning rate or the clip, and resume from the last checkpoint"
+                "not finite; lower the learning rate or the clip, and resume from the last checkpoint"
             )
-        tokens = sum(batch.size for batch in micro_batches)
-        yield Record(number, loss, norm, rate, tokens, tokens / (time.perf_counter() - began))
+        tokens = sum(batch.num_tokens for batch in micro_batches)
+        yield Record(number, loss, norm, rate, tokens, tokens / (time.perf_counter() - start_time))

@@ -2,71 +2,63 @@
 
 from planted.mutant import Mutant
 
-PLANTED = [
-    # learning.one-batch
-    Mutant(
-        "probabilities-in-place-of-logits",
-        "single_file",
-        "logits = self.head(x)\n",
-        "logits = self.head(x).softmax(-1)\n",
-        "learning.one-batch",
-        "probabilities",
-    ),
-    Mutant(
-        "logits-squashed",
-        "hugging",
-        "logits = self.lm_head(self.norm(hidden_states))",
-        "logits = self.lm_head(self.norm(hidden_states)).tanh()",
-        "learning.one-batch",
-    ),
-    Mutant(
-        "attention-called-but-not-added",
-        "single_file",
-        "x = x + self.attn(self.ln_1(x))",
-        "self.attn(self.ln_1(x))",
-        "learning.one-batch",
-    ),
-    # learning.reversing
-    Mutant(
-        "window-of-two",
-        "single_file",
-        "self.mask[:T, :T]",
-        "self.mask[:T, :T].triu(-1)",
-        "learning.reversing",
-    ),
-    # learning.induction
-    Mutant(
-        "mask-compares-for-equality",
-        "hugging",
-        "torch.arange(total)[None, :] <= ",
-        "torch.arange(total)[None, :] == ",
-        "learning.induction",
-        "does-not-read",
-    ),
-    # learning.dropout
-    Mutant(
-        "dropout-in-evaluation-too",
-        "hugging",
-        "F.dropout(scores.softmax(dim=-1), self.attention_dropout, self.training)",
-        "F.dropout(scores.softmax(dim=-1), self.attention_dropout)",
-        "learning.dropout",
-        "dropout-in-evaluation",
-    ),
-    Mutant(
-        "dropout-always-on",
-        "functional",
-        "return forward(self.p, tokens, real, self.training)",
-        "return forward(self.p, tokens, real, True)",
-        "learning.dropout",
-        "dropout-in-evaluation",
-    ),
-    Mutant(
-        "train-does-not-reach-the-parts",
-        "modular",
-        "    def encode(self",
-        "    def train(self, mode: bool = True) -> nn.Module:\n        self.training = mode\n        return self\n\n"
-        "    def encode(self",
-        "learning.dropout",
-        "dropout-in-evaluation",
-    ),
-]
+PLANTED = {
+    "learning.one-batch": [
+        Mutant(
+            "probabilities-in-place-of-logits",
+            "single_file",
+            "logits = self.head(x)\n",
+            "logits = self.head(x).softmax(-1)\n",
+            "probabilities",
+        ),
+        Mutant(
+            "logits-squashed",
+            "hugging",
+            "logits = self.lm_head(self.norm(hidden_states))",
+            "logits = self.lm_head(self.norm(hidden_states)).tanh()",
+        ),
+        Mutant(
+            "attention-called-but-not-added",
+            "single_file",
+            "x = x + self.attn(self.ln_1(x))",
+            "self.attn(self.ln_1(x))",
+        ),
+    ],
+    "learning.reversing": [
+        Mutant("window-of-two", "single_file", "self.mask[:T, :T]", "self.mask[:T, :T].triu(-1)"),
+    ],
+    "learning.induction": [
+        Mutant(
+            "mask-compares-for-equality",
+            "hugging",
+            "torch.arange(total)[None, :] <= ",
+            "torch.arange(total)[None, :] == ",
+            "does-not-read",
+        ),
+    ],
+    "learning.dropout": [
+        Mutant(
+            "dropout-in-evaluation-too",
+            "hugging",
+            "F.dropout(scores.softmax(dim=-1), self.attention_dropout, self.training)",
+            "F.dropout(scores.softmax(dim=-1), self.attention_dropout)",
+            "dropout-in-evaluation",
+        ),
+        Mutant(
+            "dropout-always-on",
+            "functional",
+            "return forward(self.p, tokens, real, self.training)",
+            "return forward(self.p, tokens, real, True)",
+            "dropout-in-evaluation",
+        ),
+        Mutant(
+            "train-does-not-reach-the-parts",
+            "modular",
+            "    def encode(self",
+            "    def train(self, mode: bool = True) -> nn.Module:\n        self.training = mode\n"
+            "        return self\n\n"
+            "    def encode(self",
+            "dropout-in-evaluation",
+        ),
+    ],
+}

@@ -11,7 +11,7 @@ class Mutant:
     style: str
     old: str
     new: str
-    check: str
-    """the check that names the bug"""
     cause: str = ""
-    """the `Outcome.cause` with which it does; empty where the check tells no causes apart"""
+    """the `Outcome.cause` with which its check names it; empty where the check tells no causes apart"""
+    check: str = ""
+    """the check that names it: its key in `PLANTED`, set by `mutants.py`"""

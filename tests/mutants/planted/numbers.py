@@ -2,154 +2,120 @@
 
 from planted.mutant import Mutant
 
-PLANTED = [
-    # numbers.finite
-    Mutant(
-        "first-token-sees-nothing",
-        "single_file",
-        "torch.tril(torch.ones(config.block_size, config.block_size))",
-        "torch.tril(torch.ones(config.block_size, config.block_size), diagonal=-1)",
-        "numbers.finite",
-        "not-finite",
-    ),
-    # numbers.float64
-    Mutant(
-        "softmax-in-half-precision",
-        "single_file",
-        "att = F.softmax(att, dim=-1)",
-        "att = F.softmax(att.bfloat16(), dim=-1).to(x.dtype)",
-        "numbers.float64",
-        "half-precision",
-    ),
-    Mutant(
-        "autocast-left-on",
-        "single_file",
-        "    def forward(self, idx:",
-        '    @torch.autocast("cpu", dtype=torch.bfloat16)\n    def forward(self, idx:',
-        "numbers.float64",
-        "rounded",
-    ),
-    Mutant(
-        "mask-lifts-what-is-allowed",
-        "hugging",
-        "scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)",
-        "scores = (scores + 1e6 * mask).masked_fill(~mask, torch.finfo(scores.dtype).min)",
-        "numbers.float64",
-        "rounded",
-    ),
-    Mutant(
-        "angles-in-half-precision",
-        "hugging",
-        "return angles.cos(), angles.sin()",
-        "return angles.cos().half().to(angles.dtype), angles.sin().half().to(angles.dtype)",
-        "numbers.float64",
-        "half-precision",
-    ),
-    # numbers.large
-    Mutant(
-        "gate-of-two-infinities",
-        "hugging",
-        "F.silu(self.gate_proj(hidden_states)) *",
-        "self.gate_proj(hidden_states) * (e := self.gate_proj(hidden_states).exp()) / (1 + e) *",
-        "numbers.large",
-        "overflow",
-    ),
-    Mutant(
-        "softmax-without-its-maximum",
-        "functional",
-        "torch.exp(x - x.amax(-1, keepdim=True))",
-        "torch.exp(x)",
-        "numbers.large",
-        "overflow",
-    ),
-    # numbers.scale
-    Mutant("scores-not-scaled", "single_file", " / math.sqrt(k.size(-1))", "", "numbers.scale", "no-scale"),
-    Mutant(
-        "cross-and-self-attention-not-scaled",
-        "modular",
-        " / math.sqrt(self.head_width)",
-        "",
-        "numbers.scale",
-        "no-scale",
-    ),
-    Mutant(
-        "scaled-by-the-width-not-its-root",
-        "hugging",
-        "/ math.sqrt(self.head_dim)",
-        "/ self.head_dim",
-        "numbers.scale",
-        "twice",
-    ),
-    Mutant(
-        "scaled-by-the-models-width",
-        "single_file",
-        "/ math.sqrt(k.size(-1))",
-        "/ math.sqrt(D)",
-        "numbers.scale",
-        "by-model-width",
-    ),
-    Mutant("scaled-up", "textbook", "k.shape[-1] ** -0.5", "k.shape[-1] ** 0.5", "numbers.scale", "inverse"),
-    # numbers.softmax
-    Mutant(
-        "softmax-over-queries",
-        "hugging",
-        "scores.softmax(dim=-1)",
-        "scores.softmax(dim=-2)",
-        "numbers.softmax",
-        "over-queries",
-    ),
-    Mutant(
-        "softmax-over-the-wrong-axis",
-        "textbook",
-        "scores.softmax(dim=-1)",
-        "scores.softmax(dim=1)",
-        "numbers.softmax",
-        "over-queries",
-    ),
-    # numbers.norm-variance
-    Mutant(
-        "variance-divided-by-one-less",
-        "modular",
-        "((x - mean) ** 2).mean(-1, keepdim=True)",
-        "x.var(-1, keepdim=True)",
-        "numbers.norm-variance",
-        "unbiased",
-    ),
-    Mutant(
-        "deviation-by-torchs-default",  # as the Annotated Transformer's
-        "modular",
-        "self.gain * (x - mean) / (variance + self.eps).sqrt()",
-        "self.gain * (x - mean) / (x.std(-1, keepdim=True) + self.eps)",
-        "numbers.norm-variance",
-        "unbiased",
-    ),
-    # numbers.norm-order
-    Mutant(
-        "norm-after-each-part",
-        "single_file",
-        "        x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
-        "        x = self.ln_1(x + self.attn(x))\n        return self.ln_2(x + self.mlp(x))",
-        "numbers.norm-order",
-        "other-order",
-    ),
-    Mutant(
-        "norm-after-the-sum",
-        "hugging",
-        """        attended, present = self.self_attn(self.input_layernorm(hidden_states), mask, cos, sin, past)
+PLANTED = {
+    "numbers.finite": [
+        Mutant(
+            "first-token-sees-nothing",
+            "single_file",
+            "torch.tril(torch.ones(config.block_size, config.block_size))",
+            "torch.tril(torch.ones(config.block_size, config.block_size), diagonal=-1)",
+            "not-finite",
+        ),
+    ],
+    "numbers.float64": [
+        Mutant(
+            "softmax-in-half-precision",
+            "single_file",
+            "att = F.softmax(att, dim=-1)",
+            "att = F.softmax(att.bfloat16(), dim=-1).to(x.dtype)",
+            "half-precision",
+        ),
+        Mutant(
+            "autocast-left-on",
+            "single_file",
+            "    def forward(self, idx:",
+            '    @torch.autocast("cpu", dtype=torch.bfloat16)\n    def forward(self, idx:',
+            "rounded",
+        ),
+        Mutant(
+            "mask-lifts-what-is-allowed",
+            "hugging",
+            "scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)",
+            "scores = (scores + 1e6 * mask).masked_fill(~mask, torch.finfo(scores.dtype).min)",
+            "rounded",
+        ),
+        Mutant(
+            "angles-in-half-precision",
+            "hugging",
+            "return angles.cos(), angles.sin()",
+            "return angles.cos().half().to(angles.dtype), angles.sin().half().to(angles.dtype)",
+            "half-precision",
+        ),
+    ],
+    "numbers.large": [
+        Mutant(
+            "gate-of-two-infinities",
+            "hugging",
+            "F.silu(self.gate_proj(hidden_states)) *",
+            "self.gate_proj(hidden_states) * (e := self.gate_proj(hidden_states).exp()) / (1 + e) *",
+            "overflow",
+        ),
+        Mutant(
+            "softmax-without-its-maximum",
+            "functional",
+            "torch.exp(x - x.amax(-1, keepdim=True))",
+            "torch.exp(x)",
+            "overflow",
+        ),
+    ],
+    "numbers.scale": [
+        Mutant("scores-not-scaled", "single_file", " / math.sqrt(k.size(-1))", "", "no-scale"),
+        Mutant("cross-and-self-attention-not-scaled", "modular", " / math.sqrt(self.head_width)", "", "no-scale"),
+        Mutant("scaled-by-the-width-not-its-root", "hugging", "/ math.sqrt(self.head_dim)", "/ self.head_dim", "twice"),
+        Mutant(
+            "scaled-by-the-models-width", "single_file", "/ math.sqrt(k.size(-1))", "/ math.sqrt(D)", "by-model-width"
+        ),
+        Mutant("scaled-up", "textbook", "k.shape[-1] ** -0.5", "k.shape[-1] ** 0.5", "inverse"),
+    ],
+    "numbers.softmax": [
+        Mutant("softmax-over-queries", "hugging", "scores.softmax(dim=-1)", "scores.softmax(dim=-2)", "over-queries"),
+        Mutant(
+            "softmax-over-the-wrong-axis", "textbook", "scores.softmax(dim=-1)", "scores.softmax(dim=1)", "over-queries"
+        ),
+    ],
+    "numbers.norm-variance": [
+        Mutant(
+            "variance-divided-by-one-less",
+            "modular",
+            "((x - mean) ** 2).mean(-1, keepdim=True)",
+            "x.var(-1, keepdim=True)",
+            "unbiased",
+        ),
+        # as the Annotated Transformer's
+        Mutant(
+            "deviation-by-torchs-default",
+            "modular",
+            "self.gain * (x - mean) / (variance + self.eps).sqrt()",
+            "self.gain * (x - mean) / (x.std(-1, keepdim=True) + self.eps)",
+            "unbiased",
+        ),
+    ],
+    "numbers.norm-order": [
+        Mutant(
+            "norm-after-each-part",
+            "single_file",
+            "        x = x + self.attn(self.ln_1(x))\n        return x + self.mlp(self.ln_2(x))",
+            "        x = self.ln_1(x + self.attn(x))\n        return self.ln_2(x + self.mlp(x))",
+            "other-order",
+        ),
+        Mutant(
+            "norm-after-the-sum",
+            "hugging",
+            """        attended, present = self.self_attn(self.input_layernorm(hidden_states), mask, cos, sin, past)
         hidden_states = hidden_states + attended
         hidden_states = hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 """,
-        """        attended, present = self.self_attn(hidden_states, mask, cos, sin, past)
+            """        attended, present = self.self_attn(hidden_states, mask, cos, sin, past)
         hidden_states = self.input_layernorm(hidden_states + attended)
         hidden_states = self.post_attention_layernorm(hidden_states + self.mlp(hidden_states))
 """,
-        "numbers.norm-order",
-        "other-order",
-    ),
-    Mutant(
-        "norm-before-each-part",  # as the Annotated Transformer against its text
-        "modular",
-        """        keys, values = self.self_attention.keys_and_values(x)
+            "other-order",
+        ),
+        # as the Annotated Transformer against its text
+        Mutant(
+            "norm-before-each-part",
+            "modular",
+            """        keys, values = self.self_attention.keys_and_values(x)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
         x = self.norms[0](x + self.dropout(self.self_attention(x, keys, values, mask)))
@@ -157,7 +123,7 @@ PLANTED = [
         x = self.norms[1](x + self.dropout(self.cross_attention(x, *of_source, source_mask)))
         return self.norms[2](x + self.dropout(self.feed_forward(x))), (keys, values)
 """,
-        """        normed = self.norms[0](x)
+            """        normed = self.norms[0](x)
         keys, values = self.self_attention.keys_and_values(normed)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
@@ -166,7 +132,7 @@ PLANTED = [
         x = x + self.dropout(self.cross_attention(self.norms[1](x), *of_source, source_mask))
         return x + self.dropout(self.feed_forward(self.norms[2](x))), (keys, values)
 """,
-        "numbers.norm-order",
-        "other-order",
-    ),
-]
+            "other-order",
+        ),
+    ],
+}

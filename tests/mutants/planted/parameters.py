@@ -2,133 +2,119 @@
 
 from planted.mutant import Mutant
 
-PLANTED = [
-    # parameters.initial-loss
-    Mutant(
-        "tied-embedding-of-deviation-one",  # as minGPT's PR #62
-        "single_file",
-        "        self.apply(self._init_weights)\n",
-        "",
-        "parameters.initial-loss",
-        "large-logits",
-    ),
-    Mutant(
-        "initializer-range-of-one",  # as transformers' PR #26441
-        "hugging",
-        "initializer_range: float = 0.02",
-        "initializer_range: float = 1.0",
-        "parameters.initial-loss",
-        "large-logits",
-    ),
-    Mutant(
-        "output-weights-not-scaled-down",
-        "functional",
-        "torch.randn(WIDTH, VOCAB) * 0.02",
-        "torch.randn(WIDTH, VOCAB)",
-        "parameters.initial-loss",
-        "large-logits",
-    ),
-    # parameters.gradients
-    Mutant("final-norm-not-called", "single_file", "        x = self.ln_f(x)\n", "", "parameters.gradients", "unused"),
-    Mutant(
-        "attention-detached",
-        "hugging",
-        "hidden_states = hidden_states + attended",
-        "hidden_states = hidden_states + attended.detach()",
-        "parameters.gradients",
-        "cut-off",
-    ),
-    Mutant(
-        "encoder-without-gradients",
-        "modular",
-        "memory = self.encode(source, source_real)\n",
-        "with torch.no_grad():\n            memory = self.encode(source, source_real)\n",
-        "parameters.gradients",
-        "cut-off",
-    ),
-    Mutant("positions-not-added", "single_file", " + self.wpe(torch.arange(T))", "", "parameters.gradients", "unused"),
-    # parameters.registered
-    Mutant(
-        "heads-in-a-python-list",
-        "textbook",
-        "nn.ModuleList([Head(width, width // num_heads) for _ in range(num_heads)])",
-        "[Head(width, width // num_heads) for _ in range(num_heads)]",
-        "parameters.registered",
-        "module-in-a-list",
-    ),
-    Mutant(
-        "blocks-in-a-python-list",
-        "single_file",
-        "nn.ModuleList([Block(config) for _ in range(config.n_layer)])",
-        "[Block(config) for _ in range(config.n_layer)]",
-        "parameters.registered",
-        "module-in-a-list",
-    ),
-    Mutant(
-        "positions-a-plain-tensor",
-        "textbook",
-        "nn.Parameter(torch.randn(context, width) * 0.02)",
-        "torch.randn(context, width) * 0.02",
-        "parameters.registered",
-        "plain-tensor",
-    ),
-    Mutant(
-        "parameters-in-a-plain-dict",
-        "functional",
-        "self.p = nn.ParameterDict(init())",
-        "self.p = {name: weight.requires_grad_() for name, weight in init().items()}",
-        "parameters.registered",
-        "plain-tensor",
-    ),
-    # parameters.heads
-    Mutant(
-        "heads-share-one-weight",
-        "textbook",
-        "[Head(width, width // num_heads) for _ in range(num_heads)]",
-        "[Head(width, width // num_heads)] * num_heads",
-        "parameters.heads",
-        "one-weight",
-    ),
-    Mutant(
-        "heads-cloned-with-their-values",
-        "textbook",
-        "self.heads = nn.ModuleList([Head(width, width // num_heads) for _ in range(num_heads)])",
-        "import copy\n\n        head = Head(width, width // num_heads)\n"
-        "        self.heads = nn.ModuleList([copy.deepcopy(head) for _ in range(num_heads)])",
-        "parameters.heads",
-        "equal-values",
-    ),
-    Mutant(
-        "weights-begin-constant",
-        "hugging",
-        "nn.init.normal_(weight, std=config.initializer_range)",
-        "nn.init.constant_(weight, config.initializer_range)",
-        "parameters.heads",
-        "equal-values",
-    ),
-    # parameters.tied
-    Mutant(
-        "output-not-tied",
-        "single_file",
-        "        self.head.weight = self.wte.weight\n",
-        "",
-        "parameters.tied",
-        "tie-lost",
-    ),
-    Mutant(
-        "tied-by-a-copy",
-        "modular",
-        "self.generator.weight = self.embedding.table.weight",
-        "self.generator.weight = nn.Parameter(self.embedding.table.weight.detach().clone())",
-        "parameters.tied",
-        "tie-lost",
-    ),
-    Mutant(
-        "tied-though-untied-in-the-config",
-        "hugging",
-        "        for weight in self.parameters():\n",
-        "        self.lm_head.weight = self.embed_tokens.weight\n        for weight in self.parameters():\n",
-        "parameters.tied",
-        "tied-anyway",
-    ),
-]
+PLANTED = {
+    "parameters.initial-loss": [
+        # as minGPT's PR #62
+        Mutant(
+            "tied-embedding-of-deviation-one",
+            "single_file",
+            "        self.apply(self._init_weights)\n",
+            "",
+            "large-logits",
+        ),
+        # as transformers' PR #26441
+        Mutant(
+            "initializer-range-of-one",
+            "hugging",
+            "initializer_range: float = 0.02",
+            "initializer_range: float = 1.0",
+            "large-logits",
+        ),
+        Mutant(
+            "output-weights-not-scaled-down",
+            "functional",
+            "torch.randn(WIDTH, VOCAB) * 0.02",
+            "torch.randn(WIDTH, VOCAB)",
+            "large-logits",
+        ),
+    ],
+    "parameters.gradients": [
+        Mutant("final-norm-not-called", "single_file", "        x = self.ln_f(x)\n", "", "unused"),
+        Mutant(
+            "attention-detached",
+            "hugging",
+            "hidden_states = hidden_states + attended",
+            "hidden_states = hidden_states + attended.detach()",
+            "cut-off",
+        ),
+        Mutant(
+            "encoder-without-gradients",
+            "modular",
+            "memory = self.encode(source, source_real)\n",
+            "with torch.no_grad():\n            memory = self.encode(source, source_real)\n",
+            "cut-off",
+        ),
+        Mutant("positions-not-added", "single_file", " + self.wpe(torch.arange(T))", "", "unused"),
+    ],
+    "parameters.registered": [
+        Mutant(
+            "heads-in-a-python-list",
+            "textbook",
+            "nn.ModuleList([Head(width, width // num_heads) for _ in range(num_heads)])",
+            "[Head(width, width // num_heads) for _ in range(num_heads)]",
+            "module-in-a-list",
+        ),
+        Mutant(
+            "blocks-in-a-python-list",
+            "single_file",
+            "nn.ModuleList([Block(config) for _ in range(config.n_layer)])",
+            "[Block(config) for _ in range(config.n_layer)]",
+            "module-in-a-list",
+        ),
+        Mutant(
+            "positions-a-plain-tensor",
+            "textbook",
+            "nn.Parameter(torch.randn(context, width) * 0.02)",
+            "torch.randn(context, width) * 0.02",
+            "plain-tensor",
+        ),
+        Mutant(
+            "parameters-in-a-plain-dict",
+            "functional",
+            "self.p = nn.ParameterDict(init())",
+            "self.p = {name: weight.requires_grad_() for name, weight in init().items()}",
+            "plain-tensor",
+        ),
+    ],
+    "parameters.heads": [
+        Mutant(
+            "heads-share-one-weight",
+            "textbook",
+            "[Head(width, width // num_heads) for _ in range(num_heads)]",
+            "[Head(width, width // num_heads)] * num_heads",
+            "one-weight",
+        ),
+        Mutant(
+            "heads-cloned-with-their-values",
+            "textbook",
+            "self.heads = nn.ModuleList([Head(width, width // num_heads) for _ in range(num_heads)])",
+            "import copy\n\n        head = Head(width, width // num_heads)\n"
+            "        self.heads = nn.ModuleList([copy.deepcopy(head) for _ in range(num_heads)])",
+            "equal-values",
+        ),
+        Mutant(
+            "weights-begin-constant",
+            "hugging",
+            "nn.init.normal_(weight, std=config.initializer_range)",
+            "nn.init.constant_(weight, config.initializer_range)",
+            "equal-values",
+        ),
+    ],
+    "parameters.tied": [
+        Mutant("output-not-tied", "single_file", "        self.head.weight = self.wte.weight\n", "", "tie-lost"),
+        Mutant(
+            "tied-by-a-copy",
+            "modular",
+            "self.generator.weight = self.embedding.table.weight",
+            "self.generator.weight = nn.Parameter(self.embedding.table.weight.detach().clone())",
+            "tie-lost",
+        ),
+        Mutant(
+            "tied-though-untied-in-the-config",
+            "hugging",
+            "        for weight in self.parameters():\n",
+            "        self.lm_head.weight = self.embed_tokens.weight\n        for weight in self.parameters():\n",
+            "tied-anyway",
+        ),
+    ],
+}

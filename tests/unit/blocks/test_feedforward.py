@@ -23,6 +23,8 @@ from clearformer.blocks.feedforward import (
 KERNEL_TOLERANCE = 1e-5
 # float64 products of three sums: 5.5e-15 seen over 600 draws, relative to 1 + the value
 GATED_TOLERANCE = 1e-12
+# float32 operations in another order: 6.6e-7 seen, relative to 1 + the value
+ACTIVATION_TOLERANCE = 2e-6
 
 
 def test_feed_forward_worked_by_hand():
@@ -39,11 +41,11 @@ def test_feed_forward_worked_by_hand():
     assert block(torch.tensor([[[3.0], [-3.0]]])).flatten().tolist() == [45.0, 505.0]
 
 
-def test_relu_cuts_off_what_is_negative():
+def test_relu_replaces_negative_numbers_by_zero():
     assert relu(torch.tensor([-2.0, 0.0, 3.0])).tolist() == [0.0, 0.0, 3.0]
 
 
-def test_squared_relu_squares_what_is_positive_and_its_slope_is_twice_that(with_gradients):
+def test_squared_relu_squares_positive_numbers_and_its_gradient_doubles_them(with_gradients):
     x = torch.tensor([-2.0, -0.5, 0.0, 0.5, 3.0])
     # the loss weighs the five by -1, -1/2, 0, 1/2, 1; the slope of x² is 2x
     out, gradient = with_gradients(SquaredReLU(), x)
@@ -55,18 +57,17 @@ def test_a_gated_layer_worked_by_hand():
     block = GatedFeedForward(1, 2, nn.SiLU())
     block.load_state_dict(
         {
-            "linear1.weight": torch.tensor([[1.0], [0.0], [5.0], [7.0]]),  # two gates, then what they gate
+            "linear1.weight": torch.tensor([[1.0], [0.0], [5.0], [7.0]]),  # two gates, then the two gated numbers
             "linear1.bias": torch.tensor([0.0, 1.0, 0.0, 0.5]),
             "linear2.weight": torch.tensor([[10.0, 100.0]]),
             "linear2.bias": torch.tensor([3.0]),
         }
     )
     # 2 -> gates (2, 1), gated (10, 14.5); SiLU(2) = 2 / (1 + e^-2), SiLU(1) = 1 / (1 + 1/e)
-    expected = 10 * 10 * 2 / (1 + math.exp(-2)) + 100 * 14.5 / (1 + math.exp(-1)) + 3
-    assert block(torch.tensor([[[2.0]]])).item() == pytest.approx(expected, rel=1e-6)
-    block.activation = nn.GELU()  # GELU(x) = x Φ(x)
-    expected = 10 * 10 * 2 * 0.97724987 + 100 * 14.5 * 0.84134475 + 3
-    assert block(torch.tensor([[[2.0]]])).item() == pytest.approx(expected, rel=1e-6)
+    silu = 10 * 10 * 2 / (1 + math.exp(-2)) + 100 * 14.5 / (1 + math.exp(-1)) + 3
+    gelu = 10 * 10 * 2 * 0.97724987 + 100 * 14.5 * 0.84134475 + 3  # GELU(x) = x Φ(x)
+    for block.activation, expected in ((nn.SiLU(), silu), (nn.GELU(), gelu)):
+        assert block(torch.tensor([[[2.0]]])).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("x", [-3.0, -1.0, 0.0, 0.5, 2.0])
@@ -76,9 +77,8 @@ def test_gelu_is_x_times_the_probability_of_being_below_x(x: float):
 
 
 @pytest.mark.parametrize(("kernel", "formula"), [(nn.ReLU(), relu), (nn.GELU(), gelu)])
-def test_the_activations_equal_their_formulas(with_gradients, kernel: nn.Module, formula):
-    x = torch.linspace(-6, 6, 1001)
-    torch.testing.assert_close(with_gradients(kernel, x), with_gradients(formula, x), atol=1e-6, rtol=1e-5)
+def test_activations_equal_their_formulas(assert_equivalent, kernel: nn.Module, formula):
+    assert_equivalent(kernel, formula, torch.linspace(-6, 6, 1001), tolerance=ACTIVATION_TOLERANCE)
 
 
 @given(
@@ -88,41 +88,36 @@ def test_the_activations_equal_their_formulas(with_gradients, kernel: nn.Module,
     bias=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_the_block_and_its_gradients_equal_the_formula(with_gradients, scramble, d_model, d_ff, activation, bias, seed):
+def test_the_block_equals_the_formula(assert_equivalent, scramble, d_model, d_ff, activation, bias, seed):
     torch.manual_seed(seed)
     block = FeedForward(d_model, d_ff, activation, bias=bias)
     scramble(block, seed)
-    x, gradients = torch.randn(2, 3, d_model), []
-    for function in (block, lambda x: feed_forward(x, block.linear1, activation, block.linear2)):
-        block.zero_grad()
-        gradients.append(with_gradients(function, x) + [parameter.grad for parameter in block.parameters()])
-    torch.testing.assert_close(*gradients, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
+    assert_equivalent(
+        block,
+        lambda x: feed_forward(x, block.linear1, activation, block.linear2),
+        torch.randn(2, 3, d_model),
+        tolerance=KERNEL_TOLERANCE,
+        module=block,
+    )
 
 
 @given(d_model=st.integers(1, 8), d_ff=st.integers(1, 32), seed=st.integers(0, 2**31))
 @pytest.mark.parametrize(("activation", "f"), [(nn.SiLU(), silu), (nn.GELU(), gelu)], ids=["SwiGLU", "GEGLU"])
-def test_the_gated_block_and_its_gradients_equal_the_formula(with_gradients, activation, f, d_model, d_ff, seed):
+def test_the_gated_block_equals_the_formula(assert_equivalent, activation, f, d_model, d_ff, seed):
     torch.manual_seed(seed)
-    x, gate, up, down = (
-        torch.randn(shape).double() for shape in ((2, 3, d_model), (d_ff, d_model), (d_ff, d_model), (d_model, d_ff))
-    )
+    shapes = (2, 3, d_model), (d_ff, d_model), (d_ff, d_model), (d_model, d_ff)
+    inputs = [torch.randn(shape).double() for shape in shapes]
     block = GatedFeedForward(d_model, d_ff, activation, bias=False)
     assert [name for name, _ in block.named_parameters()] == ["linear1.weight", "linear2.weight"]
 
     def kernel(x, gate, up, down):
         return functional_call(block, {"linear1.weight": torch.cat((gate, up)), "linear2.weight": down}, x)
 
-    found, expected = (with_gradients(function, x, gate, up, down) for function in (kernel, partial(gated, f)))
-    torch.testing.assert_close(found, expected, atol=GATED_TOLERANCE, rtol=GATED_TOLERANCE)
+    assert_equivalent(kernel, partial(gated, f), *inputs, tolerance=GATED_TOLERANCE)
 
 
 @pytest.mark.parametrize(
     "block", [FeedForward(4, 16, nn.GELU()), FeedForward(4, 16, SquaredReLU()), GatedFeedForward(4, 16, nn.SiLU())]
 )
-def test_no_token_sees_another(block: nn.Module):
-    x = torch.randn(1, 5, 4)
-    changed = x.clone()
-    changed[0, 3] += 1.0
-    difference = (block(x) - block(changed)).abs().amax(-1)[0]
-    assert difference[[0, 1, 2, 4]].max() == 0.0
-    assert difference[3] > 0.0
+def test_no_token_depends_on_another(dependents, block: nn.Module):
+    assert dependents(block, torch.randn(1, 5, 4), 3) == [3]

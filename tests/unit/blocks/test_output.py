@@ -12,17 +12,17 @@ from clearformer.blocks.output import OutputProjection, soft_cap
 FLOAT32 = 5e-7
 
 
-def test_logits_are_products_with_the_matrixs_rows():
+def test_logits_are_dot_products_with_the_rows_of_the_matrix():
     weight = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]]))
     x = torch.tensor([[[2.0, 5.0]]])
     assert OutputProjection(weight)(x).tolist() == [[[2, 5, -3]]]
     projection = OutputProjection(weight, bias=True)
-    assert projection(x).tolist() == [[[2, 5, -3]]]  # a bias begins as zero
+    assert projection(x).tolist() == [[[2, 5, -3]]]  # a bias is zero at first
     projection.bias.data += torch.tensor([10.0, 20.0, 30.0])
     assert projection(x).tolist() == [[[12, 25, 27]]]
 
 
-def test_the_matrix_is_the_one_given_and_gets_the_gradient():
+def test_the_given_matrix_is_used_itself_and_receives_the_gradient():
     weight = nn.Parameter(torch.randn(3, 2))
     projection = OutputProjection(weight)
     assert projection.weight is weight
@@ -32,7 +32,7 @@ def test_the_matrix_is_the_one_given_and_gets_the_gradient():
 
 
 @given(logit=st.floats(-1e4, 1e4), cap=st.floats(0.5, 100.0))
-def test_the_cap_is_that_of_the_standard_librarys_tanh(logit: float, cap: float):
+def test_the_cap_equals_one_with_the_standard_librarys_tanh(logit: float, cap: float):
     expected = cap * math.tanh(logit / cap)
     found = soft_cap(torch.tensor([logit], dtype=torch.float64), cap).item()
     assert found == pytest.approx(expected, abs=1e-12)
@@ -41,7 +41,7 @@ def test_the_cap_is_that_of_the_standard_librarys_tanh(logit: float, cap: float)
 
 
 @given(cap=st.floats(0.5, 100.0), seed=st.integers(0, 2**31))
-def test_capped_logits_stay_within_the_cap_keep_their_order_and_are_themselves_near_zero(cap: float, seed: int):
+def test_capped_logits_stay_within_the_cap_keep_their_order_and_hardly_change_near_zero(cap: float, seed: int):
     torch.manual_seed(seed)
     logits = (torch.randn(50).double() * cap).sort().values
     capped = soft_cap(logits, cap)
@@ -52,11 +52,11 @@ def test_capped_logits_stay_within_the_cap_keep_their_order_and_are_themselves_n
     assert (capped * logits >= 0).all()
 
 
-def test_no_cap_leaves_logits_free():
+def test_without_a_cap_logits_are_unlimited():
     assert OutputProjection(nn.Parameter(torch.tensor([[1e6]])))(torch.ones(1, 1)).item() == 1e6
 
 
-def test_the_tanh_is_taken_as_exactly_as_the_weights_are_where_the_product_is_in_bfloat16():
+def test_the_tanh_is_computed_in_the_dtype_of_the_weights_under_bfloat16_autocast():
     projection = OutputProjection(nn.Parameter(torch.randn(50, 8)), cap=5.0)
     x = torch.randn(4, 8)
     with torch.autocast("cpu", torch.bfloat16):

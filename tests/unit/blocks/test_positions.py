@@ -26,13 +26,12 @@ def test_the_table_equals_the_formula(length: int, half: int, seed: int):
 
 
 @given(start=st.integers(0, 500), distance=st.integers(0, 500))
-def test_a_distance_looks_the_same_everywhere(start: int, distance: int):
-    here, there = sinusoidal(torch.tensor([start, start + distance]), 16).double()
-    first, further = sinusoidal(torch.tensor([0, distance]), 16).double()
-    assert torch.dot(here, there).item() == pytest.approx(torch.dot(first, further).item(), abs=16 * FLOAT32)
+def test_a_dot_product_depends_on_the_distance_alone(start: int, distance: int):
+    product, at_zero = (torch.dot(*sinusoidal(torch.tensor([p, p + distance]), 16).double()) for p in (start, 0))
+    assert product.item() == pytest.approx(at_zero.item(), abs=16 * FLOAT32)
 
 
-def test_far_positions_are_as_exact_as_near_ones():
+def test_distant_positions_are_as_exact_as_near_ones():
     # computed in float32, the angle of position 100,000 would be off by up to 0.004
     found = sinusoidal(torch.tensor([100_000]), 2)[0]
     expected = torch.tensor([math.sin(100_000), math.cos(100_000)])
@@ -47,7 +46,7 @@ def test_a_learned_position_is_its_row_and_only_rows_in_use_receive_a_gradient()
     assert positions.weight.grad[:, 0].tolist() == [1, 0, 2, 0, 1]
 
 
-def test_sinusoids_are_no_parameters_and_not_saved():
+def test_sinusoids_are_neither_parameters_nor_saved():
     positions = SinusoidalPositions(5, 4)
     assert not list(positions.parameters())
     assert not positions.state_dict()

@@ -1,5 +1,6 @@
 import cmath
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ lengths, halves = st.integers(1, 600), st.integers(1, 8)
 seeds = st.integers(0, 2**31)
 
 
-def test_two_pairs_are_turned_by_angles_worked_by_hand():
+def test_two_pairs_are_rotated_by_angles_worked_by_hand():
     # width 4: angles p / 10000^0 = 3 and p / 10000^(1/2) = 0.03; the pairs are (1, 2) and (10, 20), half a head apart
     x = torch.tensor([1.0, 10.0, 2.0, 20.0]).double()[None, None, None]
     first, second = complex(1, 2) * cmath.exp(3j), complex(10, 20) * cmath.exp(0.03j)
@@ -28,17 +29,16 @@ def test_two_pairs_are_turned_by_angles_worked_by_hand():
 
 
 @given(length=lengths, half=halves, seed=seeds)
-def test_the_kernel_and_its_gradient_equal_the_formula(with_gradients, length: int, half: int, seed: int):
+def test_the_kernel_equals_the_formula(assert_equivalent, length: int, half: int, seed: int):
     torch.manual_seed(seed)
     x, rotate = torch.randn(2, 3, 4, 2 * half), RotaryPositions(length, 2 * half)
     for positions in (torch.randint(length, (4,)), torch.randint(length, (2, 4))):
-        found = with_gradients(lambda x, positions=positions: rotate(x, positions), x)
-        expected = with_gradients(lambda x, positions=positions: rotary(x, positions), x)
-        torch.testing.assert_close(found, expected, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
+        kernel, formula = (partial(function, positions=positions) for function in (rotate, rotary))
+        assert_equivalent(kernel, formula, x, tolerance=KERNEL_TOLERANCE)
 
 
 @given(query=lengths, key=lengths, shift=lengths, half=halves, seed=seeds)
-def test_a_score_depends_on_the_distance_only(query: int, key: int, shift: int, half: int, seed: int):
+def test_a_score_depends_on_the_distance_alone(query: int, key: int, shift: int, half: int, seed: int):
     torch.manual_seed(seed)
     q, k = torch.randn(2, 1, 1, 1, 2 * half).double()
 
@@ -48,17 +48,16 @@ def test_a_score_depends_on_the_distance_only(query: int, key: int, shift: int, 
     assert score(query, key) == pytest.approx(score(query + shift, key + shift), abs=EXACT)
 
 
-def test_a_score_does_depend_on_the_distance_and_on_its_sign():
+def test_a_score_depends_on_the_distance_and_its_sign():
     q, k = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
     rotate = RotaryPositions(3, 2)
-    keys = [rotate(k, torch.tensor([place])) for place in range(3)]
-    # a key a quarter turn ahead of its query, the query at place 1: cos(pi/2 + s - 1) = -sin(s - 1)
-    scores = [(rotate(q, torch.tensor([1])) * key).sum().item() for key in keys]
+    # a key a quarter turn ahead of its query, which is at position 1: cos(pi/2 + s - 1) = -sin(s - 1)
+    scores = [(rotate(q, torch.tensor([1])) * rotate(k, torch.tensor([s]))).sum().item() for s in range(3)]
     assert scores == pytest.approx([math.sin(1), 0.0, -math.sin(1)], abs=KERNEL_TOLERANCE)
 
 
 @given(half=halves, seed=seeds)
-def test_position_0_is_left_as_it_is(half: int, seed: int):
+def test_position_0_is_not_rotated(half: int, seed: int):
     torch.manual_seed(seed)
     x = torch.randn(2, 3, 1, 2 * half)
     assert torch.equal(RotaryPositions(5, 2 * half)(x, torch.tensor([0])), x)
@@ -66,14 +65,14 @@ def test_position_0_is_left_as_it_is(half: int, seed: int):
 
 
 @given(length=lengths, half=halves, seed=seeds)
-def test_a_turn_keeps_the_length_of_every_vector(length: int, half: int, seed: int):
+def test_a_rotation_keeps_the_norm_of_every_vector(length: int, half: int, seed: int):
     torch.manual_seed(seed)
     x, positions = torch.randn(2, 3, 4, 2 * half), torch.randint(length, (4,))
-    turned = RotaryPositions(length, 2 * half)(x, positions)
-    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
+    rotated = RotaryPositions(length, 2 * half)(x, positions)
+    torch.testing.assert_close(rotated.norm(dim=-1), x.norm(dim=-1), atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
 
 
-def test_rows_that_stand_at_different_places_equal_each_row_alone():
+def test_rows_at_different_positions_equal_each_row_alone():
     x, rotate = torch.randn(3, 2, 4, 6), RotaryPositions(20, 6)
     positions = torch.tensor([[0, 1, 2, 3], [7, 8, 9, 10], [5, 1, 19, 5]])
     together = rotate(x, positions)
@@ -82,13 +81,13 @@ def test_rows_that_stand_at_different_places_equal_each_row_alone():
     assert torch.equal(rotate(x, positions[:1].expand(3, 4)), rotate(x, positions[0]))
 
 
-def test_far_positions_are_as_exact_as_near_ones():
+def test_distant_positions_are_as_exact_as_near_ones():
     # computed in float32, the angle of position 100,000 would be off by up to 0.004
     x = torch.tensor([[[[1.0, 0.0]]]])
     found = RotaryPositions(100_001, 2)(x, torch.tensor([100_000])).flatten().tolist()
     assert found == pytest.approx([math.cos(100_000), math.sin(100_000)], abs=KERNEL_TOLERANCE)
 
 
-def test_the_tables_are_no_parameters_and_not_saved():
+def test_the_tables_are_neither_parameters_nor_saved():
     assert not list(RotaryPositions(5, 4).parameters())
     assert not RotaryPositions(5, 4).state_dict()

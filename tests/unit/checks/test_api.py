@@ -1,4 +1,4 @@
-"""`assert_sound` in a test of the user's own: silent where all checks pass, else a report."""
+"""`assert_sound` in a user's test is silent where all checks pass, and else raises with a report."""
 
 import re
 import subprocess
@@ -25,8 +25,8 @@ class Model(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.table(tokens)
-        places = torch.arange(1, x.shape[1] + 1)[:, None]
-        return x.cumsum(1) / places if self.causal else x.mean(1, keepdim=True).expand_as(x)
+        counts = torch.arange(1, x.shape[1] + 1)[:, None]
+        return x.cumsum(1) / counts if self.causal else x.mean(1, keepdim=True).expand_as(x)
 
 
 def subject(causal: bool) -> Subject:
@@ -55,7 +55,7 @@ def test_a_test_that_checks_nothing_does_not_pass(monkeypatch: pytest.MonkeyPatc
         assert_sound(subject(causal=True), only=["cache.nothing"])
 
 
-def test_a_slow_check_that_was_not_run_is_among_the_results_and_runs_when_asked_for(monkeypatch: pytest.MonkeyPatch):
+def test_a_slow_check_that_was_not_run_is_among_the_results_and_runs_when_selected(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(CHECKS, "masks.slow", Check("", lambda _: passed(0.0, 1.0), slow_from=1))
 
     def status(**options: object) -> str:

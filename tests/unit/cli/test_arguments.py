@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.cli.main import COMMANDS, main
-from clearformer.recipes import REACHES, RECIPES
+from clearformer.recipes import MEASURED, RECIPES
 
 
 def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str]):
@@ -164,8 +164,8 @@ def test_every_recipe_has_its_figures_then_its_description_and_result(
     for name, make in RECIPES.items():
         row = next(index for index, line in enumerate(lines) if line.startswith(f"{name} "))
         assert lines[row + 1] == f"  {(make.__doc__ or '').splitlines()[0]}"
-        if name in REACHES:
-            assert lines[row + 2] == f"  Reached: {REACHES[name].quality}."
+        if name in MEASURED:
+            assert lines[row + 2] == f"  Reached: {MEASURED[name].quality}."
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -113,7 +113,7 @@ LONG = "x" * 64
 @pytest.mark.parametrize(
     ("files", "recipe", "words"),
     [
-        ({"a.txt": ""}, "", "text was expected in a.txt, but the file is empty; name a file that holds some"),
+        ({"a.txt": ""}, "", "text was expected in a.txt, but the file is empty; choose another file"),
         ({"a.tsv": "\ufeff\r\n"}, "", "text was expected in a.tsv, but the file is empty"),
         ({"a.txt": "too short"}, "", "a.txt must have at least 100 characters to be split, found 9"),
         ({"a.txt": TEXT.encode() + b"\xff"}, "", "a.txt must be UTF-8 text, but the byte 0xff in line 61"),
@@ -122,7 +122,7 @@ LONG = "x" * 64
         ({"a.tsv": PAIRS}, "bert", "a bert learns from text, but a.tsv holds pairs"),
         ({"a.tsv": PAIRS + "alone\n"}, "", "line 301 of a.tsv must be a source, one tab and a target, but it has no"),
         ({"a.tsv": PAIRS + "alone\t\n"}, "dates", "301 of a.tsv must be a source, one tab and a target, but its t"),
-        ({"a": "".join(SOURCES), "b": "n\n"}, "", "found 300 in a and 1 in b; give each line its partner"),
+        ({"a": "".join(SOURCES), "b": "n\n"}, "", "found 300 in a and 1 in b; align them line by line"),
         ({"a": "n\n\nn\n", "b": "n\nn\nn\n"}, "", "text was expected in line 2 of a, but the line is empty"),
         ({"a": "n\n", "b": "n\n", "c": "n\n"}, "", "--data takes one file, or a source and a target, found 3 paths"),
         ({"a.csv": "a b,x\nc d,x\ne f,x\ng h,x\n"}, "", "classes were expected in column 2 of a.csv, found 1"),

@@ -62,7 +62,7 @@ def test_an_impossible_training_leaves_no_folder(
     assert "a text of more than 1000 tokens was expected" in capsys.readouterr().err
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main([*train, "--train.device", "cuda"]) == 2
-    assert "the device 'cuda' was asked for, but this machine has only" in capsys.readouterr().err
+    assert "the device 'cuda' is not available on this machine; use one of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""Downloads against a real server on loopback: they are whole, right and resumed, or they fail with a sentence."""
+"""Downloads from a real server on loopback are complete, verified and resumed, or fail with a helpful message."""
 
 import hashlib
 import re
@@ -22,10 +22,12 @@ from clearformer.errors import DownloadError
 BODY = bytes(range(256)) * 1000  # 256,000 bytes: more than one chunk
 SHA256 = hashlib.sha256(BODY).hexdigest()
 CUT = 100_000
+RESUMED = f"bytes={CUT}-"
+PRESENT = RemoteFile("present.txt", "https://example.invalid/present.txt", hashlib.sha256(b"here").hexdigest(), 4)
 
 
-class Home(ThreadingHTTPServer):
-    """A server of one body, which notes what it was asked for and how many bytes of the body it sent."""
+class Server(ThreadingHTTPServer):
+    """Serves one body; records the range of each request and the bytes of the body sent."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -33,68 +35,84 @@ class Home(ThreadingHTTPServer):
         self.ranges: Literal["sent", "ignored", "refused"] = "sent"
         self.announce = True
         self.cuts: list[int] = []
-        """of the next answers: send so many bytes, then hang up"""
+        """bytes after which the next responses are cut off"""
         self.redirect: str | None = None
         self.hold: threading.Event | None = None
-        """an answer waits for the second question, or 0.3 seconds"""
-        self.asked: list[str | None] = []
+        """a response waits for the second request, or 0.3 seconds"""
+        self.requests: list[str | None] = []
         self.sent: list[int] = []
 
-    def file(self, path: str = "/corpus.bin") -> RemoteFile:
-        return RemoteFile("corpus.bin", f"http://127.0.0.1:{self.server_port}{path}", SHA256, len(BODY))
+    def corpus(self, path: str = "/corpus.bin") -> Download:
+        url = f"http://127.0.0.1:{self.server_port}{path}"
+        return corpus(RemoteFile("corpus.bin", url, SHA256, len(BODY)))
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Home
+    server: Server
 
     def do_GET(self) -> None:
-        home = self.server
-        home.asked.append(self.headers["Range"])
-        if home.hold is not None:
-            if len(home.asked) > 1:
-                home.hold.set()
-            home.hold.wait(0.3)
-        if home.redirect is not None and self.path == "/moved":
+        server = self.server
+        server.requests.append(self.headers["Range"])
+        if server.hold is not None:
+            if len(server.requests) > 1:
+                server.hold.set()
+            server.hold.wait(0.3)
+        if server.redirect is not None and self.path == "/moved":
             self.send_response(302)
-            self.send_header("Location", home.redirect)
+            self.send_header("Location", server.redirect)
             self.end_headers()
         elif self.path != "/corpus.bin":
             self.send_error(404)
+        elif self.headers["Range"] is not None and server.ranges == "refused":
+            self.send_error(416)
         else:
-            self.send_body(home)
+            self.send_body(server)
 
-    def send_body(self, home: Home) -> None:
-        asked = self.headers["Range"]
-        if asked is not None and home.ranges == "refused":
-            return self.send_error(416)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and home.ranges == "sent" else 0
-        size = len(home.body)
-        cut = home.cuts.pop(0) if home.cuts else size
-        data = home.body[start : start + cut]
-        home.sent.append(len(data))  # all is noted before anything goes out: then the test may go on and change `home`
+    def send_body(self, server: Server) -> None:
+        requested = self.headers["Range"] if server.ranges == "sent" else None
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested else 0
+        size = len(server.body)
+        data = server.body[start : start + (server.cuts.pop(0) if server.cuts else size)]
+        server.sent.append(len(data))  # before anything is sent: then the test may go on and change `server`
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        if home.announce:
+        if server.announce:
             self.send_header("Content-Length", str(size - start))
         self.end_headers()
         self.wfile.write(data)
-        return None
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        """Print nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _direct_and_without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(downloads, "RETRY_SECONDS", ())
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(downloads, "RETRY_SECONDS", ())
-    with Home() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
+        yield running
+        running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where `corpus.bin` is downloaded to."""
+    return tmp_path / "corpus" / "corpus.bin"
+
+
+@pytest.fixture
+def part(target: Path) -> Path:
+    """Where its beginning is kept, in a folder that exists."""
+    target.parent.mkdir()
+    return target.with_name("corpus.bin.part")
 
 
 def corpus(*files: RemoteFile) -> Download:
@@ -102,265 +120,216 @@ def corpus(*files: RemoteFile) -> Download:
 
 
 @contextmanager
-def refused(*words: str) -> Iterator[None]:
-    """A DownloadError that says all of `words`, and how to go on."""
+def fails(*words: str) -> Iterator[None]:
+    """Expect a DownloadError whose message has all of `words`, and what to do."""
     with pytest.raises(DownloadError) as caught:
         yield
     for word in (*words, "run again", "--data PATH"):
         assert word in str(caught.value)
 
 
-def test_a_fetched_file_has_every_byte_and_no_part_is_left(home: Home, tmp_path: Path):
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert folder == tmp_path / "corpus"
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "corpus.bin"]
-
-
-def test_a_second_fetch_makes_no_request(home: Home, tmp_path: Path):
-    fetch(corpus(home.file()), tmp_path)
-    fetch(corpus(home.file()), tmp_path)
-    assert home.asked == [None]
-
-
-def test_a_cache_that_has_it_all_is_not_written_to(tmp_path: Path):
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "present.txt").write_bytes(b"here")
-    present = RemoteFile("present.txt", "https://example.invalid/present.txt", hashlib.sha256(b"here").hexdigest(), 4)
-    fetch(corpus(present), tmp_path)
-    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["present.txt"]
-
-
-def test_a_file_that_was_changed_in_the_cache_is_fetched_again(home: Home, tmp_path: Path):
-    target = fetch(corpus(home.file()), tmp_path) / "corpus.bin"
-    target.write_bytes(BODY[:-1] + b"?")
-    fetch(corpus(home.file()), tmp_path)
+def test_a_downloaded_file_is_complete_and_no_part_is_left(server: Server, tmp_path: Path, target: Path):
+    assert fetch(server.corpus(), tmp_path) == target.parent
     assert target.read_bytes() == BODY
-    assert len(home.asked) == 2
+    assert sorted(path.name for path in target.parent.iterdir()) == [".lock", "corpus.bin"]
 
 
-def test_only_the_missing_one_of_two_files_is_fetched(home: Home, tmp_path: Path):
-    present = RemoteFile("present.txt", "https://example.invalid/present.txt", hashlib.sha256(b"here").hexdigest(), 4)
+def test_a_second_fetch_makes_no_request_unless_the_file_was_changed(server: Server, tmp_path: Path, target: Path):
+    fetch(server.corpus(), tmp_path)
+    fetch(server.corpus(), tmp_path)
+    assert server.requests == [None]
+    target.write_bytes(BODY[:-1] + b"?")
+    fetch(server.corpus(), tmp_path)
+    assert target.read_bytes() == BODY
+    assert server.requests == [None, None]
+
+
+def test_only_missing_files_are_downloaded_and_a_complete_cache_is_not_written_to(server: Server, tmp_path: Path):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "present.txt").write_bytes(b"here")
-    fetch(corpus(present, home.file()), tmp_path)
-    assert home.asked == [None]
+    fetch(corpus(PRESENT), tmp_path)
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["present.txt"]
+    fetch(corpus(PRESENT, *server.corpus().files), tmp_path)
+    assert server.requests == [None]
 
 
-def test_a_cut_download_goes_on_where_it_stopped(home: Home, tmp_path: Path):
-    home.cuts = [CUT]
-    with refused("corpus.bin", "cut after 100,000 of 256,000 bytes"):
-        fetch(corpus(home.file()), tmp_path)
-    assert not (tmp_path / "corpus" / "corpus.bin").exists()
-
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.asked == [None, f"bytes={CUT}-"]
-    assert home.sent == [CUT, len(BODY) - CUT]
-
-
-def test_a_cut_connection_is_tried_again_without_being_asked(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("path", "ranges", "resent"),
+    [
+        ("/corpus.bin", "sent", len(BODY) - CUT),
+        ("/corpus.bin", "ignored", len(BODY)),  # the server sends the whole file again
+        ("/moved", "sent", len(BODY) - CUT),  # a redirect keeps the range
+    ],
+)
+def test_an_interrupted_download_is_resumed(
+    server: Server, tmp_path: Path, target: Path, path: str, ranges: str, resent: int
 ):
+    server.cuts, server.ranges, server.redirect = [CUT], ranges, "/corpus.bin"
+    with fails("corpus.bin", "lost after 100,000 of 256,000 bytes"):
+        fetch(server.corpus(path), tmp_path)
+    assert not target.exists()
+    fetch(server.corpus(path), tmp_path)
+    assert target.read_bytes() == BODY
+    hops = 2 if path == "/moved" else 1
+    assert server.requests == [None] * hops + [RESUMED] * hops
+    assert server.sent == [CUT, resent]
+
+
+def test_a_lost_connection_is_retried(server: Server, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(downloads, "RETRY_SECONDS", (0.0, 0.0))
-    home.cuts = [CUT, CUT]
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.sent == [CUT, CUT, len(BODY) - 2 * CUT]
+    server.cuts = [CUT, CUT]
+    fetch(server.corpus(), tmp_path)
+    assert target.read_bytes() == BODY
+    assert server.sent == [CUT, CUT, len(BODY) - 2 * CUT]
 
 
-def test_a_cut_is_noticed_where_the_server_announced_no_length(home: Home, tmp_path: Path):
-    home.announce = False
-    home.cuts = [CUT]
-    with refused("cut after 100,000 of 256,000 bytes"):
-        fetch(corpus(home.file()), tmp_path)
+def test_an_incomplete_file_is_noticed_without_an_announced_length(server: Server, tmp_path: Path):
+    server.announce, server.cuts = False, [CUT]
+    with fails("lost after 100,000 of 256,000 bytes"):
+        fetch(server.corpus(), tmp_path)
 
 
-def test_a_server_without_ranges_sends_the_whole_file_again(home: Home, tmp_path: Path):
-    home.ranges = "ignored"
-    home.cuts = [CUT]
-    with refused("cut after"):
-        fetch(corpus(home.file()), tmp_path)
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.asked == [None, f"bytes={CUT}-"]
-    assert home.sent == [CUT, len(BODY)]
-
-
-def test_a_range_the_server_refuses_starts_over(home: Home, tmp_path: Path):
-    home.ranges = "refused"
-    part = tmp_path / "corpus" / "corpus.bin.part"
-    part.parent.mkdir()
-    part.write_bytes(b"?" * CUT)
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.asked == [f"bytes={CUT}-", None]
-
-
-def test_another_page_in_place_of_the_file_does_not_cost_the_part(home: Home, tmp_path: Path):
-    home.cuts = [CUT]
-    with refused("cut after"):
-        fetch(corpus(home.file()), tmp_path)
-    home.body, home.ranges = b"please log in", "ignored"
-    with refused("256,000 bytes were expected, but the server announced 13"):
-        fetch(corpus(home.file()), tmp_path)
-    home.body, home.ranges = BODY, "sent"
-    fetch(corpus(home.file()), tmp_path)
-    assert home.sent == [CUT, 13, len(BODY) - CUT]
-
-
-def test_a_part_longer_than_the_file_is_not_gone_on_with(home: Home, tmp_path: Path):
-    part = tmp_path / "corpus" / "corpus.bin.part"
-    part.parent.mkdir()
-    part.write_bytes(BODY + b"and more")
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.asked == [None]
+@pytest.mark.parametrize(
+    ("content", "ranges", "requests"),
+    [
+        pytest.param(BODY, "sent", [], id="complete"),
+        pytest.param(BODY + b"and more", "sent", [None], id="longer than the file"),
+        pytest.param(b"?" * CUT, "refused", [RESUMED, None], id="of a range the server refuses"),
+    ],
+)
+def test_a_part_that_cannot_be_resumed_is_kept_only_if_it_is_complete(
+    server: Server, tmp_path: Path, target: Path, part: Path, content: bytes, ranges: str, requests: list[str | None]
+):
+    server.ranges = ranges
+    part.write_bytes(content)
+    fetch(server.corpus(), tmp_path)
+    assert target.read_bytes() == BODY
+    assert server.requests == requests
     assert not part.exists()
 
 
-def test_a_part_that_is_already_whole_needs_no_request(home: Home, tmp_path: Path):
-    part = tmp_path / "corpus" / "corpus.bin.part"
-    part.parent.mkdir()
-    part.write_bytes(BODY)
-    folder = fetch(corpus(home.file()), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.asked == []
+def test_a_response_of_another_length_does_not_cost_the_part(server: Server, tmp_path: Path):
+    server.cuts = [CUT]
+    with fails("lost after"):
+        fetch(server.corpus(), tmp_path)
+    server.body, server.ranges = b"please log in", "ignored"
+    with fails("256,000 bytes were expected, but the server announced 13"):
+        fetch(server.corpus(), tmp_path)
+    server.body, server.ranges = BODY, "sent"
+    fetch(server.corpus(), tmp_path)
+    assert server.sent == [CUT, 13, len(BODY) - CUT]
 
 
-def test_a_wrong_checksum_names_both_and_leaves_nothing(home: Home, tmp_path: Path):
-    home.body = BODY[:-1] + b"?"
-    with refused(SHA256, hashlib.sha256(home.body).hexdigest()):
-        fetch(corpus(home.file()), tmp_path)
-    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [".lock"]
-
-    home.body = BODY
-    assert (fetch(corpus(home.file()), tmp_path) / "corpus.bin").read_bytes() == BODY
-
-
-def test_more_than_was_promised_is_refused_even_where_no_length_is_announced(home: Home, tmp_path: Path):
-    home.body = b"?" + BODY
-    with refused("256,000 bytes were expected, but the server announced 256,001"):
-        fetch(corpus(home.file()), tmp_path)
-    home.announce = False
-    with refused(SHA256, hashlib.sha256(b"?" + BODY[:-1]).hexdigest()):  # no more was read than was promised
-        fetch(corpus(home.file()), tmp_path)
-    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [".lock"]
+def test_a_wrong_checksum_names_both_and_leaves_nothing(server: Server, tmp_path: Path, target: Path):
+    server.body = BODY[:-1] + b"?"
+    with fails(SHA256, hashlib.sha256(server.body).hexdigest()):
+        fetch(server.corpus(), tmp_path)
+    assert [path.name for path in target.parent.iterdir()] == [".lock"]
+    server.body = BODY
+    fetch(server.corpus(), tmp_path)
+    assert target.read_bytes() == BODY
 
 
-def test_a_status_of_404_is_said(home: Home, tmp_path: Path):
-    with refused("the server answered 404 Not Found", "/elsewhere"):
-        fetch(corpus(home.file("/elsewhere")), tmp_path)
+def test_a_file_that_is_too_long_is_refused_whether_or_not_its_length_is_announced(
+    server: Server, tmp_path: Path, target: Path
+):
+    server.body = b"?" + BODY
+    with fails("256,000 bytes were expected, but the server announced 256,001"):
+        fetch(server.corpus(), tmp_path)
+    server.announce = False
+    with fails(SHA256, hashlib.sha256(b"?" + BODY[:-1]).hexdigest()):  # no more than the expected size was read
+        fetch(server.corpus(), tmp_path)
+    assert [path.name for path in target.parent.iterdir()] == [".lock"]
 
 
-def test_no_server_at_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with refused("the server cannot be reached"):
-        fetch(corpus(RemoteFile("corpus.bin", f"http://127.0.0.1:{port}/corpus.bin", SHA256, len(BODY))), tmp_path)
+def test_an_http_error_is_reported(server: Server, tmp_path: Path):
+    with fails("the server answered 404 Not Found", "/elsewhere"):
+        fetch(server.corpus("/elsewhere"), tmp_path)
 
 
-def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(downloads, "RETRY_SECONDS", ())
+@pytest.mark.parametrize(("listening", "reason"), [(False, "the server cannot be reached"), (True, "timed out")])
+def test_an_absent_or_silent_server_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listening: bool, reason: str
+):
     monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/corpus.bin"
-        with refused("timed out"):
+        if not listening:
+            silent.close()
+        with fails(reason):
             fetch(corpus(RemoteFile("corpus.bin", url, SHA256, len(BODY))), tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_said(home: Home, tmp_path: Path):
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "corpus.bin.part").symlink_to("/dev/full")
+def test_a_full_disk_is_reported(server: Server, tmp_path: Path, part: Path):
+    part.symlink_to("/dev/full")
     with pytest.raises(DownloadError, match=r"No space left on device.*make room.*CLEARFORMER_CACHE.*run again"):
-        fetch(corpus(home.file()), tmp_path)
+        fetch(server.corpus(), tmp_path)
 
 
-def test_a_cache_that_is_no_folder_is_said(home: Home, tmp_path: Path):
+def test_a_cache_that_is_not_a_folder_is_reported(server: Server, tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DownloadError, match=r"must be a folder that can be written to.*CLEARFORMER_CACHE"):
-        fetch(corpus(home.file()), tmp_path / "file")
+        fetch(server.corpus(), tmp_path / "file")
 
 
-def test_progress_never_falls_and_ends_at_all_bytes(home: Home, tmp_path: Path):
-    heard: list[tuple[str, int, int]] = []
-    fetch(corpus(home.file()), tmp_path, progress=lambda *step: heard.append(step))
-    done = [bytes_so_far for _, bytes_so_far, _ in heard]
-    assert done == sorted(done)
-    assert len(heard) > 2
-    assert heard[-1] == ("corpus.bin", 256_000, 256_000)
+def test_progress_never_falls_ends_at_the_size_and_starts_where_a_download_is_resumed(server: Server, tmp_path: Path):
+    reports: list[tuple[str, int, int]] = []
+    server.cuts = [CUT]
+    with fails("lost after"):
+        fetch(server.corpus(), tmp_path, progress=lambda *report: reports.append(report))
+    first = len(reports)
+    fetch(server.corpus(), tmp_path, progress=lambda *report: reports.append(report))
+    received = [count for _, count, _ in reports]
+    assert received == sorted(received)
+    assert (received[0], received[first], len(set(received)) > 2) == (0, CUT, True)
+    assert reports[-1] == ("corpus.bin", 256_000, 256_000)
 
 
-def test_progress_of_a_resumed_download_starts_where_it_stopped(home: Home, tmp_path: Path):
-    home.cuts = [CUT]
-    with refused("cut after"):
-        fetch(corpus(home.file()), tmp_path)
-    heard: list[int] = []
-    fetch(corpus(home.file()), tmp_path, progress=lambda _name, done, _size: heard.append(done))
-    assert (heard[0], heard[-1]) == (CUT, 256_000)
-
-
-def test_two_fetches_at_once_share_one_download(home: Home, tmp_path: Path):
-    home.hold = threading.Event()
+def test_concurrent_fetches_share_one_download(server: Server, tmp_path: Path, target: Path):
+    server.hold = threading.Event()
     with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda _: fetch(corpus(home.file()), tmp_path), range(2)))
-    assert folders == [tmp_path / "corpus"] * 2
-    assert (tmp_path / "corpus" / "corpus.bin").read_bytes() == BODY
-    assert home.asked == [None]
+        folders = list(pool.map(lambda _: fetch(server.corpus(), tmp_path), range(2)))
+    assert folders == [target.parent] * 2
+    assert target.read_bytes() == BODY
+    assert server.requests == [None]
 
 
-def test_a_redirect_is_followed_and_keeps_the_range(home: Home, tmp_path: Path):
-    home.redirect = "/corpus.bin"
-    home.cuts = [CUT]
-    with refused("cut after"):
-        fetch(corpus(home.file("/moved")), tmp_path)
-    folder = fetch(corpus(home.file("/moved")), tmp_path)
-    assert (folder / "corpus.bin").read_bytes() == BODY
-    assert home.sent == [CUT, len(BODY) - CUT]
-
-
-@pytest.mark.parametrize("target", ["http://example.invalid/corpus.bin", "ftp://127.0.0.1/corpus.bin"])
-def test_a_redirect_to_an_unsafe_address_is_refused(home: Home, tmp_path: Path, target: str):
-    home.redirect = target
-    with pytest.raises(DownloadError, match=re.escape(f"https:// was expected, found {target}")):
-        fetch(corpus(home.file("/moved")), tmp_path)
+@pytest.mark.parametrize("url", ["http://example.invalid/corpus.bin", "ftp://127.0.0.1/corpus.bin"])
+def test_a_redirect_to_an_unsafe_url_is_refused(server: Server, tmp_path: Path, url: str):
+    server.redirect = url
+    with pytest.raises(DownloadError, match=re.escape(f"https:// was expected, found {url}")):
+        fetch(server.corpus("/moved"), tmp_path)
 
 
 @pytest.mark.parametrize(
     "url", ["http://example.invalid/a", "file:///etc/hostname", "http://127.0.0.1.example.invalid/"]
 )
-def test_an_address_that_is_not_https_is_refused(tmp_path: Path, url: str):
+def test_a_url_that_is_not_https_is_refused(tmp_path: Path, url: str):
     with pytest.raises(DownloadError, match=re.escape(f"https:// was expected, found {url}")):
         fetch(corpus(RemoteFile("a", url, SHA256, 1)), tmp_path)
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CLEARFORMER_CACHE", "/own")
+def test_the_cache_is_where_the_environment_says(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLEARFORMER_CACHE", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/own")
+    assert cache_folder() == tmp_path
+    assert fetch(server.corpus()) == tmp_path / "corpus"
     monkeypatch.delenv("CLEARFORMER_CACHE")
     assert cache_folder() == Path("/shared/clearformer")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "clearformer"
 
 
-def test_a_fetch_without_a_folder_goes_to_the_cache(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CLEARFORMER_CACHE", str(tmp_path))
-    assert fetch(corpus(home.file())) == tmp_path / "corpus"
-
-
 @pytest.mark.parametrize("name", DOWNLOADS)
-def test_every_named_download_is_pinned(name: str):
+def test_every_download_of_the_catalogue_is_pinned(name: str):
     download = DOWNLOADS[name]
     assert download.name == name
     assert download.licence
     assert len({file.name for file in download.files}) == len(download.files) > 0
     for file in download.files:
         assert urlsplit(file.url).scheme == "https"
-        assert re.search(r"/[0-9a-f]{40}/", file.url), "an address must hold a commit, since a branch moves"
+        assert re.search(r"/[0-9a-f]{40}/", file.url), "a URL must contain a commit, since a branch moves"
         assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
         assert file.size > 0

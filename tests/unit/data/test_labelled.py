@@ -1,35 +1,21 @@
-"""Labelled batches hold each example once an epoch, cut where it is longest, and every cut token is counted."""
+"""Labelled examples are padded and numbered by segment; the longest texts are truncated and their tokens counted."""
 
-from collections import Counter
-
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from clearformer.data.batches import IGNORE, Batches
-from clearformer.data.labelled import (
-    LabelledBatch,
-    LabelledBuckets,
-    LabelledTokens,
-    collate_labelled,
-    tokens_cut,
-    truncate,
-)
+from clearformer.data.batches import IGNORE
+from clearformer.data.labelled import collate_labelled, num_truncated, truncate
 from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import DataError
 
 text_lists = st.lists(st.lists(st.integers(5, 99), max_size=30), min_size=1, max_size=4)
 
 
-def examples(count: int, longest: int, seed: int) -> list[LabelledTokens]:
-    """Random lengths of one or two texts; every token of example n is n + 5, and so is its class."""
-    lengths = np.random.default_rng(seed).integers(0, longest + 1, (count, 2)).tolist()
-    return [([[n + 5] * (a + 1), [n + 5] * b][: 1 + b % 2], n + 5) for n, (a, b) in enumerate(lengths)]
-
-
-def drawn(batches: list[LabelledBatch]) -> Counter[int]:
-    return Counter(int(target) for batch in batches for target in batch.targets)
+def encode(texts: list[list[int]], context: int) -> tuple[list[int], list[int]]:
+    """Tokens and segments of one example, truncated to the context."""
+    batch = collate_labelled([(truncate(texts, context), 0)], segments=0)
+    return batch.tokens[0].tolist(), batch.segments[0].tolist()
 
 
 def test_a_batch_by_hand():
@@ -38,102 +24,41 @@ def test_a_batch_by_hand():
     assert batch.real.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
     assert batch.segments.tolist() == [[0, 0, 0, 0, 1, 1], [0] * 6]
     assert batch.targets.tolist() == [1, 0]
-    assert batch.of_each_token().targets.tolist() == [[1] * 6, [0] * 3 + [IGNORE] * 3]
-    assert batch.of_each_token().inputs == batch.inputs
-    assert batch.size == 12
+    assert batch.with_token_targets().targets.tolist() == [[1] * 6, [0] * 3 + [IGNORE] * 3]
+    assert batch.with_token_targets().inputs == batch.inputs
+    assert batch.num_tokens == 12
     assert batch.inputs == (batch.tokens, batch.real, batch.segments)
 
 
 @pytest.mark.parametrize(
     ("segments", "numbers"), [(0, [0, 0, 0, 1, 1, 2, 2]), (1, [0] * 7), (2, [0, 0, 0, 1, 1, 1, 1])]
 )
-def test_texts_beyond_the_last_segment_count_as_that(segments: int, numbers: list[int]):
+def test_texts_beyond_the_last_segment_share_it(segments: int, numbers: list[int]):
     assert collate_labelled([([[5], [6], [7]], 0)], segments).segments.tolist() == [numbers]
 
 
-def encode_example(texts: list[list[int]], context: int) -> tuple[list[int], list[int]]:
-    """Tokens and segments of one example in a batch of its own, cut to the context."""
-    batch = collate_labelled([(truncate(texts, context), 0)], segments=0)
-    return batch.tokens[0].tolist(), batch.segments[0].tolist()
-
-
 def test_an_example_by_hand():
-    assert encode_example([[10, 11], [12]], 99) == ([BOS, 10, 11, EOS, 12, EOS], [0, 0, 0, 0, 1, 1])
-    # begin and two ends leave room for 5 of 4 + 1 + 3 tokens: 4 and 3 are cut to 2
+    assert encode([[10, 11], [12]], 99) == ([BOS, 10, 11, EOS, 12, EOS], [0, 0, 0, 0, 1, 1])
+    # BOS and three EOS leave room for 5 of 4 + 1 + 3 tokens: 4 and 3 are cut to 2
     assert truncate([[1, 2, 3, 4], [5], [6, 7, 8]], 9) == [[1, 2], [5], [6, 7]]
-    # equally long, so the later one gives
+    # of equally long texts the last is cut
     assert truncate([[1, 2], [3, 4]], 6) == [[1, 2], [3]]
 
 
 @given(texts=text_lists, context=st.integers(9, 140))
-def test_truncation_takes_one_token_after_the_other_from_the_longest(texts: list[list[int]], context: int):
-    expected, cut = [list(text) for text in texts], 0
+def test_truncation_removes_one_token_after_another_from_the_longest_text(texts: list[list[int]], context: int):
+    expected, removed = [list(text) for text in texts], 0
     while len(encoded := [BOS, *(token for text in expected for token in (*text, EOS))]) > context:
         longest = max(map(len, expected))
         next(text for text in reversed(expected) if len(text) == longest).pop()
-        cut += 1
+        removed += 1
     assert truncate(texts, context) == expected
-    assert tokens_cut(texts, context) == cut
-    tokens, segments = encode_example(texts, context)
-    assert tokens == encoded
-    assert segments == [0, *(number for number, text in enumerate(expected) for _ in range(len(text) + 1))]
+    assert num_truncated(texts, context) == removed
+    segments = [0, *(number for number, text in enumerate(expected) for _ in range(len(text) + 1))]
+    assert encode(texts, context) == (encoded, segments)
 
 
 def test_a_context_without_room_for_a_token_of_each_text_is_refused():
-    assert encode_example([[5, 6], [7, 8]], 5)[0] == [BOS, 5, EOS, 7, EOS]
+    assert encode([[5, 6], [7, 8]], 5)[0] == [BOS, 5, EOS, 7, EOS]
     with pytest.raises(DataError, match=r"at least 5 tokens was expected, for 2 texts .* found 4; raise --model\.cont"):
-        encode_example([[5, 6], [7, 8]], 4)
-
-
-@settings(max_examples=50)
-@given(count=st.integers(1, 60), longest=st.integers(1, 20), batch_tokens=st.integers(1, 200), seed=st.integers(0, 99))
-def test_every_epoch_has_every_example_once_and_keeps_to_batch_tokens(
-    count: int, longest: int, batch_tokens: int, seed: int
-):
-    buckets = LabelledBuckets(examples(count, longest, seed), batch_tokens, seed, segments=2)
-    everything = Counter(range(5, count + 5))
-    for epoch in range(3):
-        first = epoch * buckets.batches_per_epoch
-        batches = [buckets.batch(first + index) for index in range(buckets.batches_per_epoch)]
-        assert drawn(batches) == everything
-        assert all(batch.size <= batch_tokens or len(batch.tokens) == 1 for batch in batches)
-        for batch in batches:  # each row's class says which token its texts are made of
-            for tokens, target in zip(batch.tokens, batch.targets, strict=True):
-                assert set(tokens.tolist()) - {PAD, BOS, EOS} == {int(target)}
-    assert drawn(list(buckets.in_order())) == everything
-
-
-def test_a_batch_is_a_function_of_seed_and_step_alone():
-    def fresh(seed: int = 3) -> LabelledBuckets:
-        return LabelledBuckets(examples(60, 9, 0), 64, seed, segments=2)
-
-    buckets = fresh()
-    steps = range(3 * buckets.batches_per_epoch)
-    in_turn = [buckets.batch(step).tokens.tolist() for step in steps]
-    assert [buckets.batch(step).tokens.tolist() for step in reversed(steps)] == in_turn[::-1]
-    assert all(fresh().batch(step).tokens.tolist() == in_turn[step] for step in steps)
-    assert [fresh(seed=4).batch(step).tokens.tolist() for step in steps] != in_turn
-
-
-def test_epochs_differ_in_who_comes_together():
-    buckets = LabelledBuckets([([[n + 5] * 2], n) for n in range(40)], 20, seed=1, segments=0)
-    number = buckets.batches_per_epoch
-    assert number == 8  # 4 tokens an example: five fit into 20
-
-    def company(epoch: int) -> set[frozenset[int]]:
-        return {frozenset(drawn([buckets.batch(epoch * number + index)])) for index in range(number)}
-
-    assert company(0) != company(1)
-
-
-def test_examples_of_like_length_share_a_batch_from_the_shortest_to_the_longest():
-    buckets = LabelledBuckets([([[5] * (n % 30)], 0) for n in range(300)], 200, seed=1, segments=0)
-    batches = list(buckets.in_order())
-    widths = [batch.tokens.shape[1] for batch in batches]
-    assert widths == sorted(widths)
-    # ten examples of each length from 2 to 31, sorted: next to no padding
-    assert sum(int((~batch.real).sum()) for batch in batches) < sum(batch.size for batch in batches) / 20
-
-
-def test_labelled_buckets_are_batches():
-    assert isinstance(LabelledBuckets(examples(3, 3, 0), 64, 1, segments=0), Batches)
+        encode([[5, 6], [7, 8]], 4)

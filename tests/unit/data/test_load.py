@@ -1,71 +1,60 @@
-"""A corpus is found by name or in files, or the error says what there is; its fingerprint misses no change."""
+"""A corpus is loaded by name or from files, or the error lists the names; every change changes its fingerprint."""
 
-import gzip
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from clearformer.data import load
-from clearformer.data.corpora import LabelledCorpus, PairCorpus, TextCorpus, fingerprint
-from clearformer.data.load import Kind, kind_of, load_corpus
+from clearformer.data.catalogue import DOWNLOADS
+from clearformer.data.corpora import Corpus, LabelledCorpus, PairCorpus, TextCorpus, fingerprint
+from clearformer.data.load import Kind, guess_kind, load_corpus
 from clearformer.errors import DataError
 
 TEXT = "To be, or not to be: that is the question.\n" * 10
 PAIRS = [(f"source {number}", f"target {number}") for number in range(400)]
+PAIRS_TSV = "".join(f"{source}\t{target}\n" for source, target in PAIRS)
+LABELLED_CSV = "".join(f"text number {number},{'ab'[number % 2]}\n" for number in range(40))
+LABELLED_TSV = LABELLED_CSV.replace(",", "\t")
 
 
-def write(path: Path, text: str) -> str:
-    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
-    return str(path)
+def load(*paths: Path, name: str = "mine", kind: Kind | None = None) -> Corpus:
+    return load_corpus(name, tuple(map(str, paths)), kind=kind)
 
 
-def labelled(path: Path, separator: str) -> str:
-    return write(path, "".join(f"text number {number}{separator}{'ab'[number % 2]}\n" for number in range(40)))
-
-
-def sources(path: Path) -> str:
-    return write(path, "".join(f"{source}\n" for source, _ in PAIRS))
-
-
-def targets(path: Path) -> str:
-    return write(path, "".join(f"{target}\n" for _, target in PAIRS))
-
-
-def everything(corpus: TextCorpus | PairCorpus) -> list[tuple[str, str]]:
-    assert isinstance(corpus, PairCorpus)
+def everything(corpus: Corpus) -> list[tuple[str, str]]:
     return sorted([*corpus.train, *corpus.validation, *corpus.test])
 
 
-def test_built_in_tasks_are_found_by_name():
+def test_built_in_tasks_are_loaded_by_name():
     reverse, copy = load_corpus("reverse"), load_corpus("copy")
     assert (reverse.name, reverse.kind, copy.name) == ("reverse", "pairs", "copy")
     assert all(target == source[::-1] for source, target in everything(reverse))
     assert all(target == source for source, target in everything(copy))
 
 
-def test_other_names_are_refused_with_those_there_are():
+def test_an_unknown_name_is_refused_with_the_known_ones():
     words = r"a corpus named dates, reverse, copy, pydocs, .*, polarity, ag_news was expected, found 'revers'"
     with pytest.raises(DataError, match=words):
         load_corpus("revers")
 
 
-def test_a_download_is_fetched_and_read_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write(tmp_path / "tinyshakespeare.txt", TEXT)
-    asked = []
-    monkeypatch.setattr(load, "fetch", lambda download, **_: asked.append(download) or tmp_path)
+def test_a_download_is_fetched_and_read_from_its_folder(write, monkeypatch: pytest.MonkeyPatch):
+    folder = write("tinyshakespeare.txt", TEXT).parent
+    fetched = []
+    monkeypatch.setattr("clearformer.data.load.fetch", lambda download, **_: fetched.append(download) or folder)
     corpus = load_corpus("tinyshakespeare")
-    assert asked == [load.DOWNLOADS["tinyshakespeare"]]
-    assert corpus == load_corpus("tinyshakespeare", (str(tmp_path),))
+    assert fetched == [DOWNLOADS["tinyshakespeare"]]
+    assert corpus == load(folder, name="tinyshakespeare")
     assert isinstance(corpus, TextCorpus)
     assert corpus.train + corpus.validation == TEXT
 
 
-def test_a_folder_for_a_download_keeps_its_splits(tmp_path: Path):
+def test_multi30k_keeps_its_splits(tmp_path: Path, write):
     for split, word in {"train": "t", "val": "v", "test_2016_flickr": "f"}.items():
-        write(tmp_path / f"{split}.de.gz", f"{word} deutsch\n")
-        write(tmp_path / f"{split}.en.gz", f"{word} english\n")
-    corpus = load_corpus("multi30k", (str(tmp_path),))
+        write(f"{split}.de.gz", f"{word} deutsch\n")
+        write(f"{split}.en.gz", f"{word} english\n")
+    corpus = load(tmp_path, name="multi30k")
     assert isinstance(corpus, PairCorpus)
     assert (corpus.train, corpus.validation, corpus.test) == (
         [("t deutsch", "t english")],
@@ -74,11 +63,11 @@ def test_a_folder_for_a_download_keeps_its_splits(tmp_path: Path):
     )
 
 
-def test_polarity_is_split_within_each_class_in_the_order_of_its_files(tmp_path: Path):
-    # 21 a class: int(16.8 + 0.5) = 17 for train, up to int(18.9 + 0.5) = 19 for validation, the last two for test
+def test_polarity_is_split_within_each_class_in_the_order_of_its_files(tmp_path: Path, write):
+    # 21 sentences a class: the first round(16.8) = 17 for train, up to round(18.9) = 19 for validation
     for name in ("pos", "neg"):
-        write(tmp_path / f"rt-polarity.{name}", "".join(f"{name} {number} \n" for number in range(21)))
-    corpus = load_corpus("polarity", (str(tmp_path),))
+        write(f"rt-polarity.{name}", "".join(f"{name} {number} \n" for number in range(21)))
+    corpus = load(tmp_path, name="polarity")
     assert isinstance(corpus, LabelledCorpus)
     assert corpus.classes == ["negative", "positive"]
     for split, numbers in {"train": range(17), "validation": (17, 18), "test": (19, 20)}.items():
@@ -87,141 +76,135 @@ def test_polarity_is_split_within_each_class_in_the_order_of_its_files(tmp_path:
         assert getattr(corpus, split) == expected
 
 
-def ag_news(folder: Path, row: str = "") -> tuple[str]:
-    write(folder / "classes.txt", "World\nSports\nBusiness\nSci/Tech\n")
-    rows = [f'"{number % 4 + 1}","title {number}","text {number}"' for number in range(7599)]
-    write(folder / "test.csv", "\n".join([row or '"1","title","text"', *rows]) + "\n")
-    return (str(folder),)
+@pytest.fixture
+def ag_news(write) -> Callable[..., Corpus]:
+    """The corpus of a file like that of AG News, with a first row."""
+
+    def load_with(row: str = '"1","title","text"', count: int = 7600) -> Corpus:
+        write("classes.txt", "World\nSports\nBusiness\nSci/Tech\n")
+        rows = [f'"{number % 4 + 1}","title {number}","text {number}"' for number in range(count - 1)]
+        return load(write("test.csv", "\n".join([row, *rows]) + "\n").parent, name="ag_news")
+
+    return load_with
 
 
-def test_ag_news_has_its_classes_names_and_splits_that_are_the_same_everywhere(tmp_path: Path):
-    corpus = load_corpus("ag_news", ag_news(tmp_path))
+def test_ag_news_has_its_class_names_and_the_same_splits_on_every_machine(ag_news):
+    corpus = ag_news()
     assert isinstance(corpus, LabelledCorpus)
-    splits = (corpus.train, corpus.validation, corpus.test)
-    assert list(map(len, splits)) == [6000, 800, 800]
-    assert len({texts for split in splits for texts, _ in split}) == 7600
+    assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [6000, 800, 800]
+    assert len({texts for texts, _ in everything(corpus)}) == 7600
     assert corpus.classes == ["Business", "Sci/Tech", "Sports", "World"]
-    assert (("title 7", "text 7"), "Sci/Tech") in corpus.train + corpus.validation + corpus.test
-    # every split has of every class about a quarter: binomial, five standard deviations either way
+    assert (("title 7", "text 7"), "Sci/Tech") in everything(corpus)
+    # the test split has about a quarter of each class: binomial, five standard deviations on both sides
     assert all(130 < sum(label == name for _, label in corpus.test) < 270 for name in corpus.classes)
-    # as drawn once: if another NumPy shuffles otherwise, what was measured on these splits is void
+    # recorded once: if NumPy shuffled otherwise, results measured on these splits would be invalid
     assert [texts[0] for texts, _ in corpus.train[:3]] == ["title 3751", "title 4207", "title 2786"]
 
 
-def test_what_ag_news_escapes_is_read_as_it_was_meant(tmp_path: Path):
-    # a dollar; entities without their ampersand, one at the very start; line ends as backslashes; a doubled quote
+def test_ag_news_is_unescaped(ag_news):
+    # a dollar; entities without their ampersand, one at the start; line breaks as backslashes; a doubled quote
     row = r'"3","Oil at \$47"," #39;Up #36;1 quot;now quot;, AT amp;T said\on\\Monday &lt;T.N&gt; "" #151; "'
-    corpus = load_corpus("ag_news", ag_news(tmp_path, row))
-    assert isinstance(corpus, LabelledCorpus)
     expected = ("Oil at $47", '\'Up$1"now", AT&T said on Monday <T.N> "\u2014')
-    assert (expected, "Business") in corpus.train + corpus.validation + corpus.test
+    assert (expected, "Business") in everything(ag_news(row))
 
 
 @pytest.mark.parametrize("row", ['"5","title","text"', '"World","title","text"', '"0","title","text"'])
-def test_another_table_in_the_place_of_ag_news_is_refused(tmp_path: Path, row: str):
+def test_ag_news_with_an_unknown_class_is_refused(ag_news, row: str):
     with pytest.raises(DataError, match=r"line 1 of .*test\.csv must be a class of 1 to 4, .*3 cells that begin with"):
-        load_corpus("ag_news", ag_news(tmp_path, row))
-    write(tmp_path / "test.csv", '"1","title","text"\n')
-    with pytest.raises(DataError, match=r"7,600 rows were expected in .*test\.csv, found 1; fetch the file anew"):
-        load_corpus("ag_news", (str(tmp_path),))
+        ag_news(row, count=2)
+
+
+def test_ag_news_with_another_number_of_rows_is_refused(ag_news):
+    with pytest.raises(DataError, match=r"7,600 rows were expected in .*test\.csv, found 1; download it again"):
+        ag_news(count=1)
 
 
 def test_a_folder_without_a_download_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"a file was expected for mine, found the folder .*; give --data a file in it"):
-        load_corpus("mine", (str(tmp_path),))
+        load(tmp_path)
 
 
-def test_a_text_file_is_text_and_takes_the_files_name(tmp_path: Path):
-    corpus = load_corpus("mine", (write(tmp_path / "hamlet.txt", TEXT),))
+def test_a_text_file_is_text_and_named_after_its_file(write):
+    corpus = load(write("hamlet.txt", TEXT))
     assert isinstance(corpus, TextCorpus)
     assert corpus.name == "hamlet.txt"
     assert corpus.train + corpus.validation == TEXT
 
 
 @pytest.mark.parametrize("name", ["pairs.tsv", "pairs.tsv.gz"])
-def test_a_tsv_is_pairs(tmp_path: Path, name: str):
-    path = write(tmp_path / name, "".join(f"{source}\t{target}\n" for source, target in PAIRS))
-    assert everything(load_corpus("mine", (path,))) == sorted(PAIRS)
+@pytest.mark.parametrize("kind", [None, "pairs", "text"])
+def test_a_tsv_of_pairs_is_pairs(write, name: str, kind: Kind | None):
+    corpus = load(write(name, PAIRS_TSV), kind=kind)
+    assert isinstance(corpus, PairCorpus)
+    assert everything(corpus) == sorted(PAIRS)
 
 
 @pytest.mark.parametrize(
-    ("name", "separator", "kind"),
+    ("name", "content", "kind"),
     [
-        ("a.csv", ",", None),
-        ("a.csv.gz", ",", "labels"),
-        ("a.csv", ",", "pairs"),
-        ("a.tsv", "\t", None),
-        ("a.tsv.gz", "\t", "labels"),
+        ("a.csv", LABELLED_CSV, None),
+        ("a.csv.gz", LABELLED_CSV, "labels"),
+        ("a.csv", LABELLED_CSV, "pairs"),
+        ("a.tsv", LABELLED_TSV, None),
+        ("a.tsv.gz", LABELLED_TSV, "labels"),
     ],
 )
-def test_a_csv_and_a_tsv_with_a_column_of_labels_are_labelled(
-    tmp_path: Path, name: str, separator: str, kind: Kind | None
-):
-    corpus = load_corpus("mine", (labelled(tmp_path / name, separator),), kind=kind)
+def test_a_csv_and_a_tsv_with_a_column_of_labels_are_labelled(write, name: str, content: str, kind: Kind | None):
+    corpus = load(write(name, content), kind=kind)
     assert isinstance(corpus, LabelledCorpus)
     assert (corpus.name, corpus.classes) == (name, ["a", "b"])
     assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [36, 2, 2]
     assert f"{name} has 40 examples of 2 classes (a, b): the label is column 2" in corpus.note
 
 
-def test_a_tsv_is_what_is_asked_for_where_it_could_be_either(tmp_path: Path):
-    path = labelled(tmp_path / "a.tsv", "\t")
-    assert isinstance(load_corpus("mine", (path,), kind="pairs"), PairCorpus)
-    # a dictionary with two sources a target: too many different values to be guessed labels, but it may be asked for
-    either = write(tmp_path / "b.tsv", "text\tlabel two\n" + "".join(f"word {n}\twort {n // 3}\n" for n in range(30)))
-    assert isinstance(load_corpus("mine", (either,), kind="labels"), LabelledCorpus)
+def test_the_requested_kind_decides_how_an_ambiguous_tsv_is_read(write):
+    assert isinstance(load(write("a.tsv", LABELLED_TSV), kind="pairs"), PairCorpus)
+    # a dictionary with three sources a target: too many distinct values to be guessed as labels
+    dictionary = write("b.tsv", "text\tlabel two\n" + "".join(f"word {n}\twort {n // 3}\n" for n in range(30)))
+    assert isinstance(load(dictionary, kind="labels"), LabelledCorpus)
 
 
 @pytest.mark.parametrize("kind", ["labels", "pairs", "text"])
-def test_a_text_file_stays_text_whatever_is_asked_for(tmp_path: Path, kind: Kind):
-    assert load_corpus("mine", (write(tmp_path / "a.txt", TEXT),), kind=kind).kind == "text"
+def test_a_text_file_is_text_whatever_kind_is_requested(write, kind: Kind):
+    assert load(write("a.txt", TEXT), kind=kind).kind == "text"
 
 
-@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
-def test_where_text_is_asked_for_labelled_texts_lose_their_labels_and_keep_their_splits(
-    tmp_path: Path, name: str, separator: str
-):
-    path = labelled(tmp_path / name, separator)
-    text, examples = load_corpus("mine", (path,), kind="text"), load_corpus("mine", (path,))
+@pytest.mark.parametrize(("name", "content"), [("a.csv", LABELLED_CSV), ("a.tsv", LABELLED_TSV)])
+def test_labelled_texts_read_as_text_lose_their_labels_and_keep_their_splits(write, name: str, content: str):
+    path = write(name, content)
+    text, examples = load(path, kind="text"), load(path)
     assert isinstance(text, TextCorpus)
     assert isinstance(examples, LabelledCorpus)
     for split in ("train", "validation", "test"):
         assert getattr(text, split).splitlines() == [texts[0] for texts, _ in getattr(examples, split)]
-    assert text.note == f"{examples.note}; only the texts are used, a line each"
+    assert text.note == f"{examples.note}; only the texts are used, one a line"
 
 
-def test_pairs_stay_pairs_where_text_is_asked_for(tmp_path: Path):
-    path = write(tmp_path / "a.tsv", "".join(f"{source}\t{target}\n" for source, target in PAIRS))
-    assert load_corpus("mine", (path,), kind="text").kind == "pairs"
+def test_the_kind_of_a_file_is_guessed_from_its_name_and_that_of_a_tsv_from_its_content(tmp_path: Path, write):
+    assert guess_kind(write("labelled.tsv", LABELLED_TSV)) == "labels"
+    assert guess_kind(write("pairs.tsv.gz", PAIRS_TSV)) == "pairs"
+    others = {"any.csv": "labels", "any.csv.gz": "labels", "any.txt": "text", "any": "text", "any.gz": "text"}
+    assert {name: guess_kind(tmp_path / name) for name in others} == others
 
 
-def test_what_a_file_is_taken_for(tmp_path: Path):
-    labelled(tmp_path / "labelled.tsv", "\t")
-    write(tmp_path / "pairs.tsv.gz", "".join(f"{source}\t{target}\n" for source, target in PAIRS))
-    names = ("labelled.tsv", "pairs.tsv.gz", "any.csv", "any.csv.gz", "any.txt", "any", "any.gz")
-    assert [kind_of(tmp_path / name) for name in names] == [
-        "labels", "pairs", "labels", "labels", "text", "text", "text",
-    ]  # fmt: skip
-
-
-def test_two_files_are_source_and_target(tmp_path: Path):
-    corpus = load_corpus("mine", (sources(tmp_path / "a.de"), targets(tmp_path / "a.en.gz")))
+def test_two_files_are_source_and_target(write):
+    sources, targets = ("".join(f"{pair[side]}\n" for pair in PAIRS) for side in (0, 1))
+    corpus = load(write("a.de", sources), write("a.en.gz", targets))
     assert corpus.name == "a.de and a.en.gz"
     assert everything(corpus) == sorted(PAIRS)
 
 
 def test_three_files_are_refused(tmp_path: Path):
-    paths = tuple(sources(tmp_path / name) for name in "abc")
     with pytest.raises(DataError, match=r"one file, or a source and a target, found 3 paths; join them first"):
-        load_corpus("mine", paths)
+        load(*(tmp_path / name for name in "abc"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"none\.txt"):
-        load_corpus("mine", (str(tmp_path / "none.txt"),))
+        load(tmp_path / "none.txt")
 
 
-def test_a_fingerprint_depends_on_nothing_but_what_is_said():
+def test_a_fingerprint_ignores_name_and_note():
     assert fingerprint(TextCorpus("one", "a", "b")) == fingerprint(TextCorpus("other", "a", "b"))
     assert fingerprint(PairCorpus("one", PAIRS, PAIRS, [])) == fingerprint(PairCorpus("two", PAIRS[:], PAIRS[:], []))
     one, other = (LabelledCorpus(name, [(("a",), "b")], [], [], note=name) for name in ("one", "other"))
@@ -229,7 +212,7 @@ def test_a_fingerprint_depends_on_nothing_but_what_is_said():
 
 
 def test_any_change_changes_the_fingerprint():
-    # each of these says something else, however alike they are when joined with tabs, line ends or zeros
+    # all different, even if some are equal when joined with tabs, line breaks or zeros
     corpora = [
         TextCorpus("x", "ab", "c"),
         TextCorpus("x", "a", "bc"),

@@ -71,7 +71,7 @@ def test_probabilities_are_softmax_of_the_logits_at_the_mask(tokenizers, model):
     with torch.no_grad():
         logits = bert(tokens, tokens >= 0, tokens * 0)[0, 2, MASK + 1 :]
     p = dict(
-        zip([tokenizer.label(i) for i in range(5, tokenizer.vocab_size)], logits.softmax(-1).tolist(), strict=True)
+        zip([tokenizer.token_text(i) for i in range(5, tokenizer.vocab_size)], logits.softmax(-1).tolist(), strict=True)
     )
     assert {candidate.token: candidate.probability for candidate in filled.masks[0]} == pytest.approx(
         p, rel=TOLERANCE * 10

@@ -1,6 +1,10 @@
-"""Every choice that a model has, once, and several at a time where they might meet."""
+"""Every setting of a model, alone and in combinations that might interact; which tokens may affect which outputs."""
+
+from collections.abc import Callable
 
 import pytest
+import torch
+from torch import Tensor
 
 LLAMA = {
     "positions": "rotary",
@@ -41,3 +45,28 @@ VARIANTS: dict[str, dict[str, object]] = {
 @pytest.fixture(scope="session", params=VARIANTS.values(), ids=VARIANTS.keys())
 def variant(request: pytest.FixtureRequest) -> dict[str, object]:
     return request.param
+
+
+@pytest.fixture(scope="session")
+def influence() -> Callable[..., Tensor]:
+    """[p, t]: the largest change of the output at position t when the token at position p is replaced."""
+
+    def measure(function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+        replaced = torch.where(torch.eye(len(tokens)).bool(), (tokens + 1) % 11, tokens)
+        out = function(torch.cat((tokens[None], replaced)))
+        assert out.isfinite().all()
+        return (out[1:] - out[:1]).abs().amax(-1)
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def in_reach() -> Callable[..., Tensor]:
+    """[p, t]: whether the token at p may affect the output at t: through windows, and two positions on by n-grams."""
+
+    def find(config, length: int, *, causal: bool) -> Tensor:
+        distance = torch.arange(length) - torch.arange(length)[:, None]
+        windows = config.num_layers * (config.window - 1) if config.window else length
+        return (distance <= windows + 2 * bool(config.ngram_buckets)) & (distance >= (0 if causal else -windows))
+
+    return find

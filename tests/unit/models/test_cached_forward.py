@@ -1,6 +1,5 @@
-"""What the cache gives equals the full forward, whatever the model, the prompts and how they are read."""
+"""Logits with a cache equal those of a full forward pass, for every model, prompt and way of splitting it."""
 
-import itertools
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +11,9 @@ from clearformer.blocks.cache import KVCache
 from clearformer.errors import PromptError
 
 CONTEXT = 7
-# float32 in rectangles of another size, so sums in another order: 8.6e-7 seen, relative to 1 + the value
+# float32 matrices of another shape, so sums in another order: 8.6e-7 seen, relative to 1 + the value
 TOLERANCE = 1e-5
-everywhere = pytest.mark.parametrize("kind", ["gpt", "transformer"])
+
 choices = st.fixed_dictionaries(
     {
         "positions": st.sampled_from(["sinusoidal", "learned", "rotary", "alibi", "none"]),
@@ -46,7 +45,7 @@ def make_cache(model, rows: int) -> KVCache:
 
 
 def logits_of(model, rows: int) -> Logits:
-    """tokens, cache -> logits; an encoder-decoder looks at sources of unequal lengths, the first row's the longest."""
+    """tokens, cache -> logits; the sources of an encoder-decoder have unequal lengths, the first row's the longest."""
     if model.config.kind == "gpt":
         return model
     source = torch.randint(11, (3, 5), generator=torch.Generator().manual_seed(1))[:rows]
@@ -55,51 +54,51 @@ def logits_of(model, rows: int) -> Logits:
     return lambda tokens, cache: model.output_projection(model.decode(tokens, memory, real, cache=cache))
 
 
-def same(found: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-@everywhere
+@pytest.fixture(params=["gpt", "transformer"])
+def model(request, tiny, variant):
+    return tiny(request.param, **variant)
+
+
 @pytest.mark.parametrize("prompt", [1, 2, CONTEXT - 2, CONTEXT])
-def test_every_step_after_a_prompt_equals_the_full_forward(tiny, kind: str, variant: dict, prompt: int):
-    model = tiny(kind, **variant)
+def test_every_step_after_a_prompt_equals_the_full_forward(model, prompt: int):
     logits, cache, tokens = logits_of(model, 3), make_cache(model, 3), torch.randint(11, (3, CONTEXT))
-    same(logits(tokens[:, :prompt], cache), logits(tokens[:, :prompt], None))
-    full = logits(tokens, None)
-    for place in range(prompt, CONTEXT):
-        same(logits(tokens[:, place : place + 1], cache), full[:, place : place + 1])
+    steps = [logits(step, cache) for step in tokens.tensor_split(list(range(prompt, CONTEXT)), dim=1)]
+    assert_close(torch.cat(steps, 1), logits(tokens, None))
     assert cache.lengths.tolist() == [CONTEXT] * 3
 
 
 @settings(max_examples=40)
 @given(kind=kinds, choice=choices, cuts=st.sets(st.integers(1, CONTEXT - 1)), seed=st.integers(0, 2**31))
-def test_a_prompt_read_in_chunks_equals_the_prompt_read_in_one_piece(tiny, kind, choice, cuts: set[int], seed: int):
+def test_a_prompt_read_in_chunks_equals_the_prompt_read_at_once(tiny, kind, choice, cuts: set[int], seed: int):
     torch.manual_seed(seed)
-    model = tiny(kind, seed, **choice).double()  # a norm of two nearly equal elements magnifies what float32 rounds
+    model = tiny(kind, seed, **choice).double()  # a norm of two nearly equal elements magnifies float32's rounding
     logits, cache, tokens = logits_of(model, 2), make_cache(model, 2), torch.randint(11, (2, CONTEXT))
-    bounds = [0, *sorted(cuts), CONTEXT]
-    chunks = [logits(tokens[:, a:b], cache) for a, b in itertools.pairwise(bounds)]
-    same(torch.cat(chunks, 1), logits(tokens, None))
+    chunks = [logits(chunk, cache) for chunk in tokens.tensor_split(sorted(cuts), dim=1)]
+    assert_close(torch.cat(chunks, 1), logits(tokens, None))
 
 
 def assert_rows_equal_each_alone(model, lengths: list[int], chunk: int) -> None:
     """Prompts of these lengths, read together, then `chunk` tokens a step."""
     logits, cache, tokens = logits_of(model, 3), make_cache(model, 3), torch.randint(11, (3, CONTEXT))
-    full = logits(tokens, None)  # causal: what stands at a place does not depend on what comes after it
+    full = logits(tokens, None)  # causal: no output depends on later tokens
     prompt = torch.where(torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], tokens[:, : max(lengths)], 0)
     first = logits(prompt, cache)
     cache.set_lengths(lengths)
     for row, length in enumerate(lengths):
-        same(first[row, :length], full[row, :length])
+        assert_close(first[row, :length], full[row, :length])
     for step in range(0, CONTEXT - max(lengths) - chunk + 1, chunk):
-        places = torch.tensor(lengths)[:, None] + torch.arange(step, step + chunk)
-        same(logits(tokens.gather(1, places), cache), full.gather(1, places[..., None].expand(-1, -1, 11)))
+        positions = torch.tensor(lengths)[:, None] + torch.arange(step, step + chunk)
+        expected = full.gather(1, positions[..., None].expand(-1, -1, 11))
+        assert_close(logits(tokens.gather(1, positions), cache), expected)
 
 
-@everywhere
-def test_rows_of_unequal_lengths_equal_each_row_alone(tiny, kind: str, variant: dict):
-    for lengths in ([2, 5, 3], [1, 1, 4]):
-        assert_rows_equal_each_alone(tiny(kind, **variant), lengths, 1)
+@pytest.mark.parametrize("lengths", [[2, 5, 3], [1, 1, 4]], ids=str)
+def test_rows_of_unequal_lengths_equal_each_row_alone(model, lengths: list[int]):
+    assert_rows_equal_each_alone(model, lengths, 1)
 
 
 @settings(max_examples=40)
@@ -110,32 +109,25 @@ def test_rows_of_unequal_lengths_equal_each_row_alone(tiny, kind: str, variant: 
     chunk=st.integers(1, 2),
     seed=st.integers(0, 2**31),
 )
-def test_rows_of_unequal_lengths_equal_each_row_alone_with_any_choices(tiny, kind, choice, lengths, chunk, seed):
+def test_rows_of_unequal_lengths_equal_each_row_alone_with_any_settings(tiny, kind, choice, lengths, chunk, seed):
     torch.manual_seed(seed)
     assert_rows_equal_each_alone(tiny(kind, seed, **choice).double(), lengths, chunk)
 
 
-@everywhere
-def test_storage_is_allocated_once_and_the_past_is_never_rewritten(tiny, kind: str, variant: dict):
-    model = tiny(kind, **variant)
+def test_storage_is_allocated_once_and_the_past_is_never_rewritten(model):
     logits, cache = logits_of(model, 3), make_cache(model, 3)
-    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    tokens = torch.randint(11, (3, CONTEXT))
-    for place in range(CONTEXT):
-        before = [tensor.clone() for tensor in tensors]
-        logits(tokens[:, place : place + 1], cache)
-        now = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-        assert [tensor.data_ptr() for tensor in now] == addresses
-        for tensor, old in zip(now, before, strict=True):
-            assert tensor.shape == (3, model.config.kv_heads, CONTEXT, model.config.head_width)
-            changed = (tensor != old).any(3).any(1).any(0)
-            assert changed.tolist() == [other == place for other in range(CONTEXT)]
+    addresses = [tensor.data_ptr() for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    for position, token in enumerate(torch.randint(11, (CONTEXT, 3, 1))):
+        before = [tensor.clone() for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        logits(token, cache)
+        after = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        assert [tensor.data_ptr() for tensor in after] == addresses
+        for old, new in zip(before, after, strict=True):
+            assert new.shape == (3, model.config.kv_heads, CONTEXT, model.config.head_width)
+            assert (new != old).any(3).any(1).any(0).nonzero().flatten().tolist() == [position]
 
 
-@everywhere
-def test_going_back_and_asking_again_gives_the_same(tiny, kind: str, variant: dict):
-    model = tiny(kind, **variant)
+def test_tokens_beyond_a_reduced_length_have_no_effect(model):
     logits, cache, tokens = logits_of(model, 3), make_cache(model, 3), torch.randint(11, (3, 5))
     logits(tokens[:, :4], cache)
     first = logits(tokens[:, 4:], cache)
@@ -144,34 +136,29 @@ def test_going_back_and_asking_again_gives_the_same(tiny, kind: str, variant: di
     assert torch.equal(logits(tokens[:, 4:], cache), first)
 
 
-@everywhere
-def test_two_caches_do_not_know_of_each_other(tiny, kind: str, variant: dict):
-    model = tiny(kind, **variant)
-    logits, (one, other) = logits_of(model, 3), torch.randint(11, (2, 3, 4))
-    alone, first, second = make_cache(model, 3), make_cache(model, 3), make_cache(model, 3)
-    expected = [logits(one[:, place : place + 1], alone) for place in range(4)]
-    for place in range(4):
-        assert torch.equal(logits(one[:, place : place + 1], first), expected[place])
-        logits(other[:, place : place + 1], second)
+def test_two_caches_do_not_affect_each_other(model):
+    logits, (one, other) = logits_of(model, 3), torch.randint(11, (2, 4, 3, 1))
+    alone, first, second = (make_cache(model, 3) for _ in range(3))
+    for token, other_token in zip(one, other, strict=True):
+        assert torch.equal(logits(token, first), logits(token, alone))
+        logits(other_token, second)
+
+
+TOO_LONG = "at most 7 tokens were expected, the model's context, found 8; shorten the sequence"
 
 
 @pytest.mark.parametrize(("past", "new"), [(0, 8), (5, 3), (7, 1)])
-@everywhere
-def test_more_tokens_than_the_context_are_refused_in_one_sentence(tiny, kind: str, variant: dict, past: int, new: int):
-    model = tiny(kind, **variant)
+def test_more_tokens_than_the_context_are_refused_and_not_counted(model, past: int, new: int):
     logits, cache = logits_of(model, 1), make_cache(model, 1)
     if past:
         logits(torch.zeros(1, past, dtype=torch.int64), cache)
-    sentence = "at most 7 tokens were expected, the model's context, found 8; shorten the sequence"
-    with pytest.raises(PromptError, match=sentence):
-        logits(torch.zeros(1, new, dtype=torch.int64), cache)
-    if not past:
-        with pytest.raises(PromptError, match=sentence):
-            logits(torch.zeros(1, new, dtype=torch.int64), None)
-    assert cache.lengths.tolist() == [past]  # what was refused was not counted
+    for with_cache in (cache, None) if past == 0 else (cache,):
+        with pytest.raises(PromptError, match=TOO_LONG):
+            logits(torch.zeros(1, new, dtype=torch.int64), with_cache)
+    assert cache.lengths.tolist() == [past]
 
 
-def test_a_source_longer_than_the_context_is_refused_too(tiny):
+def test_a_source_longer_than_the_context_is_refused(tiny):
     source = torch.zeros(1, 8, dtype=torch.int64)
-    with pytest.raises(PromptError, match="at most 7 tokens were expected, the model's context, found 8"):
+    with pytest.raises(PromptError, match=TOO_LONG):
         tiny("transformer").encode(source, source == 0)

@@ -1,4 +1,4 @@
-"""Initial weights are a function of (configuration, seed); names and shapes are those of the torch model."""
+"""Initial weights are a function of (configuration, seed); names and shapes are those of the PyTorch model."""
 
 import dataclasses
 import itertools
@@ -18,28 +18,35 @@ CHOICES = list(
     itertools.product(("layer", "rms"), ("pre", "post"), ("sinusoidal", "learned"), (True, False), (True, False))
 )
 
+gpt_and_transformer = pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
+all_families = pytest.mark.parametrize("family", [GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig])
+
 
 def count(config: AnyModelConfig) -> int:
-    """Parameters of the torch model, made without memory; a tied matrix counts once."""
+    """Parameters of the PyTorch model, built without allocating them; a tied matrix counts once."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in FAMILIES[type(config)](config).parameters())
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
+def shapes_of_model(config: AnyModelConfig) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in FAMILIES[type(config)](config).named_parameters()}
+
+
+@gpt_and_transformer
 @pytest.mark.parametrize(("norm", "norm_order", "positions", "bias", "tie_embeddings"), CHOICES)
 def test_names_and_shapes_are_those_of_the_model(family, norm, norm_order, positions, bias, tie_embeddings):
     config = family(
         **SMALL, norm=norm, norm_order=norm_order, positions=positions, bias=bias, tie_embeddings=tie_embeddings
     )
-    found = {name: tuple(value.shape) for name, value in FAMILIES[family](config).named_parameters()}
-    assert parameter_shapes(config) == found
-    assert ("output_projection.weight" in found) != tie_embeddings
-    assert ("positions.weight" in found) == (positions == "learned")
-    assert any(name.endswith("bias") for name in found) == bias
+    shapes = parameter_shapes(config)
+    assert shapes == shapes_of_model(config)
+    assert ("output_projection.weight" in shapes) != tie_embeddings
+    assert ("positions.weight" in shapes) == (positions == "learned")
+    assert any(name.endswith("bias") for name in shapes) == bias
 
 
 @pytest.mark.parametrize(
-    ("family", "own"),
+    ("family", "settings"),
     [
         (GPTConfig, {}),
         (TransformerConfig, {}),
@@ -48,15 +55,14 @@ def test_names_and_shapes_are_those_of_the_model(family, norm, norm_order, posit
         *((ClassifierConfig, {"body": "gpt", "pooling": pooling, "num_classes": 3}) for pooling in ("last", "mean")),
     ],
 )
-def test_names_and_shapes_of_every_variant_are_those_of_the_model(variant, family, own):
+def test_names_and_shapes_of_every_variant_are_those_of_the_model(variant, family, settings):
     for change in ({}, {"norm_order": "pre"}, {"norm_order": "post"}, {"norm": "rms"}):
-        config = family(**SMALL | variant | own | change)
-        model = FAMILIES[family](config)
-        assert parameter_shapes(config) == {name: tuple(value.shape) for name, value in model.named_parameters()}
+        config = family(**SMALL | variant | settings | change)
+        assert parameter_shapes(config) == shapes_of_model(config)
 
 
 def test_bert_base_has_110_million_parameters_worked_by_hand():
-    # Devlin et al. 2018, section 3: L = 12, H = 768, A = 12; 30,522 WordPieces, 512 places, 2 segments
+    # Devlin et al. 2018, section 3: L = 12, H = 768, A = 12; 30,522 WordPieces, 512 positions, 2 segments
     norm = 2 * 768
     embeddings = (30_522 + 512 + 2) * 768 + norm
     attention = 4 * (768 * 768 + 768)
@@ -67,7 +73,7 @@ def test_bert_base_has_110_million_parameters_worked_by_hand():
     assert count_parameters(BERTConfig()) == count(BERTConfig()) == expected
 
 
-def test_a_llama_style_layer_counts_what_is_worked_by_hand():
+def test_the_parameters_of_a_llama_style_model_worked_by_hand():
     config = GPTConfig(
         **WIDE, num_kv_heads=1, positions="rotary", activation="swiglu", norm="rms", bias=False, tie_embeddings=False
     )
@@ -88,12 +94,12 @@ def test_the_papers_base_model_has_63_million_parameters_worked_by_hand():
     assert count_parameters(TransformerConfig()) == count(TransformerConfig()) == expected
 
 
-def test_gpt2_small_has_as_many_parameters_as_the_published_one():
+def test_gpt2_small_has_as_many_parameters_as_the_published_model():
     assert count_parameters(GPTConfig()) == count(GPTConfig()) == 124_439_808
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(family):
+@gpt_and_transformer
+def test_the_same_seed_gives_the_same_bits_and_another_seed_different_weights(family):
     config = family(**SMALL)
     first, again, other = initial_weights(config, 1), initial_weights(config, 1), initial_weights(config, 2)
     for name, value in first.items():
@@ -109,59 +115,49 @@ def test_no_two_parameters_are_copies_of_each_other():
     assert all(not np.array_equal(a, b) for a, b in itertools.combinations(flat, 2))
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
-def test_a_parameters_value_does_not_depend_on_how_many_others_there_are(family):
+@gpt_and_transformer
+def test_the_value_of_a_parameter_does_not_depend_on_the_number_of_others(family):
     shallow = initial_weights(family(**SMALL, bias=False), 1)
     deep = initial_weights(family(**SMALL | {"num_layers": 5}), 1)
-    # GPT's writes into the residual stream are scaled by 1 / sqrt(2L): the same draw at another size
-    scale = dict.fromkeys(shallow, 1.0)
-    if family is GPTConfig:
-        writes = [name for name in shallow if name.endswith((".output_projection.weight", ".linear2.weight"))]
-        scale |= dict.fromkeys(writes, math.sqrt(5 / 2))
     for name, value in shallow.items():
-        np.testing.assert_allclose(value, deep[name] * scale[name], rtol=1e-6)
+        # GPT's matrices that write to the residual stream are scaled by 1 / sqrt(2L)
+        scaled = family is GPTConfig and name.endswith((".output_projection.weight", ".linear2.weight"))
+        np.testing.assert_allclose(value, deep[name] * (math.sqrt(5 / 2) if scaled else 1.0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_standard_deviations_of_gpt_are_those_of_gpt2(seed: int):
-    weights = initial_weights(GPTConfig(**WIDE), seed)
-    for name, value in weights.items():
-        if value.ndim == 1:
-            assert (value == (0.0 if name.endswith("bias") else 1.0)).all(), name
-            continue
-        expected = 0.02 / math.sqrt(2 * 2) if "output_projection" in name or "linear2" in name else 0.02
-        # the deviation of n normal draws is known to 1 / sqrt(2n); five times that
-        assert value.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * value.size)), name
+def assert_std(value: np.ndarray, expected: float, label: str = "") -> None:
+    """The deviation of n normal draws is known to 1 / sqrt(2n); five times that is allowed."""
+    assert value.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * value.size)), label
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "seed"),
     [
-        BERTConfig(**WIDE, segments=200, tie_embeddings=False),
-        ClassifierConfig(**WIDE, segments=200, num_classes=50),
-        ClassifierConfig(**WIDE, body="gpt", pooling="last", num_classes=50),
+        (GPTConfig(**WIDE), 1),
+        (GPTConfig(**WIDE), 2),
+        (BERTConfig(**WIDE, segments=200, tie_embeddings=False), 1),
+        (ClassifierConfig(**WIDE, segments=200, num_classes=50), 1),
+        (ClassifierConfig(**WIDE, body="gpt", pooling="last", num_classes=50), 1),
     ],
 )
-def test_standard_deviations_of_bert_are_those_of_bert_and_a_classifiers_those_of_its_body(config):
-    for name, value in initial_weights(config, 1).items():
+def test_standard_deviations_are_those_of_gpt2_and_bert_and_a_classifiers_those_of_its_body(config, seed: int):
+    in_gpt = "gpt" in (config.kind, getattr(config, "body", ""))
+    for name, value in initial_weights(config, seed).items():
         if value.ndim == 1:
             assert (value == (0.0 if name.endswith("bias") else 1.0)).all(), name
-            continue
-        writes = ".output_projection." in name or "linear2" in name
-        expected = 0.02 / math.sqrt(2 * 2) if writes and getattr(config, "body", "") == "gpt" else 0.02
-        assert value.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * value.size)), name
+        else:
+            scaled = in_gpt and (".output_projection." in name or "linear2" in name)
+            assert_std(value, 0.02 / math.sqrt(2 * 2) if scaled else 0.02, name)
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig])
-def test_rows_of_ngrams_begin_as_zero(family):
+@all_families
+def test_ngram_embeddings_are_zero_at_first(family):
     weights = initial_weights(family(**SMALL, ngram_buckets=13), 1)
-    found = [value for name, value in weights.items() if "ngrams" in name]
-    assert len(found) == 2
-    assert not any(value.any() for value in found)
+    assert [value.any() for name, value in weights.items() if "ngrams" in name] == [False, False]
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig, BERTConfig, ClassifierConfig])
-def test_zero_outputs_zeroes_what_writes_and_untied_logits_and_changes_nothing_else(family):
+@all_families
+def test_zero_outputs_zeroes_residual_outputs_and_an_untied_projection_and_nothing_else(family):
     config = family(**SMALL, tie_embeddings=False)
     plain, zeroed = (initial_weights(dataclasses.replace(config, zero_outputs=zero), 1) for zero in (False, True))
     ends = ("attention.output_projection.weight", "feed_forward.linear2.weight", "class_projection.weight")
@@ -173,18 +169,16 @@ def test_zero_outputs_zeroes_what_writes_and_untied_logits_and_changes_nothing_e
             assert np.array_equal(value, plain[name]), name
 
 
-def test_embeddings_that_are_scaled_have_variance_one_over_the_width():
-    for family in (GPTConfig, TransformerConfig):
-        embedding = initial_weights(family(**WIDE, scale_embeddings=True), 1)["embedding.weight"]
-        assert embedding.std() == pytest.approx(1 / 8, rel=5 / math.sqrt(2 * embedding.size))
-        embedding = initial_weights(family(**WIDE, scale_embeddings=False), 1)["embedding.weight"]
-        assert embedding.std() == pytest.approx(0.02, rel=5 / math.sqrt(2 * embedding.size))
+@gpt_and_transformer
+@pytest.mark.parametrize(("scaled", "expected"), [(True, 1 / 8), (False, 0.02)])
+def test_scaled_embeddings_have_variance_one_over_the_width(family, scaled: bool, expected: float):
+    assert_std(initial_weights(family(**WIDE, scale_embeddings=scaled), 1)["embedding.weight"], expected)
 
 
 @pytest.mark.parametrize(
     ("ending", "fan_in", "fan_out"),
     [
-        (".qkv_projection.weight", 64, 64),  # three square matrices, each with its own fan
+        (".qkv_projection.weight", 64, 64),  # three square matrices, each with its own fans
         (".kv_projection.weight", 64, 64),
         (".query_projection.weight", 64, 64),
         (".output_projection.weight", 64, 64),
@@ -194,14 +188,14 @@ def test_embeddings_that_are_scaled_have_variance_one_over_the_width():
 )
 def test_matrices_of_the_transformer_are_uniform_within_glorots_bound(ending: str, fan_in: int, fan_out: int):
     bound = math.sqrt(6 / (fan_in + fan_out))
-    found = [value for name, value in initial_weights(TransformerConfig(**WIDE), 1).items() if name.endswith(ending)]
-    assert found
-    for value in found:
+    values = [value for name, value in initial_weights(TransformerConfig(**WIDE), 1).items() if name.endswith(ending)]
+    assert values
+    for value in values:
         assert 0.99 * bound < np.abs(value).max() <= np.float32(bound)
         assert value.std() == pytest.approx(bound / math.sqrt(3), rel=5 / math.sqrt(value.size))
 
 
-@pytest.mark.parametrize("family", [GPTConfig, TransformerConfig])
+@gpt_and_transformer
 def test_build_fills_the_model_with_the_initial_weights(family):
     config = family(**SMALL)
     expected = initial_weights(config, 3)

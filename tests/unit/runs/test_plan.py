@@ -71,7 +71,7 @@ def test_parameters_tokens_and_epochs_are_those_of_the_training(
 
 def test_many_batches_are_extrapolated_from_the_first(make_run: Make, monkeypatch: pytest.MonkeyPatch):
     run = make_run("transformer", batch_tokens=30, steps=40)
-    sizes = [run.batches("train").batch(number).size for number in range(3)]
+    sizes = [run.batches("train").batch(number).num_tokens for number in range(3)]
     assert len(set(sizes)) > 1
     monkeypatch.setattr(plan, "MAX_COUNTED_BATCHES", 3)
     assert plan_run(run).tokens == round(40 * sum(sizes) / 3)
@@ -152,9 +152,9 @@ def test_memory_worked_by_hand(tmp_path: Path, config: Callable[..., Config]):
 def test_memory_is_that_of_the_largest_batch(make_run: Make, monkeypatch: pytest.MonkeyPatch):
     run = make_run("transformer", batch_tokens=30, steps=200)
     batches = run.batches("train")
-    sizes = [batches.batch(number).size for number in range(batches.batches_per_epoch)]
+    sizes = [batches.batch(number).num_tokens for number in range(batches.batches_per_epoch)]
     assert sizes[0] < max(sizes)
-    monkeypatch.setattr(open_engine("torch"), "step_memory", lambda _model, batch, _config: batch.size)
+    monkeypatch.setattr(open_engine("torch"), "step_memory", lambda _model, batch, _config: batch.num_tokens)
     found = plan_run(run)
     assert found.memory == 16 * found.parameters + max(sizes)
 

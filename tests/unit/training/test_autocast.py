@@ -1,7 +1,4 @@
-"""What CUDA does in bfloat16 is tried on the CPU, which has it too: types meet, and training and decoding work.
-
-And the precision that a configuration asks for is the one that products are done in.
-"""
+"""Mixed precision, tested on the CPU: training, decoding and recording work in bfloat16, and weights stay float32."""
 
 from collections.abc import Callable
 
@@ -27,27 +24,15 @@ def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "compute_dtype", lambda *_: torch.bfloat16)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_in_bfloat16")
-def test_training_in_bfloat16_keeps_weights_in_float32_and_learns(tiny: Callable[..., nn.Module]):
-    model = tiny("transformer")
-    batches = PairBuckets([([4, 5], [5, 4]), ([6, 7], [7, 6])], batch_tokens=100, seed=1)
-    config = TrainConfig(steps=100, schedule=CosineSchedule(peak=1e-2, warmup_steps=0))
-    losses = [step.loss for step in train(model, make_optimizer(model, config), batches, config)]
-    assert losses[-1] < losses[0] / 2
-    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-
-
-@pytest.mark.usefixtures("_in_bfloat16")
-def test_decoding_in_bfloat16_takes_a_cache_of_bfloat16(tiny: Callable[..., nn.Module]):
+def test_decoding_in_bfloat16_uses_a_cache_of_bfloat16(tiny: Callable[..., nn.Module]):
     gpt = tiny("gpt")
-    seen: set[torch.dtype] = set()
+    dtypes: set[torch.dtype] = set()
     gpt.decoder.layers[0].attention.core.register_forward_pre_hook(
-        lambda _core, inputs: seen.update(part.dtype for part in inputs[:3])
+        lambda _core, inputs: dtypes.update(part.dtype for part in inputs[:3])
     )
-    with_cache = list(generate(gpt, [[4], [5, 6, 7]], 4, GREEDY))
-    assert seen == {torch.bfloat16}
-    assert len(with_cache) == 4
+    assert len(list(generate(gpt, [[4], [5, 6, 7]], 4, GREEDY))) == 4
+    assert dtypes == {torch.bfloat16}
     assert len(translate(tiny("transformer"), [[4, 5], [6]])) == 2
 
 
@@ -63,26 +48,26 @@ def test_recording_works_in_bfloat16(tiny: Callable[..., nn.Module]):
     ("precision", "dtype"),
     [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
-def test_training_is_done_in_the_precision_asked_for_and_weights_stay_float32(
+def test_training_computes_in_the_configured_precision_keeps_weights_in_float32_and_learns(
     tiny: Callable[..., nn.Module], precision: str, dtype: torch.dtype
 ):
     model = tiny("transformer")
-    seen: set[torch.dtype] = set()
+    dtypes: set[torch.dtype] = set()
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            module.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+            module.register_forward_hook(lambda _module, _inputs, output: dtypes.add(output.dtype))
     batches = PairBuckets([([4, 5], [5, 4]), ([6, 7], [7, 6])], batch_tokens=100, seed=1)
     schedule = CosineSchedule(peak=1e-2, warmup_steps=0)
     config = TrainConfig(steps=30, schedule=schedule, precision=precision)  # type: ignore[arg-type]
     losses = [step.loss for step in train(model, make_optimizer(model, config), batches, config)]
-    assert seen == {dtype}
-    assert losses[-1] < losses[0]
+    assert dtypes == {dtype}
+    assert losses[-1] < 0.75 * losses[0]
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert {weight.grad.dtype for weight in model.parameters() if weight.grad is not None} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", ["cpu", "mps", "cuda"])
-def test_a_precision_asked_for_is_taken_on_every_device(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_explicit_precision_is_used_on_every_device(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert device.compute_dtype(torch.device(name), "float32") == torch.float32
     assert device.compute_dtype(torch.device(name), "bfloat16") == torch.bfloat16

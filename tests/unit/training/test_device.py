@@ -1,4 +1,4 @@
-"""The device asked for is used, or the error says which there are."""
+"""The named device is used, or the error lists those available."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from clearformer.errors import ConfigError
 from clearformer.training.device import autocast, choose_device, compute_dtype, move
 
 
-def has(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+def make_available(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
@@ -17,18 +17,19 @@ def has(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
     ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str):
-    has(monkeypatch, cuda=cuda, mps=mps)
+def test_auto_is_the_fastest_available_device(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str):
+    make_available(monkeypatch, cuda=cuda, mps=mps)
     assert choose_device("auto") == torch.device(expected)
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch):
-    has(monkeypatch, cuda=False, mps=False)
-    with pytest.raises(ConfigError, match=r"the device 'cuda' was asked for, but this machine has only cpu; use one"):
-        choose_device("cuda")
-    has(monkeypatch, cuda=False, mps=True)
-    with pytest.raises(ConfigError, match=r"'cuda' was asked for, but this machine has only mps, cpu"):
+@pytest.mark.parametrize(("mps", "usable"), [(False, "cpu"), (True, "mps, cpu")])
+def test_a_missing_device_is_an_error_that_lists_those_available(
+    monkeypatch: pytest.MonkeyPatch, mps: bool, usable: str
+):
+    make_available(monkeypatch, cuda=False, mps=mps)
+    message = f"the device 'cuda' is not available on this machine; use one of {usable}"
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         choose_device("cuda")
 
 
@@ -41,7 +42,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: 
         ("cuda", False, torch.float32),
     ],
 )
-def test_products_are_in_bfloat16_on_cuda_that_has_it_alone(
+def test_auto_is_bfloat16_only_on_cuda_that_supports_it(
     name: str, has_bf16: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
@@ -56,10 +57,10 @@ def test_products_are_in_bfloat16_on_cuda_that_has_it_alone(
         ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
         ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
         ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
-        ({}, torch.float32),  # as on a processor that is not x86
+        ({}, torch.float32),  # a processor other than x86
     ],
 )
-def test_native_products_are_in_bfloat16_on_a_processor_that_has_it_alone(
+def test_native_is_bfloat16_only_on_a_cpu_that_supports_it(
     capabilities: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
@@ -68,13 +69,13 @@ def test_native_products_are_in_bfloat16_on_a_processor_that_has_it_alone(
     assert compute_dtype(torch.device("mps"), "native") == torch.float32
 
 
-def test_autocast_leaves_the_cpu_alone():
+def test_autocast_computes_in_float32_on_the_cpu():
     x = torch.ones(2, 2)
     with autocast(torch.device("cpu")):
         assert (x @ x).dtype == torch.float32
 
 
-def test_moving_keeps_values_and_types():
+def test_move_keeps_values_and_dtypes():
     tokens, real = np.array([[1, -100]]), np.array([[True, False]])
     assert move(tokens, torch.device("cpu")).tolist() == [[1, -100]]
     assert move(tokens, torch.device("cpu")).dtype == torch.int64

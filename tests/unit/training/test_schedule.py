@@ -1,4 +1,4 @@
-"""The learning rate is what the papers' formulas give, step by step."""
+"""Learning rates are those of the papers' formulas."""
 
 import itertools
 import math
@@ -17,15 +17,15 @@ LINEAR = LinearSchedule(peak=8e-3, final=2e-3, warmup_steps=4, cooldown=0.25)
     [
         # D = 64, warm-up 16, factor 2: 2 / 8 · min(1 / sqrt(step), step / 64)
         (1, 1 / 256),  # 1/4 · 1/64
-        (16, 1 / 16),  # 1/4 · 1/4: both arms meet
+        (16, 1 / 16),  # 1/4 · 1/4: the peak
         (64, 1 / 32),  # four times the warm-up: half the peak
     ],
 )
-def test_the_papers_schedule_worked_by_hand(step: int, rate: float):
+def test_the_paper_schedule_worked_by_hand(step: int, rate: float):
     assert learning_rate(PaperSchedule(factor=2.0, warmup_steps=16), step, 1000, 64) == pytest.approx(rate, rel=1e-12)
 
 
-def test_the_papers_base_model_peaks_at_seven_ten_thousandths():
+def test_the_peak_of_the_papers_base_model():
     # 1 / sqrt(512 · 4000)
     assert learning_rate(PaperSchedule(), 4000, 100_000, 512) == pytest.approx(6.9877e-4, rel=1e-4)
 
@@ -35,17 +35,14 @@ def test_the_papers_base_model_peaks_at_seven_ten_thousandths():
     [
         (1, 2e-3),  # a quarter of the peak
         (4, 8e-3),  # the peak
+        (29, 2e-3 + 6e-3 * (2 + math.sqrt(2)) / 4),  # a quarter of the way: cos 45° = sqrt(2) / 2
         (54, 5e-3),  # halfway from 4 to 104: the mean of peak and final
         (104, 2e-3),  # the last step: final
-        (29, 2e-3 + 6e-3 * (2 + math.sqrt(2)) / 4),  # a quarter of the way: cos 45° = sqrt(2) / 2
     ],
 )
-def test_the_cosine_worked_by_hand(step: int, rate: float):
-    assert learning_rate(COSINE, step, 104, 64) == pytest.approx(rate, rel=1e-12)
-
-
-def test_the_cosine_ignores_the_width():
-    assert learning_rate(COSINE, 7, 104, 64) == learning_rate(COSINE, 7, 104, 512)
+@pytest.mark.parametrize("d_model", [64, 512])
+def test_the_cosine_schedule_worked_by_hand(step: int, rate: float, d_model: int):
+    assert learning_rate(COSINE, step, 104, d_model) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -53,20 +50,20 @@ def test_the_cosine_ignores_the_width():
     [
         (1, 2e-3),  # a quarter of the peak
         (4, 8e-3),  # the peak
-        (5, 8e-3),  # held
-        (150, 8e-3),  # the last quarter of 200 steps begins
+        (5, 8e-3),  # constant
+        (150, 8e-3),  # the decay over the last quarter of 200 steps begins
         (160, 6.8e-3),  # a fifth of the way down
         (175, 5e-3),  # halfway: the mean of peak and final
         (200, 2e-3),  # the last step: final
     ],
 )
-def test_the_line_worked_by_hand(step: int, rate: float):
+def test_the_linear_schedule_worked_by_hand(step: int, rate: float):
     assert learning_rate(LINEAR, step, 200, 64) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize("cooldown", [1.0, 0.9])
 @pytest.mark.parametrize(("step", "rate"), [(20, 1.0), (21, 79 / 80), (60, 0.5), (100, 0.0)])
-def test_a_line_that_would_begin_in_the_warm_up_begins_at_its_end(cooldown: float, step: int, rate: float):
+def test_a_linear_decay_begins_no_earlier_than_the_warm_up_ends(cooldown: float, step: int, rate: float):
     schedule = LinearSchedule(peak=1.0, warmup_steps=20, cooldown=cooldown)
     assert learning_rate(schedule, step, 100, 64) == pytest.approx(rate, rel=1e-12)
 

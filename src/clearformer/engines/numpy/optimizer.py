@@ -20,7 +20,7 @@ from clearformer.engines.numpy.chunks import in_chunks
 from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
-from clearformer.training.memory import ITERATION, ITERATIONS, MOMENTUM, decays, optimizer_of
+from clearformer.training.optimizer_state import MOMENTUM, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, decays, optimizer_of
 
 State = dict[str, NDArray[np.floating[Any]]]
 
@@ -105,19 +105,19 @@ class Muon:
                 continue
             momentum = self.state[name]["momentum_buffer"]
             momentum += (weight.grad - momentum) * (1 - MOMENTUM)
-            direction = orthogonal(weight.grad + (momentum - weight.grad) * MOMENTUM)
+            direction = orthogonalize(weight.grad + (momentum - weight.grad) * MOMENTUM)
             weight.data *= 1 - rate * self.config.weight_decay
             direction *= rate * 0.2 * math.sqrt(max(weight.shape))
             weight.data -= direction
 
 
-def orthogonal(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
+def orthogonalize(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
     """Approximately U Vᵀ of a matrix U S Vᵀ, by Newton-Schulz iterations."""
     if x.shape[0] > x.shape[1]:
-        return orthogonal(x.T).T
-    a, b, c = ITERATION
+        return orthogonalize(x.T).T
+    a, b, c = NEWTON_SCHULZ
     x = x / max(float(np.linalg.norm(x)), 1e-7)
-    for _ in range(ITERATIONS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x

@@ -15,7 +15,7 @@ from clearformer.engines.numpy.modules import Module
 from clearformer.engines.numpy.optimizer import Optimizer
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.models.initial import initial_weights
-from clearformer.training.steps import Record, objective, updates
+from clearformer.training.steps import Record, training_forward, updates
 
 
 def build(config: AnyModelConfig, seed: int) -> Model:
@@ -99,7 +99,7 @@ def accumulate_gradients(
 
 
 def _summed_loss(model: Model, batch: Batch, config: TrainConfig) -> Tensor:
-    return F.cross_entropy(objective(model, config)(*batch.inputs), batch.targets, config.label_smoothing)
+    return F.cross_entropy(training_forward(model, config)(*batch.inputs), batch.targets, config.label_smoothing)
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:

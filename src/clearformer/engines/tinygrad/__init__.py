@@ -1,1 +1,1 @@
-"""The transformer in tinygrad, on whatever device it has; `adapter` knows its versions, and starts it."""
+"""The transformer in tinygrad, on any device that it supports; `adapter` handles its versions and starts it."""

@@ -1,7 +1,7 @@
-"""Attention, of several heads: softmax(Q Kᵀ / sqrt(E)) V, as `clearformer.blocks.attention` says it.
+"""Multi-head attention: softmax(Q Kᵀ / sqrt(E)) V, as in `clearformer.blocks.attention`.
 
-tinygrad has no kernel for it to choose: what is written here is what is fused. Masks are True where a query may attend;
-one that may attend to nothing yields zeros.
+tinygrad compiles its kernels from this formula. Masks are True where a query may attend; a query that may attend to
+nothing yields zeros.
 """
 
 import math
@@ -19,11 +19,11 @@ from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 Mask = Bool[Tensor, "#B #H #T #S"]
 KeysValues = tuple[Float[Tensor, "B G S E"], Float[Tensor, "B G S E"]]
 LOWEST = -3e38
-"""a score that no key has; -inf would make NaN of a row of nothing else"""
+"""the score of masked keys; with -inf a row of masked keys alone would be NaN"""
 
 
 class ScaledDotProductAttention:
-    """The core, without weights of its own."""
+    """The attention core, without parameters."""
 
     def __init__(self, dropout: Dropout) -> None:
         self.dropout = dropout
@@ -47,17 +47,17 @@ class ScaledDotProductAttention:
 
 
 def split_heads(x: Float[Tensor, "B T width"], *heads: int) -> tuple[Float[Tensor, "B _ T E"], ...]:
-    """Cut each token's vector into parts of so many heads each."""
+    """Split each token's vector into parts of `heads` heads each."""
     return x.unflatten(-1, (sum(heads), -1)).transpose(1, 2).split(heads, dim=1)
 
 
 def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
-    """Put the heads of each token side by side again."""
+    """Concatenate the heads of each token."""
     return x.transpose(1, 2).flatten(2)
 
 
 class MultiHeadAttention:
-    """Self-attention; the rows of its one matrix are queries, then keys, then values."""
+    """Self-attention; the rows of `qkv_projection` are those of queries, keys and values, in this order."""
 
     def __init__(self, config: ModelConfig, dropout: float, noise: Noise) -> None:
         self.heads = config.num_heads, config.kv_heads, config.kv_heads
@@ -97,19 +97,19 @@ class CrossAttention:
         self.output_projection = Linear(config.d_model, config.d_model, bias=config.bias)
 
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
-        """Keys and values [B, G, S, E] of the memory; they stay the same for a whole generated sequence."""
+        """Keys and values of the memory, constant for a whole generated sequence."""
         k, v = split_heads(self.kv_projection(memory), *self.heads[1:])
         return (k if self.key_norm is None else self.key_norm(k)), v
 
     def __call__(self, x: Float[Tensor, "B T D"], memory: KeysValues, mask: Mask | None) -> Float[Tensor, "B T D"]:
-        """`memory` is what `project` gave."""
+        """`memory` is the result of `project`."""
         (q,) = split_heads(self.query_projection(x), self.heads[0])
         q = q if self.query_norm is None else self.query_norm(q)
         return self.output_projection(join_heads(self.core(q, *memory, mask)))
 
 
 def head_norms(config: ModelConfig) -> tuple[Norm | None, Norm | None]:
-    """The norms of each head's queries and keys."""
+    """The QK norms, of each head's queries and keys."""
     if not config.qk_norm:
         return None, None
     return norm(config, config.head_width), norm(config, config.head_width)

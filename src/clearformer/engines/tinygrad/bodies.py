@@ -1,4 +1,4 @@
-"""Bodies: all of a model but its output."""
+"""Bodies: models without their output layers."""
 
 from tinygrad import Tensor
 
@@ -8,18 +8,19 @@ from clearformer.engines.tinygrad.attention import Mask
 from clearformer.engines.tinygrad.cache import NOTHING, Past
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
 from clearformer.engines.tinygrad.layers import Embedding, norm
-from clearformer.engines.tinygrad.positions import ADDED, NGramEmbedding, distances, near
+from clearformer.engines.tinygrad.positions import ADDED_POSITIONS, NGramEmbedding, distances, near
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 from clearformer.engines.tinygrad.stacks import Encoder
 
 
 class Embedder:
-    """What every family begins with: tokens become vectors that know, where positions are added, where they stand."""
+    """The input of every family: token, position and n-gram embeddings."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         scale = config.d_model**0.5 if config.scale_embeddings else 1.0
         self.embedding = Embedding(config.vocab_size, config.d_model, scale)
-        self.positions = ADDED[config.positions](config) if config.positions in ADDED else None
+        added = ADDED_POSITIONS.get(config.positions)
+        self.positions = added(config) if added else None
         self.ngrams = NGramEmbedding(config.ngram_buckets, config.d_model) if config.ngram_buckets else None
         self.window = config.window
         self.dropout = Dropout(config.dropout, noise)
@@ -33,29 +34,31 @@ class Embedder:
             x = x + self.ngrams(tokens.pad((None, (PAST, 0))) if before is None else before.cat(tokens, dim=1))
         return x
 
-    def seen(
+    def attention_mask(
         self, tokens: Int[Tensor, "B T"], past: Past = NOTHING, *, causal: bool
     ) -> Bool[Tensor, "#B 1 T S"] | None:
-        """What tokens may attend to, but for padding."""
+        """The mask of causality and window, without padding; None: all may attend to all."""
         T = sizes(tokens)[1]  # noqa: N806
         S = T if past.cache is None or past.at is None else sizes(past.cache)[4]  # noqa: N806
         return near(distances(past.at, T, S), self.window, causal=causal)
 
 
 class GPTBody(Embedder):
-    """Causal layers."""
+    """A GPT without its output layer."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         super().__init__(config, noise)
         self.decoder = Encoder(config, config.dropout, noise)
 
     def features(self, tokens: Int[Tensor, "B T"], past: Past = NOTHING) -> Float[Tensor, "B T D"]:
-        """The last layer's vectors."""
-        return self.decoder(self.dropout(self.embed(tokens, past)), self.seen(tokens, past, causal=True), past)
+        """The last layer's output."""
+        return self.decoder(
+            self.dropout(self.embed(tokens, past)), self.attention_mask(tokens, past, causal=True), past
+        )
 
 
 class BERTBody(Embedder):
-    """Layers that see both sides."""
+    """A BERT without its output layer; `segments` is the number of segment embeddings."""
 
     def __init__(self, config: ModelConfig, noise: Noise, segments: int) -> None:
         super().__init__(config, noise)
@@ -66,14 +69,15 @@ class BERTBody(Embedder):
     def features(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T D"]:
-        """The last layer's vectors."""
+        """The last layer's output."""
         x = self.embed(tokens)
         if self.segments is not None:
             x = x + self.segments(segments)
-        return self.encoder(self.dropout(self.embedding_norm(x)), joined(real, self.seen(tokens, causal=False)))
+        mask = join_padding(real, self.attention_mask(tokens, causal=False))
+        return self.encoder(self.dropout(self.embedding_norm(x)), mask)
 
 
-def joined(real: Bool[Tensor, "B S"], mask: Mask | None) -> Mask:
-    """The mask, if there is one, and the keys that are no padding."""
+def join_padding(real: Bool[Tensor, "B S"], mask: Mask | None) -> Mask:
+    """The mask, if there is one, without the keys that are padding."""
     padding = real.unsqueeze(1).unsqueeze(1)
     return padding if mask is None else padding & mask

@@ -1,9 +1,9 @@
 """KV cache: one tensor with the keys and values of all layers, written in place by a compiled step.
 
-    [L, 2, B, G, S, E]: layer, key or value, row, head, place, element
+    [L, 2, B, G, S, E]: layer, key or value, row, head, position, element
 
-It has its final size from the beginning, since what is compiled has fixed shapes. Each row has a place of its own; what
-lies beyond it is hidden by a mask, and overwritten before it is ever seen.
+It is allocated at its final length, since compiled functions have fixed shapes. Rows may have different lengths:
+positions beyond a row's length are masked, and overwritten before they are used.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from clearformer.engines.tinygrad.shapes import Float, Int, sizes
 
 @dataclass(frozen=True)
 class Past:
-    """What came before some tokens: the cache, where in it the one token of each row stands, and what stood before.
+    """The context of new tokens: the cache, the position of each row's one new token, and the PAST tokens before it.
 
-    Without `at`, the tokens are the first; without a cache, nothing is kept.
+    Without `at`, the tokens begin at position 0; without a cache, their keys and values are not stored.
     """
 
     cache: Float[Tensor, "L 2 B G S E"] | None = None
@@ -33,7 +33,7 @@ NOTHING = Past()
 
 @dataclass(frozen=True)
 class LayerCache:
-    """One layer's part."""
+    """The part of one layer."""
 
     cache: Float[Tensor, "L 2 B G S E"]
     index: int
@@ -42,7 +42,7 @@ class LayerCache:
     def write(
         self, keys: Float[Tensor, "B G T E"], values: Float[Tensor, "B G T E"]
     ) -> tuple[Float[Tensor, "B G S E"], Float[Tensor, "B G S E"]]:
-        """Store the first tokens and give them back; or store one a row, and give all there are."""
+        """Store the first tokens and return them; or store one token per row, and return the whole cache."""
         return self._write(0, keys), self._write(1, values)
 
     def _write(self, which: int, new: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
-"""Dropout: in training each number is dropped with probability p, and those that stay are scaled to make up for it.
+"""Dropout: in training each element is zeroed with probability p, and the others are scaled by 1 / (1 - p).
 
     Dropout(x)_i = x_i · [bits(key, number)_i >= p · 2^32] / (1 - p)        Srivastava et al. 2014
 
-tinygrad's own generator keeps a counter, which a compiled step moves on, so what it draws depends on all that was drawn
-before. Here the bits, of the same Threefry, are a function of the step's key, of which dropout draws, and of the place:
-a resumed run repeats them to the bit.
+tinygrad's generator keeps a counter, so its bits depend on all earlier draws. Here they are Threefry's too, but a
+function of the step's key, the number of the dropout and the element's index: a resumed run repeats them exactly.
 """
 
 import math
@@ -17,15 +16,15 @@ from clearformer.engines.tinygrad.shapes import Float, sizes
 
 
 class Noise:
-    """What the dropouts of a model share: the key of the random bits they draw now; None: they drop nothing."""
+    """Shared by the dropouts of a model: the key of their random bits; None: no dropout."""
 
     def __init__(self) -> None:
         self.key: Tensor | None = None
         self.dropouts = 0
 
     @contextmanager
-    def drawn(self, key: Tensor) -> Iterator[None]:
-        """Let dropout drop, by a key of two numbers (uint32)."""
+    def enabled(self, key: Tensor) -> Iterator[None]:
+        """Enable dropout, with a key of two uint32."""
         self.key = key
         try:
             yield
@@ -34,7 +33,7 @@ class Noise:
 
 
 class Dropout:
-    """Drops each number with probability p, and makes up for it by scaling the others."""
+    """Dropout with probability p, active while `noise` is enabled."""
 
     def __init__(self, p: float, noise: Noise) -> None:
         self.p, self.noise = p, noise
@@ -46,5 +45,5 @@ class Dropout:
             return x
         counter = Tensor([self.number, 0], dtype=dtypes.uint32)
         bits = Tensor.random_bits(self.noise.key, counter, math.prod(sizes(x))).reshape(x.shape)
-        kept = (bits >= int(self.p * 2**32)).contiguous()  # else drawn again for the backward pass
+        kept = (bits >= int(self.p * 2**32)).contiguous()  # or the backward pass would draw it again
         return kept.where(x, 0) / (1 - self.p)

@@ -1,11 +1,8 @@
-"""tinygrad as an engine: see `clearformer.engine`.
-
-Importing it starts tinygrad. Raises EngineError where that cannot be.
-"""
+"""The tinygrad engine: see `clearformer.engine`. Importing it starts tinygrad, and raises EngineError if that fails."""
 
 from clearformer.engines.tinygrad.adapter import start
 
-DEVICE = start()  # before what follows, which takes tinygrad
+DEVICE = start()  # before the imports below, which import tinygrad
 
 # ruff: noqa: E402
 from clearformer.config import Config
@@ -36,7 +33,7 @@ __all__ = [
 ]
 
 DEVICES = {"cpu": ("CPU",), "cuda": ("CUDA", "NV"), "mps": ("METAL",)}
-"""what tinygrad calls a device that --train.device may name"""
+"""tinygrad's names of the devices of --train.device"""
 
 
 def make_model(config: Config) -> Model:
@@ -45,13 +42,13 @@ def make_model(config: Config) -> Model:
 
 
 def describe(config: Config) -> str:
-    """Raises ConfigError for a device not in use, a precision but float32, and a choice that no block here knows."""
+    """Raises ConfigError for a device not in use, a precision other than float32 and unsupported settings."""
     _require_supported(config)
-    wanted = config.train.device
-    if wanted != "auto" and DEVICE.partition(":")[0] not in DEVICES[wanted]:
+    device = config.train.device
+    if device != "auto" and DEVICE.partition(":")[0] not in DEVICES[device]:
         raise ConfigError(
-            f"tinygrad computes on {DEVICE} here, but --train.device is {wanted}; leave it at auto, and name another "
-            "device by the environment variable DEV"
+            f"tinygrad computes on {DEVICE} here, but --train.device is {device}; leave it at auto, and choose another "
+            "device with the environment variable DEV"
         )
     if config.train.precision == "bfloat16":
         raise ConfigError("tinygrad computes in float32, but --train.precision is bfloat16; leave it at auto")

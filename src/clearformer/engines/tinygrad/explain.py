@@ -1,4 +1,4 @@
-"""Explain: which layer first gave a number that is not finite, by running a batch once more, a layer at a time."""
+"""Locate the first layer with a result that is not finite, by running a batch again, uncompiled, layer by layer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,31 +18,31 @@ LAYERS: tuple[type[Any], ...] = (
     *(Embedding, LearnedPositions, NGramEmbedding),
     *(LayerNorm, RMSNorm, Linear, ScaledDotProductAttention, OutputProjection),
 )
-"""what is looked at"""
+"""the layers whose outputs are inspected"""
 
 
-def what_went_wrong(model: Model, gradients: Storage, micro_batches: list[Batch], first: int) -> str:
-    """The first layer whose output is not finite, or the last parameter whose gradient is not; and the batch."""
+def locate_nonfinite(model: Model, gradients: Storage, micro_batches: list[Batch], first: int) -> str:
+    """The first layer whose output is not finite, or the parameter whose gradient is not; and the batch."""
     names = {id(layer): name for name, layer in named_layers(model.network)}
-    broken: list[str] = []
+    nonfinite: list[str] = []
 
-    def look(layer: object, output: Tensor) -> None:
+    def inspect(layer: object, output: Tensor) -> None:
         if not output.realize().isfinite().all().item():
-            broken.append(names[id(layer)])
+            nonfinite.append(names[id(layer)])
 
     for offset, batch in enumerate(micro_batches):
-        with watched(look):
+        with hooked(inspect):
             model.network(*padded_inputs(batch.inputs, model.config.context))
-        if broken:
-            return f"the output of {broken[0]} on batch {first + offset}"
-    # a backward pass runs from the last layer to the first, so the last parameter went wrong first
-    bad = [name for name in gradients.layout.shapes if not gradients.view(name).isfinite().all().item()]
-    where = f"the gradient of {bad[-1]}" if bad else "the loss, or the norm of all gradients,"
+        if nonfinite:
+            return f"the output of {nonfinite[0]} on batch {first + offset}"
+    # the backward pass runs from the last layer to the first: the last such parameter is the origin
+    nonfinite = [name for name in gradients.layout.shapes if not gradients.view(name).isfinite().all().item()]
+    where = f"the gradient of {nonfinite[-1]}" if nonfinite else "the loss, or the norm of all gradients,"
     return f"{where} on batches {first} to {first + len(micro_batches) - 1}"
 
 
 def named_layers(owner: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """All layers that are attributes, or in lists that are."""
+    """All layers below `owner`, with their names, through attributes and lists."""
     children = enumerate(owner) if isinstance(owner, list) else vars(owner).items()
     for key, child in children:
         name = f"{prefix}{key}"
@@ -53,22 +53,22 @@ def named_layers(owner: object, prefix: str = "") -> Iterator[tuple[str, object]
 
 
 @contextmanager
-def watched(look: Callable[[object, Tensor], None]) -> Iterator[None]:
-    """Let `look` see each layer and its output. A call is looked up in the class, so it is changed there."""
-    plain = {kind: kind.__call__ for kind in LAYERS}
+def hooked(inspect: Callable[[object, Tensor], None]) -> Iterator[None]:
+    """Call `inspect` with each layer and its output. Python looks `__call__` up in the class, so that is patched."""
+    original = {kind: kind.__call__ for kind in LAYERS}
 
-    def watching(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call_and_look(layer: object, *inputs: Any) -> Tensor:
+    def with_hook(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call_and_inspect(layer: object, *inputs: Any) -> Tensor:
             output = call(layer, *inputs)
-            look(layer, output)
+            inspect(layer, output)
             return output
 
-        return call_and_look
+        return call_and_inspect
 
-    for kind, call in plain.items():
-        kind.__call__ = watching(call)
+    for kind, call in original.items():
+        kind.__call__ = with_hook(call)
     try:
         yield
     finally:
-        for kind, call in plain.items():
+        for kind, call in original.items():
             kind.__call__ = call

@@ -1,7 +1,7 @@
-"""Layers without attention: a Tensor for each parameter, and a call that adds to a graph, which runs when it is asked.
+"""Layers without attention, as in `clearformer.blocks`; attributes have the names of the checkpoint.
 
-The formulas stand in `clearformer.blocks`; names of attributes are those of the checkpoint. Values come from the flat
-buffer of `storage`, so a layer begins with none.
+Parameters are created empty: `model` replaces them by views of one flat buffer. Calls are lazy, as all of tinygrad:
+they extend a graph that runs when a result is read.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Linear:
 
 
 class Embedding:
-    """A row of W for each token, times `scale`."""
+    """A row of the weight for each token, times `scale`."""
 
     def __init__(self, rows: int, width: int, scale: float = 1.0) -> None:
         self.weight = Tensor.empty(rows, width)
@@ -68,12 +68,12 @@ def norm(config: ModelConfig, width: int) -> Norm:
 
 
 def gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The exact form, not the tanh."""
+    """Exact, not the tanh approximation."""
     return x.gelu(approximate="none")
 
 
 def gated(f: Callable[[Tensor], Tensor], hidden: Float[Tensor, "B T F2"]) -> Float[Tensor, "B T F"]:
-    """The first half, through f, gates the second."""
+    """f(gate) * up, of the two halves of `hidden`."""
     gate, up = hidden.chunk(2, dim=-1)
     return f(gate) * up
 
@@ -96,12 +96,12 @@ class FeedForward:
         self.linear2 = Linear(config.d_ff, config.d_model, bias=config.bias)
 
     def __call__(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        # kept, or the second product would compute it again for every number of its output
+        # contiguous: or the second product would be fused with it, and recompute it for every element of its output
         return self.linear2(self.activation(self.linear1(x)).contiguous())
 
 
 class OutputProjection:
-    """From vectors to logits, within plus and minus `cap` if that is not 0. W may be the embedding's matrix."""
+    """From features to logits, soft-capped at ±`cap` (0: no cap). Tied, `weight` is the embedding's."""
 
     def __init__(self, weight: Tensor, cap: float, *, bias: bool) -> None:
         self.weight, self.cap = weight, cap

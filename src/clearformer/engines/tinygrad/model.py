@@ -1,4 +1,4 @@
-"""Model: a network, the buffer that holds its weights, and what of it was compiled."""
+"""A model: the network, the buffer of its weights, and its compiled functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -28,20 +28,20 @@ class Model:
         self.network: Network = FAMILIES[type(config)](config, self.noise)  # type: ignore[arg-type]
         shapes = parameter_shapes(config)
         self.weights = Storage(Layout.of(shapes))
-        named = get_state_dict(self.network)  # tables and tied matrices too
+        named = get_state_dict(self.network)  # has tables and tied weights, too
         self.parameters = {name: named[name].replace(self.weights.view(name)) for name in shapes}
         self._compiled: dict[Callable[..., Tensor], Compiled] = {}
         load_weights(self, initial_weights(config, seed))
 
     def run(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """What `function(network, *tensors)` gives, compiled; the next call with the same shapes overwrites it."""
+        """The result of `function(network, *tensors)`, compiled; the next call with the same shapes overwrites it."""
         if function not in self._compiled:
             self._compiled[function] = Compiled(lambda *tensors: function(self.network, *tensors).realize())
         return self._compiled[function](*tensors)
 
 
 def load_weights(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy arrays into the parameters of the same names; both must have exactly the same names and shapes."""
+    """Copy arrays into the parameters; names and shapes must match exactly."""
     model.weights.write(weights)
 
 
@@ -51,10 +51,10 @@ def weights_of(model: Model) -> dict[str, NDArray[np.float32]]:
 
 
 def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[np.float32], "B *T V"]:
-    """What a model in evaluation mode says of a batch's `inputs`."""
+    """Logits for a batch's `inputs`."""
     logits = model.run(_forward, *padded_inputs(inputs, model.config.context)).numpy()
-    asked = inputs[-1].shape[: logits.ndim - 1]  # of all inputs of a family, the last has the shape of its targets
-    return logits[tuple(map(slice, asked))]
+    shape = inputs[-1].shape[: logits.ndim - 1]  # in every family the last input has the shape of the targets
+    return logits[tuple(map(slice, shape))]
 
 
 def _forward(network: Network, *inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The four families: `clearformer.models` has the same, layer by layer and name by name."""
+"""The four families, as in `clearformer.models`: the same parts, parameter names and outputs."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tinygrad import Tensor
 
 from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, GPTConfig, ModelConfig, TransformerConfig
 from clearformer.engines.tinygrad.attention import KeysValues
-from clearformer.engines.tinygrad.bodies import BERTBody, Embedder, GPTBody, joined
+from clearformer.engines.tinygrad.bodies import BERTBody, Embedder, GPTBody, join_padding
 from clearformer.engines.tinygrad.cache import NOTHING, Past
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
 from clearformer.engines.tinygrad.layers import ACTIVATIONS, Embedding, Linear, OutputProjection, norm
@@ -38,7 +38,7 @@ class BERT(BERTBody):
     def __call__(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T V"]:
-        """Logits of the token that belongs in each place."""
+        """Logits of the original token at each position."""
         x = self.transform(self.features(tokens, real, segments))
         return self.output_projection(self.transform_norm(ACTIVATIONS["gelu"](x)))
 
@@ -53,8 +53,8 @@ class Transformer(Embedder):
         self.output_projection = output_projection(config, self.embedding, bias=False)
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Sequence[KeysValues]:
-        """What each of the decoder's layers looks at."""
-        mask = joined(source_real, self.seen(source, causal=False))
+        """The keys and values of the encoder's output for each layer of the decoder."""
+        mask = join_padding(source_real, self.attention_mask(source, causal=False))
         memory = self.encoder(self.dropout(self.embed(source)), mask)
         return [layer.cross_attention.project(memory) for layer in self.decoder.layers]
 
@@ -66,12 +66,12 @@ class Transformer(Embedder):
         target_real: Bool[Tensor, "B T"] | None = None,
         past: Past = NOTHING,
     ) -> Float[Tensor, "B T D"]:
-        """The decoder's vectors."""
-        mask = self.seen(target, past, causal=True)
+        """The decoder's output."""
+        mask = self.attention_mask(target, past, causal=True)
         if target_real is not None:
-            mask = joined(target_real, mask)
+            mask = join_padding(target_real, mask)
         x = self.dropout(self.embed(target, past))
-        return self.decoder(x, mask, past, memory, joined(source_real, None))
+        return self.decoder(x, mask, past, memory, join_padding(source_real, None))
 
     def __call__(
         self,
@@ -86,7 +86,7 @@ class Transformer(Embedder):
 
 
 def output_projection(config: ModelConfig, embedding: Embedding, *, bias: bool) -> OutputProjection:
-    """Tied, it is the embedding's matrix itself."""
+    """Tied, it shares the embedding's weight."""
     weight = embedding.weight if config.tie_embeddings else Tensor.empty(*sizes(embedding.weight))
     return OutputProjection(weight, config.logit_cap, bias=bias)
 
@@ -96,8 +96,8 @@ def first(x: Float[Tensor, "B T D"], _real: Bool[Tensor, "B T"]) -> Float[Tensor
 
 
 def last(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """Of the last real token; padding stands on the right."""
-    return at_place(x, real.sum(1) - 1)
+    """The last real token's features; padding is on the right."""
+    return at_position(x, real.sum(1) - 1)
 
 
 def mean(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
@@ -105,17 +105,17 @@ def mean(x: Float[Tensor, "B T D"], real: Bool[Tensor, "B T"]) -> Float[Tensor, 
     return real.unsqueeze(-1).where(x, 0).sum(1) / count
 
 
-def at_place(x: Float[Tensor, "B T D"], place: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
-    """Each row's vector at a place of its own."""
-    here = Tensor.arange(sizes(x)[1]) == place.unsqueeze(1)
-    return here.unsqueeze(-1).where(x, 0).sum(1)
+def at_position(x: Float[Tensor, "B T D"], position: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """Each row's vector at its position."""
+    selected = Tensor.arange(sizes(x)[1]) == position.unsqueeze(1)
+    return selected.unsqueeze(-1).where(x, 0).sum(1)
 
 
 POOLINGS = {"first": first, "last": last, "mean": mean}
 
 
 class Classifier:
-    """Reads a text, or several, and says which class it is of."""
+    """Classifies a text, or several read together."""
 
     def __init__(self, config: ClassifierConfig, noise: Noise) -> None:
         self.body = BERTBody(config, noise, config.segments) if config.body == "bert" else GPTBody(config, noise)
@@ -132,7 +132,7 @@ class Classifier:
     def token_logits(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T C"]:
-        """What each token says by itself."""
+        """Class logits of each token."""
         return self.class_projection(self.dropout(self.read(tokens, real, segments)))
 
     def read(
@@ -140,7 +140,7 @@ class Classifier:
     ) -> Float[Tensor, "B T D"]:
         if isinstance(self.body, BERTBody):
             return self.body.features(tokens, real, segments)
-        return self.body.features(tokens)  # no token sees the padding, which stands on the right
+        return self.body.features(tokens)  # causal: no token attends to the padding on the right
 
 
 Network = Transformer | GPT | BERT | Classifier

@@ -1,7 +1,4 @@
-"""Where a token stands, and what stood before it: tables of sines, rotations, slopes; n-grams.
-
-The formulas stand in `clearformer.blocks`. Where tokens stand is `at`, a place for each; None: from 0 on.
-"""
+"""Positions and n-grams, as in `clearformer.blocks`. `at` is the position of each row's one token; None: from 0 on."""
 
 from functools import reduce
 
@@ -13,11 +10,11 @@ from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
-"""those that this engine knows"""
+"""the position encodings that this engine supports"""
 
 
 def rows_at(table: Float[Tensor, "N W"], at: Tensor | None, T: int) -> Tensor:  # noqa: N803
-    """The table's rows [T, W] of the first T places, or [B, T, W] of those given."""
+    """The table's rows [T, W] of the first T positions, or [B, T, W] of those given."""
     return table[:T] if at is None else table[at]
 
 
@@ -32,7 +29,7 @@ class SinusoidalPositions:
 
 
 class LearnedPositions:
-    """A learned row for each place."""
+    """A learned vector for each position."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.weight = Tensor.empty(config.context, config.d_model)
@@ -41,55 +38,55 @@ class LearnedPositions:
         return rows_at(self.weight, at, T)
 
 
-ADDED: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
+ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "sinusoidal": SinusoidalPositions,
     "learned": LearnedPositions,
 }
 
 
 class RotaryPositions:
-    """Turns the heads of queries and keys; an element is paired with the one half a head further on."""
+    """Rotates the heads of queries and keys; element i is paired with element i + E / 2."""
 
     def __init__(self, config: ModelConfig) -> None:
-        turned = np.tile(angles(config.context, config.head_width), 2)
-        self.cos, self.sin = (Tensor(table.astype(np.float32)).realize() for table in (np.cos(turned), np.sin(turned)))
+        theta = np.tile(angles(config.context, config.head_width), 2)
+        self.cos, self.sin = (Tensor(table.astype(np.float32)).realize() for table in (np.cos(theta), np.sin(theta)))
 
     def __call__(self, x: Float[Tensor, "B H T E"], at: Tensor | None) -> Float[Tensor, "B H T E"]:
         cos, sin = (rows_at(table, at, sizes(x)[2]) for table in (self.cos, self.sin))
-        if at is not None:  # all heads of a row stand together
+        if at is not None:  # the same for all heads of a row
             cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         first, second = x.chunk(2, dim=-1)
         return x * cos + (-second).cat(first, dim=-1) * sin
 
 
 def distances(at: Tensor | None, T: int, S: int) -> Int[Tensor, "#B 1 T S"]:  # noqa: N803
-    """How far the keys at 0 to S - 1 stand after each of T queries; negative: before it."""
+    """Position of the key minus position of the query, for keys 0 to S - 1."""
     queries = Tensor.arange(T).reshape(1, 1, T, 1) if at is None else at.reshape(-1, 1, T, 1)
     return Tensor.arange(S) - queries
 
 
 def near(distance: Int[Tensor, "#B 1 T S"], window: int, *, causal: bool) -> Bool[Tensor, "#B 1 T S"] | None:
-    """Which keys are not in the future, if that counts, and in the window, if there is one; None: all are."""
+    """The mask of keys that are not in the future (if `causal`) and within the window (if not 0); None: all are."""
     masks = [*[distance <= 0] * causal, *[distance.abs() < window] * (window > 0)]
     return reduce(Tensor.bitwise_and, masks) if masks else None
 
 
 class NGramEmbedding:
-    """Looks up the last two and the last three tokens in `buckets` rows each."""
+    """Embeds the hash of the last two and of the last three tokens, in `buckets` rows each."""
 
     def __init__(self, buckets: int, width: int) -> None:
         self.buckets = buckets
         self.pairs, self.triples = Tensor.empty(buckets, width), Tensor.empty(buckets, width)
 
     def __call__(self, tokens: Int[Tensor, "B past_and_T"]) -> Float[Tensor, "B T D"]:
-        """Vectors of all but the first PAST of `tokens`, which stand before them."""
+        """Vectors of `tokens`, of which the first PAST only give context."""
         now, one_ago, two_ago = tokens[:, 2:], tokens[:, 1:-1], tokens[:, :-2]
         pairs, triples = self._rows(now, one_ago), self._rows(now, one_ago, two_ago)
         return self.pairs[pairs] + self.triples[triples]
 
     def _rows(self, *window: Tensor) -> Int[Tensor, "B T"]:
-        """A bucket for each window of tokens, which goes back in time. No product overflows 64 bits."""
-        mixed = Tensor.ones_like(window[0], dtype=dtypes.int64)
+        """The bucket of each window of tokens, the latest first. No product overflows 64 bits."""
+        hashed = Tensor.ones_like(window[0], dtype=dtypes.int64)
         for token in window:
-            mixed = ((mixed ^ (token.cast(dtypes.int64) + 1)) * MULTIPLIER) & (2**BITS - 1)
-        return ((mixed ^ (mixed >> BITS // 2)) % self.buckets).cast(dtypes.int32)
+            hashed = ((hashed ^ (token.cast(dtypes.int64) + 1)) * MULTIPLIER) & (2**BITS - 1)
+        return ((hashed ^ (hashed >> BITS // 2)) % self.buckets).cast(dtypes.int32)

@@ -1,4 +1,4 @@
-"""Signatures such as `Float[Tensor, "B T D"]` for tinygrad's tensors, whose types have names of their own."""
+"""Annotations such as `Float[Tensor, "B T D"]` for tinygrad's tensors, whose dtypes have other names."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -14,12 +14,12 @@ else:
     def _named(name, dtype):
         return type(name, (AbstractDtype,), {"dtypes": [repr(dtype).removeprefix("dtypes.")]})
 
-    # beartype takes two hints of the same words for the same, and PyTorch's class is a `Tensor` too
+    # names of their own: beartype caches hints by name, and PyTorch's class is `Tensor` too
     Float = _named("TinygradFloat", dtypes.float32)
     Int = _named("TinygradInt", dtypes.int32)
     Bool = _named("TinygradBool", dtypes.bool)
 
 
 def sizes(x: Tensor) -> tuple[int, ...]:
-    """A tensor's shape, in which tinygrad could have symbols; ours has none."""
+    """A tensor's shape, as integers: tinygrad's symbolic sizes are not used."""
     return cast(tuple[int, ...], x.shape)

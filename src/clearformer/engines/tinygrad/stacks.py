@@ -1,4 +1,4 @@
-"""Stacks of layers: what enters a sub-layer, what is added to the stream, and what a decoder looks at."""
+"""Residual connections, layers, and stacks of layers."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,11 +12,11 @@ from clearformer.engines.tinygrad.layers import FeedForward, Norm, norm
 from clearformer.engines.tinygrad.shapes import Bool, Float
 
 SelfMask = Bool[Tensor, "#B #H #T _"]
-"""over the target's own keys; S counts those of the source"""
+"""of self-attention over the target; S is the source's length"""
 
 
 class Residual:
-    """A sub-layer adds to the stream, and a norm comes before it ("pre") or after the sum ("post")."""
+    """x + sublayer(norm(x)) ("pre") or norm(x + sublayer(x)) ("post")."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.norm = norm(config, config.d_model)
@@ -34,10 +34,10 @@ class Residual:
 
 
 class Layer:
-    """Tokens look at each other, then each thinks for itself."""
+    """Self-attention, then feed-forward."""
 
     def __init__(self, config: ModelConfig, dropout: float, noise: Noise) -> None:
-        """`dropout` is that of the attention weights."""
+        """`dropout` is the attention weights'."""
         self.attention = MultiHeadAttention(config, dropout, noise)
         self.attention_residual = Residual(config, noise)
         self.feed_forward = FeedForward(config)
@@ -51,7 +51,7 @@ class Layer:
 
 
 class DecoderLayer:
-    """Looks at what was written so far, then at the source, then thinks."""
+    """Self-attention over the target, cross-attention over the source, then feed-forward."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.attention = MultiHeadAttention(config, 0.0, noise)
@@ -75,7 +75,7 @@ class DecoderLayer:
 
 
 class Encoder:
-    """Layer after layer, then the norm that a stack of pre-norm layers ends in."""
+    """Layers, and the final norm of a pre-norm stack."""
 
     def __init__(self, config: ModelConfig, dropout: float, noise: Noise) -> None:
         self.layers = [Layer(config, dropout, noise) for _ in range(config.num_layers)]
@@ -88,7 +88,7 @@ class Encoder:
 
 
 class Decoder:
-    """The same, of layers that look at a source too; `memory` is what each of them looks at."""
+    """Decoder layers, and the final norm; `memory` has each layer's keys and values of the source."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.layers = [DecoderLayer(config, noise) for _ in range(config.num_layers)]
@@ -108,5 +108,5 @@ class Decoder:
 
 
 def final_norm(config: ModelConfig) -> Norm | None:
-    """A pre-norm stack never normalises its stream; a post-norm stack has just done so."""
+    """The final norm of a pre-norm stack; the output of a post-norm stack is normalized already."""
     return norm(config, config.d_model) if config.norm_order == "pre" else None

@@ -1,7 +1,7 @@
-"""Storage: the numbers of all parameters in one buffer, and each parameter a view of it.
+"""Storage: one flat buffer for all parameters, each of them a view of it.
 
-So an update of all of them is a few kernels, and not a few for each. Gradients and what the optimizer remembers lie in
-buffers of the same layout.
+So an update takes a few kernels in all, not a few per parameter. Gradients and optimizer state have buffers of the same
+layout.
 """
 
 import itertools
@@ -17,15 +17,15 @@ from tinygrad.device import Buffer
 from tinygrad.uop.ops import UOp
 
 from clearformer.models.initial import Shapes
-from clearformer.training.memory import decays
+from clearformer.training.optimizer_state import decays
 
 ALIGNMENT = 16
-"""a parameter begins at a multiple of so many numbers, so that they are loaded several at a time"""
+"""parameters begin at multiples of this many numbers, so that loads can be vectorized"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names, shapes, and where each begins: matrices first, those inside the layers behind the others, then vectors."""
+    """Names, shapes and offsets. Order: matrices outside the layers, matrices inside the layers, vectors."""
 
     shapes: Shapes
     starts: dict[str, int]
@@ -40,32 +40,32 @@ class Layout:
         return cls(shapes, starts, starts[last] + math.prod(shapes[last]))
 
     def part(self, name: str) -> slice:
-        """Where the numbers of a parameter are."""
+        """The slice of a parameter."""
         return slice(self.starts[name], self.starts[name] + math.prod(self.shapes[name]))
 
-    def runs(self, alike: Mapping[str, Hashable]) -> Iterator[tuple[list[str], slice]]:
-        """Names that are alike and lie side by side, and where all of them are."""
-        for _, run in itertools.groupby(self.starts, alike.__getitem__):
+    def runs(self, groups: Mapping[str, Hashable]) -> Iterator[tuple[list[str], slice]]:
+        """Adjacent parameters of the same group, and the slice of all of them."""
+        for _, run in itertools.groupby(self.starts, groups.__getitem__):
             names = list(run)
             yield names, slice(self.part(names[0]).start, self.part(names[-1]).stop)
 
 
 class Storage:
-    """A buffer of some layout, zero at first."""
+    """A buffer with a layout, initially zero."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.flat = Tensor(np.zeros(layout.size, np.float32)).realize()
 
     def view(self, name: str) -> Tensor:
-        """A parameter's own, in its shape."""
+        """A parameter, in its shape."""
         return self.piece(self.layout.part(name)).reshape(self.layout.shapes[name])
 
     def piece(self, part: slice) -> Tensor:
-        """A part as a tensor of its own that shares the memory.
+        """A slice as a tensor that shares the memory.
 
-        `flat[part]` would not do: where it begins would be compiled in, and no two layers could share a kernel. What is
-        written to one is seen in the other, but tinygrad does not know it: one compiled function must not rely on it.
+        `flat[part]` would compile the offset in, and no two layers could share a kernel. tinygrad does not know that
+        the tensors alias: a compiled function must not write through one and read through the other.
         """
         buffer = cast(Buffer, self.flat.uop.base.buffer)
         return Tensor(UOp.from_buffer(buffer.view(part.stop - part.start, dtypes.float32, part.start * 4)))
@@ -76,7 +76,7 @@ class Storage:
         return {name: flat[layout.part(name)].reshape(shape) for name, shape in layout.shapes.items()}
 
     def write(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take in what `read` gave. Names and shapes must be exactly those of the layout."""
+        """Copy arrays by name; names and shapes must be exactly the layout's."""
         shapes = self.layout.shapes
         assert arrays.keys() == shapes.keys(), f"names differ: {sorted(arrays.keys() ^ shapes.keys())}"
         flat = np.zeros(self.layout.size, np.float32)

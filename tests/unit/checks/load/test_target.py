@@ -1,4 +1,4 @@
-"""The target is loaded; every error is one sentence with the user's own line."""
+"""The target is loaded; every error is one line that names the place in the user's file."""
 
 import sys
 from pathlib import Path
@@ -20,6 +20,9 @@ def model():
 def filled_in():
     return Subject(nn.Embedding(11, 11), lambda model, tokens: model(tokens), vocab_size=11)
 """
+
+
+FORM = "FILE.py:FUNCTION or package.module:FUNCTION"
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +90,7 @@ def test_the_folder_of_the_file_and_the_current_folder_can_be_imported_from_whil
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("", "FILE.py:FUNCTION or package.module:FUNCTION was expected, found ''"),
-        ("mine.py", "FILE.py:FUNCTION or package.module:FUNCTION was expected, found 'mine.py'"),
-        ("mine.py:", "FILE.py:FUNCTION or package.module:FUNCTION was expected, found 'mine.py:'"),
+        *((wrong, f"{FORM} was expected, found {wrong!r}") for wrong in ("", "mine.py", "mine.py:")),
         ("mien.py:model", "a file was expected at mien.py, but there is none; did you mean mine.py?"),
         ("other.py:model", "a file was expected at other.py, but there is none"),
         ("mine.py:modle", "a function 'modle' was expected in mine.py, but there is none; did you mean model?"),
@@ -132,18 +133,12 @@ def test_a_function_that_raises_is_reported_with_its_line():
     )
 
 
-@pytest.mark.parametrize(
-    ("definition", "reason"),
-    [
-        ("def model(width):", "missing a required argument: 'width'"),
-        ("def model(*, width):", "missing a required argument: 'width'"),
-    ],
-)
-def test_a_function_that_needs_arguments_is_not_called(definition: str, reason: str):
-    path = write("mine.py", f"\n\n{definition}\n    raise ValueError\n")
+@pytest.mark.parametrize("parameters", ["width", "*, width"])
+def test_a_function_that_needs_arguments_is_not_called(parameters: str):
+    path = write("mine.py", f"\n\ndef model({parameters}):\n    raise ValueError\n")
     assert error_message("mine.py:model") == (
-        f"a function without arguments was expected, but model ({path}:3) needs some: {reason}; "
-        "write one that makes the model and returns it"
+        f"a function without arguments was expected, but model ({path}:3) needs some: "
+        "missing a required argument: 'width'; write one that makes the model and returns it"
     )
 
 

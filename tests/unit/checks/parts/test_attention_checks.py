@@ -23,9 +23,7 @@ Core = Callable[..., Tensor]
 def annotated(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """As the Annotated Transformer has it: 0 hides, and the weights are returned too."""
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(mask == 0, -1e9)
-    weights = scores.softmax(-1)
+    weights = (scores if mask is None else scores.masked_fill(mask == 0, -1e9)).softmax(-1)
     return weights @ value, weights
 
 
@@ -45,8 +43,7 @@ def core(scale: float = 8**-0.5, dim: int = -1, diagonal: int | None = None, fil
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) * scale
         if diagonal is not None:
-            seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(diagonal)
-            scores = scores.masked_fill(~seen, fill)
+            scores = scores.where(torch.ones(scores.shape[-2:]).tril(diagonal).bool(), fill)
         return scores.softmax(dim) @ v
 
     return run
@@ -89,8 +86,8 @@ SOUND = {
     "einsum": lambda: einsum,
     "three axes": lambda: of_three_axes,
     "causal by hand": lambda: core(diagonal=0),
-    "causal, said": lambda: PartSubject(core(diagonal=0), {"causal": True}),
-    "a scale, said": lambda: PartSubject(core(scale=1.0), {"scale": 1.0}),
+    "causal, declared": lambda: PartSubject(core(diagonal=0), {"causal": True}),
+    "a scale, declared": lambda: PartSubject(core(scale=1.0), {"scale": 1.0}),
     "clearformer module": lambda: MultiHeadAttention(16, 4),
     "clearformer module, causal": lambda: MultiHeadAttention(24, 4, num_kv_heads=2, causal=True),
     "clearformer module, all there is": lambda: MultiHeadAttention(
@@ -164,7 +161,7 @@ def test_wrong_attention_is_caught_and_named(bug: str, causes: Causes):
         assert found == expected
 
 
-def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
+def test_a_passed_check_notes_the_convention(outcomes: Outcomes):
     assert outcomes("attention", ScaledDotProductAttention(causal=True))["causal"].notes == ("causal",)
     assert outcomes("attention", attention)["causal"].notes == ("every token attends to every token",)
     assert outcomes("attention", MultiHeadAttention(16, 4))["scale"].notes == ("scale 0.5",)

@@ -28,6 +28,11 @@ def masked(change: Callable[[Tensor, Tensor], Tensor]) -> Core:
     return run
 
 
+def filled(value: float) -> Core:
+    """A mask that is True where a query may attend puts `value` in the other scores."""
+    return masked(lambda scores, mask: scores.masked_fill(~mask, value))
+
+
 def after(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
     return (weights if mask is None else weights * mask) @ v
@@ -55,14 +60,11 @@ def of_three_axes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -
     return F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None])
 
 
-ALLOW = masked(lambda scores, mask: scores.masked_fill(~mask, LOWEST))
+ALLOW = filled(LOWEST)
 HIDE = masked(lambda scores, mask: scores.masked_fill(mask, LOWEST))
 SOUND = {
     "clearformer formula": (attention, "True means that a query may attend; it is passed as the fourth argument"),
-    "clearformer": (
-        ScaledDotProductAttention(),
-        "True means that a query may attend; it is passed as the fourth argument",
-    ),
+    "clearformer": (ScaledDotProductAttention(), "True means that a query may attend; it is passed as the fourth arg"),
     "allow": (ALLOW, "True means that a query may attend; it is passed as the fourth argument, [1, 1, T, S]"),
     "hide": (HIDE, "True means that a key is hidden; it is passed as the fourth argument, [1, 1, T, S]"),
     "numbers": (
@@ -73,30 +75,27 @@ SOUND = {
         masked(lambda scores, mask: scores + (1.0 - mask - 1.0) * 1e9),
         "1 means that a key is hidden, 0 that a query may attend",
     ),
-    "additive": (masked(lambda scores, mask: scores + mask), "the mask is added to the scores"),
+    "additive": (masked(torch.add), "the mask is added to the scores"),
     "minus a billion": (
         masked(lambda scores, mask: scores.masked_fill(mask == 0, -1e9)),
         "True means that a query may",
     ),
     "keyword": (by_keyword, "True means that a query may attend; it is passed as attn_mask, [1, 1, T, S]"),
     "two axes": (of_two_axes, "True means that a query may attend; it is passed as the fourth argument, [T, S]"),
-    "three axes": (
-        of_three_axes,
-        "True means that a query may attend; it is passed as the fourth argument, [B, T, S]",
-    ),
-    "allow, said": (PartSubject(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
+    "three axes": (of_three_axes, "True means that a query may attend; it is passed as the fourth argument, [B, T, S]"),
+    "allow, declared": (PartSubject(ALLOW, {"mask": "allow"}), "True means that a query may attend"),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "after the softmax": (after, {"mask": "after-softmax"}),
     "ignored": (masked(lambda scores, _: scores), {"mask": "ignored"}),
-    "multiplied": (masked(lambda scores, mask: scores * mask), {"mask": "other"}),
-    "a small number": (masked(lambda scores, mask: scores.masked_fill(~mask, -3.0)), {"mask": "other"}),
+    "multiplied": (masked(torch.mul), {"mask": "other"}),
+    "a small number": (filled(-3.0), {"mask": "other"}),
     "inverted": (PartSubject(HIDE, {"mask": "allow"}), {"mask": "inverted"}),
     "inverted, the other way": (PartSubject(ALLOW, {"mask": "hide"}), {"mask": "inverted"}),
-    "-1e4": (masked(lambda scores, mask: scores.masked_fill(~mask, -1e4)), {"finite-mask": "finite"}),
-    "-100": (masked(lambda scores, mask: scores.masked_fill(~mask, -100.0)), {"finite-mask": "finite"}),
+    "-1e4": (filled(-1e4), {"finite-mask": "finite"}),
+    "-100": (filled(-100.0), {"finite-mask": "finite"}),
     "-1e4, by numbers": (masked(lambda scores, mask: scores + (1.0 - mask) * -1e4), {"finite-mask": "finite"}),
-    "an empty row": (masked(lambda scores, mask: scores.masked_fill(~mask, -math.inf)), {"empty-row": "nan"}),
+    "an empty row": (filled(-math.inf), {"empty-row": "nan"}),
     "an empty row, NaN replaced": (nan_replaced, {"empty-row": "nan-gradient"}),
 }
 

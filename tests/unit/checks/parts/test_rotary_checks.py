@@ -15,8 +15,10 @@ Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
-def angles(T: int, E: int, start: float = 0, base: float = 10_000.0, exponent: float = 2.0) -> Tensor:  # noqa: N803
-    return (torch.arange(T) + start)[:, None] * base ** (-exponent * torch.arange(E // 2) / E)
+def angles(x: Tensor, offset: float = 0, base: float = 10_000.0, exponent: float = 2.0) -> Tensor:
+    """[T, E/2], of x [..., T, E]."""
+    length, width = x.shape[-2:]
+    return (torch.arange(length) + offset)[:, None] * base ** (-exponent * torch.arange(width // 2) / width)
 
 
 def interleaved(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
@@ -32,20 +34,17 @@ def half_split(x: Tensor, turn: Tensor, sign: float = 1.0) -> Tensor:
     return torch.cat((a * cos - sign * b * sin, b * cos + a * sin), dim=-1)
 
 
-def plain(turned: Callable[[Tensor, Tensor], Tensor], **changes: float) -> Callable[..., Tensor]:
+def plain(turned: Callable[..., Tensor], start: int = 0, sign: float = 1.0, **changes: float) -> Callable[..., Tensor]:
     """(x, offset) -> x."""
-    return lambda x, offset=0: turned(
-        x, angles(x.shape[-2], x.shape[-1], offset + changes.get("start", 0), *others(changes))
-    )
+    return lambda x, offset=0: turned(x, angles(x, offset + start, **changes), sign)
 
 
-def others(changes: dict[str, float]) -> tuple[float, float]:
-    return changes.get("base", 10_000.0), changes.get("exponent", 2.0)
+halves = plain(half_split)
 
 
 def llama(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """Meta's: [B, T, H, E], as complex numbers."""
-    turns = torch.polar(torch.ones(()), angles(q.shape[1], q.shape[-1], base=500_000.0))[:, None]
+    turns = torch.polar(torch.ones(()), angles(q.transpose(1, 2), base=500_000.0))[:, None]
 
     def turned(x: Tensor) -> Tensor:
         pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous())
@@ -72,47 +71,38 @@ class HuggingFace(nn.Module):
 
 def partly(x: Tensor, offset: int = 0) -> Tensor:
     """GPT-NeoX's: only a quarter of the elements is rotated."""
-    return torch.cat((plain(half_split)(x[..., : x.shape[-1] // 4], offset), x[..., x.shape[-1] // 4 :]), dim=-1)
+    rotated, rest = x.tensor_split([x.shape[-1] // 4], dim=-1)
+    return torch.cat((halves(rotated, offset), rest), dim=-1)
 
 
 def mixed(x: Tensor, offset: int = 0) -> Tensor:
     """Pairs are halves, and angles are laid out for neighbours."""
-    turn = angles(x.shape[-2], x.shape[-1], offset).repeat_interleave(2, -1)
+    turn = angles(x, offset).repeat_interleave(2, -1)
     a, b = x.chunk(2, dim=-1)
     return x * turn.cos() + torch.cat((-b, a), dim=-1) * turn.sin()
 
 
-def off_by_one(x: Tensor, offset: int = 0) -> Tensor:
-    return plain(half_split)(x, offset - 1 if offset else 0)
-
-
 SOUND = {
-    "clearformer formula": lambda: rotary,
-    "clearformer": lambda: RotaryPositions(64, 24),
-    "interleaved": lambda: plain(interleaved),
-    "half-split": lambda: plain(half_split),
-    "without offset": lambda: lambda x: plain(half_split)(x),
-    "three axes": lambda: lambda x, offset: plain(half_split)(x.reshape(x.shape[0], *x.shape[-2:]), offset),
-    "llama": lambda: llama,
-    "hugging face": HuggingFace,
-    "partly": lambda: partly,
-    "the other way": lambda: lambda x, offset=0: half_split(x, -angles(x.shape[-2], x.shape[-1], offset)),
-    "a small base, said": lambda: PartSubject(plain(half_split, base=100.0), {"base": 100}),
-    "a layout, said": lambda: PartSubject(plain(interleaved), {"layout": "interleaved"}),
+    "clearformer formula": rotary,
+    "clearformer": RotaryPositions(64, 24),
+    "interleaved": plain(interleaved),
+    "half-split": halves,
+    "without offset": lambda x: halves(x),
+    "three axes": lambda x, offset: halves(x.reshape(x.shape[0], *x.shape[-2:]), offset),
+    "llama": llama,
+    "hugging face": HuggingFace(),
+    "partly": partly,
+    "the other way": lambda x, offset=0: half_split(x, -angles(x, offset)),
+    "a small base, declared": PartSubject(plain(half_split, base=100.0), {"base": 100}),
+    "a layout, declared": PartSubject(plain(interleaved), {"layout": "interleaved"}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
-    "sign": (
-        lambda x, offset=0: half_split(x, angles(x.shape[-2], x.shape[-1], offset), -1.0),
-        {"norm": "sign", "relative": "absolute"},
-    ),
-    "sign, interleaved": (
-        lambda x, offset=0: interleaved(x, angles(x.shape[-2], x.shape[-1], offset), -1.0),
-        {"norm": "sign", "relative": "absolute"},
-    ),
+    "sign": (plain(half_split, sign=-1.0), {"norm": "sign", "relative": "absolute"}),
+    "sign, interleaved": (plain(interleaved, sign=-1.0), {"norm": "sign", "relative": "absolute"}),
     "mixed layouts": (mixed, {"norm": "mixed-layouts", "relative": "absolute"}),
-    "longer": (lambda x, offset=0: 2 * plain(half_split)(x, offset), {"norm": "scaled"}),
+    "longer": (lambda x, offset=0: 2 * halves(x, offset), {"norm": "scaled"}),
     "no sine": (
-        lambda x, offset=0: x * angles(x.shape[-2], x.shape[-1], offset).cos().repeat(1, 2),
+        lambda x, offset=0: x * angles(x, offset).cos().repeat(1, 2),
         {"layout": "no-sine", "relative": "absolute"},
     ),
     "nothing": (lambda x: x.clone(), {"layout": "unturned", "relative": "positions-ignored"}),
@@ -121,35 +111,23 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "base": (plain(half_split, base=1000.0), {"frequencies": "base"}),
     "exponent doubled": (plain(half_split, exponent=4.0), {"frequencies": "exponent-doubled"}),
     "exponent halved": (plain(half_split, exponent=1.0), {"frequencies": "exponent-halved"}),
-    "scaled": (
-        lambda x, offset=0: half_split(x, angles(x.shape[-2], x.shape[-1], offset) / 2),
-        {"frequencies": "scaled"},
-    ),
-    "offset ignored": (lambda x, offset: plain(half_split)(x, 0 * offset), {"offset": "offset-ignored"}),
-    "offset one too few": (off_by_one, {"offset": "off-by-one"}),
-    "offset doubled": (lambda x, offset=0: plain(half_split)(x, 2 * offset), {"offset": "other"}),
-    "positions ignored": (
-        lambda x, positions: half_split(x, angles(len(positions), x.shape[-1])),
-        {"offset": "offset-ignored"},
-    ),
-    "only queries": (
-        lambda q, k, offset=0: (plain(half_split)(q, offset), k),
-        {"both": "only-queries", "relative": "absolute"},
-    ),
-    "only keys": (lambda q, k, offset=0: (q, plain(half_split)(k, offset)), {"both": "only-keys"}),
-    "keys one further": (
-        lambda q, k, offset=0: (plain(half_split)(q, offset), plain(half_split)(k, offset + 1)),
-        {"both": "differ"},
-    ),
-    "the other layout": (PartSubject(plain(half_split), {"layout": "interleaved"}), {"layout": "layout"}),
-    "the other base": (PartSubject(plain(half_split), {"base": 500_000}), {"frequencies": "base"}),
-    "in place": (lambda x, offset=0: plain(half_split)(x.mul_(1.5), offset) / 1.5, {"input": "in-place"}),
+    "scaled": (lambda x, offset=0: half_split(x, angles(x, offset) / 2), {"frequencies": "scaled"}),
+    "offset ignored": (lambda x, offset: halves(x, 0 * offset), {"offset": "offset-ignored"}),
+    "offset one too few": (lambda x, offset=0: halves(x, max(offset - 1, 0)), {"offset": "off-by-one"}),
+    "offset doubled": (lambda x, offset=0: halves(x, 2 * offset), {"offset": "other"}),
+    "positions ignored": (lambda x, positions: halves(x, 0 * len(positions)), {"offset": "offset-ignored"}),
+    "only queries": (lambda q, k, offset=0: (halves(q, offset), k), {"both": "only-queries", "relative": "absolute"}),
+    "only keys": (lambda q, k, offset=0: (q, halves(k, offset)), {"both": "only-keys"}),
+    "keys one further": (lambda q, k, offset=0: (halves(q, offset), halves(k, offset + 1)), {"both": "differ"}),
+    "the other layout": (PartSubject(halves, {"layout": "interleaved"}), {"layout": "layout"}),
+    "the other base": (PartSubject(halves, {"base": 500_000}), {"frequencies": "base"}),
+    "in place": (lambda x, offset=0: halves(x.mul_(1.5), offset) / 1.5, {"input": "in-place"}),
 }
 
 
 @pytest.mark.parametrize("style", SOUND)
 def test_a_sound_rotation_passes_in_any_style(style: str, causes: Causes):
-    assert causes("rotary", SOUND[style]()) == {}
+    assert causes("rotary", SOUND[style]) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
@@ -157,17 +135,17 @@ def test_a_wrong_rotation_is_caught_and_named(bug: str, causes: Causes):
     target, expected = WRONG[bug]
     found = causes("rotary", target)
     assert expected.items() <= found.items()
-    if bug != "only keys":  # what is read off are the queries' rotations, and these are none
+    if bug != "only keys":  # the checks measure the queries' rotations, and there are none
         assert found == expected
 
 
 def test_the_layout_is_reported(outcomes: Outcomes):
-    seen = {name: outcomes("rotary", SOUND[name]())["layout"].notes[0] for name in ("llama", "hugging face", "partly")}
-    assert seen == {
+    for style, note in {
         "llama": "interleaved; called with q, k as [B, T, H, E]",
         "hugging face": "half-split; called with q, k, positions [B, T] as [B, H, T, E]",
         "partly": "half-split; called with x, offset as [B, H, T, E]; only the first 4 of 16 elements are rotated",
-    }
+    }.items():
+        assert outcomes("rotary", SOUND[style])["layout"].notes[0] == note
     assert outcomes("rotary", llama)["frequencies"].notes == ("base 5e+05",)
 
 

@@ -1,4 +1,5 @@
 """Sinusoidal positions in several styles pass, and every wrong table is caught and named."""
+# ruff: noqa: N803  # T and D are the letters of clearformer/shapes.py
 
 import math
 from collections.abc import Callable
@@ -15,7 +16,7 @@ Causes = Callable[..., dict[str, str]]
 Outcomes = Callable[..., dict[str, Outcome]]
 
 
-def paper(T: int, D: int, base: float = 10_000.0, exponent: float = 2.0, start: int = 0) -> Tensor:  # noqa: N803
+def paper(T: int, D: int, base: float = 10_000.0, exponent: float = 2.0, start: int = 0) -> Tensor:
     """The paper's formula, in loops."""
     table = torch.zeros(T, D)
     for p in range(T):
@@ -25,18 +26,18 @@ def paper(T: int, D: int, base: float = 10_000.0, exponent: float = 2.0, start: 
     return table
 
 
-def tensor2tensor(T: int, D: int) -> Tensor:  # noqa: N803
+def tensor2tensor(T: int, D: int) -> Tensor:
     step = math.log(10_000) / (D // 2 - 1)
     angles = torch.arange(T)[:, None] * torch.exp(-step * torch.arange(D // 2))
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
-def halves(T: int, D: int) -> Tensor:  # noqa: N803
+def halves(T: int, D: int) -> Tensor:
     table = paper(T, D)
     return torch.cat((table[:, ::2], table[:, 1::2]), dim=1)
 
 
-def own_frequencies(T: int, D: int, factor: float = 1.0) -> Tensor:  # noqa: N803
+def own_frequencies(T: int, D: int, factor: float = 1.0) -> Tensor:
     j = torch.arange(D)
     angles = torch.arange(T)[:, None] / 10_000 ** (factor * j / D)
     return torch.where(j % 2 == 0, angles.sin(), angles.cos())
@@ -67,19 +68,19 @@ class Adds(nn.Module):
 
 
 SOUND = {
-    "clearformer formula": lambda: sinusoidal,
-    "clearformer": lambda: SinusoidalPositions(60, 24),
-    "by hand": lambda: paper,
-    "width first": lambda: lambda d, n: paper(n, d),
-    "with an axis for the batch": lambda: lambda n, d: paper(n, d)[None],
-    "halves": lambda: halves,
-    "tensor2tensor": lambda: tensor2tensor,
-    "cosines first": lambda: lambda n, d: paper(n, d).unflatten(1, (-1, 2)).flip(-1).flatten(1),
-    "tutorial": Tutorial,
-    "adds": Adds,
-    "adds to x sqrt(d)": lambda: Adds(lambda x, pe: x * 24**0.5 + pe),
-    "returns the table": lambda: Adds(lambda x, pe: pe + 0 * x),
-    "another base, said": lambda: PartSubject(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
+    "clearformer formula": sinusoidal,
+    "clearformer": SinusoidalPositions(60, 24),
+    "by hand": paper,
+    "width first": lambda d, n: paper(n, d),
+    "with an axis for the batch": lambda n, d: paper(n, d)[None],
+    "halves": halves,
+    "tensor2tensor": tensor2tensor,
+    "cosines first": lambda n, d: paper(n, d).unflatten(1, (-1, 2)).flip(-1).flatten(1),
+    "tutorial": Tutorial(),
+    "adds": Adds(),
+    "adds to x sqrt(d)": Adds(lambda x, pe: x * 24**0.5 + pe),
+    "returns the table": Adds(lambda x, pe: pe + 0 * x),
+    "another base, declared": PartSubject(lambda n, d: paper(n, d, base=500.0), {"base": 500}),
 }
 WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "base": (lambda n, d: paper(n, d, base=1000.0), {"frequencies": "base"}),
@@ -90,10 +91,7 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
     "starts at 2": (lambda n, d: paper(n, d, start=2), {"start": "start"}),
     "halves, starts at 1": (lambda n, d: halves(n + 1, d)[1:], {"start": "starts-at-1"}),
     "own frequencies": (own_frequencies, {"layout": "own-frequencies"}),
-    "own frequencies, doubled": (
-        lambda n, d: own_frequencies(n, d, 2.0),
-        {"layout": "own-frequencies"},
-    ),
+    "own frequencies, doubled": (lambda n, d: own_frequencies(n, d, 2.0), {"layout": "own-frequencies"}),
     "only sines": (lambda n, d: paper(n, d)[:, ::2].repeat_interleave(2, 1), {"layout": "only-sines"}),
     "only cosines": (lambda n, d: paper(n, d)[:, 1::2].repeat_interleave(2, 1), {"layout": "only-cosines"}),
     "learned": (LearnedPositions(60, 24), {"layout": "other"}),
@@ -112,7 +110,7 @@ WRONG: dict[str, tuple[object, dict[str, str]]] = {
 
 @pytest.mark.parametrize("style", SOUND)
 def test_a_sound_table_passes_in_any_style(style: str, causes: Causes):
-    assert causes("sinusoidal", SOUND[style]()) == {}
+    assert causes("sinusoidal", SOUND[style]) == {}
 
 
 @pytest.mark.parametrize("bug", WRONG)
@@ -124,8 +122,14 @@ def test_a_wrong_table_is_caught_and_named(bug: str, causes: Causes):
         assert found == expected
 
 
-def test_findings_of_passed_checks_are_reported(outcomes: Outcomes):
-    assert outcomes("sinusoidal", Tutorial())["layout"].notes == ("layout: interleaved; called with x of [T, B, D]",)
-    assert outcomes("sinusoidal", halves)["layout"].notes == ("layout: halves; called with length, width",)
-    assert outcomes("sinusoidal", tensor2tensor)["frequencies"].notes == ("base 10000, exponent i/(D/2 - 1)",)
-    assert outcomes("sinusoidal", Adds(lambda x, pe: x * 24**0.5 + pe))["added"].notes == ("x sqrt(D) is added",)
+@pytest.mark.parametrize(
+    ("style", "name", "note"),
+    [
+        ("tutorial", "layout", "layout: interleaved; called with x of [T, B, D]"),
+        ("halves", "layout", "layout: halves; called with length, width"),
+        ("tensor2tensor", "frequencies", "base 10000, exponent i/(D/2 - 1)"),
+        ("adds to x sqrt(d)", "added", "x sqrt(D) is added"),
+    ],
+)
+def test_a_passed_check_notes_the_convention(style: str, name: str, note: str, outcomes: Outcomes):
+    assert outcomes("sinusoidal", SOUND[style])[name].notes == (note,)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.parts.catalogue import PARTS
 from clearformer.checks.report.pages import PART_CHECKS, handbook, listing, page
 from clearformer.errors import ClearformerError
 
@@ -22,6 +23,7 @@ def test_the_handbook_holds_every_check_once_under_its_group():
     groups = [name.split(".")[0] for name in (*CHECKS, *PART_CHECKS)]
     assert [line[3:] for line in lines if line.startswith("## ")] == list(dict.fromkeys(groups))
     assert len(CHECKS | PART_CHECKS) == len(CHECKS) + len(PART_CHECKS)
+    assert all(name.startswith(f"{part}.") for part in PARTS for name in PARTS[part].checks)
 
 
 @pytest.mark.parametrize("name", CHECKS | PART_CHECKS)
@@ -30,6 +32,8 @@ def test_a_page_begins_with_the_claim_and_explains_it(name: str):
     assert (head, empty) == (name, "")
     assert claim.endswith(".")
     assert len(" ".join(rest).split()) > 20
+    if name in PART_CHECKS:
+        assert rest.count("") >= 2  # paragraphs: why it matters, and what is measured
 
 
 def test_a_page_names_the_kinds_of_models_and_the_required_fields():

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: twins in PyTorch and tinygrad, with the same weights, and what to feed them."""
+"""Shared by the tests of the engine: models in PyTorch and tinygrad with the same weights, inputs and batches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -18,8 +18,8 @@ Inputs = tuple[np.ndarray[Any, Any], ...]
 
 
 @pytest.fixture(autouse=True)
-def _quickly_compiled() -> Iterator[None]:
-    """Without the optimizations of kernels, which take two thirds of the time of compiling them."""
+def _unoptimized() -> Iterator[None]:
+    """Kernels are not optimized: that takes two thirds of the compilation time."""
     if adapter.reason_to_skip():
         context: Any = nullcontext()
     else:
@@ -32,7 +32,7 @@ def _quickly_compiled() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def both(tiny: Callable[..., nn.Module]) -> Callable[..., tuple[Any, Any]]:
-    """A scrambled model of PyTorch, in evaluation mode, and one of tinygrad: `both("gpt", norm="rms")`."""
+    """`both("gpt", norm="rms")`: a PyTorch model with random weights, in evaluation mode, and its twin in tinygrad."""
 
     def make(kind: str, **changes: object) -> tuple[Any, Any]:
         model = tiny(kind, **changes)
@@ -45,7 +45,7 @@ def both(tiny: Callable[..., nn.Module]) -> Callable[..., tuple[Any, Any]]:
 
 @pytest.fixture(scope="session")
 def feed() -> Callable[..., Inputs]:
-    """Inputs for a family: three rows, of 6, 3 and 1 real tokens where there is padding."""
+    """Inputs for a family: three rows, of 6, 3 and 1 real tokens if the family pads."""
 
     def make(kind: str, seed: int = 1, rows: int = 3) -> Inputs:
         rng = np.random.default_rng(seed)
@@ -71,8 +71,7 @@ def examples(feed: Callable[..., Inputs]) -> Callable[..., Any]:
             return TextBatch(inputs[0], targets)
         if kind == "transformer":
             return PairBatch(*inputs, np.where(inputs[3], targets, IGNORE))
-        of_tokens = np.where(inputs[1], targets, IGNORE)
-        answers = of_tokens if kind == "bert" else rng.integers(0, 2, rows)
-        return SimpleNamespace(inputs=inputs, targets=answers, size=inputs[0].size)
+        targets = np.where(inputs[1], targets, IGNORE) if kind == "bert" else rng.integers(0, 2, rows)
+        return SimpleNamespace(inputs=inputs, targets=targets, num_tokens=inputs[0].size)
 
     return make

@@ -1,4 +1,4 @@
-"""Batches are padded to few shapes, and what is added is neither real nor asked for."""
+"""Batches are padded to few shapes, with padding that is not real and has no targets."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from clearformer.engines.tinygrad import adapter
 pytestmark = pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason)
 
 
-def test_rows_are_rounded_up_to_three_binary_digits():
+def test_rows_are_rounded_up_to_three_significant_bits():
     from clearformer.engines.tinygrad.compiled import rounded_rows
 
     # 8 is 1000, 9 is 1001 and goes up to 1010; 17 is 10001 and goes up to 10100
@@ -17,13 +17,13 @@ def test_rows_are_rounded_up_to_three_binary_digits():
     assert {number: rounded_rows(number) for number in rows} == rows
 
 
-def test_lengths_are_rounded_up_to_a_multiple_of_sixteen_that_is_no_longer_than_the_context():
+def test_lengths_are_rounded_up_to_a_multiple_of_sixteen_within_the_context():
     from clearformer.engines.tinygrad.compiled import rounded_length
 
     assert [rounded_length(length, 40) for length in (1, 16, 17, 33, 40)] == [16, 16, 32, 40, 40]
 
 
-def test_what_is_added_to_a_batch_is_not_real_and_not_asked_for():
+def test_padding_is_not_real_and_has_no_targets():
     from clearformer.engines.tinygrad.compiled import padded_inputs, padded_targets
 
     ones, real = np.ones((9, 3), np.int64), np.ones((9, 3), bool)
@@ -35,7 +35,7 @@ def test_what_is_added_to_a_batch_is_not_real_and_not_asked_for():
     assert (targets == IGNORE).sum() == (~source_real).sum() == (~target_real).sum() == 160 - 27
 
 
-def test_arrays_of_a_parameter_are_where_the_whole_buffer_has_them():
+def test_views_of_parameters_and_the_whole_buffer_share_memory():
     from clearformer.engines.tinygrad.storage import Layout, Storage
 
     shapes = {"embedding.weight": (3, 5), "decoder.layers.0.linear1.weight": (2, 3), "decoder.norm.weight": (3,)}

@@ -1,4 +1,4 @@
-"""With the cache or without, a row is continued as PyTorch continues it, whatever rows go beside it."""
+"""With and without a cache, rows are continued as by PyTorch, whatever the other rows of the batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,13 @@ pytestmark = [
     pytest.mark.skipif(bool(reason := adapter.reason_to_skip()), reason=reason),
 ]
 
-# float32, sums in another order: 5e-7 of the largest logit seen, allowed ten times that
+# float32 sums in another order: 5e-7 of the largest logit measured, ten times that allowed
 LOGITS_TOLERANCE = 5e-6
 PROMPTS = [[5, 6, 7], [4], [9, 9, 8, 7, 6]]
 VARIED = {"positions": "rotary", "num_kv_heads": 1, "ngram_buckets": 13, "window": 3, "qk_norm": True}
 
 
-def hold(found: Any, expected: Any) -> None:
-    """Logits of ours and of PyTorch's."""
+def assert_close(found: Any, expected: Any) -> None:
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < LOGITS_TOLERANCE * np.abs(expected).max()
 
@@ -44,7 +43,7 @@ def test_rows_of_unequal_lengths_grow_as_in_pytorch(changes: dict[str, Any], bot
         tokens = rng.integers(4, 11, len(moves)).tolist()
         expected, *found = (decoder.next_logits() for decoder in decoders)
         for logits in found:
-            hold(logits, expected)
+            assert_close(logits, expected)
         for decoder in decoders:
             decoder.append(tokens)
 
@@ -55,7 +54,7 @@ def test_two_decoders_of_one_shape_do_not_disturb_each_other(both: Callable[...,
     theirs = [engine_of(model).make_decoder(model, [prompt], cached=True) for prompt in ([5, 6], [7, 8])]
     for token in (4, 5, 6):
         for decoder, other in zip(ours, theirs, strict=True):
-            hold(decoder.next_logits(), other.next_logits())
+            assert_close(decoder.next_logits(), other.next_logits())
             decoder.append([token])
             other.append([token])
 
@@ -81,13 +80,11 @@ def test_beam_search_finds_the_targets_that_pytorch_finds(changes: dict[str, Any
 
 def test_a_target_does_not_depend_on_the_sources_beside_it(both: Callable[..., Any]):
     _, twin = both("transformer", num_layers=1, context=20)
-    together = (
-        engine_of(twin).make_target_decoder(twin, padded_sources(PROMPTS, 20), cached=True, max_length=20).next_logits()
-    )
+
+    def logits(prompts: list[list[int]]) -> Any:
+        sources = padded_sources(prompts, 20)
+        return engine_of(twin).make_target_decoder(twin, sources, cached=True, max_length=20).next_logits()
+
+    together = logits(PROMPTS)
     for row, prompt in enumerate(PROMPTS):
-        alone = (
-            engine_of(twin)
-            .make_target_decoder(twin, padded_sources([prompt], 20), cached=True, max_length=20)
-            .next_logits()
-        )
-        hold(together[row : row + 1], alone)
+        assert_close(together[row : row + 1], logits([prompt]))

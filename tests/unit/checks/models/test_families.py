@@ -1,0 +1,62 @@
+"""This project's models, as they are recognised, pass every check that is about their kind."""
+
+from typing import Any
+
+import pytest
+
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import choose, run_checks
+from clearformer.checks.recognise import recognise
+from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
+from clearformer.models.build import build
+
+SIZES: dict[str, Any] = {"vocab_size": 23, "context": 16, "d_model": 32, "num_heads": 2, "num_layers": 2, "d_ff": 64}
+MODELS: dict[str, Any] = {
+    "gpt": GPTConfig(**SIZES, positions="learned"),
+    "gpt-rotary": GPTConfig(**SIZES, positions="rotary"),
+    "gpt-alibi": GPTConfig(**SIZES, positions="alibi"),
+    "gpt-zero-outputs": GPTConfig(**SIZES, zero_outputs=True, tie_embeddings=False, positions="rotary"),
+    "transformer": TransformerConfig(**SIZES, positions="sinusoidal"),
+    "transformer-rotary": TransformerConfig(**SIZES, positions="rotary"),
+    "transformer-alibi": TransformerConfig(**SIZES, positions="alibi"),
+    "bert": BERTConfig(**SIZES),
+    "classifier": ClassifierConfig(**SIZES),
+}
+OTHER_POSITIONS = ("gpt-alibi", "transformer-rotary", "transformer-alibi")
+"""they differ from another model here in their positions alone, so that some groups of checks would be repeated"""
+INAPPLICABLE = {
+    "gpt": {"batches.left-padding"},
+    "transformer": {"batches.left-padding", "cache.unequal"},
+    "bert": {"batches.left-padding", "numbers.norm-order"},
+    "classifier": {"batches.left-padding", "numbers.norm-order", "parameters.tied"}
+    | {name for name in CHECKS if name.startswith("loss.")},
+}
+"""checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone"""
+SAME = 1e-5
+"""float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_check_passes_that_is_about_a_model_of_this_kind(name: str):
+    subject = recognise(build(MODELS[name], 1))
+    skipped = ["learning", *(["loss", "parameters", "state"] if name in OTHER_POSITIONS else [])]
+    outcomes = {result.id: result.outcome for result in run_checks(subject, choose(skip=skipped))}
+    inapplicable = {check for check in outcomes if subject.kind not in CHECKS[check].kinds}
+    inapplicable |= INAPPLICABLE[name.split("-")[0]] & outcomes.keys()
+    if MODELS[name].positions != "rotary":
+        inapplicable |= {"order.rotary"}
+    assert {check for check, outcome in outcomes.items() if outcome.status == "does not apply"} == inapplicable
+    for check in outcomes.keys() - inapplicable:
+        assert (outcomes[check].status, outcomes[check].cause) == ("passed", ""), outcomes[check]
+        if check.startswith(("batches.", "cache.", "encoder-decoder.")):
+            assert outcomes[check].measured < SAME, check
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt-rotary", "transformer", "bert", "classifier"])
+def test_each_family_learns(name: str):
+    subject = recognise(build(MODELS[name], 1))
+    outcomes = {result.id: result.outcome for result in run_checks(subject, choose(only=["learning"], slow=True))}
+    assert {check: outcome.status for check, outcome in outcomes.items()} == {
+        check: "passed" if subject.kind in CHECKS[check].kinds else "does not apply" for check in outcomes
+    }, outcomes
