@@ -31,7 +31,7 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
         raise ConfigError(f"{field} must be {expected}, found {getattr(owner, name)!r}; change that value", field)
 
 
-EngineName = Literal["torch", "numpy", "tinygrad"]
+EngineName = Literal["torch", "numpy", "tinygrad", "c"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""

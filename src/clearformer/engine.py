@@ -89,6 +89,10 @@ def open_engine(name: EngineName) -> Engine[Any, Any]:
             from clearformer.engines.tinygrad import engine as tinygrad_engine
 
             return tinygrad_engine
+        case "c":
+            from clearformer.engines.c import engine as c_engine
+
+            return c_engine
 
 
 def engine_of(model: object) -> Engine[Any, Any]:

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from clearformer.config import EngineName, ModelConfig, TrainConfig
 from clearformer.data.batches import Batch
+from clearformer.engines.c import library as c_library
+from clearformer.engines.c import training as c_training
 from clearformer.engines.numpy import kernels, layers, models, multihead, positions
 from clearformer.engines.numpy import training as numpy_training
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.engines.tinygrad.adapter import reason_to_skip
+from clearformer.errors import EngineError
 from clearformer.models import parts
 from clearformer.models.transformer import _decoder_layer
 from clearformer.training.loop import accumulate_gradients
@@ -34,6 +37,8 @@ class Port(ABC):
     """whether it supports float64; then `double` converts a model or block"""
     compiles: ClassVar[bool] = False
     """whether each shape is compiled, so that small cases take seconds"""
+    has_blocks: ClassVar[bool] = True
+    """whether its blocks can be run alone"""
     blocks: ClassVar[Blocks]
 
     @classmethod
@@ -190,5 +195,32 @@ class TinygradPort(Port):
         return import_module("tinygrad_port").run(block, self.names, inputs, g)
 
 
-PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort, "tinygrad": TinygradPort}
+class CPort(Port):
+    """Its parts are C functions that share one room, and are compared with PyTorch's as parts of a model."""
+
+    engine, doubles, has_blocks = "c", False, False
+
+    @classmethod
+    def missing(cls) -> str:
+        try:
+            c_library.library()
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def parameters(self, model: Any) -> Mapping[str, Any]:
+        return model.parameters
+
+    def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        loss = c_training.accumulate_gradients(model, [batch], config, seed=0)
+        return loss, dict(model.gradients)
+
+    def load(self, block: Any, weights: Arrays) -> None:
+        raise NotImplementedError
+
+    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
+        raise NotImplementedError
+
+
+PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort, "tinygrad": TinygradPort, "c": CPort}
 """the engines that are compared with PyTorch"""

@@ -97,6 +97,7 @@ INFERENCE, LOSS, TRAINING = range(3)
 
 MODEL = ROOM = FLOATS = c_void_p
 FUNCTIONS = {
+    "num_threads": (c_int32,),
     "model_bytes": (c_int64, POINTER(Config)),
     "find_model": (MODEL, POINTER(Config), c_void_p, POINTER(Tensor), c_int64, POINTER(c_char)),
     "make_room": (c_int64, MODEL, c_int64, c_int64, c_int64, c_int64, c_int32, c_void_p, POINTER(ROOM)),
@@ -111,6 +112,12 @@ FUNCTIONS = {
     "adamw": (None, c_int64, POINTER(Update), c_float, c_float, c_float),
 }
 """result and arguments of each function"""
+
+
+def threads() -> int:
+    """The number of threads, which OMP_NUM_THREADS in the environment limits."""
+    count: int = library()[0].num_threads()
+    return count
 
 
 @functools.cache

@@ -76,6 +76,11 @@ static count larger(count a, count b)
     return a > b ? a : b;
 }
 
+int num_threads(void)
+{
+    return omp_get_max_threads();
+}
+
 /* Room for B rows of T tokens, and of S of an encoder-decoder's source, in the memory at `at`; with `at` NULL the bytes
    that it takes. `keys`: tokens that the cache can hold, or 0. */
 count make_room(const model *m, count B, count T, count S, count keys, int purpose, char *at, room **result)

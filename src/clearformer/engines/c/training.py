@@ -11,7 +11,7 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.engines.c import library as c
 from clearformer.engines.c.model import Inputs, Model, Weights, pointer
-from clearformer.training.memory import MEMORY, decays, optimizer_shapes
+from clearformer.training.optimizer_state import STATE, decays, optimizer_shapes
 from clearformer.training.steps import Record, updates
 
 State = dict[str, NDArray[np.float32]]
@@ -93,7 +93,7 @@ def update(model: Model, optimizer: State, config: TrainConfig, rate: float) -> 
     """One step of AdamW, in place."""
     table = (c.Update * len(model.parameters))()
     for row, (name, w) in zip(table, model.parameters.items(), strict=True):
-        state = {key: optimizer[f"{name}.{key}"] for key in MEMORY["adamw"]}
+        state = {key: optimizer[f"{name}.{key}"] for key in STATE["adamw"]}
         state["step"] += 1
         step = int(state["step"])
         arrays = w, model.gradients[name], state["exp_avg"], state["exp_avg_sq"]
