@@ -236,7 +236,8 @@ class Transformer(Embedder):
         cache: KVCache | None = None,
     ) -> Tensor:
         """The decoder's output, [B, T, D]. With a cache, `target` follows the tokens it holds, and is added to it."""
-        mask = join_masks(None if target_real is None else target_real[:, None, None, :], self.attention_mask(target, cache))
+        padding = None if target_real is None else target_real[:, None, None, :]
+        mask = join_masks(padding, self.attention_mask(target, cache))
         x = self.dropout(self.embed(target, cache))
         out: Tensor = self.decoder(x, memory, mask, source_real[:, None, None, :], cache)
         if cache is not None:
