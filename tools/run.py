@@ -171,7 +171,7 @@ def do_test(args: list[str]) -> int:
         return pytest(python, args)
     fast = pytest(python, ["-m", "not slow"])
     # loadgroup: workers get one test at a time, and tests of a group, which share costly fixtures, run in one worker
-    slow = pytest(python, ["-m", "slow", "--dist", "loadgroup"], shapes="off")
+    slow = pytest(python, ["--dist", "loadgroup", "-m", "slow"], shapes="off")
     return report("test", {"fast tests": fast, "slow tests": slow})
 
 

@@ -45,7 +45,7 @@ def test_every_command_of_readme_runs_in_its_order(
     shutil.copy(ROOT / "transformer.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     printed = {}
-    lines.remove("python transformer.py -v --steps 20")  # test_transformer_file runs it and reads what it prints
+    lines.remove("python transformer.py -v")  # test_transformer_file runs it and reads what it prints
     for line in lines:
         printed[line] = run_line(line, monkeypatch, capsys)
         assert printed[line] or re.search(r"train|resume|> ", line), f"{line} printed nothing"
