@@ -137,8 +137,7 @@ def install(package: str = PACKAGE_AND_TOOLS) -> Path:
 def pytest(python: Path, args: list[str], shapes: str = "on") -> int:
     """Run tests in parallel workers of one thread each. `shapes` "on": check the shapes of signatures at each call."""
     env = {"OMP_NUM_THREADS": "1", "CLEARFORMER_TEST_SHAPES": shapes}
-    chunks = ["--maxschedchunk", "2"]  # small chunks, so that no worker is left with several long tests at the end
-    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *chunks, *args], env)
+    return run([str(python), "-m", "pytest", "-n", str(WORKERS), *args], env)
 
 
 def report(target: str, codes: dict[str, int]) -> int:
@@ -171,7 +170,9 @@ def do_test(args: list[str]) -> int:
     if args:
         return pytest(python, args)
     fast = pytest(python, ["-m", "not slow"])
-    return report("test", {"fast tests": fast, "slow tests": pytest(python, ["-m", "slow"], shapes="off")})
+    # loadgroup: workers get one test at a time, and tests of a group, which share costly fixtures, run in one worker
+    slow = pytest(python, ["--dist", "loadgroup", "-m", "slow"], shapes="off")
+    return report("test", {"fast tests": fast, "slow tests": slow})
 
 
 def do_lint(_: list[str]) -> int:

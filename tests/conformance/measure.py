@@ -5,6 +5,7 @@ The reference is PyTorch in float64, so that the errors are the engine's alone; 
 
 import dataclasses
 import itertools
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -152,15 +153,17 @@ def updates_of(model: Any, batches: Batches, settings: TrainConfig) -> Iterator[
     return engine.train(model, engine.make_optimizer(model, settings), batches, settings)
 
 
-def curve(name: str, folder: Path, double: bool) -> list[float]:
+@cache
+def curve(name: str, double: bool) -> NDArray[np.float64]:
     """The losses of the first hundred steps of `tinyshakespeare` on README.md, two windows per batch."""
     config = recipes.tinyshakespeare()
     settings = dataclasses.replace(config.train, steps=CURVE_STEPS, batch_tokens=2 * config.model.context)
     engine = port(name)
     config = dataclasses.replace(config, data=(str(TEXT),), train=settings, engine=engine.engine)
-    run = create_folder(folder, config, print)
-    model = engine.double(untrained_model(run)) if double else untrained_model(run)
-    return [record.loss for record in updates_of(model, run.batches("train"), settings)]
+    with tempfile.TemporaryDirectory() as folder:
+        run = create_folder(Path(folder) / "run", config, print)
+        model = engine.double(untrained_model(run)) if double else untrained_model(run)
+        return np.array([record.loss for record in updates_of(model, run.batches("train"), settings)])
 
 
 def generated(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:

@@ -1,7 +1,7 @@
 """No false alarms: models of widely used libraries pass every check, but for known faults of those libraries."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -160,9 +160,13 @@ KNOWN: dict[tuple[str, str], str] = {
 """checks that fail because of the library, with the reason"""
 
 
-def failures(model: nn.Module, kind: Kind | None = None) -> dict[str, str]:
+LIKE_BART = {"MBartForConditionalGeneration", "MarianMTModel", "PegasusForConditionalGeneration"}
+"""their layers are Bart's, so training, which takes 10 seconds each, is checked with Bart only"""
+
+
+def failures(model: nn.Module, kind: Kind | None = None, skip: Sequence[str] = ()) -> dict[str, str]:
     """The ids of all checks that failed or crashed, with their outcomes."""
-    outcomes = {result.id: result.outcome for result in run_checks(recognise(model, kind=kind), choose())}
+    outcomes = {result.id: result.outcome for result in run_checks(recognise(model, kind=kind), choose(skip=skip))}
     return {
         check: f"{outcome.status} {outcome.cause} {outcome.measured}: {outcome.case}"
         for check, outcome in outcomes.items()
@@ -179,7 +183,7 @@ def assert_only_known_failures(name: str, failed: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_hugging_face_pass_every_check(name: str):
-    assert_only_known_failures(name, failures(hugging_face(name)))
+    assert_only_known_failures(name, failures(hugging_face(name), skip=["learning"] * (name in LIKE_BART)))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ never executed. The text differs between versions of Python.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
 import logging
@@ -64,8 +65,12 @@ def _topics() -> list[str]:
     return [topics[name] for name in sorted(topics)]
 
 
-def _docstrings(library: Path) -> list[str]:
-    """Every docstring in the standard library's sources under `library`, in the order of the files' paths."""
+@functools.lru_cache(maxsize=1)
+def _docstrings(library: Path) -> tuple[str, ...]:
+    """Every docstring in the standard library's sources under `library`, in the order of the files' paths.
+
+    Parsing takes seconds, so a process does it once.
+    """
     texts: list[str] = []
     failed: list[str] = []
     sources = _sources(library)
@@ -81,7 +86,7 @@ def _docstrings(library: Path) -> list[str]:
         logger.warning("pydocs: this Python has no sources in %s; going on without docstrings", library)
     if failed:
         logger.warning("pydocs: %d of %d sources do not parse: %s", len(failed), len(sources), ", ".join(failed))
-    return texts
+    return tuple(texts)
 
 
 def _sources(library: Path) -> list[Path]:

@@ -32,41 +32,28 @@ def _weights(folder: Path) -> bytes:
     return (folder / "checkpoints" / "step-000600" / "model.safetensors").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run."""
-    folder = tmp_path_factory.mktemp("signals") / "whole"
-    subprocess.run(_train(folder), check=True, capture_output=True, env=ENVIRONMENT)
-    return folder
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_after_the_step_and_resuming_gives_the_same_run(
-    number: int, code: int, whole: Path, tmp_path: Path
-):
-    stopped = tmp_path / "stopped"
-    process = subprocess.Popen(_train(stopped), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    _wait_for_steps(stopped, 12)
-    process.send_signal(number)
-    _, output = process.communicate()
-    assert process.returncode == code
-    assert "Traceback" not in output
-    assert f"which is saved; continue with: clearformer resume {stopped}" in output
-    assert len(list((stopped / "checkpoints").iterdir())) >= 1
-    subprocess.run([*COMMAND, "resume", str(stopped)], check=True, capture_output=True, env=ENVIRONMENT)
-    assert (stopped / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert _weights(stopped) == _weights(whole)
+def test_killed_and_stopped_by_signals_a_run_resumes_with_the_same_result(tmp_path: Path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    resume = [*COMMAND, "resume", str(stopped)]
+    subprocess.run(_train(whole), check=True, capture_output=True, env=ENVIRONMENT)
 
-
-@pytest.mark.slow
-def test_killed_before_the_first_checkpoint_a_run_starts_over_and_ends_the_same(whole: Path, tmp_path: Path):
-    killed = tmp_path / "killed"
-    process = subprocess.Popen(_train(killed), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-    _wait_for_steps(killed, 5)
+    process = subprocess.Popen(_train(stopped), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    _wait_for_steps(stopped, 5)
     process.kill()
     process.wait()
-    assert not (killed / "checkpoints").exists()
-    subprocess.run([*COMMAND, "resume", str(killed)], check=True, capture_output=True, env=ENVIRONMENT)
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert _weights(killed) == _weights(whole)
+    assert not (stopped / "checkpoints").exists()  # so it starts over
+
+    for number, code, lines in ((signal.SIGINT, 130, 12), (signal.SIGTERM, 143, 30)):
+        process = subprocess.Popen(resume, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        _wait_for_steps(stopped, lines)
+        process.send_signal(number)
+        _, output = process.communicate()
+        assert process.returncode == code
+        assert "Traceback" not in output
+        assert f"which is saved; continue with: clearformer resume {stopped}" in output
+        assert len(list((stopped / "checkpoints").iterdir())) >= 1
+
+    subprocess.run(resume, check=True, capture_output=True, env=ENVIRONMENT)
+    assert (stopped / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert _weights(stopped) == _weights(whole)

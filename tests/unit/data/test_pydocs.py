@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clearformer.data.corpora import TextCorpus, fingerprint
-from clearformer.data.pydocs import pydocs
+from clearformer.data.pydocs import _docstrings, pydocs
 from clearformer.errors import DataError
 
 # enough documents of one paragraph to fill all three splits
@@ -34,6 +34,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Replace the standard library by some files, and the help topics by others or none."""
 
     def make(files: dict[str, str], topics: dict[str, str] | None = None) -> Path:
+        _docstrings.cache_clear()
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from clearformer.config import PaperSchedule
 from clearformer.demo import proofs
 from clearformer.runs.folder import RunFolder
 
-pytestmark = pytest.mark.slow  # two runs are trained first
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # two runs are trained first, once
 
 
 def test_a_barely_trained_model_does_not_pass_as_trained(dates: RunFolder, pydocs: RunFolder):

@@ -12,7 +12,7 @@ from clearformer.demo.proofs import Verdict
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import train_run
 
-pytestmark = pytest.mark.slow  # two runs are trained first
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # two runs are trained first, once
 
 
 def test_an_unfinished_run_is_continued_and_a_finished_one_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

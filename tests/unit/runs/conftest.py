@@ -48,13 +48,13 @@ def resume() -> Callable[..., list[str]]:
     """`resume(folder, stop=3)`: train to update 3, or to the end, and close; returns the notices."""
 
     def train(folder: Path, stop: int | None = None) -> list[str]:
-        said: list[str] = []
-        session = train_run(open_folder(folder, said.append))
+        notices: list[str] = []
+        session = train_run(open_folder(folder, notices.append))
         for progress in session:
             if progress.record.step == stop:
                 break
         session.close()
-        return said
+        return notices
 
     return train
 

@@ -49,6 +49,15 @@ def assert_is(checkpoint: Checkpoint | None, step: int) -> None:
         assert all(np.array_equal(checkpoint.tensors[file][name], expected[name]) for name in expected)
 
 
+def assert_is_mean(average: Checkpoint | None, steps: list[int]) -> None:
+    """The model is the mean of those that `save` saved at these steps."""
+    assert average is not None
+    assert average.step == max(steps)
+    for name in SHAPES["model"]:
+        expected = sum(tensors(step)["model"][name].astype(np.float64) for step in steps) / len(steps)
+        np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -130,12 +139,7 @@ def test_the_average_skips_a_damaged_checkpoint_and_takes_the_next(tmp_path: Pat
         save(tmp_path, step)
     flip(tmp_path / f"step-{damaged:06d}", -1)
     notices: list[str] = []
-    average = load_average(tmp_path, SHAPES, 3, notices.append)
-    assert average is not None
-    assert average.step == max(whole)
-    for name in SHAPES["model"]:
-        expected = sum(tensors(step)["model"][name].astype(np.float64) for step in whole) / 3
-        np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
+    assert_is_mean(load_average(tmp_path, SHAPES, 3, notices.append), whole)
     assert len(notices) == 1
     assert notices[0].startswith(f"step-{damaged:06d} is skipped for an older checkpoint: ")
 
@@ -145,13 +149,9 @@ def test_an_average_of_fewer_checkpoints_is_reported(tmp_path: Path):
         save(tmp_path, step)
     flip(tmp_path / "step-000005", -1)
     notices: list[str] = []
-    average = load_average(tmp_path, SHAPES, 5, notices.append)
+    assert_is_mean(load_average(tmp_path, SHAPES, 5, notices.append), [10, 20])
     assert notices[0].startswith("step-000005 is skipped")
     assert notices[1:] == ["the mean of 5 checkpoints was expected, found 2; the model is the mean of those"]
-    assert average is not None
-    for name in SHAPES["model"]:
-        expected = (tensors(10)["model"][name].astype(np.float64) + tensors(20)["model"][name]) / 2
-        np.testing.assert_array_equal(average.tensors["model"][name], expected.astype(np.float32))
 
 
 def test_if_all_are_damaged_there_is_no_average(tmp_path: Path):

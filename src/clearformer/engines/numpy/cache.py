@@ -16,7 +16,7 @@ from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
 
 KeysValues = tuple[Tensor, Tensor]
-Places = Int[NDArray[np.int64], "..."]
+Positions = Int[NDArray[np.int64], "..."]
 
 
 class KVCache:
@@ -32,7 +32,7 @@ class KVCache:
         """Truncate each row to its length."""
         self.lengths = np.array(lengths)
         self.longest = max(lengths)
-        self.even = min(lengths) == self.longest
+        self.equal_lengths = min(lengths) == self.longest
 
     def positions(self, T: int) -> Int[NDArray[np.int64], "B T"]:  # noqa: N803
         """The positions of the next T tokens of each row."""
@@ -40,15 +40,15 @@ class KVCache:
 
     def mask(self, T: int) -> Bool[NDArray[np.bool_], "B 1 T S"] | None:  # noqa: N803
         """What the next T tokens may attend to; None if all rows have the same length: causality suffices."""
-        return None if self.even else (np.arange(self.longest + T) <= self.positions(T)[..., None])[:, None]
+        return None if self.equal_lengths else (np.arange(self.longest + T) <= self.positions(T)[..., None])[:, None]
 
     def with_past(self, tokens: Int[NDArray[np.int64], "B T"], past: int) -> Int[NDArray[np.int64], "B past_and_T"]:
         """Store the next tokens, and return them after the `past` ones before them (0 where there are fewer)."""
         new = self.positions(tokens.shape[1])
         rows = np.arange(len(tokens))[:, None]
         self.tokens[rows, new] = tokens
-        places = np.concatenate((new[:, :1] - np.arange(past, 0, -1), new), axis=1)
-        return np.where(places < 0, 0, self.tokens[rows, np.maximum(places, 0)])
+        positions = np.concatenate((new[:, :1] - np.arange(past, 0, -1), new), axis=1)
+        return np.where(positions < 0, 0, self.tokens[rows, np.maximum(positions, 0)])
 
     def advance(self, T: int) -> None:  # noqa: N803
         """Add T to all lengths; called when all layers have written."""
@@ -75,7 +75,7 @@ class LayerCache:
         """Store the keys and values of T new tokens, [B, G, T, E], and return all so far, as views."""
         T, start = keys.shape[2], self.owner.longest  # noqa: N806
         end = start + T
-        if self.owner.even:
+        if self.owner.equal_lengths:
             self.keys[:, :, start:end], self.values[:, :, start:end] = keys.data, values.data
         else:
             positions = self.owner.positions(T)

@@ -1,7 +1,7 @@
 """Fused rules: whole formulas of a transformer as one operation, with hand-written gradients.
 
     linear          y = x Wᵀ + b            dL/dx = g W      dL/dW = gᵀ x over all tokens      dL/db = Σ_tokens g
-    embedding       y = W[tokens]           dL/dW[v] = Σ g over the places where token v stands
+    embedding       y = W[tokens]           dL/dW[v] = Σ g over the positions of token v
     split_heads     y = x[:, :, from:to] as [B, H, T, E]         dL/dx = g in its place, zero elsewhere
     rotary          y = R x, R a rotation   dL/dx = Rᵀ g, the rotation back
     dropout         y = M x / (1 - p)       dL/dx = M g / (1 - p), M being the dropout mask

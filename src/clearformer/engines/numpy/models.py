@@ -81,14 +81,14 @@ class Embedder(Module):
 
     def embed(self, tokens: Tokens, cache: KVCache | None = None) -> Tensor:
         """Embed tokens that follow those in the cache, [B, T, D]."""
-        x, places = self.embedding(tokens), self.places(tokens, cache)
+        x, positions = self.embedding(tokens), self.position_ids(tokens, cache)
         if self.positions is not None:
-            x = x + self.positions(places)
+            x = x + self.positions(positions)
         if self.ngrams is not None:
             x = x + self.ngrams(np.pad(tokens, ((0, 0), (PAST, 0))) if cache is None else cache.with_past(tokens, PAST))
         return x
 
-    def places(self, tokens: Tokens, cache: KVCache | None) -> Int[NDArray[np.int64], "*B T"]:
+    def position_ids(self, tokens: Tokens, cache: KVCache | None) -> Int[NDArray[np.int64], "*B T"]:
         """The tokens' positions: from 0, or after those in the cache. Raises PromptError beyond the context."""
         length = tokens.shape[1]
         past = 0 if cache is None else cache.longest
@@ -99,14 +99,14 @@ class Embedder(Module):
             )
         return np.arange(length) if cache is None else cache.positions(length)
 
-    def seen(self, tokens: Tokens, cache: KVCache | None = None) -> Mask | None:
+    def attention_mask(self, tokens: Tokens, cache: KVCache | None = None) -> Mask | None:
         """The mask of window and row lengths for tokens after those in the cache, without causality and padding."""
         T = tokens.shape[1]  # noqa: N806
         near = None
         if self.window:
-            places, S = self.places(tokens, cache), T + (0 if cache is None else cache.longest)  # noqa: N806
-            near = np.abs(np.arange(S) - places[..., None]) < self.window
-            near = near[None, None] if places.ndim == 1 else near[:, None]
+            positions, S = self.position_ids(tokens, cache), T + (0 if cache is None else cache.longest)  # noqa: N806
+            near = np.abs(np.arange(S) - positions[..., None]) < self.window
+            near = near[None, None] if positions.ndim == 1 else near[:, None]
         return join_masks(near, None if cache is None else cache.mask(T))
 
 
@@ -120,7 +120,7 @@ class GPTBody(Embedder):
 
     def features(self, tokens: Tokens, cache: KVCache | None = None) -> Tensor:
         """The last layer's output, [B, T, D]. With a cache, `tokens` follow those it holds, and are added to it."""
-        out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.seen(tokens, cache), cache)
+        out: Tensor = self.decoder(self.dropout(self.embed(tokens, cache)), self.attention_mask(tokens, cache), cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
         return out
@@ -152,7 +152,7 @@ class BERTBody(Embedder):
         x = self.embed(tokens)
         if self.segments is not None:
             x = x + self.segments(segments)
-        mask = join_masks(real[:, None, None, :], self.seen(tokens))
+        mask = join_masks(real[:, None, None, :], self.attention_mask(tokens))
         return self.encoder(self.dropout(self.embedding_norm(x)), mask)
 
 
@@ -198,17 +198,17 @@ class Classifier(Module):
         self.dropout = Dropout(config.dropout)
         self.class_projection = Linear(config.d_model, config.num_classes)
 
-    def read(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
+    def features(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
         if isinstance(self.body, GPTBody):  # causal: no token attends to the padding on the right
             return self.body.features(tokens)
         return self.body.features(tokens, real, segments)
 
     def forward(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
-        return self.class_projection(self.dropout(self.pool(self.read(tokens, real, segments), real)))
+        return self.class_projection(self.dropout(self.pool(self.features(tokens, real, segments), real)))
 
     def token_logits(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
         """Class logits of each token, [B, T, C]."""
-        return self.class_projection(self.dropout(self.read(tokens, real, segments)))
+        return self.class_projection(self.dropout(self.features(tokens, real, segments)))
 
 
 class Transformer(Embedder):
@@ -224,7 +224,7 @@ class Transformer(Embedder):
 
     def encode(self, source: Source, source_real: SourceReal) -> Tensor:
         """The memory: the encoder's output, [B, S, D]."""
-        mask = join_masks(source_real[:, None, None, :], self.seen(source))
+        mask = join_masks(source_real[:, None, None, :], self.attention_mask(source))
         return self.encoder(self.dropout(self.embed(source)), mask)
 
     def decode(
@@ -236,7 +236,8 @@ class Transformer(Embedder):
         cache: KVCache | None = None,
     ) -> Tensor:
         """The decoder's output, [B, T, D]. With a cache, `target` follows the tokens it holds, and is added to it."""
-        mask = join_masks(None if target_real is None else target_real[:, None, None, :], self.seen(target, cache))
+        padding = None if target_real is None else target_real[:, None, None, :]
+        mask = join_masks(padding, self.attention_mask(target, cache))
         x = self.dropout(self.embed(target, cache))
         out: Tensor = self.decoder(x, memory, mask, source_real[:, None, None, :], cache)
         if cache is not None:

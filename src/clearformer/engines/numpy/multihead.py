@@ -77,8 +77,8 @@ class MultiHeadAttention(Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
             T = x.shape[1]  # noqa: N806
-            places = np.arange(T) if cache is None else cache.owner.positions(T)
-            q, k = self.rotary(q, places), self.rotary(k, places)
+            positions = np.arange(T) if cache is None else cache.owner.positions(T)
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is not None:
             k, v = cache.write(k, v)
         return self.output_projection(F.join_heads(self.core(q, k, v, mask)))

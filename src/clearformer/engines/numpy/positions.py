@@ -19,7 +19,7 @@ from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
 """supported by this engine"""
 
-Places = Int[NDArray[np.int64], "*B T"]
+Positions = Int[NDArray[np.int64], "*B T"]
 
 
 class SinusoidalPositions(Module):
@@ -28,7 +28,7 @@ class SinusoidalPositions(Module):
     def __init__(self, max_length: int, d_model: int) -> None:
         self.table = sinusoids(max_length, d_model)
 
-    def forward(self, positions: Places) -> Tensor:
+    def forward(self, positions: Positions) -> Tensor:
         return Tensor(self.table[positions])
 
 
@@ -38,7 +38,7 @@ class LearnedPositions(Module):
     def __init__(self, max_length: int, d_model: int) -> None:
         self.weight = parameter(max_length, d_model)
 
-    def forward(self, positions: Places) -> Tensor:
+    def forward(self, positions: Positions) -> Tensor:
         return F.embedding(positions, self.weight)
 
 
@@ -49,7 +49,7 @@ class RotaryPositions(Module):
         turns = angles(max_length, head_width)
         self.cos, self.sin = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
 
-    def forward(self, x: Tensor, positions: Places) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
         cos, sin = self.cos[positions], self.sin[positions]
         return F.rotary(x, cos, sin) if positions.ndim == 1 else F.rotary(x, cos[:, None], sin[:, None])
 
