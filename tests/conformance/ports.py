@@ -222,5 +222,10 @@ class CPort(Port):
         raise NotImplementedError
 
 
-PORTS: dict[str, type[Port]] = {"numpy": NumPyPort, "numpy, compiled": CompiledPort, "tinygrad": TinygradPort, "c": CPort}
+PORTS: dict[str, type[Port]] = {
+    "numpy": NumPyPort,
+    "numpy, compiled": CompiledPort,
+    "tinygrad": TinygradPort,
+    "c": CPort,
+}
 """the engines that are compared with PyTorch"""

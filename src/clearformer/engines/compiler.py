@@ -6,11 +6,13 @@ so that no stale or foreign library is ever loaded. Two processes at once do no 
 
 import ctypes
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,8 @@ OPTIONS = ("-O3", "-march=native", "-mprefer-vector-width=512"), ("-O3", "-march
 ALWAYS = ("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """`omp simd` loops may add in any order, floating-point exceptions are not observed; results do not change otherwise"""
 COMPILERS = ("cc", "gcc", "clang")
+PACKAGE = "ziglang"
+"""a whole clang from PyPI, used if no other compiler is found"""
 TIMEOUT_SECONDS = 120.0
 
 
@@ -44,12 +48,14 @@ def load(name: str, sources: Sequence[Path], wanted: Sequence[str] = ()) -> tupl
 
 
 def _command() -> list[str]:
-    """The environment variable CC, else the first compiler found."""
+    """The environment variable CC, else the first compiler found, else that of the Python package."""
     if command := shlex.split(os.environ.get("CC", "")):
         return command
     for name in COMPILERS:
         if found := shutil.which(name):
             return [found]
+    if importlib.util.find_spec(PACKAGE):
+        return [sys.executable, "-m", PACKAGE, "cc"]
     raise EngineError("no C compiler found")
 
 

@@ -57,7 +57,8 @@ class CDecoder(Decoder):
         if self.cache is not None:
             batch.past, keys = ctypes.pointer(self.cache.struct), self.max_length
         room = model.room(B, T, self.memory.S, keys=keys)
-        features = array_at(model.library.decoder_features(model.at, batch, self.memory, room), B, T, model.config.d_model)
+        at = model.library.decoder_features(model.at, batch, self.memory, room)
+        features = array_at(at, B, T, model.config.d_model)
         return project(model, features[np.arange(B), np.array(lengths) - 1], room)
 
     def _make_cache(self) -> KVCache:

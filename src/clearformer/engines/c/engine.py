@@ -46,11 +46,6 @@ def describe(config: Config) -> str:
         raise ConfigError(f"C computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
         raise ConfigError("C computes in float32, but --train.precision is bfloat16; leave it at auto")
-    if config.train.optimizer != "adamw":
-        raise ConfigError(
-            f"--train.optimizer must be adamw with --engine c, found {config.train.optimizer}; change it, or compute "
-            "with --engine torch"
-        )
     count = threads()
     return f"C, compiled by {library()[1]} ({count} thread{'s' if count > 1 else ''})"
 

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig
 from clearformer.engines import compiler
+from clearformer.errors import EngineError
 
 FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "cache.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -109,6 +110,21 @@ FUNCTIONS = {
     "reorder_cache": (None, POINTER(Config), POINTER(Cache), c_void_p, POINTER(Cache)),
     "set_dropout": (None, ROOM, c_float, c_uint32),
     "loss_of": (c_double, MODEL, MODEL, POINTER(Batch), POINTER(Batch), POINTER(Objective), ROOM),
+    "muon_size": (c_int64, c_int64, c_int64),
+    "muon": (
+        None,
+        c_int64,
+        c_int64,
+        FLOATS,
+        FLOATS,
+        FLOATS,
+        c_float,
+        c_float,
+        c_float,
+        POINTER(c_float),
+        c_int64,
+        FLOATS,
+    ),
     "adamw": (None, c_int64, POINTER(Update), c_float, c_float, c_float),
 }
 """result and arguments of each function"""
@@ -123,7 +139,13 @@ def threads() -> int:
 @functools.cache
 def library() -> tuple[ctypes.CDLL, str]:
     """The compiled engine, and the name of its compiler. Raises EngineError if it cannot be compiled."""
-    compiled, name = compiler.load("transformer", [FOLDER / part for part in PARTS], [THREADS])
+    try:
+        compiled, name = compiler.load("transformer", [FOLDER / part for part in PARTS], [THREADS])
+    except EngineError as error:
+        raise EngineError(
+            f"a C compiler was expected for --engine c, but: {error}; install gcc or clang, or the Python package: "
+            'pip install "clearformer[c]"'
+        ) from error
     for function, (result, *arguments) in FUNCTIONS.items():
         getattr(compiled, function).restype, getattr(compiled, function).argtypes = result, arguments
     return compiled, name

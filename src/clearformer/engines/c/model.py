@@ -127,7 +127,9 @@ def encode(model: Model, source: c.Batch) -> Float[NDArray[np.float32], "B S D"]
     return array_at(features, source.B, source.T, model.config.d_model).copy()
 
 
-def project(model: Model, features: Float[NDArray[np.float32], "N D"], room: c_void_p) -> Float[NDArray[np.float32], "N V"]:
+def project(
+    model: Model, features: Float[NDArray[np.float32], "N D"], room: c_void_p
+) -> Float[NDArray[np.float32], "N V"]:
     """Logits of features, which are not kept."""
     logits = np.empty((len(features), model.config.vocab_size), np.float32)
     model.library.token_logits(model.at, len(features), pointer(features), pointer(logits), room)
@@ -154,8 +156,9 @@ def logits_of(model: Model, inputs: tuple[NDArray[Any], ...]) -> Float[NDArray[n
 
 def load_weights(model: Model, weights: Weights) -> None:
     """Copy arrays into the parameters; names and shapes must match exactly."""
-    assert model.parameters.keys() == weights.keys(), f"names differ: {sorted(model.parameters.keys() ^ weights.keys())}"
-    for name, parameter in model.parameters.items():
+    parameters = model.parameters
+    assert parameters.keys() == weights.keys(), f"names differ: {sorted(parameters.keys() ^ weights.keys())}"
+    for name, parameter in parameters.items():
         assert parameter.shape == weights[name].shape, f"{name}: {parameter.shape}, {weights[name].shape}"
         np.copyto(parameter, weights[name])
 

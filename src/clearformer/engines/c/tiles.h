@@ -13,55 +13,6 @@
 #else
 static inline int omp_get_thread_num(void) { return 0; }
 static inline int omp_get_max_threads(void) { return 1; }
-static inline float total(lanes x)
-{
-    float part[LANES];
-    memcpy(part, &x, sizeof part);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            part[i] += part[i + n];
-    return part[0];
-}
-
-/* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */
-static inline __attribute__((always_inline)) void dots(const int height, const int width, count depth, matrix a,
-                                                       matrix b, matrix c, float scale)
-{
-    lanes sum[DOTS][DOTS] = {{{0}}};
-    count p = 0;
-    for (; p + LANES <= depth; p += LANES)
-#pragma GCC unroll 4
-        for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < width; j++)
-                sum[i][j] += *(const lanes *)(a.at + i * a.row + p) * *(const lanes *)(b.at + j * b.row + p);
-#pragma GCC unroll 4
-    for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < width; j++) {
-            float rest = total(sum[i][j]);
-            for (count q = p; q < depth; q++)
-                rest += a.at[i * a.row + q] * b.at[j * b.row + q];
-            c.at[i * c.row + j * c.column] = scale * rest;
-        }
-}
-
-/* c [height, width] = scale a [height, depth] b [width, depth]ᵀ: for few rows, as nothing is packed */
-static inline void inner_products(count height, count width, count depth, matrix a, matrix b, matrix c, float scale)
-{
-    for (count j = 0; j < width; j += DOTS) {
-        const int some = (int)least(DOTS, width - j);
-        count i = 0;
-        for (; i + DOTS <= height && some == DOTS; i += DOTS)
-            dots(DOTS, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
-        for (; i < height && some == DOTS; i++)
-            dots(1, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
-        for (; i < height; i++)
-            for (int k = 0; k < some; k++)
-                dots(1, 1, depth, from(a, i, 0), from(b, j + k, 0), from(c, i, j + k), scale);
-    }
-}
-
 #endif
 
 typedef int64_t count;
@@ -119,55 +70,6 @@ static inline float exponentials(count n, const float *x, float most, float *y)
 enum { LANES = 16, HEIGHT = 8 };
 #else
 enum { LANES = 8, HEIGHT = 5 };
-static inline float total(lanes x)
-{
-    float part[LANES];
-    memcpy(part, &x, sizeof part);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            part[i] += part[i + n];
-    return part[0];
-}
-
-/* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */
-static inline __attribute__((always_inline)) void dots(const int height, const int width, count depth, matrix a,
-                                                       matrix b, matrix c, float scale)
-{
-    lanes sum[DOTS][DOTS] = {{{0}}};
-    count p = 0;
-    for (; p + LANES <= depth; p += LANES)
-#pragma GCC unroll 4
-        for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < width; j++)
-                sum[i][j] += *(const lanes *)(a.at + i * a.row + p) * *(const lanes *)(b.at + j * b.row + p);
-#pragma GCC unroll 4
-    for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < width; j++) {
-            float rest = total(sum[i][j]);
-            for (count q = p; q < depth; q++)
-                rest += a.at[i * a.row + q] * b.at[j * b.row + q];
-            c.at[i * c.row + j * c.column] = scale * rest;
-        }
-}
-
-/* c [height, width] = scale a [height, depth] b [width, depth]ᵀ: for few rows, as nothing is packed */
-static inline void inner_products(count height, count width, count depth, matrix a, matrix b, matrix c, float scale)
-{
-    for (count j = 0; j < width; j += DOTS) {
-        const int some = (int)least(DOTS, width - j);
-        count i = 0;
-        for (; i + DOTS <= height && some == DOTS; i += DOTS)
-            dots(DOTS, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
-        for (; i < height && some == DOTS; i++)
-            dots(1, DOTS, depth, from(a, i, 0), from(b, j, 0), from(c, i, j), scale);
-        for (; i < height; i++)
-            for (int k = 0; k < some; k++)
-                dots(1, 1, depth, from(a, i, 0), from(b, j + k, 0), from(c, i, j + k), scale);
-    }
-}
-
 #endif
 enum { DOTS = 4, STRIP = 2 * HEIGHT }; /* rows on a side of inner products; queries that are done together */
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));

@@ -1,8 +1,9 @@
 """Training: loss, gradients and updates; and the source of numbers that are not finite."""
 
+import ctypes
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,22 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.engines.c import library as c
 from clearformer.engines.c.model import Inputs, Model, Weights, pointer
-from clearformer.training.optimizer_state import STATE, decays, optimizer_shapes
+from clearformer.training.optimizer_state import (
+    MOMENTUM,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS,
+    STATE,
+    decays,
+    optimizer_of,
+    optimizer_shapes,
+)
 from clearformer.training.steps import Record, updates
 
 State = dict[str, NDArray[np.float32]]
 
 
 def make_optimizer(model: Model, config: TrainConfig) -> State:
-    """AdamW's state: the moments and step of each parameter."""
+    """The state of AdamW and Muon: moments and step, or momentum, of each parameter."""
     shapes = {name: value.shape for name, value in model.parameters.items()}
     return {name: np.zeros(shape, np.float32) for name, shape in optimizer_shapes(shapes, config).items()}
 
@@ -90,12 +99,33 @@ def clip_gradients(model: Model, max_norm: float) -> float:
 
 
 def update(model: Model, optimizer: State, config: TrainConfig, rate: float) -> None:
-    """One step of AdamW, in place."""
-    table = (c.Update * len(model.parameters))()
-    for row, (name, w) in zip(table, model.parameters.items(), strict=True):
+    """One step of each parameter's optimizer, in place."""
+    names: dict[str, list[str]] = {"adamw": [], "muon": []}
+    for name, weight in model.parameters.items():
+        names[optimizer_of(name, weight.shape, config)].append(name)
+    _adamw(model, optimizer, config, rate, names["adamw"])
+    coefficients = (ctypes.c_float * 3)(*NEWTON_SCHULZ)
+    for name in names["muon"]:
+        weight, momentum = model.parameters[name], optimizer[f"{name}.momentum_buffer"]
+        scratch = np.empty(model.library.muon_size(*weight.shape), np.float32)
+        model.library.muon(
+            *weight.shape,
+            *map(pointer, (weight, model.gradients[name], momentum)),
+            1 - MOMENTUM,
+            1 - rate * config.weight_decay,
+            rate,
+            coefficients,
+            NEWTON_SCHULZ_STEPS,
+            pointer(scratch),
+        )
+
+
+def _adamw(model: Model, optimizer: State, config: TrainConfig, rate: float, names: Sequence[str]) -> None:
+    table = (c.Update * len(names))()
+    for row, name in zip(table, names, strict=True):
         state = {key: optimizer[f"{name}.{key}"] for key in STATE["adamw"]}
         state["step"] += 1
-        step = int(state["step"])
+        step, w = int(state["step"]), model.parameters[name]
         arrays = w, model.gradients[name], state["exp_avg"], state["exp_avg_sq"]
         decay = config.weight_decay if decays(w.shape) else 0.0
         correction, share = 1 / math.sqrt(1 - config.beta2**step), rate / (1 - config.beta1**step)

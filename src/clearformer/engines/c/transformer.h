@@ -6,7 +6,7 @@
 
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
-   memory; families.c are the models, training.c their gradients, with loss.c and optimizer.c; cache.c is for decoding. */
+   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for decoding. */
 
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
@@ -240,6 +240,11 @@ void cross_entropy(count rows, const float *z, const int64_t *targets, float *lo
 
 /* optimizer.c */
 void adamw(count n, const update *each, float fresh_m, float fresh_v, float epsilon);
+
+/* muon.c */
+count muon_size(count rows, count columns);
+void muon(count rows, count columns, float *w, const float *g, float *momentum, float fresh, float keep, float rate,
+          const float *newton_schulz, count steps, float *scratch);
 
 /* cache.c */
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
