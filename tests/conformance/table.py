@@ -50,7 +50,10 @@ def worst(name: str, key: str, double: bool, family: str) -> float:
     return max(model_errors(name, *case, weights_for(config_of(*case)), double)[key] for case in cases)
 
 
-def worst_block(name: str, key: str, double: bool) -> float:
+def worst_block(name: str, key: str, double: bool) -> float | None:
+    """None of an engine whose blocks cannot be run alone."""
+    if not port(name).has_blocks:
+        return None
     return max(block_errors(name, block, double).get(key, 0.0) for block in BLOCKS)
 
 
@@ -72,7 +75,7 @@ def rows(names: list[str]) -> list[str]:
     lines = []
     for double in (False, True):
         words = "float64" if double else "float32"
-        measures: dict[str, Callable[[str], float]] = {
+        measures: dict[str, Callable[[str], float | None]] = {
             f"{len(BLOCKS)} blocks, {key}": partial(worst_block, key=key, double=double)
             for key in ("output", "gradients")
         }
