@@ -19,6 +19,7 @@ import random
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import traceback
 from collections import Counter
@@ -422,9 +423,11 @@ def _main() -> int:
         for kind in kinds:
             counts: Counter[str] = Counter()
             seeds = range(options.first, options.first + options.cases) if options.seed is None else [options.seed]
-            for seed in seeds:
+            for number, seed in enumerate(seeds, 1):
                 what, found = hostile.case(kind, seed)
                 counts[found.status] += 1
+                if number % 500 == 0:
+                    print(f"{kind}: {number:,} of {len(seeds):,} cases", file=sys.stderr, flush=True)
                 if found.fault:
                     last = "\n    ".join(found.trace.splitlines()[-4:])
                     print(f"--kind {kind} --seed {seed}: {what}\n    {found.fault}\n    {last}", flush=True)
