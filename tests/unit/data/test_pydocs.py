@@ -50,8 +50,9 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     return make
 
 
-reads_this_python = pytest.mark.slow
-"""its sources take seconds to parse"""
+def reads_this_python(test: Callable[..., None]) -> Callable[..., None]:
+    """Its sources take seconds to parse, so these tests are slow, and one worker runs them."""
+    return pytest.mark.slow(pytest.mark.xdist_group("pydocs")(test))
 
 
 def whole(corpus: TextCorpus) -> str:

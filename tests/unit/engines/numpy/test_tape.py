@@ -37,19 +37,19 @@ def test_shared_subexpressions_are_visited_once_and_their_gradients_added():
 
 
 @pytest.mark.slow
-def test_a_chain_of_a_hundred_thousand_operations_goes_back_and_is_freed(unchecked):
+def test_a_chain_of_twenty_thousand_operations_goes_back_and_is_freed(unchecked):
     code = """
 from clearformer.engines.numpy.tensor import Tensor
 for goes_back in (True, False):
     x = start = Tensor([1.0], requires_grad=True)
-    for _ in range(100_000):
+    for _ in range(20_000):
         x = x + start
     if goes_back:
         x.sum().backward()
         print(start.grad[0])
     del x
 """
-    assert unchecked(code) == "100001.0\n"
+    assert unchecked(code) == "20001.0\n"
 
 
 def test_gradients_accumulate_until_they_are_set_to_none():
