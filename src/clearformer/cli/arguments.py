@@ -104,6 +104,7 @@ def _last_part(flag: str) -> str:
 
 def _error_message(box: str) -> str:
     """The text of tyro's framed error message; without UTF-8 the frame is of ASCII characters."""
+    box = box[max(0, box.find("╭")) :]  # Python may print an exception in a finalizer before it, as on Ctrl-C
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]  # the first is a title
     marked = "\n".join("" if set(line) <= {"─", "-"} else line for line in lines)
     paragraphs = [" ".join(paragraph.split()) for paragraph in marked.split("\n\n") if paragraph.strip()]
