@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clearformer.cli.arguments import _error_message
 from clearformer.cli.main import COMMANDS, main
 from clearformer.recipes import MEASURED, RECIPES
 
@@ -197,3 +198,9 @@ def test_data_list_names_every_corpus_and_where_it_comes_from(capsys: pytest.Cap
     listed = capsys.readouterr().out
     for name in ("dates", "reverse", "copy", "pydocs", "tinyshakespeare", "multi30k", "polarity", "ag_news"):
         assert f"{name} " in listed
+
+
+def test_a_message_is_found_behind_the_traceback_of_an_interrupted_finalizer():
+    noise = "Exception ignored in: <function remove>\nTraceback (most recent call last):\n  File 'weakref.py'\n"
+    box = "╭─ Value error ─╮\n│ Error parsing --x: not a number │\n│ ───────────── │\n│ help          │\n╰───────────────╯\n"
+    assert _error_message(noise + box) == _error_message(box) == "Error parsing --x: not a number"
