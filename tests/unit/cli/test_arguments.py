@@ -202,5 +202,5 @@ def test_data_list_names_every_corpus_and_where_it_comes_from(capsys: pytest.Cap
 
 def test_a_message_is_found_behind_the_traceback_of_an_interrupted_finalizer():
     noise = "Exception ignored in: <function remove>\nTraceback (most recent call last):\n  File 'weakref.py'\n"
-    box = "╭─ Value error ─╮\n│ Error parsing --x: not a number │\n│ ───────────── │\n│ help          │\n╰───────────────╯\n"
+    box = "╭─ Value error ─╮\n│ Error parsing --x: not a number │\n│ ───────────── │\n│ help │\n╰──────╯\n"
     assert _error_message(noise + box) == _error_message(box) == "Error parsing --x: not a number"
