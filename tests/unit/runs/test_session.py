@@ -60,9 +60,8 @@ def test_closing_and_resuming_does_not_change_the_result(
     assert outcome(parts.folder) == outcome(whole.folder)
 
 
-@pytest.mark.parametrize(
-    ("family", "accumulation"), [("gpt", 2), pytest.param("transformer", 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "accumulation"), [("gpt", 2), ("transformer", 1)])
 def test_killing_and_resuming_does_not_change_the_result(
     make_run: Make, resume: Resume, outcome: Outcome, family: str, accumulation: int
 ):

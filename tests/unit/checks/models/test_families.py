@@ -36,7 +36,9 @@ SAME = 1e-5
 """float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "transformer" in name else ()) for name in MODELS]
+)
 def test_every_check_passes_that_is_about_a_model_of_this_kind(name: str):
     subject = recognise(build(MODELS[name], 1))
     skipped = ["learning", *(["loss", "parameters", "state"] if name in OTHER_POSITIONS else [])]
