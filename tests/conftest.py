@@ -1,7 +1,7 @@
 """What all tests share: signatures are executed, one thread, one seed a test, small models whose weights all count."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jaxtyping
 import pytest
@@ -32,6 +32,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def unoptimized() -> Iterator[None]:
+    """tinygrad's kernels are not optimized: that takes two thirds of the compilation time."""
+    from clearformer.engines.tinygrad.adapter import reason_to_skip
+
+    if reason_to_skip():
+        yield
+    else:
+        from tinygrad import Context
+
+        with Context(NOOPT=1):
+            yield
 
 
 @pytest.fixture(scope="session")

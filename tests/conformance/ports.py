@@ -37,9 +37,6 @@ class Port(ABC):
     """whether it supports float64; then `double` converts a model or block"""
     compiles: ClassVar[bool] = False
     """whether each shape is compiled, so that small cases take seconds"""
-    has_blocks: ClassVar[bool] = True
-    """whether its blocks can be run alone"""
-    blocks: ClassVar[Blocks]
 
     @classmethod
     def missing(cls) -> str:
@@ -50,12 +47,14 @@ class Port(ABC):
         """Called before any computation."""
 
     @abstractmethod
-    def parameters(self, model: Any) -> Mapping[str, Any]:
-        """Parameters by name, in order, tied ones once."""
-
-    @abstractmethod
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         """The mean loss of a batch, and each parameter's gradient."""
+
+
+class BlockPort(Port):
+    """An engine whose blocks can be run alone."""
+
+    blocks: ClassVar[Blocks]
 
     @abstractmethod
     def load(self, block: Any, weights: Arrays) -> None:
@@ -66,7 +65,7 @@ class Port(ABC):
         """A block's output and, given the output's gradient `g`, those of its parameters, `input 0`, `input 1`, …"""
 
 
-class TorchPort(Port):
+class TorchPort(BlockPort):
     engine, doubles = "torch", True
     blocks: ClassVar[Blocks] = {
         "TokenEmbedding": lambda config: parts.Embedder(config).embedding,
@@ -111,7 +110,7 @@ class TorchPort(Port):
         return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
 
 
-class NumPyPort(Port):
+class NumPyPort(BlockPort):
     engine, doubles = "numpy", True
     kernels: ClassVar[bool] = False
     blocks: ClassVar[Blocks] = {
@@ -133,9 +132,6 @@ class NumPyPort(Port):
 
     def prepare(self) -> None:
         kernels.switch(self.kernels)
-
-    def parameters(self, model: Any) -> Mapping[str, Any]:
-        return dict(model.named_parameters())
 
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         loss = numpy_training.accumulate_gradients(model, model.parameters(), [batch], config)
@@ -170,7 +166,7 @@ class CompiledPort(NumPyPort):
         return found if found.startswith("no ") else ""
 
 
-class TinygradPort(Port):
+class TinygradPort(BlockPort):
     engine, doubles, compiles = "tinygrad", False, True
 
     @classmethod
@@ -180,9 +176,6 @@ class TinygradPort(Port):
     @property
     def blocks(self) -> Blocks:  # type: ignore[override]
         return import_module("tinygrad_port").BLOCKS
-
-    def parameters(self, model: Any) -> Mapping[str, Any]:
-        return model.parameters
 
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         return import_module("tinygrad_port").gradients(model, batch, config)
@@ -198,7 +191,7 @@ class TinygradPort(Port):
 class CPort(Port):
     """Its parts are C functions that share one room, and are compared with PyTorch's as parts of a model."""
 
-    engine, doubles, has_blocks = "c", False, False
+    engine, doubles = "c", False
 
     @classmethod
     def missing(cls) -> str:
@@ -208,18 +201,9 @@ class CPort(Port):
             return str(error)
         return ""
 
-    def parameters(self, model: Any) -> Mapping[str, Any]:
-        return model.parameters
-
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         loss = c_training.accumulate_gradients(model, [batch], config, seed=0)
         return loss, dict(model.gradients)
-
-    def load(self, block: Any, weights: Arrays) -> None:
-        raise NotImplementedError
-
-    def run(self, block: Any, inputs: list[NDArray[Any]], g: NDArray[Any] | None) -> tuple[NDArray[Any], Arrays]:
-        raise NotImplementedError
 
 
 PORTS: dict[str, type[Port]] = {

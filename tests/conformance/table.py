@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from cases import BLOCKS, CLASSIFIERS, FAMILIES, VARIANTS, config_of, weights_for
 from measure import CURVE_STEPS, block_errors, cases_of, curve, generated, model_errors, port, step_errors
-from ports import PORTS
+from ports import PORTS, BlockPort
 from refusals import REFUSALS, refusal
 
 from clearformer.config import Config, GPTConfig
@@ -52,7 +52,7 @@ def worst(name: str, key: str, double: bool, family: str) -> float:
 
 def worst_block(name: str, key: str, double: bool) -> float | None:
     """None of an engine whose blocks cannot be run alone."""
-    if not port(name).has_blocks:
+    if not isinstance(port(name), BlockPort):
         return None
     return max(block_errors(name, block, double).get(key, 0.0) for block in BLOCKS)
 
@@ -115,7 +115,7 @@ def main() -> None:
         *head,
         *rows(names),
         f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
-        "were, and its own tests have all.",
+        "were, and its own tests have all. C's blocks are not run alone.",
         "\n## What each does\n",
         *head,
         *(row(setting, [refused(name, setting) for name in names]) for setting in REFUSALS),

@@ -21,7 +21,7 @@ from measure import (
     step_errors,
     token_loss_errors,
 )
-from ports import PORTS
+from ports import PORTS, BlockPort
 
 from clearformer.config import Config
 
@@ -66,7 +66,7 @@ def _skip_missing(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("name", [name for name in ENGINES if PORTS[name].has_blocks])
+@pytest.mark.parametrize("name", [name for name in ENGINES if issubclass(PORTS[name], BlockPort)])
 def test_a_block_and_its_gradients_are_those_of_pytorch(name: str, block: str):
     errors = block_errors(name, block, double=False)
     assert errors["output"] < LOGITS

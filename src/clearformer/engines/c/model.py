@@ -27,6 +27,7 @@ class Model:
     def __init__(self, config: AnyModelConfig, seed: int) -> None:
         self.config, self.c_config, self.library = config, c.c_config(config), c.library()[0]
         self.parameters = {name: np.ascontiguousarray(value) for name, value in initial_weights(config, seed).items()}
+        self._structs: list[NDArray[np.uint8]] = []
         self.at = self._find(self.parameters)
         self._room: NDArray[np.uint8] = np.empty(0, np.uint8)
 
@@ -44,7 +45,7 @@ class Model:
             *(c.Tensor(name.encode(), *(*x.shape, 0)[:2], x.ctypes.data) for name, x in arrays.items())
         )
         memory, fault = aligned(self.library.model_bytes(self.c_config)), ctypes.create_string_buffer(96)
-        self.__dict__.setdefault("_structs", []).append(memory)
+        self._structs.append(memory)
         at: int = self.library.find_model(self.c_config, memory.ctypes.data, table, len(table), fault)
         assert not fault.value, f"C misses the parameter {fault.value!r}"
         return at
@@ -90,6 +91,7 @@ class Inputs:
     """A batch's inputs as C reads them; the arrays stay alive as long as this does."""
 
     def __init__(self, model: Model, inputs: tuple[NDArray[Any], ...]) -> None:
+        self._arrays: list[NDArray[Any] | None] = []
         self.source: c.Batch | None = None
         if isinstance(model.config, TransformerConfig):
             source, target, source_real, target_real = inputs
@@ -111,7 +113,7 @@ class Inputs:
             None if segments is None else np.ascontiguousarray(segments, np.int32),
             None if real is None else np.ascontiguousarray(real, np.bool_),
         )
-        self.__dict__.setdefault("_arrays", []).extend(arrays)
+        self._arrays += arrays
         return c.Batch(*tokens.shape, *map(pointer, arrays))
 
 

@@ -90,7 +90,7 @@ count make_room(const model *m, count B, count T, count S, count keys, int purpo
     arena a = {at, 0};
     room unused, *r = take(&a, sizeof(room));
     r = at ? r : &unused;
-    *r = (room){.training = training};
+    *r = (room){0};
     const int both = c->family == FAMILY_TRANSFORMER;
     const count longest = larger(T, S), rows = B * longest, E = c->D / c->H;
     if (both || !has_decoder(c))

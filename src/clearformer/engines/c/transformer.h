@@ -134,7 +134,6 @@ typedef struct {
     stack_room encoder, decoder;
     float *y, *threads;
     count piece;
-    int training;
     float dropout;
     uint32_t seed;
     float *g, *dn, *dheads, *dqkv, *dkv, *dwide, *dnarrow, *dmemory;

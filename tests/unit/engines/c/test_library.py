@@ -1,28 +1,18 @@
 """The compiled library: errors of compilers in one message, the same numbers in all threads, no token out of range."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from clearformer.cli.main import main
 from clearformer.config import GPTConfig
 from clearformer.engines import compiler
 from clearformer.engines.c import library
 from clearformer.engines.c.model import Model, logits_of
 from clearformer.errors import EngineError, PromptError
-
-TINY = [
-    "--model.d-model", "16", "--model.num-heads", "2", "--model.num-layers", "1", "--model.d-ff", "32",
-    "--model.context", "16", "--train.batch-tokens", "256", "--train.steps", "3", "--train.checkpoint-every", "2",
-]  # fmt: skip
-LOSS_TOLERANCE = 2e-5
-"""float32, after three steps: 1e-6 measured"""
 
 
 def test_without_a_compiler_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
@@ -90,35 +80,3 @@ def test_tokens_that_would_be_read_out_of_range_are_refused(tokens: list[list[in
     model = Model(GPTConfig(vocab_size=11, context=8, d_model=16, num_heads=2, num_layers=1, d_ff=8), 1)
     with pytest.raises(PromptError, match=words):
         logits_of(model, (np.array(tokens),))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("compiled")
-def test_the_command_trains_resumes_evaluates_and_generates_as_with_pytorch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    def output(*arguments: str) -> Any:
-        capsys.readouterr()
-        assert main(list(arguments)) == 0
-        return json.loads(capsys.readouterr().out)
-
-    text = tmp_path / "text.txt"
-    text.write_text("the quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
-    losses = {}
-    for engine in ("c", "torch"):
-        run = tmp_path / engine
-        assert (
-            main(["train", "--data", str(text), "--out", str(run), "--engine", engine, *TINY, "--model.dropout", "0"])
-            == 0
-        )
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        losses[engine] = [json.loads(line)["loss"] for line in lines]
-    assert losses["c"] == pytest.approx(losses["torch"], rel=LOSS_TOLERANCE)
-    assert main(["resume", str(tmp_path / "c")]) == 0
-    scores = [output("evaluate", str(tmp_path / "c"), "--json", "--engine", engine) for engine in ("c", "torch")]
-    assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=LOSS_TOLERANCE)
-    written = [
-        output("generate", str(tmp_path / "c"), "--prompt", "the fox", "--max-new-tokens", "20", "--json", *flags)
-        for flags in (["--temperature", "0"], ["--temperature", "0", "--engine", "torch"])
-    ]
-    assert written[0] == written[1]

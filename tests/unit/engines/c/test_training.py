@@ -1,7 +1,7 @@
-"""Training in C: gradients through dropout, resuming to the bit, and numbers that are not finite."""
+"""Training in C: gradients through dropout, and the memory of a step."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +21,10 @@ from clearformer.data.masked import MaskedBatch
 from clearformer.engine import open_engine
 from clearformer.engines.c.model import Model, load_weights, weights_of
 from clearformer.engines.c.training import (
-    State,
     accumulate_gradients,
-    load_optimizer,
-    make_optimizer,
-    optimizer_tensors,
     step_memory,
     summed_loss,
-    train,
 )
-from clearformer.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -86,43 +80,6 @@ def test_dropout_depends_on_the_seed_and_is_off_in_evaluation():
     assert first == again
     assert first != other
     assert summed_loss(with_dropout, batch) == summed_loss(without, batch)
-
-
-def state(model: Model, optimizer: State) -> dict[str, np.ndarray[Any, Any]]:
-    return {name: value.copy() for name, value in (weights_of(model) | optimizer_tensors(model, optimizer)).items()}
-
-
-@pytest.mark.parametrize("optimizer_name", ["adamw", "muon"])
-def test_training_that_stopped_goes_on_to_the_bit(optimizer_name: Literal["adamw", "muon"]):
-    config, settings = GPTConfig(**SIZES, dropout=0.1), replace(TRAIN, optimizer=optimizer_name)
-    whole = Model(config, 1)
-    optimizer = make_optimizer(whole, settings)
-    losses = [record.loss for record in train(whole, optimizer, TEXT, settings)]
-
-    first, second = Model(config, 1), Model(config, 2)
-    first_optimizer, second_optimizer = make_optimizer(first, settings), make_optimizer(second, settings)
-    again = [record.loss for record in train(first, first_optimizer, TEXT, replace(settings, steps=2))]
-    load_weights(second, weights_of(first))
-    load_optimizer(second, second_optimizer, optimizer_tensors(first, first_optimizer), settings)
-    again += [record.loss for record in train(second, second_optimizer, TEXT, settings, start=2)]
-
-    assert again == losses
-    expected = state(whole, optimizer)
-    for name, value in state(second, second_optimizer).items():
-        np.testing.assert_array_equal(value, expected[name], err_msg=name)
-
-
-@pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_a_number_that_is_not_finite_changes_nothing_and_names_step_and_batch(clip: float):
-    model, config = Model(GPTConfig(**SIZES, dropout=0.0), 1), replace(TRAIN, clip=clip)
-    optimizer = make_optimizer(model, config)
-    list(train(model, optimizer, TEXT, replace(config, steps=2)))
-    model.parameters["decoder.layers.0.feed_forward.linear1.weight"][3] = np.inf
-    before = state(model, optimizer)
-    with pytest.raises(TrainingError, match=r"at step 3, but the loss on batch 4 is not finite; lower the learning"):
-        next(train(model, optimizer, TEXT, config, start=2))
-    for name, value in state(model, optimizer).items():
-        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
 def test_the_memory_of_a_step_is_known_before_it_and_grows_with_the_batch():
