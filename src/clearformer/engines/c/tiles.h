@@ -68,6 +68,8 @@ static inline float exponentials(count n, const float *x, float most, float *y)
 /* For the products in attention: vectors as wide as the processor's, and as many sums as its registers hold. */
 #ifdef __AVX512F__
 enum { LANES = 16, HEIGHT = 8 };
+#elif defined __wasm__
+enum { LANES = 4, HEIGHT = 4 };
 #else
 enum { LANES = 8, HEIGHT = 5 };
 #endif

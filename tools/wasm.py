@@ -1,0 +1,40 @@
+"""Compile the C engine to WebAssembly: `make wasm` writes src/clearformer/engines/c/transformer.wasm, which is committed.
+
+The compiler is `ziglang` from PyPI, a whole clang with the sources of a libc: sin, cos, pow, log and tanh are linked in,
+so that the module imports nothing and computes the same numbers everywhere. The same sources give the same bytes.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from clearformer.engines.c.library import FOLDER, PARTS
+
+MODULE = FOLDER / "transformer.wasm"
+OPTIONS = (
+    "-target", "wasm32-wasi", "-mexec-model=reactor", "-mcpu=generic+simd128", "-O3",
+    "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-Wno-pass-failed",
+    "-Wl,--strip-all", "-Wl,-z,stack-size=65536",
+)  # fmt: skip
+"""a reactor is a library. Loops that cannot be vectorized are no reason to warn; the stack ends in a trap."""
+EXPORTS = (
+    "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features", "token_logits", "class_logits",
+    "remember", "reorder_cache", "loss_of", "adamw",
+)  # fmt: skip
+"""what transformer.mjs calls"""
+
+
+def build(to: Path) -> None:
+    """Compile the module. Raises CalledProcessError if the compiler fails; it has printed why."""
+    exports = [f"-Wl,--export={name}" for name in EXPORTS]
+    command = [sys.executable, "-m", "ziglang", "cc", *OPTIONS, *exports, *PARTS, "-o", str(to)]
+    subprocess.run(command, cwd=FOLDER, check=True)
+
+
+def main() -> None:
+    build(MODULE)
+    print(f"wrote {MODULE} ({MODULE.stat().st_size:,} bytes)")
+
+
+if __name__ == "__main__":
+    main()
