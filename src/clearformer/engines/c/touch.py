@@ -70,23 +70,18 @@ def keep(model: Model, inputs: tuple[NDArray[Any], ...], names: Iterable[str] | 
     Vectors are [B, T, width], what heads have is [B, H, T, E], weights are [B, H, T, S]; logits have the name of the
     last module. Raises PromptError for an unknown name.
     """
-    with keeping(model, *Inputs(model, inputs).sizes, names) as kept:
+    with keeping(model, Inputs(model, inputs).sizes, names) as kept:
         logits = logits_of(model, inputs)
     return kept | {"class_projection" if isinstance(model.config, ClassifierConfig) else "output_projection": logits}
 
 
 @contextmanager
-def keeping(
-    model: Model,
-    B: int,
-    T: int,
-    S: int = 0,
-    names: Iterable[str] | None = None,  # noqa: N803
-) -> Iterator[dict[str, Kept]]:
+def keeping(model: Model, sizes: tuple[int, int, int], names: Iterable[str] | None = None) -> Iterator[dict[str, Kept]]:
     """Arrays that passes fill until the block ends, as `keep` returns them; a decoder with a cache token by token.
 
-    For B rows of T tokens and, of an encoder-decoder, S of their sources. What is not computed stays 0.
+    `sizes`: B rows of T tokens and, of an encoder-decoder, S of its source. What is not computed stays 0.
     """
+    B, T, S = sizes  # noqa: N806
     found = places(model, T, S)
     wanted = {name: _find(found, name) for name in (found if names is None else names)}
     kept, touches = {}, []
