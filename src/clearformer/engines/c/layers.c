@@ -135,8 +135,9 @@ static attention_task self_task(const model *m, const stack *s, const batch *b, 
         .v = split(ar->qkv, b->T, width, c->H + c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
         .weights = ar->weights,
         .dropout = c->family == FAMILY_TRANSFORMER ? 0 : r->dropout, .seed = seed_at(s, index, WEIGHTS, r),
-        .past = b->past ? b->past->lengths : NULL, .real = b->real, .slopes = m->t.slopes, .window = c->window,
-        .causal = s->causal, .place = SELF_WEIGHTS, .touches = r->touches,
+        .past = b->past ? b->past->lengths : NULL,
+        .real = c->causal_body ? NULL : b->real, /* padding on the right, which no token before it attends to */
+        .slopes = m->t.slopes, .window = c->window, .causal = s->causal, .place = SELF_WEIGHTS, .touches = r->touches,
     };
 }
 
@@ -209,7 +210,8 @@ static attention_task cross_task(const model *m, const batch *b, const memory *f
         .B = b->B, .H = c->H, .G = c->G, .T = b->T, .S = from->S, .E = E,
         .q = split(ar->qkv, b->T, c->D, 0, E), .k = split(kv, from->S, width, 0, E),
         .v = split(kv, from->S, width, c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
-        .weights = ar->weights, .real = from->real, .place = CROSS_WEIGHTS, .touches = r->touches,
+        .weights = ar->weights, .past = b->past ? b->past->lengths : NULL, .real = from->real,
+        .place = CROSS_WEIGHTS, .touches = r->touches,
     };
 }
 

@@ -47,8 +47,8 @@ count end_of_places(const model *m)
     return 2 * m->c.L * PLACES;
 }
 
-/* Name and sizes of place `number`, in a pass of T tokens and, of an encoder-decoder, S of its source. Returns 0 if this
-   model has no place of that number. */
+/* Name and sizes of place `number`, in a pass of T tokens and, of an encoder-decoder, S of its source. Returns 0 where
+   this model has no such place. */
 int find_place(const model *m, count number, count T, count S, place *found)
 {
     const config *c = &m->c;
@@ -65,7 +65,7 @@ int find_place(const model *m, count number, count T, count S, place *found)
     const count sizes[] = {['H'] = c->H, ['G'] = c->G, ['T'] = length, ['S'] = S, ['D'] = c->D,
                            ['E'] = c->D / c->H, ['F'] = c->F, ['W'] = linear1_width(c)};
     const char *axes = PLACE[what].axes;
-    *found = (place){join(at, PLACE[what].name), sizes[(int)axes[0]], sizes[(int)axes[1]], sizes[(int)axes[2]]};
+    *found = (place){join(at, PLACE[what].name), number, sizes[(int)axes[0]], sizes[(int)axes[1]], sizes[(int)axes[2]]};
     return 1;
 }
 
@@ -75,13 +75,15 @@ void set_touches(room *r, const touch *at, count number)
     r->touches = (touches){.at = at, .number = number};
 }
 
-/* Keep or change columns `first` to `end` - 1 of x, the token at position p in head h of row b; others are kept as 0. */
+/* Keep or change columns `first` to `end` - 1 of x, which head h has for the token at position p of row b; beyond them
+   zeros are kept. */
 void touch_row(const touch *t, count b, count h, count p, float *x, count first, count end)
 {
-    if (h < t->heads.first || h >= t->heads.end || p < t->tokens.first || p >= t->tokens.end || (t->B > 1 && b >= t->B))
-        return;
     const count width = t->columns.end - t->columns.first, low = first > t->columns.first ? first : t->columns.first;
     const count some = least(end, t->columns.end) - low, heads = t->heads.end - t->heads.first;
+    if (h < t->heads.first || h >= t->heads.end || p < t->tokens.first || p >= t->tokens.end ||
+        (b >= t->B && (t->B > 1 || t->action == KEEP)))
+        return;
     if (t->action == SCALE) {
         for (count i = low; i < low + some; i++)
             x[i] *= t->factor;

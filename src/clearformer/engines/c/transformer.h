@@ -102,8 +102,8 @@ typedef struct {
     const uint8_t *real; /* [B, S] */
 } memory;
 
-/* What can be kept or changed of a stack: numbers [B, heads, tokens, columns], in the order of computation. touch.c has
-   their names. */
+/* What can be kept or changed of a stack, in the order of computation: numbers [B, heads, tokens, columns], whose names
+   touch.c has. */
 enum {
     STACK_INPUT,
     SELF_INPUT, SELF_QUERIES, SELF_KEYS, SELF_VALUES, SELF_WEIGHTS, SELF_CORE, SELF_OUTPUT, SELF_RESIDUAL,
@@ -116,7 +116,7 @@ enum {
 /* A place of one layer, and its sizes; `heads` 0: one vector for each token, [B, tokens, columns]. */
 typedef struct {
     name name;
-    count heads, tokens, columns;
+    count number, heads, tokens, columns;
 } place;
 
 typedef struct {
@@ -126,8 +126,8 @@ typedef struct {
 enum action { KEEP, SCALE, PUT };
 
 /* KEEP copies the numbers of a place to `at`, SCALE multiplies them by `factor` (0: cuts them off), PUT copies them from
-   `at`. Ranges may reach beyond what there is; tokens are counted from the start of the text, also with a cache. `at` is
-   [B, heads, tokens, columns] of the ranges; with B = 1 of PUT, all rows of a batch get the same. */
+   `at`, which is [B, heads, tokens, columns] of the ranges; with B = 1, PUT gives all rows of a batch the same. Ranges
+   may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
 typedef struct {
     int32_t action;
     float factor;
