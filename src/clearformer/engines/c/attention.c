@@ -22,7 +22,7 @@ count attention_piece(count T, count S, count E, int training)
    arXiv:2104.09864 */
 void rotate(const tables *t, count B, count T, heads x, count number, count E, const int32_t *past, int back)
 {
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (B * T * number * E > SERIAL)
     for (count b = 0; b < B; b++)
         for (count at = 0; at < T; at++) {
             const count p = (past ? past[b] : 0) + at;
@@ -147,7 +147,7 @@ void attend(const attention_task *task, const room *r)
 {
     const count shared = task->H / task->G, wide = whole_vectors(task->S);
     const int many = task->T >= DOTS || task->weights;
-#pragma omp parallel for
+#pragma omp parallel for if (task->B * task->H * task->T * task->S * task->E > SERIAL)
     for (count pair = 0; pair < task->B * task->G; pair++) {
         const count b = pair / task->G, g = pair % task->G, start = task->past ? task->past[b] : 0;
         float *piece = r->threads + omp_get_thread_num() * r->piece;

@@ -52,7 +52,7 @@ static void write_stream(const config *c, count N, affine w, residual_room *rr, 
 {
     float *sum = c->post_norm ? rr->between : rr->out;
     dropout(N, c->D, r->y, r->dropout, seed);
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : N * c->D > SERIAL)
     for (count i = 0; i < N * c->D; i++)
         sum[i] = rr->in[i] + r->y[i];
     if (c->post_norm)
@@ -74,7 +74,7 @@ static void read_backward(const config *c, count N, affine w, affine dw, const r
 {
     if (!c->post_norm)
         norm_rows_backward(c, N, c->D, r->dn, rr->in, rr->statistics, w, dw, r->dn, r);
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : N * c->D > SERIAL)
     for (count i = 0; i < N * c->D; i++)
         r->g[i] += r->dn[i];
 }
@@ -84,7 +84,7 @@ static void head_norm(const config *c, count B, count T, heads x, count number, 
                       float *statistics)
 {
     const count E = c->D / c->H;
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (B * T * number * E > SERIAL)
     for (count b = 0; b < B; b++)
         for (count t = 0; t < T; t++)
             for (count h = 0; h < number; h++) {

@@ -71,11 +71,6 @@ static void divide_stack(const config *c, arena *a, stack_room *sr, const stack 
     }
 }
 
-static count larger(count a, count b)
-{
-    return a > b ? a : b;
-}
-
 int num_threads(void)
 {
     return omp_get_max_threads();
@@ -101,6 +96,7 @@ count make_room(const model *m, count B, count T, count S, count keys, int purpo
     r->piece = larger(r->piece, 2 * larger(c->D, 2 * E));
     r->y = take_floats(&a, rows * c->D);
     r->threads = take_floats(&a, r->piece * omp_get_max_threads());
+    r->shared = take_floats(&a, linear_shared(larger(c->F, c->D)));
     if (training) {
         r->g = take_floats(&a, rows * c->D);
         r->dn = take_floats(&a, rows * c->D);

@@ -87,6 +87,11 @@ static inline count least(count a, count b)
     return a < b ? a : b;
 }
 
+static inline count larger(count a, count b)
+{
+    return a > b ? a : b;
+}
+
 static inline matrix from(matrix x, count i, count j)
 {
     return (matrix){x.at + i * x.row + j * x.column, x.row, x.column};
@@ -166,6 +171,21 @@ static inline float total(lanes x)
         for (int i = 0; i < n; i++)
             part[i] += part[i + n];
     return part[0];
+}
+
+/* Σ_p x_p y_p, in the order of memory, with as many sums as hide the time that an addition takes */
+static inline float inner_product(count depth, const float *x, const float *y)
+{
+    lanes sum[DOTS] = {{0}};
+    float rest = 0;
+    count p = 0;
+    for (; p + DOTS * LANES <= depth; p += DOTS * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < DOTS; i++)
+            sum[i] += *(const lanes *)(x + p + i * LANES) * *(const lanes *)(y + p + i * LANES);
+    for (; p < depth; p++)
+        rest += x[p] * y[p];
+    return total((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
 /* Inner products of `height` rows of a with `width` rows of b, each of `depth` numbers without gaps. */

@@ -21,6 +21,8 @@ enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
 
 #define EPS 1e-5f /* of norms, as in PyTorch */
 
+enum { SERIAL = 1 << 15 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
+
 /* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
 typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
@@ -176,11 +178,12 @@ typedef struct {
     float *before, *embedded, *out, *statistics, *norm_statistics;
 } stack_room;
 
-/* Of all that has no room of its own: sub-layers' outputs y [N, D], pieces of `piece` numbers for each thread, and for
+/* Of all that has no room of its own: sub-layers' outputs y [N, D], pieces of `piece` numbers for each thread,
+   `shared` by all for transposed rows, and for
    training gradients: g [N, D] of the residual stream, dn [N, D] of what a sub-layer reads, and so on. */
 typedef struct {
     stack_room encoder, decoder;
-    float *y, *threads;
+    float *y, *threads, *shared;
     count piece;
     float dropout;
     uint32_t seed;
@@ -246,7 +249,7 @@ count linear1_width(const config *c);
 void linear(count N, count in, count out, const float *x, affine w, float *y, const room *r);
 void linear_backward(count N, count in, count out, const float *g, const float *x, affine w, affine dw, float *dx,
                      int add);
-count linear_piece(count in);
+count linear_piece(count in), linear_shared(count in);
 
 /* dropout.c */
 void dropout(count rows, count width, float *x, float p, uint32_t seed);
