@@ -120,7 +120,7 @@ def test_generated_tokens_are_those_of_pytorch(name: str, family: str, variant: 
     config = config_of(family, variant)
     expected = generated("torch", config, cached=True)
     assert generated(name, config, cached=True) == expected
-    if variant == "as it is":
+    if variant == "as it is" and PORTS[name].is_option:
         assert generated(name, config, cached=False) == expected
 
 

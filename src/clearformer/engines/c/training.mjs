@@ -5,9 +5,9 @@
        trainer.free(); */
 
 import { readInputs, textsOf } from "./inputs.mjs";
+import { LOSS, TRAINING } from "./transformer.mjs";
 
 export const IGNORE = -100; /* the target of a token without a loss */
-const LOSS = 1, TRAINING = 2; /* purposes of a room */
 
 /** A model's gradients and AdamW's averages. Batches are { inputs, targets }: a target for each token of the texts, or one
     for each text of a classifier without `tokenLoss`. */

@@ -21,6 +21,7 @@ import { keepers, placesOf, touchOf } from "./touch.mjs";
 
 export const INFERENCE = 0, LOSS = 1, TRAINING = 2; /* purposes of a room */
 const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
+const FAULT_SIZE = 320; /* of a sentence: fault.h */
 const INTEGERS = [ /* of struct config */
     "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "rms", "postNorm",
     "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody", "pooling",
@@ -95,6 +96,19 @@ class Model {
     /** The targets of an encoder-decoder, by beam search; see beam.mjs. */
     translate(sources, options) {
         return translate(this, sources, options);
+    }
+
+    /** A parameter by its name. */
+    parameter(name) {
+        const { shape, at } = this.parameters[name];
+        return this.array(shape, at);
+    }
+
+    /** A model of other numbers, such as gradients, by a table of tensors. */
+    find(scope, table, number) {
+        const fault = scope.take(FAULT_SIZE), at = scope.take(Number(this.c.model_bytes(this.at)));
+        this.c.find_model(this.at, at, table, BigInt(number), fault);
+        return at;
     }
 
     /** Numbers at an address, copied, as the memory may move. */
