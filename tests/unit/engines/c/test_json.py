@@ -19,7 +19,7 @@ NUMBER_TOLERANCE = 1e-15
 
 
 FRAGMENTS = (
-    b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\ud83d\\ud83d", b"\\u12G4", b"\\x", b"\xed\xa0\x80", b"\xc0\x80",
+    b"\\ud800", b"\\udc00\\ude00", b"\\ud83d\\ude00", b"\\ud83d\\ud83d", b"\\u12G4", b"\\x", b"\xed\xa0\x80", b"\xc0\x80",
     b"\xe0\x9f\xbf", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xff", b"\x80", b"\xc3", b"\x1f", b"\x00", b"\"",
     b"01", b"1.", b".5", b"+1", b"1e", b"-", b"NaN", b"nul", b",", b":", b"]", b"}", b"//",
 )  # fmt: skip
