@@ -209,20 +209,6 @@ json json_next(json container, json item)
     return value_at(at + 1, container.end);
 }
 
-/* The value of the first key `name`, of at most LONGEST_NAME bytes. */
-json json_field(json object, const char *name)
-{
-    char text[LONGEST_NAME];
-    for (json key = json_first(object); json_kind(object) == '{' && key.at;) {
-        const json value = json_next(object, key);
-        const count length = json_string(key, text, LONGEST_NAME);
-        if (length == (count)strlen(name) && memcmp(text, name, (size_t)length) == 0)
-            return value;
-        key = json_next(object, value);
-    }
-    return (json){NULL, NULL};
-}
-
 static int utf8_of(uint32_t code, char *to)
 {
     static const unsigned char marks[] = {0, 0xC0, 0xE0, 0xF0};
@@ -253,6 +239,28 @@ count json_string(json value, char *to, count room)
     return at ? length : -1;
 }
 
+/* Whether a value is a string of this text, of at most LONGEST_NAME bytes. */
+int json_equals(json value, const char *text)
+{
+    char bytes[LONGEST_NAME];
+    const count length = (count)strlen(text);
+    return json_string(value, bytes, LONGEST_NAME) == length && memcmp(bytes, text, (size_t)length) == 0;
+}
+
+/* The value of the key `name`, of at most LONGEST_NAME bytes; none if the key is missing, or is there twice. */
+json json_field(json object, const char *name)
+{
+    json found = {NULL, NULL};
+    for (json key = json_first(object), value; json_kind(object) == '{' && key.at; key = json_next(object, value)) {
+        value = json_next(object, key);
+        if (json_equals(key, name) && found.at)
+            return (json){NULL, NULL};
+        if (json_equals(key, name))
+            found = value;
+    }
+    return found;
+}
+
 /* A number, NaN if it is none: of up to 15 digits and 10^-22 to 10^22 the nearest double, else off by 1e-15 of it. */
 double json_number(json value)
 {
@@ -275,7 +283,19 @@ double json_number(json value)
         if (*at >= '0' && *at <= '9' && written < 1000000000)
             written = written * 10 + (*at - '0');
     exponent += negative ? -written : written;
-    const count power = exponent < 0 ? -exponent : exponent, some = least(power, 300); /* 10^308 is the largest double */
+    const count power = exponent < 0 ? -exponent : exponent, some = least(power, 300); /* 10^309 is no double */
     const double scale = pow(10, (double)some), rest = pow(10, (double)(power - some)), whole = sign * (double)digits;
     return digits == 0 ? whole : exponent < 0 ? whole / scale / rest : whole * scale * rest;
+}
+
+/* A number from 0 to 2^53 without fraction and exponent; -1 if it is none. */
+count json_count(json value)
+{
+    const char *at = after_space(value.at, value.end);
+    count n = json_kind(value) == '0' ? 0 : -1;
+    for (; n >= 0 && at < value.end && *at >= '0' && *at <= '9'; at++) {
+        n = n * 10 + (*at - '0');
+        n = n <= (count)1 << 53 ? n : -1;
+    }
+    return after_space(at, value.end) == value.end ? n : -1;
 }

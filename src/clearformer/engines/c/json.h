@@ -17,6 +17,8 @@ json json_first(json container);
 json json_next(json container, json item);
 json json_field(json object, const char *name);
 count json_string(json value, char *to, count room);
+int json_equals(json value, const char *text);
 double json_number(json value);
+count json_count(json value);
 
 #endif
