@@ -18,7 +18,7 @@ OPTIONS = (
 )  # fmt: skip
 """a reactor is a library. Loops that cannot be vectorized are no reason to warn; the stack ends in a trap."""
 EXPORTS = (
-    "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features", "token_logits", "class_logits",
+    "open_model", "read_tensors", "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features", "token_logits", "class_logits",
     "remember", "reorder_cache", "end_of_places", "find_place", "set_touches", "loss_of", "adamw",
 )  # fmt: skip
 """what transformer.mjs calls"""

@@ -17,10 +17,10 @@ const ACTIONS = {
     translate: ({ model, sources, options }) => models[model].translate(sources, options),
     gradients: ({ model, batches, settings }) => {
         const loss = trainer(model).backward(batches, settings);
-        return { loss, gradients: named(model, (name) => trainer(model).gradient(name)) };
+        return { loss, gradients: trainer(model).gradients() };
     },
     step: ({ model, batches, settings }) => trainer(model).step(batches, settings),
-    weights: ({ model }) => named(model, (name) => models[model].parameter(name)),
+    weights: ({ model }) => trainer(model).weights(),
     free: ({ model }) => {
         trainers[model]?.free();
         models[model].free();
@@ -28,7 +28,6 @@ const ACTIONS = {
 };
 
 const trainer = (model) => (trainers[model] ??= new Trainer(models[model]));
-const named = (model, find) => Object.fromEntries(Object.keys(models[model].parameters).map((name) => [name, find(name)]));
 const written = (_, value) =>
     value instanceof Float32Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64") : value;
 

@@ -7,6 +7,7 @@
 import { readInputs, textsOf } from "./inputs.mjs";
 import { LOSS, TRAINING } from "./transformer.mjs";
 
+const TENSOR = { bytes: 32, rows: 8, columns: 16, at: 24 }; /* struct tensor: its size, and where fields stand */
 export const IGNORE = -100; /* the target of a token without a loss */
 
 /** A model's gradients and AdamW's averages. Batches are { inputs, targets }: a target for each token of the texts, or one
@@ -14,13 +15,15 @@ export const IGNORE = -100; /* the target of a token without a loss */
 export class Trainer {
     constructor(model) {
         Object.assign(this, { model, steps: 0 }, model.memory.hold((scope) => {
-            const parts = Object.entries(model.parameters).map(([name, { shape, at, text }]) => {
-                const size = shape.reduce((a, b) => a * b), zeros = new Float32Array(size);
+            const parts = tensorsOf(model, scope).map((tensor) => {
+                const zeros = new Float32Array(tensor.size);
                 const [gradient, mean, square] = [0, 1, 2].map(() => scope.copy(zeros));
-                return { name, text, shape, size, at, gradient, mean, square };
+                return { ...tensor, gradient, mean, square };
             });
             const rows = parts.map(({ text, shape, gradient }) => [text, shape[0], shape[1] ?? 0, gradient]);
-            return { parts, gradients: model.find(scope, scope.table("tensor", rows), rows.length) };
+            const slopes = scope.take(Number(model.c.model_bytes(model.at)));
+            model.c.find_model(model.at, slopes, scope.table("tensor", rows), BigInt(rows.length), model.fault);
+            return { parts, slopes };
         }));
     }
 
@@ -39,10 +42,18 @@ export class Trainer {
         return this.#run(batches, settings, TRAINING);
     }
 
-    /** The gradient of a parameter. */
-    gradient(name) {
-        const { shape, gradient } = this.parts.find((part) => part.name === name);
-        return this.model.array(shape, gradient);
+    /** All parameters by name. */
+    weights() {
+        return this.#arrays(({ at }) => at);
+    }
+
+    /** Their gradients. */
+    gradients() {
+        return this.#arrays(({ gradient }) => gradient);
+    }
+
+    #arrays(where) {
+        return Object.fromEntries(this.parts.map((part) => [part.name, this.model.array(part.shape, where(part))]));
     }
 
     /** One update; the loss before it, and the gradients' norm before it was limited to `clip`. */
@@ -72,8 +83,7 @@ export class Trainer {
             const given = readInputs(model, scope, inputs), room = model.room(scope, given, { purpose });
             const goals = scope.copy(targetsOf(model, targets, given, tokenLoss));
             const objective = scope.struct("objective", goals, 1 / number, smoothing, Number(tokenLoss));
-            const gradients = purpose === TRAINING ? this.gradients : 0;
-            return model.c.loss_of(model.at, gradients, given.at, given.source?.at ?? 0, objective, room);
+            return model.c.loss_of(model.at, purpose === TRAINING ? this.slopes : 0, given.at, given.source?.at ?? 0, objective, room);
         });
     }
 
@@ -84,6 +94,17 @@ export class Trainer {
         if (most > 0 && norm > most) for (const g of all) g.forEach((x, i) => (g[i] = x * (most / (norm + 1e-6))));
         return norm;
     }
+}
+
+/** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
+function tensorsOf({ c, memory, file, size, fault }, scope) {
+    const number = scope.take(8), table = scope.take(Number(c.read_tensors(file, size, 0, number, fault)));
+    c.read_tensors(file, size, table, number, fault);
+    return Array.from({ length: memory.count(number) }, (_, i) => {
+        const tensor = table + i * TENSOR.bytes, text = memory.pointer(tensor);
+        const shape = [memory.count(tensor + TENSOR.rows), memory.count(tensor + TENSOR.columns)].filter((n) => n > 0);
+        return { name: memory.text(text), text, shape, size: shape.reduce((a, b) => a * b), at: memory.pointer(tensor + TENSOR.at) };
+    });
 }
 
 /** Targets [B, T], or [B] of a classifier's texts, as C reads them. */

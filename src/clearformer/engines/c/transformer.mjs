@@ -16,7 +16,6 @@ import { translate } from "./beam.mjs";
 import { generate } from "./decoding.mjs";
 import { readInputs } from "./inputs.mjs";
 import { Memory } from "./memory.mjs";
-import { openModel } from "/tmp/w/open.mjs";
 import { keepers, placesOf, touchOf } from "./touch.mjs";
 
 export const INFERENCE = 0, LOSS = 1, TRAINING = 2; /* purposes of a room */
@@ -40,14 +39,22 @@ class Engine {
 
     /** A model; the bytes of its weights are copied once, and read where they lie. */
     load(weights, config) {
-        return new Model(this, this.memory.hold((scope) => openModel(this, scope, weights, config)));
+        return new Model(this, this.memory.hold((scope) => this.#open(scope, bytesOf(weights), JSON.stringify(config) ?? "")));
+    }
+
+    #open(scope, weights, config) {
+        const { c, memory } = this, file = scope.copy(weights), fault = scope.take(FAULT_SIZE), size = BigInt(weights.length);
+        const text = new TextEncoder().encode(config), given = [scope.copy(text), BigInt(text.length), file, size];
+        const bytes = Number(c.open_model(...given, 0, fault)), at = bytes ? scope.take(bytes) : 0;
+        if (!bytes || !c.open_model(...given, at, fault)) throw Error(memory.text(fault));
+        return { at, file, size, fault };
     }
 }
 
 class Model {
-    /** `at`: its struct; `scope`: its memory. */
-    constructor({ c, memory }, { at, parameters, scope }) {
-        Object.assign(this, { c, memory, at, parameters, scope });
+    /** `at`: its struct; `file`: its weights, of `size` bytes; `scope`: its memory. */
+    constructor({ c, memory }, { at, file, size, fault, scope }) {
+        Object.assign(this, { c, memory, at, file, size, fault, scope });
         this.changes = memory.hold(() => ({ touches: [] }));
         const integers = memory.ints(at, INTEGERS.length);
         this.sizes = Object.fromEntries(INTEGERS.map((name, i) => [name, integers[i]]));
@@ -98,19 +105,6 @@ class Model {
         return translate(this, sources, options);
     }
 
-    /** A parameter by its name. */
-    parameter(name) {
-        const { shape, at } = this.parameters[name];
-        return this.array(shape, at);
-    }
-
-    /** A model of other numbers, such as gradients, by a table of tensors. */
-    find(scope, table, number) {
-        const fault = scope.take(FAULT_SIZE), at = scope.take(Number(this.c.model_bytes(this.at)));
-        this.c.find_model(this.at, at, table, BigInt(number), fault);
-        return at;
-    }
-
     /** Numbers at an address, copied, as the memory may move. */
     array(shape, at) {
         return { shape, data: this.memory.floats(at, shape.reduce((a, b) => a * b, 1)).slice() };
@@ -146,4 +140,11 @@ class Model {
         else c.token_logits(at, BigInt(B * T), features, logits, room);
         return this.array(shape, logits);
     }
+}
+
+/** What a file holds, as an array of bytes. */
+function bytesOf(file) {
+    if (file instanceof ArrayBuffer) return new Uint8Array(file);
+    if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+    throw Error(`the bytes of model.safetensors were expected, found ${typeof file}; give an ArrayBuffer or a Uint8Array`);
 }
