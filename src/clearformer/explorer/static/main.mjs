@@ -1,0 +1,38 @@
+/* The page: a run of those that it holds, or one that is opened from its folder, in a workbench. */
+
+import { State } from "./address.mjs";
+import { element } from "./dom.mjs";
+import { Model } from "./model.mjs";
+import { opener } from "./opener.mjs";
+import { embeddedRuns } from "./run.mjs";
+import { Workbench } from "./workbench.mjs";
+
+const page = document.getElementById("page"), runs = embeddedRuns(), open = opener(add);
+let workbench;
+
+function add(run) {
+    runs.push(run);
+    return show(runs.length - 1);
+}
+
+async function show(number) {
+    workbench?.close();
+    const run = runs[number], notice = element("p", { class: "notice", role: "status" }, `Opening ${run.name} …`);
+    page.replaceChildren(notice);
+    try {
+        workbench = new Workbench(await Model.open(run), { runs, number, show, open });
+        page.replaceChildren(workbench.element);
+        document.title = `${run.name} · clearformer`;
+    } catch (error) {
+        page.replaceChildren(element("p", { class: "notice", role: "alert" }, error.message), open);
+    }
+}
+
+function start() {
+    const state = new State({ run: 0 }, () => {});
+    state.close();
+    if (runs.length) show(Math.min(Math.max(state.run, 0), runs.length - 1));
+    else page.replaceChildren(element("main", { class: "start" }, element("h1", {}, "clearformer"), open));
+}
+
+start();

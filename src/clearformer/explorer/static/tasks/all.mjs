@@ -1,0 +1,8 @@
+/* What the page can ask of the worker: functions of (session, values), whose result is sent back. To add one, write it in
+   a module beside this one, and name it here; a session is what open.mjs returns. */
+
+import { open } from "./open.mjs";
+import { outputs } from "./outputs.mjs";
+import { read } from "./read.mjs";
+
+export const TASKS = { open, read, outputs };
