@@ -52,3 +52,10 @@ def real_tokens(model: Model, inputs: Sequence[Tensor], name: str) -> Bool[Tenso
     if isinstance(model, Transformer):
         return inputs[2] if name.startswith("encoder.") else inputs[3]
     return inputs[1]
+
+
+def in_range(what: str, number: int, count: int) -> int:
+    """The number, from 0 or, if negative, from the end. Raises InspectionError if there are not so many."""
+    if not -count <= number < count:
+        raise InspectionError(f"{what} must be from {-count} to {count - 1}, found {number}; there are {count}")
+    return number
