@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clearformer.generation.fill import Filled, Filler
     from clearformer.generation.translation import Translation
     from clearformer.inspection.attention import AttentionMap
+    from clearformer.inspection.reading import Reading
 
 USES = {
     "transformer": ("translates", "translate"),
@@ -296,6 +297,24 @@ class Run(RunFolder):
         self.require("classifier")
         return classify(self.model, self.tokenizer, [text.split("\t") for text in texts])
 
+    def inspect(self, text: str, target: str | None = None) -> "Reading":
+        """Return the text as the model reads it: its inputs and tokens, and what they do inside.
+
+        A translator also reads `target`, by default its own translation. `.attention()`, `.heads()`, `.lens()`,
+        `.contributions()`, `.attribution()` and `.scores()` show themselves in notebooks; `.inputs` are for `record`,
+        `ablate` and `patch`. The model is PyTorch's: `run.inspect(text).model`. Raises PromptError for a text longer
+        than the context.
+        """
+        from clearformer.inspection.reading import read
+        from clearformer.runs.session import load_model
+
+        kind = self.config.model.kind
+        if kind == "transformer" and target is None:
+            target = self.translate(text)
+        model = self.model if self._uses_torch else load_model(self, "torch")[0]
+        classes = self.classes if kind == "classifier" else ()
+        return read(model, self.tokenizer, text, target or "", classes)
+
     def attention(
         self, text: str, target: str | None = None, *, layer: int = -1, head: int | None = None
     ) -> "AttentionMap":
@@ -303,15 +322,9 @@ class Run(RunFolder):
 
         For a translator, cross-attention from `target` (by default the model's translation) to the text; otherwise
         self-attention. `layer` counts from 0, or from the end if negative; `head` None is the mean over heads. Raises
-        PromptError for a text longer than the context, or a layer or head that does not exist.
+        PromptError for a text longer than the context, InspectionError for a layer or head that does not exist.
         """
-        from clearformer.inspection.attention import attention_map
-        from clearformer.runs.session import load_model
-
-        if self.config.model.kind == "transformer" and target is None:
-            target = self.translate(text)
-        model = self.model if self._uses_torch else load_model(self, "torch")[0]
-        return attention_map(model, self.tokenizer, text, target or "", layer=layer, head=head)
+        return self.inspect(text, target).attention(layer, head)
 
     @property
     def _uses_torch(self) -> bool:

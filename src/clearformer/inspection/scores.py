@@ -39,8 +39,8 @@ MAX_RANDOM = 25
 def head_scores(model: nn.Module, inputs: Sequence[Tensor], alignment: Collection[tuple[int, int]] = ()) -> Scores:
     """Score every head on these inputs of the model, by all but induction.
 
-    `alignment` has pairs of a target token, counted as it is written, and a source token, of a translator's only pair of
-    texts. Raises InspectionError for another's model, or an alignment that does not fit.
+    `alignment` has pairs of a target token, counted as it is written, and a source token, of the pair of texts that a
+    translator reads. Raises InspectionError for another's model, or an alignment that does not fit.
     """
     model = family(model)
     with torch.inference_mode(), record(model, "attention") as trace:
@@ -68,8 +68,8 @@ def induction_scores(model: nn.Module, *, texts: int = 8, seed: int = 1) -> dict
     causal = isinstance(model, GPT) or (isinstance(model, Classifier) and model.config.body == "gpt")
     if not causal or n < 2:
         raise InspectionError(
-            "a GPT, or a classifier on one, with a context of 4 tokens or more was expected, since induction is attention "
-            f"to what followed earlier; found a {model.config.kind} with a context of {model.config.context}"
+            "a GPT, or a classifier on one, with a context of 4 tokens or more was expected, since induction looks "
+            f"back; found a {model.config.kind} with a context of {model.config.context}"
         )
     ordinary = min(len(SPECIAL), vocab_size - 1)
     half = torch.randint(ordinary, vocab_size, (texts, n), generator=torch.Generator().manual_seed(seed))
