@@ -94,7 +94,7 @@ def heads_figure(
     return figure
 
 
-def _scale(figure: Figure, axes: Axes, image: AxesImage, aspect: float) -> None:
+def _scale(figure: Figure, axes: Axes, image: AxesImage, aspect: int) -> None:
     """A colour bar from 0 to the largest weight, `aspect` times as high as wide."""
     largest = image.norm.vmax
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=aspect, ticks=(0, largest))

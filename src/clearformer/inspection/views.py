@@ -1,5 +1,6 @@
 """What inspection found about a text, as objects: a table in a notebook, a line in a terminal."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,15 +119,15 @@ class HeadScores:
         """What IPython shows: a row for each head; scores of at most 1 are shaded, entropies in nats are not."""
         names = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
         rows = [
-            (
-                f"{core.removesuffix('.core')} {head}",
-                [
-                    Cell(f"{scores[name]:.2f}", 0.0 if name == "entropy" else scores[name])
-                    if name in scores
-                    else Cell("")
-                    for name in names
-                ],
-            )
+            (f"{core.removesuffix('.core')} {head}", [_score(name, scores) for name in names])
             for (core, head), scores in self.scores.items()
         ]
         return table("Scores of heads", names, rows)
+
+
+def _score(name: str, scores: dict[str, float]) -> Cell:
+    """A dash if the score has nothing to be a mean of, and nothing if the head has no such score."""
+    value = scores.get(name)
+    if value is None:
+        return Cell("")
+    return Cell("–") if math.isnan(value) else Cell(f"{value:.2f}", 0.0 if name == "entropy" else value)
