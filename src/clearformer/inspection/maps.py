@@ -20,8 +20,10 @@ from clearformer.inspection.visible import symbol
 
 CELL = 0.18
 """inches per token: room for a letter"""
-MAP, GAP = 2.0, 0.16
-"""inches of a small map at most, and between two"""
+MAP, ALL_MAPS, GAP, TITLE = 2.0, 14.0, 0.16, 0.65
+"""inches: of a small map and of all maps at most, between two maps, and of a map's title"""
+BAR, BAR_WIDTH = 2.0, 0.14
+"""inches of the colour bar at most, and across"""
 SMALLEST_LETTERS = 4.5
 """points; smaller tokens are left out beside small maps"""
 COLORMAP = LinearSegmentedColormap.from_list("shades", ["#3f86e000", "#3f86e0ff"])
@@ -46,7 +48,7 @@ def attention_figure(
         axes.set(xlabel=labels[1], ylabel=labels[0])
         axes.tick_params(length=0, pad=2)
         axes.spines[:].set_visible(False)
-        _scale(figure, axes, image, 8)
+        _scale(figure, axes, image)
     return figure
 
 
@@ -62,41 +64,47 @@ def heads_figure(
     `numbers` are those of the layers and of the heads. Tokens stand beside the outer maps if there is room for letters.
     """
     L, H, T, S = weights.shape  # noqa: N806
-    cell = min(CELL, MAP / max(T, S))
-    gap = math.ceil(GAP / cell)
-    tiles = np.full((L, T + gap, H, S + gap), np.nan)
+    cell = min(CELL, min(MAP, ALL_MAPS / H) / max(T, S))
+    down = T + math.ceil(GAP / cell)
+    across = S + max(math.ceil(GAP / cell), math.ceil(TITLE / cell) - S)
+    tiles = np.full((L, down, H, across), np.nan)
     tiles[:, :T, :, :S] = weights.transpose(0, 2, 1, 3)
-    tiled = tiles.reshape(L * (T + gap), H * (S + gap))[:-gap, :-gap]
+    tiled = tiles.reshape(L * down, H * across)[: T - down, : S - across]
     letters = 72 * cell * 0.85
     with rc_context(STYLE | {"font.size": max(letters, 7.0)}):
         size = 1.9 + cell * tiled.shape[1], 0.9 + cell * tiled.shape[0]
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout="compressed")
         axes = figure.add_subplot()
         image = axes.imshow(tiled, cmap=COLORMAP, vmin=0.0, vmax=float(weights.max()), interpolation="nearest")
         for row, column in itertools.product(range(L), range(H)):
-            corner = column * (S + gap) - 0.5, row * (T + gap) - 0.5
+            corner = column * across - 0.5, row * down - 0.5
             axes.add_patch(Rectangle(corner, S, T, fill=False, edgecolor=LIGHT["muted"], linewidth=0.5, clip_on=False))
-        for axis, count, length, tokens in ((axes.xaxis, H, S, columns), (axes.yaxis, L, T, rows)):
-            places = [tile * (length + gap) + index for tile in range(count) for index in range(length)]
-            readable = letters >= SMALLEST_LETTERS
-            axis.set_ticks(places if readable else [], [symbol(token) for token in tokens] * count if readable else [])
-        axes.tick_params(length=0, pad=1, labelsize=letters)
-        axes.tick_params(axis="x", rotation=90 if max(len(symbol(token)) for token in columns) > 1 else 0)
-        outer_axes = axes.secondary_xaxis("top"), axes.secondary_yaxis("right")
-        for outer, name, of, length in zip(outer_axes, ("head", "layer"), numbers[::-1], (S, T), strict=True):
-            centres = [tile * (length + gap) + (length - 1) / 2 for tile in range(len(of))]
+        sides = (axes.xaxis, axes.secondary_xaxis("top"), "head", numbers[1], columns, across), (
+            axes.yaxis, axes.secondary_yaxis("right"), "layer", numbers[0], rows, down,
+        )  # fmt: skip
+        for axis, outer, name, of, tokens, step in sides:
+            if letters >= SMALLEST_LETTERS:
+                places = [tile * step + index for tile in range(len(of)) for index in range(len(tokens))]
+                axis.set_ticks(places, [symbol(token) for token in tokens] * len(of))
+            else:
+                axis.set_ticks([])
+            centres = [tile * step + (len(tokens) - 1) / 2 for tile in range(len(of))]
             outer.set_ticks(centres, [f"{name} {number}" for number in of])
             outer.tick_params(length=0)
             outer.spines[:].set_visible(False)
+        axes.tick_params(length=0, pad=1, labelsize=letters)
+        axes.tick_params(axis="x", rotation=90 if max(len(symbol(token)) for token in columns) > 1 else 0)
         axes.set(xlabel=labels[1], ylabel=labels[0])
         axes.spines[:].set_visible(False)
-        _scale(figure, axes, image, 24)
+        _scale(figure, axes, image)
     return figure
 
 
-def _scale(figure: Figure, axes: Axes, image: AxesImage, aspect: int) -> None:
-    """A colour bar from 0 to the largest weight, `aspect` times as high as wide."""
-    largest = image.norm.vmax
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=aspect, ticks=(0, largest))
+def _scale(figure: Figure, axes: Axes, image: AxesImage) -> None:
+    """A colour bar from 0 to the largest weight."""
+    largest, (width, height) = image.norm.vmax, figure.get_size_inches()
+    length = min(0.6 * height, BAR)
+    shape = {"shrink": length / height, "aspect": length / BAR_WIDTH, "fraction": BAR_WIDTH / width}
+    bar = figure.colorbar(image, ax=axes, ticks=(0, largest), **shape)
     bar.ax.set_yticklabels(["0", f"{largest:.2f}"])
     bar.outline.set_visible(False)
