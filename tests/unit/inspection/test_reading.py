@@ -93,7 +93,7 @@ def test_what_a_model_of_one_text_lacks_is_refused(text_run: Path):
 def test_unknown_and_truncated_tokens_are_reported(text_run: Path, labelled_run: Path):
     notices: list[str] = []
     clearformer.open_run(text_run, notify=notices.append).inspect("the é")
-    clearformer.open_run(labelled_run, notify=notices.append).inspect("a good film " * 5)
+    clearformer.open_run(labelled_run, notify=notices.append).inspect("a" + " good" * 30)
     assert notices == [
         "1 tokens of the input were not in the vocabulary and read as <unk>",
         "the text is too long for the context of 12 tokens: truncated",
