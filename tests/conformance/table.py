@@ -115,8 +115,8 @@ def main() -> None:
         *head(names),
         *rows(names),
         f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
-        "were, and its own tests have all. C has no blocks to run alone: "
-        "its parts are compared inside models, and tests/unit/engines/c/test_touch.py compares every number on the way.",
+        "were, and its own tests have all. C has no blocks to "
+        "run alone: tests/unit/engines/c/test_touch.py compares what stands between them, inside models.",
         "\n## What each does\n",
         *head(options),
         *(row(setting, [refused(name, setting) for name in options]) for setting in REFUSALS),

@@ -13,6 +13,9 @@ const FIELDS = {
 };
 const PAGE = 65536, LIMIT = 65536 * PAGE; /* of an address of 32 bits */
 
+/** How many numbers an array of a shape has. */
+export const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
+
 const upTo = (multiple, n) => Math.ceil(n / multiple) * multiple;
 
 /** Offsets of a layout's fields; each stands at a multiple of its size, and so does the next struct of a table. */
