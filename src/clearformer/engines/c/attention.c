@@ -70,6 +70,16 @@ static void softmax_row(const attention_task *task, count b, count h, count p, c
         z[s] *= scale;
 }
 
+/* The same, and what touches do to it. */
+static void weights_row(const attention_task *task, count b, count h, count p, count first, count end, float *z)
+{
+    const touches *all = &task->touches;
+    softmax_row(task, b, h, p, first, end, z);
+    for (count k = 0; k < all->number; k++)
+        if (all->at[k].place == all->first + task->place)
+            touch_row(all->at + k, b, h, p, z, first, end);
+}
+
 static matrix of_head(heads x, count b, count h)
 {
     return (matrix){x.at + b * x.batch + h * x.head, x.row, 1};
@@ -84,7 +94,7 @@ static void attend_few(const attention_task *task, count b, count h, count start
         float *o = from(out, t, 0).at;
         inner_products(1, end - first, task->E, from(q, t, 0), from(k, first, 0), (matrix){z + first, 0, 1},
                        1.0f / sqrtf((float)task->E));
-        softmax_row(task, b, h, p, first, end, z);
+        weights_row(task, b, h, p, first, end, z);
         memset(o, 0, task->E * sizeof(float));
         for (count s = first; s < end; s++)
 #pragma omp simd
@@ -122,7 +132,7 @@ static void attend_many(const attention_task *task, count b, count h, count star
         for (count i = 0; i < some; i++) {
             const count first = first_key(task, p + i), end = end_of_keys(task, p + i);
             float *row = from(weights, i, 0).at;
-            softmax_row(task, b, h, p + i, first, end, row);
+            weights_row(task, b, h, p + i, first, end, row);
             memset(row, 0, first * sizeof(float));
             memset(row + end, 0, (task->weights ? weights.row - end : high - end) * sizeof(float));
             if (task->dropout != 0)

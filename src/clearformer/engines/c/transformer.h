@@ -6,7 +6,8 @@
 
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
-   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for decoding. */
+   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for
+   decoding, and touch.c to look at all that is on the way, and to change it. */
 
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
@@ -29,6 +30,12 @@ typedef struct {
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
     float logit_cap;
 } config;
+
+/* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */
+typedef struct {
+    char text[96];
+    count length;
+} name;
 
 /* A linear layer or a norm; `bias` may be NULL. */
 typedef struct {
@@ -97,6 +104,47 @@ typedef struct {
     const uint8_t *real; /* [B, S] */
 } memory;
 
+/* What can be kept or changed of a stack, in the order of computation: numbers [B, heads, tokens, columns], whose names
+   touch.c has. */
+enum {
+    STACK_INPUT,
+    SELF_INPUT, SELF_QUERIES, SELF_KEYS, SELF_VALUES, SELF_WEIGHTS, SELF_CORE, SELF_OUTPUT, SELF_RESIDUAL,
+    CROSS_INPUT, CROSS_QUERIES, CROSS_KEYS, CROSS_VALUES, CROSS_WEIGHTS, CROSS_CORE, CROSS_OUTPUT, CROSS_RESIDUAL,
+    FEED_FORWARD_INPUT, LINEAR1, LINEAR2_INPUT, FEED_FORWARD_OUTPUT, FEED_FORWARD_RESIDUAL,
+    STACK_OUTPUT,
+    PLACES
+};
+
+/* A place of one layer, and its sizes; `heads` 0: one vector for each token, [B, tokens, columns]. */
+typedef struct {
+    name name;
+    count number, heads, tokens, columns;
+} place;
+
+typedef struct {
+    count first, end;
+} range;
+
+enum action { KEEP, SCALE, PUT };
+
+/* KEEP copies the numbers of a place to `at`, SCALE multiplies them by `factor` (0: cuts them off), PUT copies them from
+   `at`, which is [B, heads, tokens, columns] of the ranges. B is the batch's or, of PUT, 1: all its rows get the same.
+   Ranges may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
+typedef struct {
+    int32_t action;
+    float factor;
+    count place;
+    range heads, tokens, columns;
+    count B;
+    float *at;
+} touch;
+
+/* What is touched in a pass, in this order; `first` is the number of the first place of the layer that is running. */
+typedef struct {
+    const touch *at;
+    count number, first;
+} touches;
+
 /* What a sub-layer leaves on the residual stream. `between` is its norm (pre-norm) or the sum before the norm (post-norm);
    without training `out` is `in`, and all layers use the same room in turn. */
 typedef struct {
@@ -139,6 +187,7 @@ typedef struct {
     count piece;
     float dropout;
     uint32_t seed;
+    touches touches; /* none, unless set_touches is called */
     float *g, *dn, *dheads, *dqkv, *dkv, *dwide, *dnarrow, *dmemory;
     float *chunk; /* for losses: see training.c */
 } room;
@@ -169,7 +218,8 @@ typedef struct {
     const uint8_t *real; /* [B, S]: which keys are no padding, NULL: all */
     const float *slopes; /* ALiBi's, [H], or NULL */
     count window;        /* 0: none */
-    int causal;
+    int causal, place;   /* of the weights */
+    touches touches;
 } attention_task;
 
 /* One parameter, its gradient and its averages. `keep` is what decay leaves of it. */
@@ -217,6 +267,8 @@ void embed(const model *m, const batch *b, float *x);
 void embed_backward(const model *m, const model *d, const batch *b, const float *g);
 
 /* model.c */
+name join(name prefix, const char *rest);
+name numbered(name prefix, count index);
 int has_encoder(const config *c);
 int has_decoder(const config *c);
 
@@ -251,5 +303,10 @@ void muon(count rows, count columns, float *w, const float *g, float *momentum, 
 /* cache.c */
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
 void advance_cache(cache *past, const int32_t *tokens, count T);
+
+/* touch.c */
+count first_place(const model *m, const stack *s, count index);
+void touch_row(const touch *t, count b, count h, count p, float *x, count first, count end);
+void touch_place(const touches *all, int what, const batch *b, heads x, count number, count width);
 
 #endif
