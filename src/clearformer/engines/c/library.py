@@ -23,7 +23,7 @@ from clearformer.errors import EngineError
 FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "json.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
