@@ -23,7 +23,8 @@ from clearformer.errors import EngineError
 FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "json.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "json.c", "vocabulary.c",
+    "tokenizer.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -125,6 +126,9 @@ FUNCTIONS = {
         c_int64,
         FLOATS,
     ),
+    "read_tokenizer": (c_int64, c_char_p, c_int64, c_void_p, POINTER(c_char)),
+    "encode_text": (c_int64, c_void_p, c_char_p, c_int64, c_void_p, c_void_p),
+    "decode_tokens": (c_int64, c_void_p, c_void_p, c_int64, c_void_p, POINTER(c_char)),
     "adamw": (None, c_int64, POINTER(Update), c_float, c_float, c_float),
 }
 """result and arguments of each function"""

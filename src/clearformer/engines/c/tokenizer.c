@@ -72,8 +72,10 @@ static const char *piece_end(int kind, const char *at, const char *end)
 {
     int classes, next_classes;
     uint32_t code, next_code;
+    if (kind == CHARACTER)
+        return at + utf8(at, end, &code);
     const char *last = at, *next = next_character(at, end, &classes, &code);
-    if (kind == CHARACTER || code == '\n')
+    if (code == '\n')
         return next;
     if (code == ' ' && next < end) {
         const char *after = next_character(next, end, &next_classes, &next_code);

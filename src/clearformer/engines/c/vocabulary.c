@@ -6,7 +6,7 @@
 
 #define JSON(...) #__VA_ARGS__
 
-/* What a file holds. {}, [], "" and 0 stand for any value of their kind. */
+/* What a file holds; {}, [], "" and 0 stand for any value of their kind. */
 static const char word_level[] = JSON({
     "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
     "pre_tokenizer": {"type": "Split", "pattern": {"Regex": ""}, "behavior": "Isolated", "invert": false},
@@ -29,6 +29,7 @@ static const char added_token[] = JSON({"id": 0, "content": "", "single_word": f
     "normalized": false, "special": true});
 static const char character_pattern[] = JSON("[\\s\\S]");
 static const char piece_pattern[] = JSON(" ?\\w+| ?[^\\s\\w]+|\\n|[^\\S\\n]+(?!\\S)|[^\\S\\n]");
+static const char any_string[] = JSON("");
 static const char *const special_tokens[] = {"<pad>", "<bos>", "<eos>", "<unk>", "<mask>"};
 
 enum { LONGEST_NAME = 64, LONGEST_QUOTE = 40 };
@@ -78,28 +79,30 @@ static void add_place(char *fault, const place *p)
     add(fault, (json){p->key.at + 1, p->key.end - 1}, LONGEST_QUOTE);
 }
 
-static int found_instead(char *fault, json found)
+/* Say in a fault what was expected, at a place or, with `at` NULL, of the whole file, and what was found. Returns 0. */
+static int refuse(char *fault, json expected, const place *at, json found)
 {
-    say(fault, " was expected in tokenizer.json, found ");
-    add(fault, found.at ? found : json_of("nothing"), LONGEST_QUOTE);
+    const json none = json_of("nothing");
+    add(fault, expected.at ? expected : none, FAULT_SIZE);
+    say(fault, " was expected ");
+    if (at) {
+        say(fault, "as \"");
+        add_place(fault, at);
+        say(fault, "\" ");
+    }
+    say(fault, "in tokenizer.json, found ");
+    add(fault, found.at ? found : none, LONGEST_QUOTE);
     say(fault, "; use the tokenizer.json that the run was made with");
     return 0;
 }
 
-/* Say in a fault what was expected and what was found. Returns 0. */
-static int refuse(char *fault, const char *expected, json found)
+/* A value that is expected in words, if it stands for any of its kind or is an object or an array. */
+static json in_words(json expected)
 {
-    say(fault, expected);
-    return found_instead(fault, found);
-}
-
-/* The same for the value at a place. */
-static int differs(char *fault, const place *at, json expected, json found)
-{
-    add(fault, expected.at ? expected : json_of("nothing"), LONGEST_QUOTE);
-    say(fault, " as ");
-    add_place(fault, at);
-    return found_instead(fault, found);
+    const char kind = json_kind(expected);
+    return kind == '{' ? json_of("an object") : kind == '[' ? json_of("an array")
+         : same(expected, json_of(any_string)) ? json_of("a string")
+         : kind == '0' ? json_of("a number") : expected;
 }
 
 static int matches(const place *at, json expected, json found, char *fault);
@@ -116,7 +119,7 @@ static int keys_match(const place *at, json expected, json found, char *fault)
         name[length < 0 ? 0 : length] = 0;
         const json wanted = json_field(expected, name);
         if (!wanted.at || json_field(found, name).at != value.at)
-            return differs(fault, &here, none, value);
+            return refuse(fault, none, &here, value);
         if (!matches(&here, wanted, value, fault))
             return 0;
     }
@@ -125,7 +128,7 @@ static int keys_match(const place *at, json expected, json found, char *fault)
         const place here = {key, at};
         name[json_string(key, name, LONGEST_NAME - 1)] = 0;
         if (!json_field(found, name).at)
-            return differs(fault, &here, value, none);
+            return refuse(fault, in_words(value), &here, none);
     }
     return 1;
 }
@@ -134,20 +137,19 @@ static int keys_match(const place *at, json expected, json found, char *fault)
 static int matches(const place *at, json expected, json found, char *fault)
 {
     const char kind = json_kind(expected);
+    json a = json_first(expected), b = json_first(found);
     if (json_kind(found) != kind)
-        return differs(fault, at, expected, found);
-    if (same(expected, json_of("\"\"")) || same(expected, json_of("0")) || same(expected, json_of("{}")) ||
-        same(expected, json_of("[]")))
+        return refuse(fault, in_words(expected), at, found);
+    if (kind == '0' || same(expected, json_of(any_string)) || ((kind == '{' || kind == '[') && !a.at))
         return 1;
     if (kind == '{')
         return keys_match(at, expected, found, fault);
     if (kind != '[')
-        return same(expected, found) || differs(fault, at, expected, found);
-    json a = json_first(expected), b = json_first(found);
+        return same(expected, found) || refuse(fault, expected, at, found);
     for (; a.at && b.at; a = json_next(expected, a), b = json_next(found, b))
         if (!matches(at, a, b, fault))
             return 0;
-    return (!a.at && !b.at) || differs(fault, at, a, b);
+    return (!a.at && !b.at) || refuse(fault, in_words(a), at, b);
 }
 
 /* A token id below `limit`, written in digits; -1: it is none. */
@@ -204,23 +206,23 @@ static int read_vocabulary(tokenizer *t, json vocabulary, char *fault)
         value = json_next(vocabulary, key);
         const int32_t id = id_of(value, t->V);
         if (id < 0 || t->tokens[id].length >= 0)
-            return refuse(fault, "an id for each token, from 0 on without gaps,", (json){key.at, value.end});
+            return refuse(fault, json_of("an id for each token, from 0 on without gaps,"), NULL, (json){key.at, value.end});
         const count length = read_token(t, key, t->bytes + start, room - start);
         int32_t *slot = length < 0 ? NULL : find_id(t, t->bytes + start, length);
         if (!slot || *slot >= 0)
-            return refuse(fault, slot ? "each token once" : "a token of byte-level characters", key);
+            return refuse(fault, json_of(slot ? "a vocabulary without repeated tokens" : "a token of byte-level characters"), NULL, key);
         *slot = id;
         t->tokens[id] = (token){start, (int32_t)length};
         start += (int32_t)length;
     }
     for (int id = 0; id < MASK; id++)
         if (!is_token(t, id, special_tokens[id]))
-            return refuse(fault, "a vocabulary that begins with <pad>, <bos>, <eos>, <unk>", vocabulary);
+            return refuse(fault, json_of("a vocabulary that begins with <pad>, <bos>, <eos>, <unk>"), NULL, vocabulary);
     for (int byte = 0; t->kind == BPE && byte < 256; byte++) {
         const char bytes[] = {(char)byte};
         t->byte_tokens[byte] = *find_id(t, bytes, 1);
         if (t->byte_tokens[byte] < 0)
-            return refuse(fault, "a token for each of the 256 bytes", vocabulary);
+            return refuse(fault, json_of("a token for each of the 256 bytes"), NULL, vocabulary);
     }
     t->has_mask = is_token(t, MASK, special_tokens[MASK]);
     return 1;
@@ -236,7 +238,7 @@ static int read_added_tokens(const tokenizer *t, json added, char *fault)
             return 0;
         const int32_t id = id_of(json_field(item, "id"), MASK + t->has_mask);
         if (id < 0 || json_string(json_field(item, "content"), text, 7) < 0 || !is_token(t, id, text))
-            return refuse(fault, "no added token but the special ones", item);
+            return refuse(fault, json_of("one of the special tokens in added_tokens"), NULL, item);
     }
     return 1;
 }
@@ -250,11 +252,11 @@ static int read_merges(tokenizer *t, json merges, char *scratch, count room, cha
         const count n = read_token(t, left, scratch, room);
         const count more = n < 0 ? -1 : read_token(t, right, scratch + n, room - n);
         if (json_kind(item) != '[' || more < 0 || json_next(item, right).at)
-            return refuse(fault, "a pair of tokens as a merge", item);
+            return refuse(fault, json_of("a pair of tokens in merges"), NULL, item);
         merge *m = t->merges + rank;
         *m = (merge){*find_id(t, scratch, n), *find_id(t, scratch + n, more), *find_id(t, scratch, n + more)};
         if (m->left < 0 || m->right < 0 || m->merged < 0)
-            return refuse(fault, "two tokens that together are one as a merge", item);
+            return refuse(fault, json_of("a merge of two tokens into a third"), NULL, item);
         *find_rank(t, m->left, m->right) = rank;
     }
     return 1;
@@ -287,6 +289,23 @@ static count items(json container)
     return n;
 }
 
+/* Divide memory among the arrays, for as many tokens and merges as the file has. Returns the bytes. */
+static count lay_out(tokenizer *t, json vocabulary, json merges, char *memory)
+{
+    count used = 0;
+    t->V = (int32_t)(items(vocabulary) / 2);
+    t->number_of_merges = (int32_t)items(merges);
+    take(memory, &used, sizeof(tokenizer));
+    t->tokens = take(memory, &used, t->V * (count)sizeof(token));
+    t->merges = take(memory, &used, t->number_of_merges * (count)sizeof(merge));
+    t->ids = take_table(memory, &used, t->V);
+    t->ranks = take_table(memory, &used, t->number_of_merges);
+    t->bytes = take(memory, &used, 2 * (vocabulary.end - vocabulary.at)); /* of tokens, and for one merge to look up */
+    for (count id = 0; memory && id < t->V; id++)
+        t->tokens[id] = (token){0, -1};
+    return used;
+}
+
 /* The kind of a file that has the right keys; -1 if it is none of ours. */
 static int kind_of(json file, int bpe, char *fault)
 {
@@ -297,7 +316,7 @@ static int kind_of(json file, int bpe, char *fault)
         return CHARACTER;
     if (same(pattern, json_of(piece_pattern)))
         return bpe ? BPE : WORD;
-    refuse(fault, "the regular expression for characters or for words", pattern);
+    refuse(fault, json_of("the regular expression for characters or for words"), NULL, pattern);
     return -1;
 }
 
@@ -307,23 +326,21 @@ count read_tokenizer(const char *text, count length, char *memory, char *fault)
 {
     const json file = {text, text + length};
     fault[0] = 0;
-    if (length > INT32_MAX || !json_valid(file))
-        return refuse(fault, "JSON of less than 2 GB", (json){text, text + least(length, LONGEST_QUOTE)});
+    if (length > INT32_MAX || !json_valid(file) || json_kind(file) != '{')
+        return refuse(fault, json_of("a JSON object of less than 2 GB"), NULL, json_of("something else"));
     const json model = json_field(file, "model"), vocabulary = json_field(model, "vocab");
     const json merges = json_field(model, "merges");
     const int bpe = same(json_field(model, "type"), json_of("\"BPE\""));
     if (!matches(NULL, json_of(bpe ? byte_pairs : word_level), file, fault))
         return 0;
-    tokenizer t = {.kind = kind_of(file, bpe, fault), .V = (int32_t)(items(vocabulary) / 2)};
-    t.number_of_merges = (int32_t)items(merges);
+    tokenizer t = {.kind = kind_of(file, bpe, fault)};
+    const count used = t.kind < 0 ? 0 : lay_out(&t, vocabulary, merges, memory);
+    if (!used || !memory)
+        return used;
     const count room = vocabulary.end - vocabulary.at;
-    count used = 0;
-    take(memory, &used, sizeof(tokenizer));
-    t.tokens = take(memory, &used, t.V * (count)sizeof(token));
-    t.merges = take(memory, &used, t.number_of_merges * (count)sizeof(merge));
-    t.ids = take_table(memory, &used, t.V);
-    t.ranks = take_table(memory, &used, t.number_of_merges);
-    t.bytes = take(memory, &used, 2 * room);
-    ...
+    if (!read_vocabulary(&t, vocabulary, fault) || !read_added_tokens(&t, json_field(file, "added_tokens"), fault) ||
+        !read_merges(&t, merges, t.bytes + room, room, fault))
+        return 0;
+    *(tokenizer *)memory = t;
     return used;
 }
