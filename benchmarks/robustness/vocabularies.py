@@ -28,7 +28,7 @@ from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.engines.c.library import FOLDER
 
 DRIVER = Path(__file__).with_suffix(".c")
-SOURCES = [DRIVER, *(FOLDER / name for name in ("json.c", "vocabulary.c", "tokenizer.c"))]
+SOURCES = [DRIVER, *(FOLDER / name for name in ("json.c", "fault.c", "vocabulary.c", "tokenizer.c"))]
 COMMAND = ["cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"]
 
 LINES = [
@@ -49,7 +49,7 @@ BYTES = [
 ]
 
 Case = tuple[bytes, bytes, list[int]]
-SENTENCE = re.compile(r'refused: .+ was expected (as ".*" )?in tokenizer.json, found .+; use .+')
+SENTENCE = re.compile(r"refused: .+ (was|were) expected.*, found .+; use the tokenizer.json .+")
 
 
 def vocabularies() -> list[str]:

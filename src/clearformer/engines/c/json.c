@@ -50,20 +50,24 @@ static int is_surrogate(uint32_t code)
     return code >= 0xD800 && code < 0xE000;
 }
 
-/* A character of 1 to 4 bytes of UTF-8, in its shortest form. */
-static const char *after_utf8(const char *at, const char *end, uint32_t *code)
+/* Read one character of UTF-8 that begins before `end`. Returns its bytes; 0 if the text ends within it; and if it is
+   broken, minus the bytes that could still have begun one, at least 1. */
+int utf8(const char *at, const char *end, uint32_t *code)
 {
-    static const uint32_t smallest[] = {0, 0x80, 0x800, 0x10000};
-    const unsigned char first = (unsigned char)*at++;
-    const int more = first < 0xC0 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-    *code = more ? first & (0x3F >> more) : first;
-    for (int i = 0; i < more; i++, at++) {
-        if (at == end || (*at & 0xC0) != 0x80)
-            return NULL;
-        *code = *code << 6 | (*at & 0x3F);
+    const unsigned char *bytes = (const unsigned char *)at, first = bytes[0];
+    const int more = first < 0x80 ? 0 : first < 0xC2 || first > 0xF4 ? -1 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+    *code = more > 0 ? first & (0x3Fu >> more) : first;
+    for (int i = 1; i <= more; i++) {
+        /* the second byte shows what is too long, a surrogate, or above U+10FFFF */
+        const int low = i > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+        const int high = i > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+        if (at + i == end)
+            return 0;
+        if (bytes[i] < low || bytes[i] > high)
+            return -i;
+        *code = *code << 6 | (bytes[i] & 0x3F);
     }
-    const int stray = first >= 0x80 && !more;
-    return stray || first >= 0xF8 || *code < smallest[more] || *code > 0x10FFFF || is_surrogate(*code) ? NULL : at;
+    return more + 1 > 0 ? more + 1 : -1;
 }
 
 /* The code of \uXXXX */
@@ -104,7 +108,10 @@ static const char *after_character(const char *at, const char *end, uint32_t *co
 {
     if (at == end || (unsigned char)*at < 0x20)
         return NULL;
-    return *at == '\\' ? after_escape(at, end, code) : after_utf8(at, end, code);
+    if (*at == '\\')
+        return after_escape(at, end, code);
+    const int bytes = utf8(at, end, code);
+    return bytes > 0 ? at + bytes : NULL;
 }
 
 static const char *after_string(const char *at, const char *end)
@@ -209,20 +216,6 @@ json json_next(json container, json item)
     return value_at(at + 1, container.end);
 }
 
-/* The value of the first key `name`, of at most LONGEST_NAME bytes. */
-json json_field(json object, const char *name)
-{
-    char text[LONGEST_NAME];
-    for (json key = json_first(object); json_kind(object) == '{' && key.at;) {
-        const json value = json_next(object, key);
-        const count length = json_string(key, text, LONGEST_NAME);
-        if (length == (count)strlen(name) && memcmp(text, name, (size_t)length) == 0)
-            return value;
-        key = json_next(object, value);
-    }
-    return (json){NULL, NULL};
-}
-
 static int utf8_of(uint32_t code, char *to)
 {
     static const unsigned char marks[] = {0, 0xC0, 0xE0, 0xF0};
@@ -253,6 +246,28 @@ count json_string(json value, char *to, count room)
     return at ? length : -1;
 }
 
+/* Whether a value is a string of this text, of at most LONGEST_NAME bytes. */
+int json_equals(json value, const char *text)
+{
+    char bytes[LONGEST_NAME];
+    const count length = (count)strlen(text);
+    return json_string(value, bytes, LONGEST_NAME) == length && memcmp(bytes, text, (size_t)length) == 0;
+}
+
+/* The value of the key `name`, of at most LONGEST_NAME bytes; none if the key is missing, or is there twice. */
+json json_field(json object, const char *name)
+{
+    json found = {NULL, NULL};
+    for (json key = json_first(object), value; json_kind(object) == '{' && key.at; key = json_next(object, value)) {
+        value = json_next(object, key);
+        if (json_equals(key, name) && found.at)
+            return (json){NULL, NULL};
+        if (json_equals(key, name))
+            found = value;
+    }
+    return found;
+}
+
 /* A number, NaN if it is none: of up to 15 digits and 10^-22 to 10^22 the nearest double, else off by 1e-15 of it. */
 double json_number(json value)
 {
@@ -275,7 +290,19 @@ double json_number(json value)
         if (*at >= '0' && *at <= '9' && written < 1000000000)
             written = written * 10 + (*at - '0');
     exponent += negative ? -written : written;
-    const count power = exponent < 0 ? -exponent : exponent, some = least(power, 300); /* 10^308 is the largest double */
+    const count power = exponent < 0 ? -exponent : exponent, some = least(power, 300); /* 10^309 is no double */
     const double scale = pow(10, (double)some), rest = pow(10, (double)(power - some)), whole = sign * (double)digits;
     return digits == 0 ? whole : exponent < 0 ? whole / scale / rest : whole * scale * rest;
+}
+
+/* A number from 0 to 2^53 without fraction and exponent; -1 if it is none. */
+count json_count(json value)
+{
+    const char *at = after_space(value.at, value.end);
+    count n = json_kind(value) == '0' ? 0 : -1;
+    for (; n >= 0 && at < value.end && *at >= '0' && *at <= '9'; at++) {
+        n = n * 10 + (*at - '0');
+        n = n <= (count)1 << 53 ? n : -1;
+    }
+    return after_space(at, value.end) == value.end ? n : -1;
 }

@@ -10,6 +10,7 @@ typedef struct {
     const char *at, *end;
 } json;
 
+int utf8(const char *at, const char *end, uint32_t *code);
 int json_valid(json text);
 char json_kind(json value);
 int json_is(json value, const char *word);
@@ -17,6 +18,8 @@ json json_first(json container);
 json json_next(json container, json item);
 json json_field(json object, const char *name);
 count json_string(json value, char *to, count room);
+int json_equals(json value, const char *text);
 double json_number(json value);
+count json_count(json value);
 
 #endif

@@ -7,27 +7,8 @@
    rank first, of equal ones the leftmost. */
 
 #include "tokenizer.h"
+#include "json.h"
 #include "unicode.h"
-
-/* Read one character of UTF-8 that begins before `end`. Returns its bytes; 0 if the text ends within it; and if it is
-   broken, minus the bytes that could still have begun one, at least 1. */
-int utf8(const char *at, const char *end, uint32_t *code)
-{
-    const unsigned char *bytes = (const unsigned char *)at, first = bytes[0];
-    const int more = first < 0x80 ? 0 : first < 0xC2 || first > 0xF4 ? -1 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-    *code = more > 0 ? first & (0x3Fu >> more) : first;
-    for (int i = 1; i <= more; i++) {
-        /* the second byte shows what is too long, a surrogate, or above U+10FFFF */
-        const int low = i > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-        const int high = i > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-        if (at + i == end)
-            return 0;
-        if (bytes[i] < low || bytes[i] > high)
-            return -i;
-        *code = *code << 6 | (bytes[i] & 0x3F);
-    }
-    return more + 1 > 0 ? more + 1 : -1;
-}
 
 /* Whether an odd number of the n borders, in order, are not above a code point. */
 static int within(const int32_t *borders, count n, uint32_t code)
@@ -191,10 +172,10 @@ static count merge_tokens(const tokenizer *t, count n, int32_t *ids, char *memor
     return kept;
 }
 
-/* Encode `length` bytes of text into `ids`, of room for as many, and return their number; -1 if the text is not UTF-8.
-   Special tokens in the text are plain text; a piece that the vocabulary lacks becomes UNK. With `memory` NULL: the
-   bytes of memory that it needs, aligned to 8. No piece goes on after a newline, so that a long text can be encoded line
-   by line. */
+/* Encode `length` bytes of text, less than 2 GB, into `ids`, of room for as many, and return their number; -1 if the
+   text is not UTF-8. Special tokens in it are plain text; a piece that the vocabulary lacks becomes UNK. With `memory`
+   NULL: the bytes of memory that it needs, aligned to 8. No piece goes on after a newline, so that a long text can be
+   encoded line by line. */
 count encode_text(const tokenizer *t, const char *text, count length, int32_t *ids, char *memory)
 {
     const char *const end = text + length;

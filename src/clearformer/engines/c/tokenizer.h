@@ -4,6 +4,7 @@
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
+#include "fault.h"
 #include "tiles.h"
 
 enum { PAD, BOS, EOS, UNK, MASK }; /* ids of the special tokens; MASK is one only if the tokenizer `has_mask` */
@@ -42,13 +43,10 @@ typedef struct {
     int32_t length;
 } partial;
 
-enum { FAULT_SIZE = 320 };
-
 /* vocabulary.c */
 count read_tokenizer(const char *text, count length, char *memory, char *fault);
 
 /* tokenizer.c */
-int utf8(const char *at, const char *end, uint32_t *code);
 int32_t *find_id(const tokenizer *t, const char *at, count length);
 int32_t *find_rank(const tokenizer *t, int32_t left, int32_t right);
 count encode_text(const tokenizer *t, const char *text, count length, int32_t *ids, char *memory);

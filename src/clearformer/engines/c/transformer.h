@@ -214,6 +214,8 @@ void embed(const model *m, const batch *b, float *x);
 void embed_backward(const model *m, const model *d, const batch *b, const float *g);
 
 /* model.c */
+count model_bytes(const config *c);
+model *find_model(const config *c, char *at, tensor *parameters, count number, char *fault);
 int has_encoder(const config *c);
 int has_decoder(const config *c);
 

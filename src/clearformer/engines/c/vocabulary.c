@@ -32,7 +32,7 @@ static const char piece_pattern[] = JSON(" ?\\w+| ?[^\\s\\w]+|\\n|[^\\S\\n]+(?!\
 static const char any_string[] = JSON("");
 static const char *const special_tokens[] = {"<pad>", "<bos>", "<eos>", "<unk>", "<mask>"};
 
-enum { LONGEST_NAME = 64, LONGEST_QUOTE = 40 };
+#define AGAIN "; use the tokenizer.json that the run was made with"
 
 static json json_of(const char *text)
 {
@@ -45,58 +45,7 @@ static int same(json a, json b)
     return a.end - a.at == b.end - b.at && memcmp(a.at, b.at, (size_t)(a.end - a.at)) == 0;
 }
 
-/* Add a text to a fault, in one line; of a long one the beginning. */
-static void add(char *fault, json text, count most)
-{
-    const count length = (count)strlen(fault), all = text.end - text.at;
-    count n = least(all, least(most, FAULT_SIZE - 1 - length));
-    while (n < all && n > 0 && (text.at[n] & 0xC0) == 0x80)
-        n--; /* no part of a character */
-    for (count i = 0; i < n; i++)
-        fault[length + i] = (unsigned char)text.at[i] < ' ' ? ' ' : text.at[i];
-    fault[length + n] = 0;
-    if (n < all && most < FAULT_SIZE)
-        add(fault, json_of("..."), FAULT_SIZE);
-}
-
-static void say(char *fault, const char *words)
-{
-    add(fault, json_of(words), FAULT_SIZE);
-}
-
-/* Where a value stands: its key, and where the object stands that it is in. */
-typedef struct place {
-    json key;
-    const struct place *in;
-} place;
-
-static void add_place(char *fault, const place *p)
-{
-    if (p->in) {
-        add_place(fault, p->in);
-        say(fault, ".");
-    }
-    add(fault, (json){p->key.at + 1, p->key.end - 1}, LONGEST_QUOTE);
-}
-
-/* Say in a fault what was expected, at a place or, with `at` NULL, of the whole file, and what was found. Returns 0. */
-static int refuse(char *fault, json expected, const place *at, json found)
-{
-    const json none = json_of("nothing");
-    add(fault, expected.at ? expected : none, FAULT_SIZE);
-    say(fault, " was expected ");
-    if (at) {
-        say(fault, "as \"");
-        add_place(fault, at);
-        say(fault, "\" ");
-    }
-    say(fault, "in tokenizer.json, found ");
-    add(fault, found.at ? found : none, LONGEST_QUOTE);
-    say(fault, "; use the tokenizer.json that the run was made with");
-    return 0;
-}
-
-/* A value that is expected in words, if it stands for any of its kind or is an object or an array. */
+/* What is expected, in words if it is an object, an array, or any string or number. */
 static json in_words(json expected)
 {
     const char kind = json_kind(expected);
@@ -105,36 +54,45 @@ static json in_words(json expected)
          : kind == '0' ? json_of("a number") : expected;
 }
 
-static int matches(const place *at, json expected, json found, char *fault);
+/* Where a value stands: its key, and the key of the object that it is in. */
+typedef struct {
+    json key, outer;
+} place;
+
+static int refuse(char *fault, json expected, place at, json found)
+{
+    return explain(fault, "%j was expected as %j of %j, found %j" AGAIN, expected, at.key, at.outer, found);
+}
+
+static int matches(place at, json expected, json found, char *fault);
 
 /* Whether an object has the keys that are expected, each once, and no others. */
-static int keys_match(const place *at, json expected, json found, char *fault)
+static int keys_match(json outer, json expected, json found, char *fault)
 {
     const json none = {NULL, NULL};
-    char name[LONGEST_NAME];
+    uint32_t seen = 0, bit = 1;
     for (json key = json_first(found), value; key.at; key = json_next(found, value)) {
+        json name = json_first(expected);
         value = json_next(found, key);
-        const place here = {key, at};
-        const count length = json_string(key, name, LONGEST_NAME - 1);
-        name[length < 0 ? 0 : length] = 0;
-        const json wanted = json_field(expected, name);
-        if (!wanted.at || json_field(found, name).at != value.at)
-            return refuse(fault, none, &here, value);
-        if (!matches(&here, wanted, value, fault))
+        for (bit = 1; name.at && !same(name, key); bit *= 2)
+            name = json_next(expected, json_next(expected, name));
+        if (!name.at || (seen & bit))
+            return refuse(fault, none, (place){key, outer}, value);
+        seen |= bit;
+        if (!matches((place){key, outer}, json_next(expected, name), value, fault))
             return 0;
     }
-    for (json key = json_first(expected), value; key.at; key = json_next(expected, value)) {
-        value = json_next(expected, key);
-        const place here = {key, at};
-        name[json_string(key, name, LONGEST_NAME - 1)] = 0;
-        if (!json_field(found, name).at)
-            return refuse(fault, in_words(value), &here, none);
+    bit = 1;
+    for (json name = json_first(expected), value; name.at; name = json_next(expected, value), bit *= 2) {
+        value = json_next(expected, name);
+        if (!(seen & bit))
+            return refuse(fault, in_words(value), (place){name, outer}, none);
     }
     return 1;
 }
 
 /* Whether a value is what is expected. */
-static int matches(const place *at, json expected, json found, char *fault)
+static int matches(place at, json expected, json found, char *fault)
 {
     const char kind = json_kind(expected);
     json a = json_first(expected), b = json_first(found);
@@ -143,25 +101,13 @@ static int matches(const place *at, json expected, json found, char *fault)
     if (kind == '0' || same(expected, json_of(any_string)) || ((kind == '{' || kind == '[') && !a.at))
         return 1;
     if (kind == '{')
-        return keys_match(at, expected, found, fault);
+        return keys_match(at.key, expected, found, fault);
     if (kind != '[')
         return same(expected, found) || refuse(fault, expected, at, found);
     for (; a.at && b.at; a = json_next(expected, a), b = json_next(found, b))
         if (!matches(at, a, b, fault))
             return 0;
     return (!a.at && !b.at) || refuse(fault, in_words(a), at, b);
-}
-
-/* A token id below `limit`, written in digits; -1: it is none. */
-static int32_t id_of(json value, count limit)
-{
-    count id = 0;
-    for (const char *at = value.at; at < value.end; at++) {
-        id = id * 10 + (*at - '0');
-        if (*at < '0' || *at > '9' || id >= limit)
-            return -1;
-    }
-    return (int32_t)id;
 }
 
 /* The byte that a character of a byte-level token stands for; -1: none. Bytes that are visible characters of Latin-1
@@ -192,10 +138,9 @@ static count read_token(const tokenizer *t, json value, char *to, count room)
     return n;
 }
 
-static int is_token(const tokenizer *t, count id, const char *text)
+static int is_token(const tokenizer *t, int32_t id, const char *text)
 {
-    const token *x = t->tokens + id;
-    return id < t->V && x->length == (count)strlen(text) && memcmp(t->bytes + x->start, text, strlen(text)) == 0;
+    return *find_id(t, text, (count)strlen(text)) == id;
 }
 
 static int read_vocabulary(tokenizer *t, json vocabulary, char *fault)
@@ -204,41 +149,41 @@ static int read_vocabulary(tokenizer *t, json vocabulary, char *fault)
     int32_t start = 0;
     for (json key = json_first(vocabulary), value; key.at; key = json_next(vocabulary, value)) {
         value = json_next(vocabulary, key);
-        const int32_t id = id_of(value, t->V);
-        if (id < 0 || t->tokens[id].length >= 0)
-            return refuse(fault, json_of("an id for each token, from 0 on without gaps,"), NULL, (json){key.at, value.end});
+        const count id = json_count(value);
+        if (id < 0 || id >= t->V || t->tokens[id].length >= 0)
+            return explain(fault, "an id for each token was expected, from 0 on, found %j for %j" AGAIN, value, key);
         const count length = read_token(t, key, t->bytes + start, room - start);
-        int32_t *slot = length < 0 ? NULL : find_id(t, t->bytes + start, length);
-        if (!slot || *slot >= 0)
-            return refuse(fault, json_of(slot ? "a vocabulary without repeated tokens" : "a token of byte-level characters"), NULL, key);
-        *slot = id;
+        if (length < 0)
+            return explain(fault, "tokens of byte-level characters were expected, found %j" AGAIN, key);
+        int32_t *slot = find_id(t, t->bytes + start, length);
+        if (*slot >= 0)
+            return explain(fault, "different tokens were expected, found %j twice" AGAIN, key);
+        *slot = (int32_t)id;
         t->tokens[id] = (token){start, (int32_t)length};
         start += (int32_t)length;
     }
     for (int id = 0; id < MASK; id++)
         if (!is_token(t, id, special_tokens[id]))
-            return refuse(fault, json_of("a vocabulary that begins with <pad>, <bos>, <eos>, <unk>"), NULL, vocabulary);
-    for (int byte = 0; t->kind == BPE && byte < 256; byte++) {
-        const char bytes[] = {(char)byte};
-        t->byte_tokens[byte] = *find_id(t, bytes, 1);
-        if (t->byte_tokens[byte] < 0)
-            return refuse(fault, json_of("a token for each of the 256 bytes"), NULL, vocabulary);
-    }
+            return explain(fault, "the token %s was expected with id %n, found another" AGAIN, special_tokens[id], (count)id);
     t->has_mask = is_token(t, MASK, special_tokens[MASK]);
+    for (int byte = 0; t->kind == BPE && byte < 256; byte++) {
+        t->byte_tokens[byte] = *find_id(t, (char[]){(char)byte}, 1);
+        if (t->byte_tokens[byte] < 0)
+            return explain(fault, "a token for each byte was expected, found none for %n" AGAIN, (count)byte);
+    }
     return 1;
 }
 
-/* The tokens that the library would look for in a text, if they were not special: of ours all are. */
+/* The library looks for added tokens in a text, unless they are special as those of `special_tokens` are. */
 static int read_added_tokens(const tokenizer *t, json added, char *fault)
 {
-    const place here = {json_of("\"added_tokens\""), NULL};
+    const place here = {json_of("\"added_tokens\""), json_of("tokenizer.json")};
     for (json item = json_first(added); item.at; item = json_next(added, item)) {
-        char text[8] = {0};
-        if (!matches(&here, json_of(added_token), item, fault))
+        if (!matches(here, json_of(added_token), item, fault))
             return 0;
-        const int32_t id = id_of(json_field(item, "id"), MASK + t->has_mask);
-        if (id < 0 || json_string(json_field(item, "content"), text, 7) < 0 || !is_token(t, id, text))
-            return refuse(fault, json_of("one of the special tokens in added_tokens"), NULL, item);
+        const count id = json_count(json_field(item, "id"));
+        if (id < 0 || id >= MASK + t->has_mask || !json_equals(json_field(item, "content"), special_tokens[id]))
+            return explain(fault, "only special tokens were expected as added_tokens, found %j" AGAIN, item);
     }
     return 1;
 }
@@ -252,11 +197,11 @@ static int read_merges(tokenizer *t, json merges, char *scratch, count room, cha
         const count n = read_token(t, left, scratch, room);
         const count more = n < 0 ? -1 : read_token(t, right, scratch + n, room - n);
         if (json_kind(item) != '[' || more < 0 || json_next(item, right).at)
-            return refuse(fault, json_of("a pair of tokens in merges"), NULL, item);
+            return explain(fault, "pairs of tokens were expected as merges, found %j" AGAIN, item);
         merge *m = t->merges + rank;
         *m = (merge){*find_id(t, scratch, n), *find_id(t, scratch + n, more), *find_id(t, scratch, n + more)};
         if (m->left < 0 || m->right < 0 || m->merged < 0)
-            return refuse(fault, json_of("a merge of two tokens into a third"), NULL, item);
+            return explain(fault, "merges of two tokens into a third were expected, found %j" AGAIN, item);
         *find_rank(t, m->left, m->right) = rank;
     }
     return 1;
@@ -316,7 +261,7 @@ static int kind_of(json file, int bpe, char *fault)
         return CHARACTER;
     if (same(pattern, json_of(piece_pattern)))
         return bpe ? BPE : WORD;
-    refuse(fault, json_of("the regular expression for characters or for words"), NULL, pattern);
+    explain(fault, "the pattern of characters or of words was expected, found %j" AGAIN, pattern);
     return -1;
 }
 
@@ -327,11 +272,11 @@ count read_tokenizer(const char *text, count length, char *memory, char *fault)
     const json file = {text, text + length};
     fault[0] = 0;
     if (length > INT32_MAX || !json_valid(file) || json_kind(file) != '{')
-        return refuse(fault, json_of("a JSON object of less than 2 GB"), NULL, json_of("something else"));
+        return explain(fault, "an object of JSON was expected, found something else" AGAIN);
     const json model = json_field(file, "model"), vocabulary = json_field(model, "vocab");
     const json merges = json_field(model, "merges");
-    const int bpe = same(json_field(model, "type"), json_of("\"BPE\""));
-    if (!matches(NULL, json_of(bpe ? byte_pairs : word_level), file, fault))
+    const int bpe = json_equals(json_field(model, "type"), "BPE");
+    if (!keys_match(json_of("tokenizer.json"), json_of(bpe ? byte_pairs : word_level), file, fault))
         return 0;
     tokenizer t = {.kind = kind_of(file, bpe, fault)};
     const count used = t.kind < 0 ? 0 : lay_out(&t, vocabulary, merges, memory);

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clearformer.engines.c import library
+from clearformer.engines.c.library import Json
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -19,17 +20,11 @@ NUMBER_TOLERANCE = 1e-15
 
 
 FRAGMENTS = (
-    b"\\ud800", b"\\udc00\\ude00", b"\\ud83d\\ude00", b"\\ud83d\\ud83d", b"\\u12G4", b"\\x", b"\xed\xa0\x80", b"\xc0\x80",
-    b"\xe0\x9f\xbf", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xff", b"\x80", b"\xc3", b"\x1f", b"\x00", b"\"",
-    b"01", b"1.", b".5", b"+1", b"1e", b"-", b"NaN", b"nul", b",", b":", b"]", b"}", b"//",
+    b"\\ud800", b"\\udc00\\ude00", b"\\ud83d\\ude00", b"\\ud83d\\ud83d", b"\\u12G4", b"\\x", b"\xed\xa0\x80",
+    b"\xc0\x80", b"\xe0\x9f\xbf", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xff", b"\x80", b"\xc3",
+    b"\x1f", b"\x00", b"\"", b"01", b"1.", b".5", b"+1", b"1e", b"-", b"NaN", b"nul", b",", b":", b"]", b"}", b"//",
 )  # fmt: skip
 """JSON, UTF-8 and numbers in forms that are almost right, and some that are"""
-
-
-class Json(ctypes.Structure):
-    """`json` of json.h."""
-
-    _fields_ = (("at", ctypes.c_void_p), ("end", ctypes.c_void_p))
 
 
 class Reader:
@@ -39,10 +34,6 @@ class Reader:
         self.c, self.memory = library.library()[0], ctypes.create_string_buffer(text, len(text))
         at = ctypes.addressof(self.memory)
         self.all = Json(at, at + len(text))
-        self.c.json_kind.restype = ctypes.c_char
-        self.c.json_number.restype, self.c.json_string.restype = ctypes.c_double, ctypes.c_int64
-        for name in ("json_first", "json_next", "json_field"):
-            getattr(self.c, name).restype = Json
 
     def is_valid(self) -> bool:
         return bool(self.c.json_valid(self.all))
@@ -55,10 +46,10 @@ class Reader:
         return found
 
     def string(self, value: Json) -> str:
-        length = self.c.json_string(value, None, ctypes.c_int64(0))
+        length = self.c.json_string(value, None, 0)
         room = ctypes.create_string_buffer(length)
-        assert length == 0 or self.c.json_string(value, room, ctypes.c_int64(length - 1)) == -1
-        assert self.c.json_string(value, room, ctypes.c_int64(length)) == length
+        assert length == 0 or self.c.json_string(value, room, length - 1) == -1
+        assert self.c.json_string(value, room, length) == length
         return room.raw.decode("utf-8")
 
     def value(self, value: Json) -> Any:
@@ -145,9 +136,9 @@ def test_containers_nest_64_deep_and_no_deeper(opening: str, closing: str):
 
 
 def test_a_field_is_found_by_its_decoded_name_and_nothing_in_what_has_none():
-    reader = Reader(b'{"x": {"b": 1}, "\\u0062": [2], "c": "b", "b": 3}')
+    reader = Reader(b'{"x": {"b": 1}, "\\u0062": [2], "c": "b", "twice": 1, "twice": 1}')
     assert reader.value(reader.c.json_field(reader.all, b"b")) == [2.0]
-    for missing in (b"", b"bb", b"a" * 64, b"a" * 65):
+    for missing in (b"", b"bb", b"a" * 64, b"a" * 65, b"twice"):
         assert not reader.c.json_field(reader.all, missing).at
     inner = reader.c.json_field(reader.all, b"b")
     assert not reader.c.json_field(inner, b"b").at
@@ -155,4 +146,23 @@ def test_a_field_is_found_by_its_decoded_name_and_nothing_in_what_has_none():
     assert not reader.items(Json())
     assert reader.c.json_kind(Json()) == b"\0"
     assert math.isnan(reader.c.json_number(inner))
-    assert reader.c.json_string(inner, None, ctypes.c_int64(0)) == -1
+    assert reader.c.json_string(inner, None, 0) == -1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), (" 7 ", 7), (str(2**53), 2**53), (str(2**53 + 1), -1), ("9" * 40, -1), ("-1", -1), ("1.0", -1),
+     ("1e2", -1), ('"1"', -1), ("[1]", -1), ("true", -1)],
+)  # fmt: skip
+def test_a_count_is_a_number_up_to_2_to_the_53_in_digits_alone(text: str, expected: int):
+    reader = Reader(text.encode())
+    assert reader.c.json_count(reader.all) == expected
+
+
+def test_a_string_equals_a_text_whatever_its_escapes():
+    reader = Reader(b'"n\\u006frm"')
+    assert [bool(reader.c.json_equals(reader.all, text)) for text in (b"norm", b"nor", b"norms")] == [
+        True,
+        False,
+        False,
+    ]

@@ -24,7 +24,6 @@ from clearformer.engines.c import library
 pytestmark = pytest.mark.usefixtures("compiled")
 
 ROOT = Path(__file__).parents[4]
-FAULT_SIZE = 320
 REMOVED = object()
 
 
@@ -32,7 +31,7 @@ class CTokenizer:
     """A tokenizer.json as C reads it. Raises ValueError with C's sentence."""
 
     def __init__(self, text: bytes) -> None:
-        self.c, fault = library.library()[0], ctypes.create_string_buffer(FAULT_SIZE)
+        self.c, fault = library.library()[0], ctypes.create_string_buffer(library.FAULT_SIZE)
         size = self.c.read_tokenizer(text, len(text), None, fault)
         self.memory = (ctypes.c_uint64 * (size // 8))()
         if not size or self.c.read_tokenizer(text, len(text), self.memory, fault) != size:
@@ -201,22 +200,22 @@ def test_a_long_piece_of_overlapping_merges_takes_no_quadratic_time():
 @pytest.mark.parametrize(
     ("kind", "place", "value", "words"),
     [
-        ("bpe", "normalizer", {"type": "NFC"}, r'null was expected as "normalizer" .* found \{"type": "NFC"\}'),
-        ("word", "model.type", "Unigram", '"WordLevel" was expected as "model.type" .* found "Unigram"'),
-        ("word", "model.other", 1, 'nothing was expected as "model.other" .* found 1'),
-        ("bpe", "model.dropout", REMOVED, 'null was expected as "model.dropout" .* found nothing'),
-        ("bpe", "pre_tokenizer.pretokenizers", [], 'an object was expected as "pre_tokenizer.pretokenizers"'),
-        ("word", "pre_tokenizer.pattern.Regex", r"\s+", r'the regular expression .* found "\\\\s\+"'),
-        ("word", "model.vocab.the", 2**32, 'an id for each token, .* found "the": 4294967296'),
-        ("word", "model.vocab.the", 5.0, 'an id for each token, .* found "the": 5.0'),
-        ("word", "model.vocab.the", 0, 'an id for each token, .* found "the": 0'),
-        ("word", "model.vocab.the", REMOVED, "an id for each token, "),
-        ("word", "model.vocab", {}, r"begins with <pad>, <bos>, <eos>, <unk> .* found \{\}"),
-        ("bpe", "model.merges.0", ["t", "Ġq"], r'a merge of two tokens .* found \["t", "Ġq"\]'),
-        ("bpe", "model.merges.0", "t h", 'a pair of tokens .* found "t h"'),
-        ("bpe", "model.merges.0", ["t", "h", "e"], "a pair of tokens"),
-        ("bpe", "added_tokens.1.content", "<s>", "one of the special tokens in added_tokens"),
-        ("bpe", "added_tokens.1.special", False, 'true was expected as "added_tokens.special" .* found false'),
+        ("bpe", "normalizer", {"type": "NFC"}, r'null was expected as "normalizer" of tokenizer.json, found \{"type": "NFC"\}'),
+        ("word", "model.type", "Unigram", '"WordLevel" was expected as "type" of "model", found "Unigram"'),
+        ("word", "model.other", 1, 'nothing was expected as "other" of "model", found 1'),
+        ("bpe", "model.dropout", REMOVED, 'null was expected as "dropout" of "model", found nothing'),
+        ("bpe", "pre_tokenizer.pretokenizers", [], 'an object was expected as "pretokenizers" of "pre_tokenizer", found nothing'),
+        ("word", "pre_tokenizer.pattern.Regex", r"\s+", r'the pattern of characters or of words was expected, found "\\\\s\+"'),
+        ("word", "model.vocab.the", 2**32, 'an id for each token .* found 4294967296 for "the"'),
+        ("word", "model.vocab.the", 5.0, 'an id for each token .* found 5.0 for "the"'),
+        ("word", "model.vocab.the", 0, 'an id for each token .* found 0 for "the"'),
+        ("word", "model.vocab.the", REMOVED, "an id for each token"),
+        ("word", "model.vocab", {}, "the token <pad> was expected with id 0"),
+        ("bpe", "model.merges.0", ["t", "Ġq"], r'merges of two tokens into a third .* found \["t", "\?\?q"\]'),
+        ("bpe", "model.merges.0", "t h", 'pairs of tokens .* found "t h"'),
+        ("bpe", "model.merges.0", ["t", "h", "e"], "pairs of tokens"),
+        ("bpe", "added_tokens.1.content", "<s>", "only special tokens were expected as added_tokens"),
+        ("bpe", "added_tokens.1.special", False, 'true was expected as "special" of "added_tokens", found false'),
     ],
 )
 def test_a_file_of_another_kind_is_refused_in_one_sentence(kind: str, place: str, value: Any, words: str):
@@ -233,12 +232,12 @@ def test_a_file_of_another_kind_is_refused_in_one_sentence(kind: str, place: str
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"padding":null', '"padding":null,"padding":null', 'nothing was expected as "padding" .* found null'),
-        ('"<bos>":', '"<s>":', "a vocabulary that begins with <pad>, <bos>, <eos>, <unk>"),
-        ('"the":', '"he":', 'a vocabulary without repeated tokens .* found "he"'),
-        ('"the":', '"日":', 'a token of byte-level characters .* found "日"'),
-        ('"the":', '"\u00ad":', "a token of byte-level characters"),
-        ('"a":', '"aa":', "a token for each of the 256 bytes"),
+        ('"padding":null', '"padding":null,"padding":null', 'nothing was expected as "padding" of tokenizer.json, found null'),
+        ('"<bos>":', '"<s>":', "the token <bos> was expected with id 1"),
+        ('"the":', '"he":', 'different tokens were expected, found "he" twice'),
+        ('"the":', '"日":', r'tokens of byte-level characters .* found "\?\?\?"'),
+        ('"the":', '"\u00ad":', "tokens of byte-level characters"),
+        ('"a":', '"aa":', "a token for each byte was expected, found none for 97"),
     ],
 )
 def test_a_vocabulary_with_other_tokens_and_a_repeated_key_are_refused(old: str, new: str, words: str):
@@ -249,7 +248,7 @@ def test_a_vocabulary_with_other_tokens_and_a_repeated_key_are_refused(old: str,
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff{}", b"[" * 10**6])
 def test_other_text_is_refused(text: bytes):
-    with pytest.raises(ValueError, match=r"was expected .*in tokenizer\.json, found"):
+    with pytest.raises(ValueError, match="an object of JSON was expected"):
         CTokenizer(text)
 
 
