@@ -23,7 +23,8 @@ from clearformer.errors import EngineError
 FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c", "fault.c", "json.c",
+    "configuration.c", "safetensors.c", "loading.c", "vocabulary.c", "tokenizer.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -117,10 +118,19 @@ class Objective(Structure):
     _fields_ = (("targets", c_void_p), ("scale", c_float), ("smoothing", c_float), ("token_loss", c_int32))
 
 
+class Json(Structure):
+    """`json` of json.h."""
+
+    _fields_ = (("at", c_void_p), ("end", c_void_p))
+
+
 INFERENCE, LOSS, TRAINING = range(3)
 """purposes of a room"""
 KEEP, SCALE, PUT = range(3)
 """actions of a touch"""
+
+FAULT_SIZE = 320
+"""of fault.h"""
 
 MODEL = ROOM = FLOATS = c_void_p
 FUNCTIONS = {
@@ -155,6 +165,23 @@ FUNCTIONS = {
         FLOATS,
     ),
     "adamw": (None, c_int64, POINTER(Update), c_float, c_float, c_float),
+    "json_valid": (c_int32, Json),
+    "json_kind": (c_char, Json),
+    "json_is": (c_int32, Json, c_char_p),
+    "json_equals": (c_int32, Json, c_char_p),
+    "json_first": (Json, Json),
+    "json_next": (Json, Json, Json),
+    "json_field": (Json, Json, c_char_p),
+    "json_string": (c_int64, Json, c_void_p, c_int64),
+    "json_number": (c_double, Json),
+    "json_count": (c_int64, Json),
+    "read_configuration": (c_int32, Json, POINTER(Config), c_void_p),
+    "open_model": (c_int64, c_char_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p),
+    "check_tokens": (c_int32, MODEL, c_void_p, c_int64, c_int64, c_void_p),
+    "check_segments": (c_int32, MODEL, c_void_p, c_int64, c_void_p),
+    "read_tokenizer": (c_int64, c_char_p, c_int64, c_void_p, c_void_p),
+    "encode_text": (c_int64, c_void_p, c_char_p, c_int64, c_void_p, c_void_p),
+    "decode_tokens": (c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
 }
 """result and arguments of each function"""
 

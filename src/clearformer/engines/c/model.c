@@ -1,5 +1,6 @@
 /* The model's weights, found by the names that PyTorch's parameters have, and the tables of its positions. */
 
+#include "fault.h"
 #include "transformer.h"
 
 /* A longer name; what is beyond its 95 characters is lost. */
@@ -25,30 +26,34 @@ name numbered(name prefix, count index)
     return prefix;
 }
 
-static int same(const char *a, const char *b)
-{
-    for (; *a && *a == *b; a++)
-        b++;
-    return *a == *b;
-}
+#define USE_ITS_OWN "; use the weights of this run"
 
-/* Where parameters are looked for; `fault` is the first that is missing or has another shape. */
+/* Where parameters are looked for. Those that are found come to the front, so that the others remain. */
 typedef struct {
     const config *c;
-    const tensor *at;
-    count number;
-    name fault;
+    tensor *at;
+    count number, found;
+    char *fault; /* the first, else "" */
 } finder;
 
 static float *find(finder *f, name prefix, const char *rest, count rows, count columns)
 {
-    const name wanted = join(prefix, rest);
-    for (count i = 0; i < f->number; i++)
-        if (same(f->at[i].name, wanted.text) && f->at[i].rows == rows && f->at[i].columns == columns)
-            return f->at[i].at;
-    if (!f->fault.length)
-        f->fault = wanted;
-    return NULL;
+    const name text = join(prefix, rest);
+    const tensor wanted = {text.text, rows, columns, NULL};
+    count i = f->found;
+    while (i < f->number && strcmp(f->at[i].name, text.text))
+        i++;
+    if (i == f->number) {
+        if (!*f->fault)
+            explain(f->fault, "the tensor %t was expected, found none of that name" USE_ITS_OWN, &wanted);
+        return NULL;
+    }
+    const tensor found = f->at[i];
+    f->at[i] = f->at[f->found];
+    f->at[f->found++] = found;
+    if ((found.rows != rows || found.columns != columns) && !*f->fault)
+        explain(f->fault, "the tensor %t was expected, found %t" USE_ITS_OWN, &wanted, &found);
+    return found.at;
 }
 
 static affine find_linear(finder *f, name prefix, count in, count out, int bias)
@@ -150,15 +155,16 @@ static void fill_tables(const config *c, tables *t, float *at)
         }
 }
 
-/* Lay a model into `at`, of model_bytes(c). Returns the name of a parameter that is missing or has another shape in
-   `fault`, of 96 characters, "" if there is none. */
-model *find_model(const config *c, char *at, const tensor *parameters, count number, char *fault)
+/* Lay a model into `at`, of model_bytes(c). `fault` says which parameter is missing, has another shape or is not the
+   model's; "" if there is none. The parameters may change their order. */
+model *find_model(const config *c, char *at, tensor *parameters, count number, char *fault)
 {
     model *m = (model *)at;
     layer *layers = (layer *)(at + sizeof(model));
     *m = (model){.c = *c};
     fill_tables(c, &m->t, (float *)(layers + 2 * c->L));
-    finder f = {.c = &m->c, .at = parameters, .number = number};
+    finder f = {.c = &m->c, .at = parameters, .number = number, .fault = fault};
+    *fault = 0;
     const name none = {0}, body = join(none, c->family == FAMILY_CLASSIFIER ? "body." : "");
     m->embedding = find(&f, body, "embedding.weight", c->V, c->D);
     if (c->positions == LEARNED)
@@ -187,6 +193,7 @@ model *find_model(const config *c, char *at, const tensor *parameters, count num
     else
         m->output.weight =
             c->tie_embeddings ? m->embedding : find(&f, none, "output_projection.weight", c->V, c->D);
-    memcpy(fault, f.fault.text, sizeof f.fault.text);
+    if (f.found < number && !*fault)
+        explain(fault, "no more tensors were expected, found %t" USE_ITS_OWN, parameters + f.found);
     return m;
 }

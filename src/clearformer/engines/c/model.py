@@ -45,10 +45,10 @@ class Model:
         table = (c.Tensor * len(arrays))(
             *(c.Tensor(name.encode(), *(*x.shape, 0)[:2], x.ctypes.data) for name, x in arrays.items())
         )
-        memory, fault = aligned(self.library.model_bytes(self.c_config)), ctypes.create_string_buffer(96)
+        memory, fault = aligned(self.library.model_bytes(self.c_config)), ctypes.create_string_buffer(c.FAULT_SIZE)
         self._structs.append(memory)
         at: int = self.library.find_model(self.c_config, memory.ctypes.data, table, len(table), fault)
-        assert not fault.value, f"C misses the parameter {fault.value!r}"
+        assert not fault.value, fault.value.decode()
         return at
 
     def room(self, B: int, T: int, S: int = 0, *, keys: int = 0, purpose: int = c.INFERENCE) -> c_void_p:  # noqa: N803

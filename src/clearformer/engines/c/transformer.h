@@ -269,6 +269,8 @@ void embed_backward(const model *m, const model *d, const batch *b, const float 
 /* model.c */
 name join(name prefix, const char *rest);
 name numbered(name prefix, count index);
+count model_bytes(const config *c);
+model *find_model(const config *c, char *at, tensor *parameters, count number, char *fault);
 int has_encoder(const config *c);
 int has_decoder(const config *c);
 

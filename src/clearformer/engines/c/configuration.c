@@ -1,0 +1,173 @@
+/* A run's config.json as a `config`: its object "model", with the defaults, limits and names of clearformer.config. */
+
+#include "loading.h"
+
+#include <stddef.h>
+
+enum {
+    FORMAT = 1,
+    MOST = 1 << 20,      /* of a size: the product of three is no more than 2^60 */
+    MOST_ROWS = 1 << 24, /* of a number of rows, each of width D */
+    ABSENT = -1          /* a setting that a family does not have */
+};
+
+#define CHANGE_IT "; change that value"
+
+static const char *const flags[] = {"false", "true", NULL};
+static const char *const families[] = {"transformer", "gpt", "bert", "classifier", NULL};
+static const char *const norms[] = {"layer", "rms", NULL};
+static const char *const orders[] = {"pre", "post", NULL};
+static const char *const activations[] = {"relu", "gelu", "squared_relu", "swiglu", "geglu", NULL};
+static const char *const positions[] = {"sinusoidal", "learned", "rotary", "alibi", "none", NULL};
+static const char *const bodies[] = {"bert", "gpt", NULL};
+static const char *const poolings[] = {"first", "last", "mean", NULL};
+
+/* A key of "model": a choice of `words`, a size from `least` to `most`, or neither. */
+typedef struct {
+    const char *name;
+    size_t at;        /* of its field in `config` */
+    int32_t usual[4]; /* of each family, where a file leaves it out */
+    const char *const *words;
+    count least, most;
+} setting;
+
+static const setting settings[] = {
+    {"kind", offsetof(config, family), {0, 1, 2, 3}, families, 0, 0},
+    {"vocab_size", offsetof(config, V), {37000, 50257, 30522, 30522}, NULL, 1, MOST_ROWS},
+    {"context", offsetof(config, context), {512, 1024, 512, 512}, NULL, 1, MOST},
+    {"d_model", offsetof(config, D), {512, 768, 768, 768}, NULL, 1, MOST},
+    {"num_heads", offsetof(config, H), {8, 12, 12, 12}, NULL, 1, MOST},
+    {"num_layers", offsetof(config, L), {6, 12, 12, 12}, NULL, 1, MOST},
+    {"d_ff", offsetof(config, F), {2048, 3072, 3072, 3072}, NULL, 1, MOST},
+    {"norm", offsetof(config, rms), {0, 0, 0, 0}, norms, 0, 0},
+    {"norm_order", offsetof(config, post_norm), {1, 0, 1, 1}, orders, 0, 0},
+    {"activation", offsetof(config, activation), {RELU, GELU, GELU, GELU}, activations, 0, 0},
+    {"positions", offsetof(config, positions), {SINUSOIDAL, LEARNED, LEARNED, LEARNED}, positions, 0, 0},
+    {"bias", offsetof(config, bias), {1, 1, 1, 1}, flags, 0, 0},
+    {"scale_embeddings", offsetof(config, scale_embeddings), {1, 0, 0, 0}, flags, 0, 0},
+    {"tie_embeddings", offsetof(config, tie_embeddings), {1, 1, 1, 1}, flags, 0, 0},
+    {"num_kv_heads", offsetof(config, G), {0, 0, 0, 0}, NULL, 0, MOST},
+    {"window", offsetof(config, window), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
+    {"qk_norm", offsetof(config, qk_norm), {0, 0, 0, 0}, flags, 0, 0},
+    {"ngram_buckets", offsetof(config, ngram_buckets), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
+    {"segments", offsetof(config, segments), {ABSENT, ABSENT, 2, 0}, NULL, 0, MOST_ROWS},
+    {"body", offsetof(config, causal_body), {ABSENT, ABSENT, ABSENT, 0}, bodies, 0, 0},
+    {"pooling", offsetof(config, pooling), {ABSENT, ABSENT, ABSENT, POOL_FIRST}, poolings, 0, 0},
+    {"num_classes", offsetof(config, C), {ABSENT, ABSENT, ABSENT, 2}, NULL, 2, MOST_ROWS},
+    {"logit_cap", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"dropout", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"zero_outputs", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"mask_share", 0, {ABSENT, ABSENT, 0, ABSENT}, NULL, 0, 0},
+};
+enum { KIND, SETTINGS = sizeof settings / sizeof *settings };
+
+static int is_in(const setting *s, int family)
+{
+    return s->usual[family] != ABSENT;
+}
+
+static int32_t *field_of(const setting *s, config *c)
+{
+    return (int32_t *)((char *)c + s->at);
+}
+
+static int read_choice(const setting *s, json value, config *c, char *fault)
+{
+    for (int i = 0; s->words[i]; i++)
+        if (s->words == flags ? json_is(value, s->words[i]) : json_equals(value, s->words[i])) {
+            *field_of(s, c) = i;
+            return 1;
+        }
+    return explain(fault, "model.%s must be one of %w, found %j" CHANGE_IT, s->name, s->words, value);
+}
+
+static int read_size(const setting *s, json value, config *c, char *fault)
+{
+    const count size = json_count(value);
+    if (size < s->least || size > s->most)
+        return explain(fault, "model.%s must be a number from %n to %n, found %j" CHANGE_IT, s->name, s->least,
+                       s->most, value);
+    *field_of(s, c) = (int32_t)size;
+    return 1;
+}
+
+static int read_setting(const setting *s, json value, config *c, char *fault)
+{
+    if (s->words)
+        return read_choice(s, value, c, fault);
+    if (s->most)
+        return read_size(s, value, c, fault);
+    if (strcmp(s->name, "logit_cap"))
+        return 1; /* of training alone */
+    c->logit_cap = (float)json_number(value);
+    if (!(c->logit_cap >= 0 && c->logit_cap < INFINITY))
+        return explain(fault, "model.logit_cap must be at least 0 and finite, found %j" CHANGE_IT, value);
+    return 1;
+}
+
+/* All keys of the object "model", of which none may be unknown or there twice. */
+static int read_settings(json object, config *c, char *fault)
+{
+    uint32_t seen = 0;
+    for (json key = json_first(object), value; key.at; key = json_next(object, value)) {
+        int index = 0;
+        value = json_next(object, key);
+        while (index < SETTINGS && !(is_in(settings + index, c->family) && json_equals(key, settings[index].name)))
+            index++;
+        if (index == SETTINGS)
+            return explain(fault, "model has the unknown key %j; use the version of clearformer that wrote it", key);
+        if (seen >> index & 1)
+            return explain(fault, "model must have the key %j once, found it twice; remove one", key);
+        seen |= (uint32_t)1 << index;
+        if (!read_setting(settings + index, value, c, fault))
+            return 0;
+    }
+    return 1;
+}
+
+/* What settings demand of each other. */
+static int is_consistent(const config *c, char *fault)
+{
+    const count D = c->D, H = c->H, G = c->G;
+    if (D % H)
+        return explain(fault, "model.num_heads must be a divisor of d_model (%n), found %n" CHANGE_IT, D, H);
+    if (c->positions == SINUSOIDAL && D % 2)
+        return explain(fault, "model.d_model must be even, as sinusoidal positions need, found %n" CHANGE_IT, D);
+    if (c->positions == ROTARY && D / H % 2)
+        return explain(fault, "model.d_model must be an even multiple of num_heads, as rotary needs, found %n" CHANGE_IT,
+                       D);
+    if (H % G)
+        return explain(fault, "model.num_kv_heads must be a divisor of num_heads (%n), found %n" CHANGE_IT, H,
+                       G);
+    if (c->causal_body && c->pooling == POOL_FIRST)
+        return explain(fault, "model.pooling must be last or mean, since a GPT's first token attends only to itself, "
+                       "found \"first\"" CHANGE_IT);
+    if (c->causal_body && c->segments)
+        return explain(fault, "model.segments must be 0, since a GPT has no segments, found %n" CHANGE_IT,
+                       (count)c->segments);
+    return 1;
+}
+
+/* Returns 0 if there is a fault. */
+int read_configuration(json text, config *c, char *fault)
+{
+    if (!json_valid(text) || json_kind(text) != '{')
+        return explain(fault, "an object of JSON was expected, found none; copy the run's config.json again");
+    const json format = json_field(text, "format"), object = json_field(text, "model");
+    if (format.at && (json_count(format) < 0 || json_count(format) > FORMAT))
+        return explain(fault, "a configuration of format %n or older was expected, found format %j; use the version of "
+                       "clearformer that wrote it", (count)FORMAT, format);
+    if (json_kind(object) != '{')
+        return explain(fault, "one object \"model\" was expected, found %j; copy the run's config.json again", object);
+    *c = (config){0};
+    if (!read_choice(settings + KIND, json_field(object, "kind"), c, fault))
+        return 0;
+    for (const setting *s = settings; s < settings + SETTINGS; s++)
+        if ((s->words || s->most) && is_in(s, c->family))
+            *field_of(s, c) = s->usual[c->family];
+    if (!read_settings(object, c, fault))
+        return 0;
+    if (c->G == 0)
+        c->G = c->H;
+    return is_consistent(c, fault);
+}
