@@ -128,8 +128,8 @@ typedef struct {
 enum action { KEEP, SCALE, PUT };
 
 /* KEEP copies the numbers of a place to `at`, SCALE multiplies them by `factor` (0: cuts them off), PUT copies them from
-   `at`, which is [B, heads, tokens, columns] of the ranges; with B = 1, PUT gives all rows of a batch the same. Ranges
-   may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
+   `at`, which is [B, heads, tokens, columns] of the ranges. B is the batch's or, of PUT, 1: all its rows get the same.
+   Ranges may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
 typedef struct {
     int32_t action;
     float factor;
