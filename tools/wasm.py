@@ -20,7 +20,7 @@ OPTIONS = (
 EXPORTS = (
     "open_model", "read_tensors", "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features",
     "token_logits", "class_logits", "remember", "reorder_cache", "end_of_places", "find_place", "set_touches",
-    "loss_of", "adamw",
+    "loss_of", "adamw", "read_tokenizer", "encode_text", "decode_tokens",
 )  # fmt: skip
 """what JavaScript calls"""
 

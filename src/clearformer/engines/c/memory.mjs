@@ -5,6 +5,7 @@ export const LAYOUTS = {
     pointer: "p", tensor: "pqqp", batch: "qqpppp", memory: "qpp", cache: "qqqppppp", objective: "pffi",
     update: "qppppfff", touch: "ifqqqqqqqqp",
 };
+export const FAULT_SIZE = 320; /* bytes of a sentence in fault.h */
 const FIELDS = {
     q: [8, (view, at, value) => view.setBigInt64(at, BigInt(value), true)],
     p: [4, (view, at, value) => view.setUint32(at, value, true)],

@@ -15,12 +15,12 @@
 import { translate } from "./beam.mjs";
 import { generate } from "./decoding.mjs";
 import { readInputs } from "./inputs.mjs";
-import { Memory, sizeOf } from "./memory.mjs";
+import { FAULT_SIZE, Memory, sizeOf } from "./memory.mjs";
+import { Tokenizer } from "./tokenizer.mjs";
 import { keepers, placesOf, touchOf } from "./touch.mjs";
 
 export const INFERENCE = 0, LOSS = 1, TRAINING = 2; /* purposes of a room */
 const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
-const FAULT_SIZE = 320; /* of a sentence: fault.h */
 const INTEGERS = [ /* of struct config */
     "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "rms", "postNorm",
     "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody", "pooling",
@@ -41,6 +41,11 @@ class Engine {
     load(weights, config) {
         const text = new TextEncoder().encode(JSON.stringify(config) ?? "");
         return new Model(this, this.memory.hold((scope) => this.#open(scope, bytesOf(weights), text)));
+    }
+
+    /** By the text of tokenizer.json. */
+    tokenizer(text) {
+        return new Tokenizer(this, text);
     }
 
     #open(scope, weights, config) {

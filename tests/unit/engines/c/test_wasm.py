@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, Config, GPTConfig, TransformerConfig
+from clearformer.data.tokenizers import train_tokenizer
 from clearformer.engines.c.library import FOLDER
 from clearformer.engines.c.model import Model, load_weights, logits_of
 from clearformer.engines.c.touch import Put, Scale, changed, keep
@@ -41,6 +42,8 @@ INPUTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "transformer": ({"source": SOURCE, "target": TOKENS}, (SOURCE, TOKENS, SOURCE_REAL, REAL)),
 }
 """of each family, in JavaScript and in Python"""
+
+TEXT = "So it is, and so it was: naïve cafés, 東京 and 42 — all of it."
 
 TOLERANCE = 2e-6
 """relative to the largest number of an array: sums of float32 in vectors of another width; ...e-7 measured"""
@@ -201,6 +204,20 @@ def test_a_model_learns_a_text_by_heart(node: Node):
     assert tokens == [9, 7, 11, 4, 8, 22, 6]
 
 
+@pytest.mark.parametrize("kind", ["character", "word", "bpe"])
+def test_tokenizers_give_the_ids_and_texts_of_the_library(node: Node, kind: Any):
+    tokenizer = train_tokenizer(kind, [TEXT] * 3, 300)
+    texts = [TEXT, "", "é…𝒳 <pad>\n\n  ready?", "\ufeffSo", "über\u0301 naïve 東京 42"]
+    ids = [list(found) for found in tokenizer.encode_batch(texts)]
+    found, decoded, streamed = node(f"""
+        const tokenizer = engine.tokenizer({json.dumps(tokenizer.backend.to_str())}), ids = {json.dumps(ids)};
+        return [{json.dumps(texts)}.map((text) => tokenizer.encode(text)), ids.map((some) => tokenizer.decode(some)),
+            ids.map((some) => [...tokenizer.stream(some)].join(""))];
+    """)
+    assert found == ids
+    assert decoded == streamed == [tokenizer.decode(some) for some in ids]
+
+
 def test_all_memory_comes_back(node: Node):
     left = node(f"""
         const gpt = load("gpt"), pairs = load("transformer"), trainer = new Trainer(gpt);
@@ -247,6 +264,7 @@ BAD_CALLS = {
     "new Trainer(changed).backward([{ inputs: [5], targets: [6] }])": "training was expected without changes, found 1",
     "freed.run([5])": "a model was expected, found one that was freed; load it again",
     'engine.load("text", config("gpt"))': "the bytes of model.safetensors were expected, found string",
+    'engine.tokenizer("{}")': "was expected",
     'engine.load(new Uint8Array(3), config("gpt"))': "at least 8 bytes were expected, found 3",
     'engine.load(file("gpt.safetensors"), undefined)': "expected",
     'engine.load(file("gpt.safetensors"), config("bert"))': "was expected, found",
