@@ -59,12 +59,8 @@ static void softmax_row(const attention_task *task, count b, count h, count p, c
             z[s] -= task->slopes[h] * (float)(s < p ? p - s : s - p);
     for (count s = first; real && s < end; s++)
         z[s] = real[s] ? z[s] : -INFINITY;
-    const float most = largest(end - first, z + first);
-    if (most == -INFINITY) {
-        memset(z + first, 0, (end - first) * sizeof(float));
-        return;
-    }
-    const float scale = 1.0f / exponentials(end - first, z + first, most, z + first);
+    const float most = largest(end - first, z + first), total = exponentials(end - first, z + first, most, z + first);
+    const float scale = total == 0 ? 0 : 1.0f / total;
 #pragma omp simd
     for (count s = first; s < end; s++)
         z[s] *= scale;

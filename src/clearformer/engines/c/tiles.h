@@ -4,6 +4,7 @@
 #ifndef TILES_H
 #define TILES_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -46,9 +47,10 @@ static inline float sigmoid(float x)
     return (x < 0 ? small : 1.0f) / (1.0f + small);
 }
 
+/* At least -FLT_MAX: there a reduction of some compilers begins, whatever stands here. */
 static inline float largest(count n, const float *x)
 {
-    float most = -INFINITY;
+    float most = -FLT_MAX;
 #pragma omp simd reduction(max : most)
     for (count i = 0; i < n; i++)
         most = x[i] > most ? x[i] : most;
@@ -68,6 +70,8 @@ static inline float exponentials(count n, const float *x, float most, float *y)
 /* For the products in attention: vectors as wide as the processor's, and as many sums as its registers hold. */
 #ifdef __AVX512F__
 enum { LANES = 16, HEIGHT = 8 };
+#elif defined __wasm__
+enum { LANES = 4, HEIGHT = 4 };
 #else
 enum { LANES = 8, HEIGHT = 5 };
 #endif
