@@ -37,9 +37,7 @@ def members(pattern: str) -> set[int]:
 
 def borders(codes: set[int]) -> list[int]:
     """Where runs of consecutive code points begin and end, in order."""
-    return sorted(
-        {code for code in codes if code - 1 not in codes} | {code + 1 for code in codes if code + 1 not in codes}
-    )
+    return sorted(codes ^ {code + 1 for code in codes})
 
 
 def header() -> str:

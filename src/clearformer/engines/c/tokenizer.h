@@ -29,12 +29,12 @@ typedef struct {
 
 typedef struct {
     int32_t kind, has_mask, V, number_of_merges;
-    token *tokens;               /* [V] */
-    char *bytes;                 /* of all tokens; of a BPE those that its byte-level characters stand for */
-    hash_table ids;              /* of tokens, by their bytes */
-    merge *merges;               /* by rank */
-    hash_table ranks;            /* of merges, by left and right */
-    int32_t byte_tokens[256];    /* of a BPE: the token of each byte */
+    token *tokens;            /* [V] */
+    char *bytes;              /* of all tokens; in a BPE those that byte-level characters stand for */
+    hash_table ids;           /* of tokens, by their bytes */
+    merge *merges;            /* by rank */
+    hash_table ranks;         /* of merges, by left and right */
+    int32_t byte_tokens[256]; /* in a BPE: the token of each byte */
 } tokenizer;
 
 /* The first bytes of a character whose last ones are still to come; all zeros: none. */

@@ -254,8 +254,8 @@ static count lay_out(tokenizer *t, json vocabulary, json merges, char *memory)
 /* The kind of a file that has the right keys; -1 if it is none of ours. */
 static int kind_of(json file, int bpe, char *fault)
 {
-    const json cutter = json_field(file, "pre_tokenizer");
-    const json split = bpe ? json_first(json_field(cutter, "pretokenizers")) : cutter;
+    const json pre_tokenizer = json_field(file, "pre_tokenizer");
+    const json split = bpe ? json_first(json_field(pre_tokenizer, "pretokenizers")) : pre_tokenizer;
     const json pattern = json_field(json_field(split, "pattern"), "Regex");
     if (!bpe && same(pattern, json_of(character_pattern)))
         return CHARACTER;

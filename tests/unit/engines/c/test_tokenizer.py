@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clearformer.data.dates import dates
 from clearformer.data.pydocs import pydocs
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.engines.c import library
@@ -179,12 +180,13 @@ def test_broken_utf_8_is_decoded_as_python_replaces_it_and_not_encoded(data: byt
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["character", "word", "bpe"])
-def test_a_built_in_corpus_has_the_ids_of_the_library(kind: Any):
-    text = pydocs().validation
-    tokenizer = train_tokenizer(kind, [text], 2_000)
-    c, ids = in_c(tokenizer), tokenizer.encode(text)
-    assert c.encode(text) == ids
-    assert c.decode(ids) == tokenizer.decode(ids)
+def test_built_in_corpora_have_the_ids_of_the_library(kind: Any):
+    pairs = dates(sizes=(2_000, 1, 1)).train
+    for text in (pydocs().validation, "".join(f"{source}\t{target}\n" for source, target in pairs)):
+        tokenizer = train_tokenizer(kind, [text], 2_000)
+        c, ids = in_c(tokenizer), tokenizer.encode(text)
+        assert c.encode(text) == ids
+        assert c.decode(ids) == tokenizer.decode(ids)
 
 
 def test_a_long_piece_of_overlapping_merges_takes_no_quadratic_time():
@@ -200,12 +202,27 @@ def test_a_long_piece_of_overlapping_merges_takes_no_quadratic_time():
 @pytest.mark.parametrize(
     ("kind", "place", "value", "words"),
     [
-        ("bpe", "normalizer", {"type": "NFC"}, r'null was expected as "normalizer" of tokenizer.json, found \{"type": "NFC"\}'),
+        (
+            "bpe",
+            "normalizer",
+            {"type": "NFC"},
+            r'null was expected as "normalizer" of tokenizer.json, found \{"type": "NFC"\}',
+        ),
         ("word", "model.type", "Unigram", '"WordLevel" was expected as "type" of "model", found "Unigram"'),
         ("word", "model.other", 1, 'nothing was expected as "other" of "model", found 1'),
         ("bpe", "model.dropout", REMOVED, 'null was expected as "dropout" of "model", found nothing'),
-        ("bpe", "pre_tokenizer.pretokenizers", [], 'an object was expected as "pretokenizers" of "pre_tokenizer", found nothing'),
-        ("word", "pre_tokenizer.pattern.Regex", r"\s+", r'the pattern of characters or of words was expected, found "\\\\s\+"'),
+        (
+            "bpe",
+            "pre_tokenizer.pretokenizers",
+            [],
+            'an object was expected as "pretokenizers" of "pre_tokenizer", found nothing',
+        ),
+        (
+            "word",
+            "pre_tokenizer.pattern.Regex",
+            r"\s+",
+            r'the pattern of characters or of words was expected, found "\\\\s\+"',
+        ),
         ("word", "model.vocab.the", 2**32, 'an id for each token .* found 4294967296 for "the"'),
         ("word", "model.vocab.the", 5.0, 'an id for each token .* found 5.0 for "the"'),
         ("word", "model.vocab.the", 0, 'an id for each token .* found 0 for "the"'),
@@ -232,7 +249,11 @@ def test_a_file_of_another_kind_is_refused_in_one_sentence(kind: str, place: str
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"padding":null', '"padding":null,"padding":null', 'nothing was expected as "padding" of tokenizer.json, found null'),
+        (
+            '"padding":null',
+            '"padding":null,"padding":null',
+            'nothing was expected as "padding" of tokenizer.json, found null',
+        ),
         ('"<bos>":', '"<s>":', "the token <bos> was expected with id 1"),
         ('"the":', '"he":', 'different tokens were expected, found "he" twice'),
         ('"the":', '"日":', r'tokens of byte-level characters .* found "\?\?\?"'),
