@@ -4,7 +4,7 @@
        const { loss, norm } = trainer.step([{ inputs: [5, 6, 7], targets: [6, 7, 8] }], { rate: 1e-3 });
        trainer.free(); */
 
-import { readInputs, textsOf } from "./inputs.mjs";
+import { isList, readInputs, textsOf } from "./inputs.mjs";
 import { sizeOf } from "./memory.mjs";
 import { LOSS, TRAINING } from "./transformer.mjs";
 
@@ -58,7 +58,7 @@ export class Trainer {
     }
 
     /** One update; the loss before it, and the gradients' norm before it was limited to `clip`. */
-    step(batches, { rate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
+    step(batches, { rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
         const { model, parts } = this, loss = this.backward(batches, settings), norm = this.#clip(clip);
         if (!Number.isFinite(loss) || !Number.isFinite(norm))
             throw Error(`a finite loss and gradient were expected, found ${loss} and ${norm}; lower the rate`);
@@ -73,6 +73,8 @@ export class Trainer {
     }
 
     #run(batches, settings, purpose) {
+        if (!Array.isArray(batches) || !batches.every((batch) => isList(batch?.targets)))
+            throw Error("an array of { inputs, targets } was expected, found something else; give one");
         const all = batches.flatMap(({ targets }) => [...targets].flat());
         const number = all.filter((target) => target !== IGNORE).length;
         if (!number) throw Error("at least one target was expected, found none; give batches with targets");
