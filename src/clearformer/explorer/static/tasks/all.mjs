@@ -2,8 +2,9 @@
    a module beside this one, and name it here; a session is what open.mjs returns. */
 
 import { attention } from "./attention.mjs";
+import { flow } from "./flow.mjs";
 import { open } from "./open.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 
-export const TASKS = { open, read, outputs, attention };
+export const TASKS = { open, read, outputs, attention, flow };
