@@ -27,7 +27,7 @@ function stacksOf(family, { causalBody }) {
     const encoder = { name: "encoder", title: "Encoder", text: 0, T: "S", causal: false };
     if (family === "transformer") return [encoder, { name: "decoder", title: "Decoder", text: 1, T: "T", S: "S", causal: true }];
     const causal = family === "gpt" || (family === "classifier" && Boolean(causalBody)), name = causal ? "decoder" : "encoder";
-    return [{ ...encoder, name: family === "classifier" ? `body.${name}` : name, T: "T", causal }];
+    return [{ ...encoder, name: family === "classifier" ? `body.${name}` : name, title: "", T: "T", causal }];
 }
 
 function embedding({ name, text, T }, family, sizes) {

@@ -10,7 +10,7 @@ export function snippet(file, name) {
     const lines = FILES[file].split("\n"), [method, owner] = name.split(".").reverse(), indent = owner ? "    " : "";
     const first = owner ? lines.findIndex((line) => line.startsWith(`class ${owner}(`)) : 0;
     const start = lines.findIndex((line, i) => i >= first && line.startsWith(`${indent}def ${method}(`));
-    const body = lines.findIndex((line, i) => i >= start && /^\s*(def|\)).*:$/.test(line)) + 1;
+    const body = lines.findIndex((line, i) => i >= start && /^\s*(def |\)).*:(\s+#.*)?$/.test(line)) + 1;
     const rest = lines.slice(body).findIndex((line) => line && !line.startsWith(`${indent}    `));
     const found = lines.slice(start, rest < 0 ? lines.length : body + rest);
     while (!found.at(-1)) found.pop();

@@ -52,12 +52,10 @@ export class Details {
         if (to) this.state.set({ box: to.id });
     }
 
-    #numbers(box, { found, reading, at }) {
-        const { mean, least, most, norm, row } = found[box.id], chosen = token(reading.texts[box.text].tokens[at[box.text]] ?? "");
-        const plain = ["tokens", "weights", "probabilities"].includes(box.kind), items = [
-            ["mean", brief(mean)], ["range", `${brief(least)} to ${brief(most)}`],
-            ...(plain ? [] : [["mean norm", brief(norm)], [["norm of ", chosen], brief(length(row))]]),
-        ];
+    #numbers(box, c) {
+        const { mean, least, most, norm, row, T } = c.found[box.id], plain = ["tokens", "weights", "probabilities"].includes(box.kind);
+        const one = T > 1 ? [[["norm of ", token(c.chosen(box))], brief(length(row))]] : [];
+        const items = [["mean", brief(mean)], ["range", `${brief(least)} to ${brief(most)}`], ...(plain ? [] : [[T > 1 ? "mean norm" : "norm", brief(norm)], ...one])];
         this.numbers.hidden = this.figure.element.hidden = box.kind === "tokens";
         this.numbers.replaceChildren(...items.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
     }
@@ -70,27 +68,28 @@ export class Details {
     }
 
     #picture(box, c) {
-        const { found, shown: { data }, reading, at, names } = c, { heads, T, width } = found[box.id], head = headOf(box, c);
-        const values = data.subarray(head * T * width, (head + 1) * T * width), { tokens } = reading.texts[box.text], rows = T === tokens.length ? tokens : [""];
-        const table = (columns) => [["token", ...columns], ...rows.map((name, t) => [name, ...values.subarray(t * width, (t + 1) * width)])];
-        const of = heads > 1 ? `, head ${head}` : "", name = KINDS[box.kind].title, numbered = Array.from({ length: width }, (_, i) => String(i));
+        const { heads, T, width } = c.found[box.id], head = headOf(box, c), values = c.shown.data.subarray(head * T * width, (head + 1) * T * width);
+        const tokens = c.tokens(box.text), rows = T === tokens.length ? tokens : ["all tokens"], name = `${KINDS[box.kind].title}${heads > 1 ? `, head ${head}` : ""}`;
+        const table = (columns) => [["token", ...columns], ...rows.map((each, t) => [each, ...values.subarray(t * width, (t + 1) * width)])];
         if (box.kind === "weights") {
-            const keys = reading.texts[box.sub === "cross_attention" ? 0 : box.text].tokens;
-            const map = heatmap({ T, S: width, values }, rows, keys, `${name}${of}: queries in rows, keys in columns`);
-            return this.figure.show(`${name}${of}: queries in rows, keys in columns`, map.picture, table(keys));
+            const keys = c.tokens(box.sub === "cross_attention" ? 0 : box.text), title = `${name}: queries in rows, keys in columns`;
+            this.figure.show(title, heatmap({ T, S: width, values }, rows, keys, title).picture, table(keys));
+        } else if (["logits", "probabilities"].includes(box.kind)) {
+            const of = T > 1 ? [" at ", token(c.chosen(box))] : [];
+            this.figure.show([KINDS[box.kind].title, ...of], largestOutputs(box, c), table(c.outputs.slice(0, width)));
+        } else {
+            const title = `${name}: ${T > 1 ? `a row for each token, ` : ""}${width} numbers`, chosen = Math.min(c.at[box.text], T - 1);
+            this.figure.show(title, sheet({ T, S: width, values }, rows, chosen, title), table(Array.from({ length: width }, (_, i) => String(i))));
         }
-        if (["logits", "probabilities"].includes(box.kind)) return this.#outputs(box, c, table(names.slice(0, width)));
-        return this.figure.show(`${name}${of}: tokens in rows, ${width} numbers each`, sheet({ T, S: width, values }, rows, Math.min(at[box.text], T - 1), `${name}${of}`), table(numbered));
     }
+}
 
-    /** The largest of the chosen token. */
-    #outputs(box, { found, names, reading, at }, rows) {
-        const { row } = found[box.id], best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, MOST), most = row[best[0]], least = Math.min(row[best.at(-1)], 0);
-        const said = (x) => (box.kind === "logits" ? brief(x) : percent(x)), share = (x) => (box.kind === "logits" ? (x - least) / (most - least || 1) : x);
-        const listed = best.map((id) => ({ name: names[id] ?? String(id), p: share(row[id]), said: said(row[id]) }));
-        const chosen = reading.texts[box.text].tokens[at[box.text]], of = found[box.id].T > 1 ? [" at ", token(chosen)] : [];
-        this.figure.show([`${KINDS[box.kind].title}`, ...of], bars(listed, listed.map((each) => `${visible(each.name)} ${each.said}`).join(", ")), rows);
-    }
+/** A chart of those of the chosen token. */
+function largestOutputs(box, { found, outputs }) {
+    const { row } = found[box.id], best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, MOST), are = box.kind === "logits";
+    const most = row[best[0]], least = Math.min(row[best.at(-1)], 0), share = (x) => (are ? (x - least) / (most - least || 1) : x);
+    const listed = best.map((id) => ({ name: outputs[id] ?? String(id), p: share(row[id]), said: are ? brief(row[id]) : percent(row[id]) }));
+    return bars(listed, listed.map(({ name, said }) => `${visible(name)} ${said}`).join(", "));
 }
 
 /** H / G heads of queries share one of keys and values. */

@@ -59,8 +59,8 @@ function boxOf({ box, x, y, width, height }, c, chosen, colours, press) {
 /** What stands on the right of a box: the norm of the chosen token's vector, or what says more. */
 function numberOf(box, c) {
     const { row, width } = c.found[box.id], best = largest(row);
-    if (box.kind === "tokens") return `${shortened(c.reading.texts[box.text].tokens[c.at[box.text]], 8)} is ${row[0]}`;
-    if (box.kind === "probabilities") return `${shortened(c.names[best] ?? "", 7)} ${percent(row[best])}`;
+    if (box.kind === "tokens") return `${shortened(c.chosen(box), 8)} is ${row[0]}`;
+    if (box.kind === "probabilities") return `${shortened(c.outputs[best] ?? "", 7)} ${percent(row[best])}`;
     if (box.kind === "weights") return `most: ${percent(Math.max(...row.subarray(c.head * width, (c.head + 1) * width)))}`;
     return box.kind === "logits" ? `largest ${brief(row[best])}` : `norm ${brief(length(row))}`;
 }

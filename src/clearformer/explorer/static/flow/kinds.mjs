@@ -11,7 +11,7 @@ export const settingsOf = ({ sizes, family, run }) => ({
 });
 
 const NORM = {
-    equation: ({ rms }) => (rms ? "RMSNorm(x) = x / √(mean(x²) + ε) · w" : "LayerNorm(x) = (x − mean(x)) / √(var(x) + ε) · w + b"),
+    equation: ({ rms, bias }) => (rms ? "RMSNorm(x) = x / √(mean(x²) + ε) · w" : `LayerNorm(x) = (x − mean(x)) / √(var(x) + ε) · w${bias ? " + b" : ""}`),
     code: ({ rms }) => (rms
         ? [["blocks/norm.py", "rms_norm", "x / torch.sqrt"], ["blocks/norm.py", "RMSNorm.forward", "F.rms_norm"]]
         : [["blocks/norm.py", "layer_norm", "(x - mean)"], ["blocks/norm.py", "LayerNorm.forward", "F.layer_norm"]]),
@@ -66,7 +66,9 @@ export const KINDS = {
             const sum = ["W[t]", ...parts.map((part) => ({ positions: "P[p]", ngrams: "N-grams", segments: "W_s" })[part])].join(" + ");
             return `x = ${normed ? `Norm(${sum})` : sum}`;
         },
-        code: ({ normed }, sizes) => [["models/parts.py", "Embedder.embed", "self.positions(position_ids)"], ...(normed ? [["models/bert.py", "BERTBody.features", "self.embedding_norm"], ...NORM.code(sizes)] : [])],
+        code: ({ normed, parts }, sizes) => [
+            ...parts.filter((part) => part !== "segments").slice(-1).map((part) => ["models/parts.py", "Embedder.embed", `x + self.${part}(`]), ...(normed ? [["models/bert.py", "BERTBody.features", "self.embedding_norm"], ...NORM.code(sizes)] : []),
+        ],
     },
     folded: { title: ({ layer }) => `Layer ${layer}`, equation: () => "", code: () => [] },
     norm: { title: "Norm", equation: (_, sizes) => NORM.equation(sizes), code: (_, sizes) => NORM.code(sizes) },

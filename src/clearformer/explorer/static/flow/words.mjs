@@ -9,11 +9,12 @@ export const brief = (x) => x.toFixed(Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10
 export const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
 export const largest = (row) => row.reduce((best, x, i) => (x > row[best] ? i : best), 0);
 
-/** Texts and elements about `box`. `c` has settings (kinds.mjs), `reading`, `found` by id (tasks/flow.mjs), T and S, `head`,
-    `at` in each text, `names` of outputs, and the boxes in their order. */
+/** Texts and elements about `box`. `c` has the settings (kinds.mjs), what was `found` of the boxes (tasks/flow.mjs), the
+    chosen `head`, the places `at` of the chosen token in each text, names of all `outputs` and of a text's `tokens`, and of
+    a box the token that is `chosen` and its `shape`. */
 export function words(box, c) {
-    const chosen = c.reading.texts[box.text].tokens[c.at[box.text]], here = c.found[box.id];
-    return WORDS[box.kind](box, { ...c, it: token(chosen), here, norm: brief(length(here.row)), T: c.reading.texts[box.text].ids.length });
+    const here = c.found[box.id];
+    return WORDS[box.kind](box, { ...c, it: token(c.chosen(box)), here, norm: brief(length(here.row)), T: c.tokens(box.text).length });
 }
 
 /** The length of the chosen token's vector in the box of a stack, or of the layer. */
@@ -60,8 +61,8 @@ const WORDS = {
     ],
     values: () => ["The value is what a token hands on to those that attend to it."],
     weights(box, c) {
-        const { here, head, E, it, reading, window, positions } = c, row = here.row.subarray(head * here.width, (head + 1) * here.width), best = largest(row);
-        const keys = reading.texts[box.sub === "cross_attention" ? 0 : box.text].tokens;
+        const { here, head, E, it, tokens, window, positions } = c, row = here.row.subarray(head * here.width, (head + 1) * here.width), best = largest(row);
+        const keys = tokens(box.sub === "cross_attention" ? 0 : box.text);
         return [
             `Each query is compared with each key: their product, divided by √E = ${brief(Math.sqrt(E))}. A softmax turns these scores into weights of sum 1. In head ${head} `,
             it, " attends most to ", token(keys[best]), `, ${percent(row[best])}.`, box.causal ? " A token may not attend to later ones: their weight is 0." : "",
@@ -90,18 +91,18 @@ const WORDS = {
         family === "transformer" && !cross ? "These vectors are what the decoder’s cross-attention reads." : "",
     ],
     transform: (_, { D }) => [`A matrix of D × D = ${D} × ${D}, an activation and a norm prepare the vectors for the output.`],
-    pooled: ({ text }, { pooling, reading }) => [
+    pooled: ({ text }, { pooling, tokens }) => [
         ["The vector of the first token, ", "The vector of the last token, ", "The mean of all vectors"][pooling],
-        ...(pooling < 2 ? [token(reading.texts[text].tokens.at(pooling ? -1 : 0)), ","] : []), " stands for the whole text.",
+        ...(pooling < 2 ? [token(tokens(text).at(pooling ? -1 : 0)), ","] : []), " stands for the whole text.",
     ],
-    logits: (_, { family, V, C, D, tieEmbeddings, here, names }) => [
+    logits: (_, { family, V, C, D, tieEmbeddings, here, outputs }) => [
         family === "classifier" ? `A matrix of C × D = ${C} × ${D} turns it into a score for each class, a logit.`
             : `The vector is compared with a row for each of the V = ${V.toLocaleString("en")} tokens${tieEmbeddings ? ", those of the embedding’s own table" : ""}: their product is a score, a logit.`,
-        " The largest is ", brief(here.row[largest(here.row)]), ", of ", token(names[largest(here.row)] ?? ""), ".",
+        " The largest is ", brief(here.row[largest(here.row)]), ", of ", token(outputs[largest(here.row)] ?? ""), ".",
     ],
-    probabilities: (_, { family, here, names, it }) => [
-        "A softmax turns the scores into probabilities of sum 1: ", token(names[largest(here.row)] ?? ""), ` has ${percent(here.row[largest(here.row)])}. `,
-        ...({ classifier: ["That is the class of the text."], bert: ["So the model fills the place of ", it, "."] }[family] ?? ["That is the model’s guess of what follows ", it, "."]),
+    probabilities: (_, { family, here, outputs, it }) => [
+        "A softmax turns the scores into probabilities of sum 1: ", token(outputs[largest(here.row)] ?? ""), ` has ${percent(here.row[largest(here.row)])}. `,
+        ...({ classifier: ["That is the class of the text."], bert: ["That is the model’s guess for the place of ", it, "."] }[family] ?? ["That is the model’s guess of what follows ", it, "."]),
     ],
 };
 

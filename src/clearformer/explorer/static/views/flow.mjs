@@ -8,6 +8,7 @@ import { Details } from "../flow/details.mjs";
 import { diagramPicture } from "../flow/diagram.mjs";
 import { KINDS, settingsOf } from "../flow/kinds.mjs";
 
+const MASK = 4;
 const WIDE = window.matchMedia("(min-width: 94rem)"); /* room for two stacks and what is said beside them */
 
 export const view = {
@@ -26,16 +27,17 @@ export const view = {
             const diagram = diagramOf(model, layer, opened(model, box)), drawn = boxesOf(diagram), all = new Map([...boxes, ...drawn].map((each) => [each.id, each]));
             const asked = [...all.values()].map(({ id, value, text }) => ({ id, value, text }));
             const { found, shown } = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
-            const names = model.family === "classifier" ? model.run.classes : model.tokens, head = Math.min(state.head, settings.H - 1);
-            const c = { ...settings, reading, found, shown, at, names, head, shape: (each, short) => shapeOf(each, settings, reading, short) };
+            const outputs = model.family === "classifier" ? model.run.classes : model.tokens, head = Math.min(state.head, settings.H - 1);
+            const tokens = (text) => namesOf(reading, text), chosen = ({ text }) => tokens(text)[at[text]];
+            const c = { ...settings, found, shown, at, head, outputs, tokens, chosen, shape: (each, short) => shapeOf(each, settings, reading, short) };
             drawTokens(rows, reading, at, state);
             const press = ({ kind, id, stack, layer: l }) => state.set(kind === "folded" ? { layer: l, box: firstOf(model, stack, l) } : { box: id });
             const focused = figure.picture.contains(document.activeElement);
             figure.show("The model", diagramPicture(diagram, c, box.id, WIDE.matches, press), tableOf(drawn, c));
             details.draw(box, walk, c);
-            const chosen = figure.picture.querySelector("[aria-pressed=true]");
-            if (focused) chosen.focus({ preventScroll: true });
-            if (scrolled !== box.id) reveal(chosen, host.querySelector(".map"));
+            const pressed = figure.picture.querySelector("[aria-pressed=true]");
+            if (focused) pressed.focus({ preventScroll: true });
+            if (scrolled !== box.id) reveal(pressed, host.querySelector(".map"));
             scrolled = box.id;
         };
     },
@@ -46,16 +48,20 @@ const opened = ({ family }, box) => (stack) => WIDE.matches || family !== "trans
 
 const firstOf = (model, stack, l) => boxesOf(diagramOf(model, l)).find((each) => each.stack === stack && each.layer === l && each.kind !== "folded").id;
 
-/** The chosen token of each text. */
-function placesOf({ texts }, { at, from }) {
-    const last = ({ ids }) => ids.length - 1, within = (text, i) => (i < 0 || i > last(text) ? last(text) : i);
+/** The chosen token of each text; if none was chosen, the first hidden one, or else the last. */
+function placesOf({ texts, inputs }, { at, from }) {
+    const hidden = inputs.tokens?.indexOf(MASK) ?? -1, last = ({ ids }) => (hidden < 0 ? ids.length - 1 : hidden);
+    const within = (text, i) => (i < 0 || i >= text.ids.length ? last(text) : i);
     return texts.length > 1 ? [within(texts[0], from), within(texts[1], at)] : [within(texts[0], at)];
 }
 
-function drawTokens(host, { texts, masked = [] }, at, state) {
-    const focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
-    host.replaceChildren(...texts.map(({ name, ids, tokens }, text) => {
-        const shown = ids.map((id, i) => ({ id, text: masked.includes(i) ? "<mask>" : tokens[i] })), setting = text < texts.length - 1 ? "from" : "at";
+/** The tokens of a text as the model sees them. */
+const namesOf = ({ texts, masked = [] }, text) => texts[text].tokens.map((name, i) => (masked.includes(i) ? "<mask>" : name));
+
+function drawTokens(host, reading, at, state) {
+    const { texts } = reading, focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
+    host.replaceChildren(...texts.map(({ name, ids }, text) => {
+        const shown = namesOf(reading, text).map((each, i) => ({ id: reading.masked?.includes(i) ? MASK : ids[i], text: each })), setting = text < texts.length - 1 ? "from" : "at";
         const label = texts.length > 1 ? `Follow a token of the ${name}` : "Follow a token";
         return element("div", {}, element("h3", {}, label), tokenRow(label, shown, { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) }));
     }));
