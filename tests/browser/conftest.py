@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -95,14 +96,13 @@ class Explorer:
 
     def open(self, file: Path, **state: object) -> None:
         """Open the page with this state in its address, and wait for what it shows."""
-        self.page.goto(f"{file.as_uri()}{self.page.evaluate('s => `#${new URLSearchParams(s)}`', state)}")
-        self.page.reload()  # another state alone would not load the page
-        self.page.wait_for_selector("figure .picture > *, .start", state="attached")
+        self.page.goto("about:blank")  # another state alone would not load the page
+        self.page.goto(f"{file.as_uri()}#{urlencode(state)}")
         self.settle()
 
     def settle(self) -> None:
         """Wait until the view shows what the state says."""
-        self.page.wait_for_selector(".workbench:not([data-stale]), .start", state="attached")
+        self.page.wait_for_selector("[aria-busy=false], .start", state="attached")
 
     def type(self, name: str, text: str) -> None:
         self.page.get_by_label(name, exact=True).fill(text)
