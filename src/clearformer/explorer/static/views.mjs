@@ -17,6 +17,7 @@
 
 import { view as attend } from "./views/attend.mjs";
 import { view as flow } from "./views/flow.mjs";
+import { view as predict } from "./views/predict.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend, flow];
+export const VIEWS = [type, attend, predict, flow];
