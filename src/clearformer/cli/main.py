@@ -22,13 +22,8 @@ COMMANDS = {
     "translate": "translate lines of standard input",
     "fill": "replace each <mask> in a text by its likeliest token",
     "classify": "classify each line of standard input",
-<<<<<<< HEAD
-    "explore": "write a page in which a browser runs the model",
-    "draw": "draw what the attention heads of a run look at in a text",
-=======
     "draw": "draw what the attention heads of a run look at in a text",
     "explore": "write a page in which a browser runs the model",
->>>>>>> page
     "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }

@@ -3,19 +3,12 @@
    open.mjs returns. */
 
 import { attention } from "./attention.mjs";
-<<<<<<< HEAD
-import { flow } from "./flow.mjs";
-=======
 import { beam } from "./beam.mjs";
+import { flow } from "./flow.mjs";
 import { next } from "./next.mjs";
->>>>>>> page
 import { open } from "./open.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
-<<<<<<< HEAD
-export const TASKS = { open, read, outputs, attention, flow };
-=======
-export const TASKS = { open, read, outputs, attention, next, beam, reading };
->>>>>>> page
+export const TASKS = { open, read, outputs, attention, next, beam, reading, flow };

@@ -1,4 +1,4 @@
-/* The numbers of one pass, box by box, for the view Flow; ../flow/boxes.mjs says which boxes a model has. */
+/* The numbers of one pass, box by box, for the view Flow; ../views/flow/boxes.mjs says which boxes a model has. */
 
 import { embeddingOf } from "./embedding.mjs";
 import { softmax } from "./outputs.mjs";

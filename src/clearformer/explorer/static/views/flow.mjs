@@ -3,10 +3,10 @@
 import { element } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
 import { tokenRow } from "../tokens.mjs";
-import { boxesOf, diagramOf } from "../flow/boxes.mjs";
-import { Details } from "../flow/details.mjs";
-import { diagramPicture } from "../flow/diagram.mjs";
-import { KINDS, settingsOf } from "../flow/kinds.mjs";
+import { boxesOf, diagramOf } from "./flow/boxes.mjs";
+import { Details } from "./flow/details.mjs";
+import { diagramPicture } from "./flow/diagram.mjs";
+import { KINDS, settingsOf } from "./flow/kinds.mjs";
 
 const MASK = 4;
 const WIDE = window.matchMedia("(min-width: 94rem)"); /* room for two stacks and what is said beside them */

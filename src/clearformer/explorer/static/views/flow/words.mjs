@@ -1,6 +1,6 @@
 /* The walk: a sentence or two for each box, with the numbers of the text. */
 
-import { percent, token } from "../visible.mjs";
+import { percent, token } from "../../visible.mjs";
 
 const ALMOST = 0.05; /* an activation below it hardly counts */
 

@@ -1,7 +1,7 @@
 /* Functions of the package's source, which the page holds as text: explorer/sources.py. */
 
-import { element } from "../dom.mjs";
-import { elementText } from "../run.mjs";
+import { element } from "../../dom.mjs";
+import { elementText } from "../../run.mjs";
 
 const FILES = JSON.parse(elementText("sources"));
 

@@ -1,8 +1,8 @@
 /* The diagram: a box for each part of the model, with its shape, and of the chosen token a strip of its vector. */
 
-import { palette, rgb, shade } from "../colours.mjs";
-import { roving, svg } from "../dom.mjs";
-import { percent, shortened } from "../visible.mjs";
+import { palette, rgb, shade } from "../../colours.mjs";
+import { roving, svg } from "../../dom.mjs";
+import { percent, shortened } from "../../visible.mjs";
 import { KINDS } from "./kinds.mjs";
 import { STREAM, layoutOf, linesOf } from "./layout.mjs";
 import { brief, largest, length } from "./words.mjs";

@@ -1,12 +1,12 @@
 /* One box of the diagram: its step in the walk, its equation, its numbers, and the code that does it. */
 
-import { bars } from "../bars.mjs";
-import { list } from "../controls.mjs";
-import { element } from "../dom.mjs";
-import { Figure } from "../figure.mjs";
-import { heatmap } from "../heatmap.mjs";
-import { sheet } from "../sheet.mjs";
-import { percent, token, visible } from "../visible.mjs";
+import { bars } from "../../bars.mjs";
+import { list } from "../../controls.mjs";
+import { element } from "../../dom.mjs";
+import { Figure } from "../../figure.mjs";
+import { heatmap } from "../../heatmap.mjs";
+import { sheet } from "../../sheet.mjs";
+import { percent, token, visible } from "../../visible.mjs";
 import { code } from "./code.mjs";
 import { KINDS } from "./kinds.mjs";
 import { brief, length, words } from "./words.mjs";
