@@ -19,15 +19,15 @@ export function curves(shown, at, tokens, label) {
     const drawn = shown.map(({ values }, n) => svg("polyline", {
         class: n ? "curve" : "curve strong", "stroke-dasharray": DASHES[n], points: values.map((p, i) => `${x(i)},${y(p)}`).join(" "),
     }));
-    const ends = spread(shown.map(({ values }) => y(values.at(-1)))).map((place, n) =>
+    const ends = spread(shown.map(({ values }) => y(values.at(-1))), y(0)).map((place, n) =>
         svg("text", { class: n ? "" : "strong", x: WIDTH - RIGHT + 8, y: place, "dominant-baseline": "central" }, shortened(shown[n].name, 12)));
     const mark = svg("line", { class: "mark", x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM });
     return svg("svg", { class: "curves", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, grid, names, drawn, mark, ends);
 }
 
-/** The same places in the same order, none nearer to the one above than APART. */
-function spread(places) {
-    const order = [...places.keys()].sort((a, b) => places[a] - places[b]), out = [...places];
-    order.forEach((n, i) => i && (out[n] = Math.max(out[n], out[order[i - 1]] + APART)));
+/** The same places in the same order, none below `lowest` or nearer to the one below it than APART. */
+function spread(places, lowest) {
+    const order = [...places.keys()].sort((a, b) => places[b] - places[a]), out = [...places];
+    order.forEach((n, i) => (out[n] = Math.min(out[n], i ? out[order[i - 1]] - APART : lowest)));
     return out;
 }

@@ -1,7 +1,7 @@
 /* A run's folder, chosen or dropped, as a run (run.mjs): clearformer/runs says what is in it. */
 
 const STEP = /(^|\/)checkpoints\/step-(\d{6,})\/model\.safetensors$/;
-const MOST_FILES = 10_000;
+const MOST_FILES = 10_000, MOST_CHECKPOINTS = 12;
 
 /** From [{ path, file }]. Throws an Error if something is missing. */
 export async function readFolder(files) {
@@ -9,6 +9,7 @@ export async function readFolder(files) {
         .filter(({ found }) => found).map(({ file, found }) => ({ step: Number(found[2]), file })).sort((a, b) => a.step - b.step);
     if (!checkpoints.length) throw Error("a checkpoint was expected in the run’s folder, found none; train the run first");
     const count = config.train?.average_checkpoints ?? 1, newest = checkpoints.slice(-count);
+    const trained = { step: checkpoints.at(-1).step, of: newest }, all = checkpoints.map(({ step, file }) => ({ step, of: [{ file }] }));
     const data = config.model?.kind === "classifier" ? await json(files, "data.json") : {};
     return {
         name: find(files, "config.json").path.split("/").at(-2) ?? "run",
@@ -18,11 +19,13 @@ export async function readFolder(files) {
         metrics: await lines(files),
         example: "",
         precision: "single",
-        trained: { step: checkpoints.at(-1).step, of: newest },
-        checkpoints: checkpoints.map(({ step, file }) => ({ step, of: [{ file }] })),
+        checkpoints: [...thinned(count > 1 ? all : all.slice(0, -1)), trained],
         weights: async ({ of }) => mean(await Promise.all(of.map(async ({ file }) => new Uint8Array(await file.arrayBuffer())))),
     };
 }
+
+/** At most MOST_CHECKPOINTS, evenly chosen. */
+const thinned = (all) => all.filter((_, i) => i % Math.ceil(all.length / MOST_CHECKPOINTS) === 0);
 
 /** The file of that name that is nearest to the top: a run's own, not one of a folder in it. */
 function find(files, name) {

@@ -1,5 +1,5 @@
-/* A run as the page has it: name, config, tokenizer, classes, metrics, example, trained and checkpoints, which are
-   { step, weights }, and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py writes it. */
+/* A run as the page has it: name, config, tokenizer, classes, metrics, example, checkpoints { step, weights }, of which the
+   last is the trained model, and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py writes it. */
 
 import { single } from "./half.mjs";
 

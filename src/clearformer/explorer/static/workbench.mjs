@@ -8,7 +8,7 @@ import { VIEWS } from "./views.mjs";
 
 export class Workbench {
     constructor(model, { runs, number: index, show, open }) {
-        this.model = model;
+        Object.assign(this, { model, runs, number: index });
         this.views = VIEWS.filter(({ suits }) => suits(model.family));
         const settings = Object.assign({}, ...this.views.map((view) => view.settings));
         const defaults = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "", ...settings };
@@ -28,6 +28,7 @@ export class Workbench {
     close() {
         this.state.close();
         this.work?.abort(stopped);
+        this.left.abort();
         this.model.close();
     }
 
@@ -50,7 +51,9 @@ export class Workbench {
         this.host.replaceChildren(element("h2", { id: "view-title" }, view.answers));
         const body = element("div", { class: `view-${view.name}` });
         this.host.append(body);
-        this.update = view.render(body, this.state, this.model);
+        this.left?.abort();
+        this.left = new AbortController();
+        this.update = view.render(body, this.state, this.model, { runs: this.runs, number: this.number, left: this.left.signal });
         this.#refresh();
     }
 

@@ -1,13 +1,14 @@
-/* The worker: it holds the model, and answers { task, values } with { found } or { error }, a sentence. */
+/* The worker: it holds the model, and answers { task, values, checkpoint } with { found } or { error }, a sentence. */
 
 import { TASKS } from "./tasks/all.mjs";
+import { checkpointOf } from "./tasks/checkpoint.mjs";
 
 let session; /* of the task "open", for all others */
 
-self.addEventListener("message", async ({ data: { task, values } }) => {
+self.addEventListener("message", async ({ data: { task, values, checkpoint } }) => {
     try {
         if (task === "open") ({ session } = await TASKS.open(values));
-        const found = task === "open" ? session.about : await TASKS[task](session, values);
+        const found = task === "open" ? session.about : await TASKS[task](checkpoint ? checkpointOf(session, checkpoint) : session, values);
         self.postMessage({ found }, [...new Set(buffers(found))]);
     } catch (error) {
         const failed = error instanceof WebAssembly.RuntimeError;

@@ -26,11 +26,11 @@ export const view = {
     suits: () => true,
     settings: { part: "cross", sort: "layer", show: "softmax", hideFirst: false, layer: 0, head: 0, query: -1, key: -1 },
     render(host, state, model) {
-        const both = model.family === "transformer", only = model.sizes.causalBody || model.family === "gpt" ? "decoder" : "encoder";
+        const parts = partsOf(model), both = parts.length > 1, [only] = parts[0];
         const partOf = () => (both ? state.part : only), sorts = (part) => Object.entries(SORTS).filter(([name]) =>
             !((name === "induction" && only !== "decoder") || (name === "previous" && part === "cross") || (name === "monotone" && !both)));
         const settings = controls(state, [
-            ...(both ? [{ name: "part", label: "Attention", options: PARTS }] : []),
+            ...(both ? [{ name: "part", label: "Attention", options: parts }] : []),
             { name: "sort", label: "Heads by", options: sorts(partOf()) },
             { name: "show", label: "Show", options: SHOW },
             { name: "hideFirst", label: "Hide the first token, and share its weight among the others" },
@@ -47,8 +47,14 @@ export const view = {
     },
 };
 
+/** The parts of a model that attend, [[name, text]]. */
+export function partsOf({ family, sizes }) {
+    if (family === "transformer") return PARTS;
+    return [[sizes.causalBody || family === "gpt" ? "decoder" : "encoder", "self-attention"]];
+}
+
 /** The tokens of queries and keys. */
-function namesOf({ texts, written }, part) {
+export function namesOf({ texts, written }, part) {
     const read = (part === "decoder" ? texts.at(-1) : texts[0]).tokens;
     return { query: part === "cross" ? written.tokens : read, key: read };
 }

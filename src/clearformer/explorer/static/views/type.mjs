@@ -27,7 +27,8 @@ export const view = {
     },
 };
 
-const SHOW = {
+/** By family: rows of tokens, and figures of what is likeliest; `ask` computes outputs. */
+export const SHOW = {
     async gpt({ state, model, reading, ask }) {
         const [text] = reading.texts, last = text.ids.length - 1, at = placeOf(state.at, last);
         const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });
