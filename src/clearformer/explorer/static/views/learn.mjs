@@ -16,7 +16,7 @@ export const view = {
     settings: { checkpoint: -1, beside: -1, checkpointBeside: -1, part: "cross", layer: 0, head: 0, at: -1 },
     render(host, state, model, { runs, number, left }) {
         const figure = new Figure("loss"), first = new Side(state, model, "checkpoint"), beside = new Beside(state, runs, number, left), sides = element("div", { class: "sides" });
-        const few = element("p", { class: "muted" }, "This page has the trained model alone. To see it learn, keep checkpoints when you train, and put them into the page: ",
+        const few = element("p", { class: "muted few" }, "This page has the trained model alone. To see it learn, keep checkpoints when you train, and put them into the page: ",
             element("code", {}, "clearformer train … --train.checkpoint-every 100 --train.keep-checkpoints 12"), ", then ", element("code", {}, "clearformer explore RUN --checkpoints 8"), ".");
         host.append(element("div", { class: "learn-top" }, figure.element, beside.element), few, sides);
         return async (reading, signal) => {

@@ -17,8 +17,11 @@ export function lossChart(runs, room, press) {
         round(low, high).flatMap((loss) => grid(LEFT, y(loss), width - RIGHT, y(loss), LEFT - 7, y(loss), "end", loss)),
         round(0, end).flatMap((step) => grid(x(step), floor, x(step), floor + 4, x(step), floor + 15, "middle", step)),
         svg("text", { class: "tick", x: width - RIGHT, y: floor + 34, "text-anchor": "end", "dominant-baseline": "central" }, "step"),
-        all.flatMap(({ curves }, n) => curves.map(({ kind, points: each }) => svg("polyline", { class: `${kind} run-${n}`, points: each.map(([step, loss]) => `${x(step)},${y(loss)}`).join(" ") }))),
-        all.flatMap((run, n) => marks(run, n, x, floor)), legend(all, width - RIGHT - (all.length > 1 ? LEGEND : LEGEND / 2)));
+        all.flatMap(({ curves }, n) => curves.flatMap(({ kind, points: each }) => [
+            svg("polyline", { class: `${kind} run-${n}`, points: each.map(([step, loss]) => `${x(step)},${y(loss)}`).join(" ") }),
+            ...(kind === "validation" ? each.map(([step, loss]) => svg("circle", { class: `run-${n}`, cx: x(step), cy: y(loss), r: 2.5 })) : []),
+        ])),
+        all.flatMap((run, n) => marks(run, n, x, floor)), legend(all, width - RIGHT - (all.length > 1 ? LEGEND : 112)));
     picture.addEventListener("click", ({ clientX }) => {
         const box = picture.getBoundingClientRect(), step = (((clientX - box.left) / box.width * width - LEFT) / across) * end;
         press(nearest(all[0].steps, step));
@@ -55,10 +58,11 @@ const marks = ({ steps, at }, n, x, floor) => steps.flatMap((step, i) => [
 /** What the lines are, on the right, where losses are low. */
 function legend(all, x) {
     const named = all.flatMap(({ name, curves }, n) => curves.map(({ kind }) => ({ words: all.length > 1 ? `${shortened(name, 10)}, ${kind}` : kind, n, kind })));
-    return named.flatMap(({ words, n, kind }, i) => {
+    const lines = named.flatMap(({ words, n, kind }, i) => {
         const y = TOP + 8 + i * ROW;
-        return [svg("polyline", { class: `${kind} run-${n}`, points: `${x},${y} ${x + 24},${y}` }), svg("text", { class: kind, x: x + 31, y, "dominant-baseline": "central" }, words)];
+        return [svg("polyline", { class: `${kind} run-${n}`, points: `${x},${y} ${x + 24},${y}` }), svg("text", { class: `${kind} run-${n}`, x: x + 31, y, "dominant-baseline": "central" }, words)];
     });
+    return [svg("rect", { class: "legend", x: x - 8, y: TOP - 4, width: LEGEND, height: named.length * ROW + 5 }), ...lines];
 }
 
 const nearest = (steps, to) => steps.reduce((best, step, i) => (Math.abs(step - to) < Math.abs(steps[best] - to) ? i : best), 0);

@@ -42,6 +42,7 @@ export class Side {
     async update(reading, signal) {
         const { model, state, at } = this, checkpoint = model.at(this.checkpoints[at]), { inputs } = reading;
         this.slider.show(this.names, at);
+        this.slider.element.hidden = this.checkpoints.length < 2;
         const ask = (task, values) => checkpoint.ask(task, { inputs, ...values }, signal);
         const says = await SHOW[model.family]({ state, model, reading, ask: (values) => ask("outputs", values) });
         const focused = [...this.rows.querySelectorAll("button")].indexOf(document.activeElement);
@@ -58,7 +59,7 @@ export class Side {
         this.written.hidden = !["gpt", "transformer"].includes(this.model.family);
         if (this.written.hidden) return;
         const text = await ask("continuation", { most: MOST });
-        this.written.replaceChildren(element("span", { class: "muted" }, this.model.family === "gpt" ? "It goes on: " : "It writes: "), element("bdi", {}, text));
+        this.written.replaceChildren(element("span", { class: "muted" }, this.model.family === "gpt" ? "It goes on: " : "It writes: "), element("bdi", {}, visible(text).replaceAll("␣", " ")));
     }
 
     async #attend(reading, ask) {
