@@ -34,6 +34,7 @@ CONFIGS: dict[str, AnyModelConfig] = {
     "bert": BERTConfig(**SIZES, positions="rotary"),
     "classifier": ClassifierConfig(**SIZES, num_classes=3, segments=2),
     "transformer": TransformerConfig(**SIZES),
+    "long": GPTConfig(**{**SIZES, "context": 128}),
 }
 VARIANTS: dict[str, AnyModelConfig] = {
     "llama": GPTConfig(
@@ -47,7 +48,7 @@ VARIANTS: dict[str, AnyModelConfig] = {
     "pre-norm transformer": TransformerConfig(**SIZES, norm_order="pre", activation="gelu", num_kv_heads=2),
 }  # fmt: skip
 """settings that no family above has"""
-TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character"}
+TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}
 TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img src=x onerror=hacked=1>"]
 CLASSES = ["praise", "blame", "<b>neither</b>"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")

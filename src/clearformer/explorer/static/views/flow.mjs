@@ -3,6 +3,7 @@
 import { element } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
 import { tokenRow } from "../tokens.mjs";
+import { printable, visible } from "../visible.mjs";
 import { boxesOf, diagramOf } from "./flow/boxes.mjs";
 import { Details } from "./flow/details.mjs";
 import { diagramPicture } from "./flow/diagram.mjs";
@@ -27,9 +28,10 @@ export const view = {
             const diagram = diagramOf(model, layer, opened(model, box)), drawn = boxesOf(diagram), all = new Map([...boxes, ...drawn].map((each) => [each.id, each]));
             const asked = [...all.values()].map(({ id, value, text }) => ({ id, value, text }));
             const { found, shown } = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
-            const outputs = model.family === "classifier" ? model.run.classes : model.tokens, head = Math.min(state.head, settings.H - 1);
+            const classifies = model.family === "classifier", names = classifies ? model.run.classes : model.tokens, show = classifies ? printable : visible;
+            const output = (id) => show(names[id] ?? String(id)), head = Math.min(state.head, settings.H - 1);
             const tokens = (text) => namesOf(reading, text), chosen = ({ text }) => tokens(text)[at[text]];
-            const c = { ...settings, found, shown, at, head, outputs, tokens, chosen, shape: (each, short) => shapeOf(each, settings, reading, short) };
+            const c = { ...settings, found, shown, at, head, output, tokens, chosen, shape: (each, short) => shapeOf(each, settings, reading, short) };
             drawTokens(rows, reading, at, state);
             const press = ({ kind, id, stack, layer: l }) => state.set(kind === "folded" ? { layer: l, box: firstOf(model, stack, l) } : { box: id });
             const focused = figure.picture.contains(document.activeElement);

@@ -6,7 +6,7 @@ import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
 import { sheet } from "../../sheet.mjs";
-import { percent, token, visible } from "../../visible.mjs";
+import { percent, token } from "../../visible.mjs";
 import { code } from "./code.mjs";
 import { KINDS } from "./kinds.mjs";
 import { brief, length, words } from "./words.mjs";
@@ -76,7 +76,7 @@ export class Details {
             this.figure.show(title, heatmap({ T, S: width, values }, rows, keys, title).picture, table(keys));
         } else if (["logits", "probabilities"].includes(box.kind)) {
             const of = T > 1 ? [" at ", token(c.chosen(box))] : [];
-            this.figure.show([KINDS[box.kind].title, ...of], largestOutputs(box, c), table(c.outputs.slice(0, width)));
+            this.figure.show([KINDS[box.kind].title, ...of], largestOutputs(box, c), table(Array.from({ length: width }, (_, id) => c.output(id))));
         } else {
             const title = `${name}: ${T > 1 ? `a row for each token, ` : ""}${width} numbers`, chosen = Math.min(c.at[box.text], T - 1);
             this.figure.show(title, sheet({ T, S: width, values }, rows, chosen, title), table(Array.from({ length: width }, (_, i) => String(i))));
@@ -85,11 +85,11 @@ export class Details {
 }
 
 /** A chart of those of the chosen token. */
-function largestOutputs(box, { found, outputs }) {
+function largestOutputs(box, { found, output }) {
     const { row } = found[box.id], best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, MOST), are = box.kind === "logits";
     const most = row[best[0]], least = Math.min(row[best.at(-1)], 0), share = (x) => (are ? (x - least) / (most - least || 1) : x);
-    const listed = best.map((id) => ({ name: outputs[id] ?? String(id), p: share(row[id]), said: are ? brief(row[id]) : percent(row[id]) }));
-    return bars(listed, listed.map(({ name, said }) => `${visible(name)} ${said}`).join(", "));
+    const listed = best.map((id) => ({ name: output(id), p: share(row[id]), said: are ? brief(row[id]) : percent(row[id]) }));
+    return bars(listed, listed.map(({ name, said }) => `${name} ${said}`).join(", "));
 }
 
 /** H / G heads of queries share one of keys and values. */

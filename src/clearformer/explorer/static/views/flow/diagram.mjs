@@ -2,7 +2,7 @@
 
 import { palette, rgb, shade } from "../../colours.mjs";
 import { roving, svg } from "../../dom.mjs";
-import { percent, shortened } from "../../visible.mjs";
+import { cut, percent, shortened } from "../../visible.mjs";
 import { KINDS } from "./kinds.mjs";
 import { STREAM, layoutOf, linesOf } from "./layout.mjs";
 import { brief, largest, length } from "./words.mjs";
@@ -60,7 +60,7 @@ function boxOf({ box, x, y, width, height }, c, chosen, colours, press) {
 function numberOf(box, c) {
     const { row, width } = c.found[box.id], best = largest(row);
     if (box.kind === "tokens") return `${shortened(c.chosen(box), 8)} is ${row[0]}`;
-    if (box.kind === "probabilities") return `${shortened(c.outputs[best] ?? "", 7)} ${percent(row[best])}`;
+    if (box.kind === "probabilities") return `${cut(c.output(best), 7)} ${percent(row[best])}`;
     if (box.kind === "weights") return `most: ${percent(Math.max(...row.subarray(c.head * width, (c.head + 1) * width)))}`;
     return box.kind === "logits" ? `largest ${brief(row[best])}` : `norm ${brief(length(row))}`;
 }

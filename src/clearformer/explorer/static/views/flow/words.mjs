@@ -1,5 +1,6 @@
 /* The walk: a sentence or two for each box, with the numbers of the text. */
 
+import { element } from "../../dom.mjs";
 import { percent, token } from "../../visible.mjs";
 
 const ALMOST = 0.05; /* an activation below it hardly counts */
@@ -10,12 +11,14 @@ export const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0))
 export const largest = (row) => row.reduce((best, x, i) => (x > row[best] ? i : best), 0);
 
 /** Texts and elements about `box`. `c` has the settings (kinds.mjs), what was `found` of the boxes (tasks/flow.mjs), the
-    chosen `head`, the places `at` of the chosen token in each text, names of all `outputs` and of a text's `tokens`, and of
+    chosen `head`, the places `at` of the chosen token in each text, the name of an `output` and of a text's `tokens`, and of
     a box the token that is `chosen` and its `shape`. */
 export function words(box, c) {
     const here = c.found[box.id];
     return WORDS[box.kind](box, { ...c, it: token(c.chosen(box)), here, norm: brief(length(here.row)), T: c.tokens(box.text).length });
 }
+
+const said = (text) => element("bdi", { class: "token-text" }, text);
 
 /** The length of the chosen token's vector in the box of a stack, or of the layer. */
 const normOf = ({ found }, id) => (found[id] ? brief(length(found[id].row)) : undefined);
@@ -95,13 +98,13 @@ const WORDS = {
         ["The vector of the first token, ", "The vector of the last token, ", "The mean of all vectors"][pooling],
         ...(pooling < 2 ? [token(tokens(text).at(pooling ? -1 : 0)), ","] : []), " stands for the whole text.",
     ],
-    logits: (_, { family, V, C, D, tieEmbeddings, here, outputs }) => [
+    logits: (_, { family, V, C, D, tieEmbeddings, here, output }) => [
         family === "classifier" ? `A matrix of C × D = ${C} × ${D} turns it into a score for each class, a logit.`
             : `The vector is compared with a row for each of the V = ${V.toLocaleString("en")} tokens${tieEmbeddings ? ", those of the embedding’s own table" : ""}: their product is a score, a logit.`,
-        " The largest is ", brief(here.row[largest(here.row)]), ", of ", token(outputs[largest(here.row)] ?? ""), ".",
+        " The largest is ", brief(here.row[largest(here.row)]), ", of ", said(output(largest(here.row))), ".",
     ],
-    probabilities: (_, { family, here, outputs, it }) => [
-        "A softmax turns the scores into probabilities of sum 1: ", token(outputs[largest(here.row)] ?? ""), ` has ${percent(here.row[largest(here.row)])}. `,
+    probabilities: (_, { family, here, output, it }) => [
+        "A softmax turns the scores into probabilities of sum 1: ", said(output(largest(here.row))), ` has ${percent(here.row[largest(here.row)])}. `,
         ...({ classifier: ["That is the class of the text."], bert: ["That is the model’s guess for the place of ", it, "."] }[family] ?? ["That is the model’s guess of what follows ", it, "."]),
     ],
 };

@@ -1,7 +1,7 @@
 /* Loss by steps, of one or two runs, as training wrote it to metrics.jsonl. */
 
 import { svg } from "../../dom.mjs";
-import { shortened } from "../../visible.mjs";
+import { cut, printable } from "../../visible.mjs";
 
 const NARROWEST = 340, WIDEST = 840, HEIGHT = 250, LEFT = 46, RIGHT = 16, TOP = 12, BOTTOM = 46, ROW = 19, LEGEND = 190, TICKS = 5; /* points */
 
@@ -36,7 +36,7 @@ function curvesOf(lines) {
 }
 
 const described = ({ name, curves, steps, at }) =>
-    `Loss of ${name} at step ${steps[at]}; ${curves.map(({ kind, points }) => `${kind} from ${points[0][1].toFixed(2)} to ${points.at(-1)[1].toFixed(2)}`).join(", ")}`;
+    `Loss of ${printable(name)} at step ${steps[at]}; ${curves.map(({ kind, points }) => `${kind} from ${points[0][1].toFixed(2)} to ${points.at(-1)[1].toFixed(2)}`).join(", ")}`;
 
 /** About TICKS round numbers within a range. */
 function round(low, high) {
@@ -57,7 +57,7 @@ const marks = ({ steps, at }, n, x, floor) => steps.flatMap((step, i) => [
 
 /** What the lines are, on the right, where losses are low. */
 function legend(all, x) {
-    const named = all.flatMap(({ name, curves }, n) => curves.map(({ kind }) => ({ words: all.length > 1 ? `${shortened(name, 10)}, ${kind}` : kind, n, kind })));
+    const named = all.flatMap(({ name, curves }, n) => curves.map(({ kind }) => ({ words: all.length > 1 ? `${cut(printable(name), 10)}, ${kind}` : kind, n, kind })));
     const lines = named.flatMap(({ words, n, kind }, i) => {
         const y = TOP + 8 + i * ROW;
         return [svg("polyline", { class: `${kind} run-${n}`, points: `${x},${y} ${x + 24},${y}` }), svg("text", { class: `${kind} run-${n}`, x: x + 31, y, "dominant-baseline": "central" }, words)];

@@ -6,7 +6,7 @@ import { element } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
 import { slider } from "../../slider.mjs";
-import { token, visible } from "../../visible.mjs";
+import { printable, visible } from "../../visible.mjs";
 import { namesOf, partsOf } from "../attend.mjs";
 import { SHOW } from "../type.mjs";
 
@@ -24,7 +24,7 @@ export class Side {
         this.history = new Figure("checkpoints");
         this.choice = element("div", { class: "controls" });
         this.head = new Figure("attention");
-        this.element = element("section", { class: "side", "aria-label": model.run.name }, element("h3", {}, model.run.name), this.slider.element, this.written, this.rows,
+        this.element = element("section", { class: "side", "aria-label": model.run.name }, element("h3", {}, printable(model.run.name)), this.slider.element, this.written, this.rows,
             element("div", { class: "evidence" }, element("div", {}, this.history.element, this.says.element), element("div", {}, this.choice, this.head.element)));
     }
 
@@ -59,7 +59,7 @@ export class Side {
         this.written.hidden = !["gpt", "transformer"].includes(this.model.family);
         if (this.written.hidden) return;
         const text = await ask("continuation", { most: MOST });
-        this.written.replaceChildren(element("span", { class: "muted" }, this.model.family === "gpt" ? "It goes on: " : "It writes: "), element("bdi", {}, visible(text).replaceAll("␣", " ")));
+        this.written.replaceChildren(element("span", { class: "muted" }, this.model.family === "gpt" ? "It goes on: " : "It writes: "), element("bdi", {}, printable(text).replaceAll("\n", "⏎")));
     }
 
     async #attend(reading, ask) {
@@ -85,12 +85,12 @@ export class Side {
             for (const each of checkpoints) found.push(await model.at(each).ask("probabilities", { inputs, at }, signal));
             this.past = { key, found };
         }
-        const { found } = this.past, outputs = model.family === "classifier" ? model.run.classes : model.tokens, most = (id) => Math.max(...found.map((p) => p[id]));
+        const { found } = this.past, classifies = model.family === "classifier", outputs = classifies ? model.run.classes : model.tokens, most = (id) => Math.max(...found.map((p) => p[id]));
         const best = found.map((p) => p.indexOf(p.reduce((a, b) => Math.max(a, b)))), [last] = best.slice(-1);
         const ids = [last, ...[...new Set(best)].filter((id) => id !== last).sort((a, b) => most(b) - most(a)).slice(0, FOLLOWED - 1)];
-        const shown = ids.map((id) => ({ name: outputs[id] ?? String(id), values: found.map((p) => p[id]) })), label = shown.map(({ name }) => visible(name)).join(", ");
+        const shown = ids.map((id) => ({ name: (classifies ? printable : visible)(outputs[id] ?? String(id)), values: found.map((p) => p[id]) })), label = shown.map(({ name }) => name).join(", ");
         const table = [["checkpoint", ...shown.map(({ name }) => name)], ...names.map((name, i) => [name, ...shown.map(({ values }) => values[i])])];
-        this.history.show(["How likely it was: ", token(shown[0].name)], curves(shown, this.at, checkpoints.map(({ step }) => String(step)), `Probabilities by checkpoint: ${label}`), table,
+        this.history.show(["How likely it was: ", element("bdi", { class: "token-text" }, shown[0].name)], curves(shown, this.at, checkpoints.map(({ step }) => String(step)), `Probabilities by checkpoint: ${label}`), table,
             shown.length > 1 ? "Below: what was likelier at earlier checkpoints." : "The trained model’s likeliest output, at all checkpoints.");
     }
 }
