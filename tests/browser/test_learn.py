@@ -64,7 +64,7 @@ def test_outputs_and_attention_are_those_of_the_checkpoint(
         np.testing.assert_allclose(np.nan_to_num(found), expected, rtol=0, atol=TOLERANCE)
     names, *rows = explorer.rows(HISTORY)
     likeliest = int(history[-1].argmax())
-    assert names[1] == (run.classes[likeliest] if family == "classifier" else run.tokenizer.token_text(likeliest))
+    assert names[1] == (run.classes[likeliest] if family == "classifier" else run.tokenizer.token_text(likeliest).replace(" ", "␣"))
     assert [row[0] for row in rows] == ["untrained", "step 1", "step 2", "step 3", "step 3"]
     expected = [p[likeliest] for p in history]
     np.testing.assert_allclose([float(row[1]) for row in rows], expected, rtol=0, atol=TOLERANCE)

@@ -103,7 +103,7 @@ def test_half_precision_refuses_what_it_cannot_hold(run: RunFolder, tmp_path: Pa
 
 
 def test_what_is_too_heavy_is_left_out_and_said(run: RunFolder, monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setattr("clearformer.cli.explore.MAX_WEIGHTS", size(run, 0, "half"))
+    monkeypatch.setattr("clearformer.explorer.explore.MAX_WEIGHTS", size(run, 0, "half"))
     out = tmp_path / "x.html"
     assert main(["explore", str(run.folder), "--no-open", "--out", str(out)]) == 0
     assert "weights are 0 MB, more than the 0 MB" in capsys.readouterr().err

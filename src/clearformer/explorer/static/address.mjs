@@ -44,6 +44,7 @@ export class State {
     }
 
     #write() {
+        if (location.protocol === "about:") return; /* in a notebook the page has no address */
         const names = Object.keys(this.defaults).filter((name) => this[name] !== this.defaults[name]);
         this.written = new URLSearchParams(names.map((name) => [name, this[name]])).toString();
         history.replaceState(null, "", `#${this.written}`);
