@@ -11,6 +11,7 @@ import { elementText, embedded } from "./run.mjs";
 
 const PATIENCE = 1000; /* milliseconds for a task that nobody waits for */
 const LONGEST = 60_000; /* milliseconds for any task */
+const LATE = `an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`;
 
 export class Model {
     /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. */
@@ -42,14 +43,14 @@ export class Model {
     /** The same with the weights of a checkpoint, which go to the worker once. */
     at(checkpoint) {
         if (checkpoint === this.checkpoint) return this;
-        return {
-            ask: async (task, values, signal) => {
-                const id = this.run.checkpoints.indexOf(checkpoint), { sent } = this, weights = sent.has(id) ? undefined : await this.run.weights(checkpoint);
-                const found = await this.#request({ task, values, checkpoint: { id, weights } }, signal);
-                sent.add(id);
-                return found;
-            },
+        const { run, sent } = this, id = run.checkpoints.indexOf(checkpoint);
+        const ask = async (task, values, signal) => {
+            const weights = sent.has(id) ? undefined : await run.weights(checkpoint);
+            const found = await this.#request({ task, values, checkpoint: { id, weights } }, signal);
+            sent.add(id);
+            return found;
         };
+        return { ask };
     }
 
     close() {
@@ -99,7 +100,7 @@ export class Model {
     }
 
     async #stop() {
-        this.running.reject(Error(`an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`));
+        this.running.reject(Error(LATE));
         try {
             await this.#start();
         } catch (error) {

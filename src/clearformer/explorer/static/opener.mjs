@@ -1,9 +1,9 @@
 /* What opens a run's folder: a button, and a drop anywhere on the page. */
 
 import { element } from "./dom.mjs";
-import { readFolder, filesOfDrop } from "./folder.mjs";
+import { filesOfDrop, readFolder } from "./folder.mjs";
 
-/** Both; `opened` is called with a run. */
+/** `opened` is called with the run. */
 export function opener(opened) {
     const { element: made, read } = button(opened, "Or drop it here. Nothing leaves this page.");
     document.addEventListener("dragover", (event) => event.preventDefault());
@@ -22,15 +22,16 @@ function button(opened, note) {
     const read = async (files) => {
         failed.textContent = "";
         try {
-            opened(await readFolder(await files));
+            await opened(await readFolder(await files));
         } catch (error) {
             failed.textContent = error.message;
         }
     };
     const field = element("input", {
-        type: "file", webkitdirectory: true, multiple: true, class: "hidden", tabindex: "-1", "aria-label": "The run's folder",
+        type: "file", webkitdirectory: true, multiple: true, class: "hidden", "aria-label": "The run’s folder",
         change: () => read([...field.files].map((file) => ({ path: file.webkitRelativePath, file }))),
     });
     const choose = element("button", { type: "button", click: () => field.click() }, "Open a run’s folder …");
-    return { read, element: element("div", { class: "opener" }, choose, field, element("p", { class: "muted" }, note), failed) };
+    const about = element("p", { class: "muted" }, note);
+    return { read, element: element("div", { class: "opener" }, choose, field, about, failed) };
 }
