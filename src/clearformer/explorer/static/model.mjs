@@ -43,8 +43,9 @@ export class Model {
     /** The same with the weights of a checkpoint, which go to the worker once. */
     at(checkpoint) {
         if (checkpoint === this.checkpoint) return this;
-        const { run, sent } = this, id = run.checkpoints.indexOf(checkpoint);
+        const { run } = this, id = run.checkpoints.indexOf(checkpoint);
         const ask = async (task, values, signal) => {
+            const { sent } = this;
             const weights = sent.has(id) ? undefined : await run.weights(checkpoint);
             const found = await this.#request({ task, values, checkpoint: { id, weights } }, signal);
             sent.add(id);
