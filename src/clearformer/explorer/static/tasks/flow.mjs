@@ -6,9 +6,9 @@ import { transformOf } from "./transform.mjs";
 
 const POOLINGS = [(t) => Number(t === 0), (t, T) => Number(t === T - 1), (_, T) => 1 / T]; /* as in transformer.h */
 
-/** `boxes`: { id, value, text }; `at`: the place of the chosen token in each text. Returns { found, shown }: by the id of
-    each box { heads, T, width, mean, least, most, norm, row }, where `norm` is the mean length of a token's vector, all
-    its heads side by side, and `row` [heads, width] the chosen token's; and { shape, data } of the box `shown`. */
+/** `boxes`: { id, value, text }; `at`: the place of the chosen token in each text. Returns { found, shown }: by the id
+    of each box { heads, T, width, mean, least, most, norm, row }, where `norm` is the mean length of a token's vector,
+    all its heads side by side, and `row` [heads, width] the chosen token's; and { shape, data } of the box `shown`. */
 export function flow(session, { inputs, boxes, at, shown }) {
     const read = valuesOf(session, inputs, boxes), found = {};
     for (const { id, value, text } of boxes) found[id] = summaryOf(read(value, text), at[text]);

@@ -37,8 +37,8 @@ export const view = {
 
 function advice() {
     return element("p", { class: "muted few" },
-        "This page has the trained model alone. To see how it learned, keep checkpoints in training, and put them into ",
-        "the page: ", element("code", {}, KEEP), ", then ", element("code", {}, PUT), ".");
+        "This page has the trained model alone. To see how it learned, keep checkpoints in training, and put them ",
+        "into the page: ", element("code", {}, KEEP), ", then ", element("code", {}, PUT), ".");
 }
 
 function drawLoss(figure, sides, state) {

@@ -47,7 +47,9 @@ export class Details {
         this.numbers.replaceChildren(...statistics(box, c));
         this.heads.replaceChildren(...this.#choice(box, c));
         this.numbers.hidden = this.figure.element.hidden = box.kind === "tokens";
-        this.figure.show(pictureOf(box, c));
+        const { over, ...shown } = pictureOf(box, c);
+        this.figure.show(shown);
+        if (over) this.figure.picture.append(over);
         this.code.replaceChildren(...KINDS[box.kind].code(box, c).map(code));
     }
 
@@ -78,7 +80,7 @@ function statistics(box, c) {
     return items.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
 }
 
-/** What the figure shows: the numbers of all tokens, of what has heads in one of them. */
+/** What the figure shows: the numbers of all tokens, of what has heads in one of them; `over` frames the chosen row. */
 function pictureOf(box, c) {
     const { heads, T, width } = c.found[box.id], head = headOf(box, c), size = T * width;
     const values = c.shown.data.subarray(head * size, (head + 1) * size), tokens = c.tokens(box.text);
@@ -89,7 +91,9 @@ function pictureOf(box, c) {
     const title = `${titleOf(box, c)}${heads > 1 ? `, head ${head}` : ""}`;
     if (box.kind === "weights") {
         const keys = c.tokens(box.sub === "cross_attention" ? 0 : box.text), note = "Queries in rows, keys in columns";
-        return { title, note, picture: heatmap(numbers, names, keys, title).picture, rows: table(keys) };
+        const { picture, over, mark } = heatmap(numbers, names, keys, title);
+        mark(c.at[box.text], -1);
+        return { title, note, picture, over, rows: table(keys) };
     }
     if (["logits", "probabilities"].includes(box.kind)) {
         const of = T > 1 ? [title, " at ", token(c.chosen(box))] : title;

@@ -1,7 +1,7 @@
 /* Attention: queries, keys and values, the weights of each head, and what the heads bring. */
 
-import { percent, token } from "../../../visible.mjs";
-import { brief, largest } from "../numbers.mjs";
+import { token } from "../../../visible.mjs";
+import { brief, largest, share } from "../numbers.mjs";
 
 const FILE = "blocks/multihead.py", ROTARY = "blocks/rotary.py";
 const ROTATED = " It is rotated by angles that grow with the position, so that products depend on distances.";
@@ -47,7 +47,7 @@ const valueWords = () => ["A third matrix makes the values: what a token gives t
 /** The strongest key of the chosen token in the chosen head. */
 function strongest(box, { here, head, tokens }) {
     const row = here.row.subarray(head * here.width, (head + 1) * here.width), best = largest(row);
-    return [token(tokens(isSelf(box) ? box.text : 0)[best]), `, ${percent(row[best])}.`];
+    return [token(tokens(isSelf(box) ? box.text : 0)[best]), `, ${share(row[best])}.`];
 }
 
 export const ATTENTION = {

@@ -1,8 +1,8 @@
 /* From the vectors of the last layer to probabilities. */
 
 import { element } from "../../../dom.mjs";
-import { percent, token } from "../../../visible.mjs";
-import { brief, count, largest } from "../numbers.mjs";
+import { token } from "../../../visible.mjs";
+import { brief, count, largest, share } from "../numbers.mjs";
 import { NORM } from "./stream.mjs";
 
 const POOLINGS = [ /* in the order of transformer.h */
@@ -66,7 +66,7 @@ export const OUTPUT = {
             const { name, value } = best(c), of = { classifier: ["of the class"], bert: ["for the place of ", c.it] };
             const guess = of[c.family] ?? ["of what follows ", c.it];
             const words = "A softmax turns the scores into probabilities of sum 1. The model’s best guess ";
-            return [words, ...guess, " is ", name, `, with ${percent(value)}.`];
+            return [words, ...guess, " is ", name, `, with ${share(value)}.`];
         },
     },
 };
