@@ -4,9 +4,10 @@
 
 import { attention } from "./attention.mjs";
 import { beam } from "./beam.mjs";
+import { fill } from "./fill.mjs";
 import { next } from "./next.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
-export const TASKS = { read, outputs, attention, next, beam, reading };
+export const TASKS = { read, outputs, attention, next, beam, fill, reading };
