@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import step
 from safetensors.numpy import save_file
 
 from clearformer.config import Config, GPTConfig
@@ -28,12 +29,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_file(initial_weights(MODEL, 1), Path(folder) / "model.safetensors")
         (Path(folder) / "config.json").write_text(Config(dataset="", model=MODEL).to_json())
-        script = Path(__file__).with_suffix(".mjs")
-        command = ["node", str(script), str(FOLDER), folder, str(options.rounds)]
+        command = ["node", str(Path(__file__).with_suffix(".mjs")), str(FOLDER), folder, str(options.rounds)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     times = {name: {key: round(value, 2) for key, value in times.items()} for name, times in found.items()}
     size = (FOLDER / "transformer.wasm").stat().st_size
-    print(json.dumps({"parameters": count_parameters(MODEL), "bytes": size, **times}))
+    print(json.dumps({"processor": step.processor(), "parameters": count_parameters(MODEL), "bytes": size, **times}))
 
 
 if __name__ == "__main__":
