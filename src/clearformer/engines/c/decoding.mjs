@@ -83,8 +83,10 @@ export class Decoder {
 
 /** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS.
     `temperature`, `topK`, `topP` and `seed` are those of sampling.mjs. With `slide` a full context is cut to its later
-    half, which is read again from position 0; else, without maxTokens, it is the end. */
+    half, which is read again from position 0; else, without maxTokens, it is the end. Memory is given back at the end,
+    also by `break` or `return()`. */
 export function* generate(model, inputs, { maxTokens = Infinity, slide = false, ...sampling } = {}) {
+    if (!(maxTokens >= 0)) throw Error(`maxTokens: 0 or more was expected, found ${maxTokens}; change it`);
     const sampler = new Sampler(sampling), { context } = model.sizes;
     const { row, sources, limit, never } = start(model, inputs);
     let decoder = new Decoder(model, [row], context, sources);

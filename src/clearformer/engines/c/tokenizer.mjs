@@ -13,8 +13,8 @@ export class Tokenizer {
     constructor({ c, memory }, text) {
         Object.assign(this, { c, memory }, memory.hold((scope) => {
             const bytes = new TextEncoder().encode(text), fault = scope.take(FAULT_SIZE);
-            const given = [scope.copy(bytes), BigInt(bytes.length)], size = Number(c.read_tokenizer(...given, 0, fault));
-            const at = size ? scope.take(size) : 0;
+            const given = [scope.copy(bytes), BigInt(bytes.length)];
+            const size = Number(c.read_tokenizer(...given, 0, fault)), at = size ? scope.take(size) : 0;
             if (!size || !c.read_tokenizer(...given, at, fault)) throw Error(memory.text(fault));
             return { at };
         }));
@@ -53,8 +53,8 @@ export class Tokenizer {
     /** `rest`: the first bytes of a character, as a struct partial; in a stream there is one. */
     #decode(tokens, rest) {
         return this.memory.within((scope) => {
-            const at = rest ? scope.copy(rest) : 0;
-            const given = [this.at, scope.copy(Int32Array.from(tokens)), BigInt(tokens.length), at];
+            const at = rest ? scope.copy(rest) : 0, ids = Int32Array.from(tokens);
+            const given = [this.at, scope.copy(ids), BigInt(ids.length), at];
             const to = scope.take(Number(this.c.decode_tokens(...given, 0)));
             const bytes = this.memory.bytes(to, Number(this.c.decode_tokens(...given, to))).slice();
             const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);

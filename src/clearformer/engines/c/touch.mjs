@@ -1,9 +1,10 @@
 /* Look at a pass and change it: touch.c in JavaScript.
 
-   A change { name, scale: factor } multiplies the numbers of a place, 0 cuts them off; { name, put: kept } replaces them
-   by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns` are ranges
+   A change { name, scale: factor } multiplies the numbers of a place, 0 cuts them off; { name, put: kept } replaces
+   them by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns` are ranges
    [first, end], missing: everything; of attention weights, tokens are queries and columns are keys. */
 
+import { isList } from "./inputs.mjs";
 import { sizeOf } from "./memory.mjs";
 
 const KEEP = 0, SCALE = 1, PUT = 2; /* actions */
@@ -34,6 +35,8 @@ function find(places, name) {
 /** What keeps places, undefined: all, of B texts: { name, shape, at, touch }; `at` is where the numbers will be. */
 export function keepers(model, scope, names, { B, T, S }) {
     const places = placesOf(model, T, S);
+    if (names !== undefined && !Array.isArray(names))
+        throw Error(`an array of names was expected, or undefined for all, found ${typeof names}; give one`);
     return (names ?? Object.keys(places)).map((name) => {
         const { number, heads, tokens, columns } = find(places, name), rows = Math.max(heads, 1);
         const shape = heads ? [B, heads, tokens, columns] : [B, tokens, columns], size = B * rows * tokens * columns;
@@ -45,7 +48,7 @@ export function keepers(model, scope, names, { B, T, S }) {
 
 /** A change as the fields of a struct touch. */
 export function touchOf(model, scope, change) {
-    const place = find(placesOf(model), change.name), sizes = [Math.max(place.heads, 1), place.tokens, place.columns];
+    const place = find(placesOf(model), change?.name), sizes = [Math.max(place.heads, 1), place.tokens, place.columns];
     if (typeof change.scale === "number")
         return [SCALE, change.scale, place.number, ...rangesOf(change, sizes).flat(), 1, 0];
     const { shape, data } = valuesOf(place, change), [B, ...axes] = shape, ranges = rangesOf(change, axes);
@@ -55,7 +58,7 @@ export function touchOf(model, scope, change) {
 /** Of heads, tokens and columns, within their sizes. */
 function rangesOf(change, sizes) {
     return AXES.map((axis, i) => {
-        const [first, end] = change[axis] ?? [0, sizes[i]];
+        const [first, end] = change[axis] === undefined ? [0, sizes[i]] : isList(change[axis]) ? change[axis] : [];
         if (!Number.isInteger(first) || !Number.isInteger(end) || first < 0 || first >= end || end > sizes[i])
             throw Error(`${axis} [first, end] from 0 to ${sizes[i] === UNKNOWN ? "any" : sizes[i]} were expected of ` +
                 `${change.name}, found ${JSON.stringify(change[axis])}; choose others`);

@@ -4,7 +4,7 @@
        const { loss, norm } = trainer.step([{ inputs: [5, 6, 7], targets: [6, 7, 8] }], { rate: 1e-3 });
        trainer.free(); */
 
-import { readInputs, textsOf } from "./inputs.mjs";
+import { isList, readInputs, textsOf } from "./inputs.mjs";
 import { sizeOf } from "./memory.mjs";
 import { LOSS, TRAINING } from "./transformer.mjs";
 
@@ -58,7 +58,7 @@ export class Trainer {
     }
 
     /** One update; the loss before it, and the gradients' norm before it was limited to `clip`. */
-    step(batches, { rate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
+    step(batches, { rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
         const { model, parts } = this, loss = this.backward(batches, settings), norm = this.#clip(clip);
         if (!Number.isFinite(loss) || !Number.isFinite(norm))
             throw Error(`a finite loss and gradient were expected, found ${loss} and ${norm}; lower the rate`);
@@ -73,7 +73,9 @@ export class Trainer {
     }
 
     #run(batches, settings, purpose) {
-        const all = batches.flatMap(({ targets }) => [...targets].flat());
+        if (!Array.isArray(batches) || !batches.every((batch) => isList(batch?.targets)))
+            throw Error("an array of { inputs, targets } was expected, found something else; give one");
+        const all = batches.flatMap(({ targets }) => [...targets].map((row) => (isList(row) ? [...row] : row))).flat();
         const number = all.filter((target) => target !== IGNORE).length;
         if (!number) throw Error("at least one target was expected, found none; give batches with targets");
         return batches.reduce((sum, batch) => sum + this.#summed(batch, number, settings, purpose) / number, 0);
@@ -102,7 +104,9 @@ export class Trainer {
 
 /** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
 function tensorsOf({ c, memory, file, size, fault }, scope) {
-    const number = scope.take(8), table = scope.take(Number(c.read_tensors(file, size, 0, number, fault)));
+    const number = scope.take(8), bytes = Number(c.read_tensors(file, size, 0, number, fault));
+    if (!bytes) throw Error(memory.text(fault)); /* training may have left weights that are not finite */
+    const table = scope.take(bytes);
     c.read_tensors(file, size, table, number, fault);
     return Array.from({ length: memory.count(number) }, (_, i) => {
         const tensor = table + i * TENSOR.bytes, text = memory.pointer(tensor);

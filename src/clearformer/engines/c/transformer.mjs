@@ -101,6 +101,7 @@ class Model {
 
     /** Change what all that follows computes, in this order, and no longer as before; see touch.mjs. */
     change(changes) {
+        if (!Array.isArray(changes)) throw Error(`an array of changes was expected, found ${typeof changes}; give one`);
         const made = this.memory.hold((scope) => ({ touches: changes.map((change) => touchOf(this, scope, change)) }));
         this.changes.scope.end();
         this.changes = made;
