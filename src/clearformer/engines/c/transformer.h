@@ -220,6 +220,9 @@ model *find_model(const config *c, char *at, tensor *parameters, count number, c
 int has_encoder(const config *c);
 int has_decoder(const config *c);
 
+/* room.c */
+count make_room(const model *m, count B, count T, count S, count keys, int purpose, char *at, room **result);
+
 /* layers.c */
 void run_stack(const model *m, const stack *s, const batch *b, const memory *from, stack_room *sr, room *r);
 void run_stack_backward(const model *m, const stack *s, const stack *ds, const batch *b, const memory *from,
@@ -230,6 +233,9 @@ void project_memory(const model *m, const attention_weights *w, count B, const m
 /* families.c */
 float *decoder_features(const model *m, const batch *b, const memory *from, room *r);
 float *encoder_features(const model *m, const batch *b, room *r);
+void token_logits(const model *m, count N, float *x, float *logits, room *r);
+void class_logits(const model *m, const batch *b, float *x, float *logits, room *r);
+void remember(const model *m, count B, const memory *from, cache *past, room *r);
 void cap_logits(const config *c, count n, float *logits);
 void pool(const model *m, const batch *b, float *x, float *pooled, int back);
 
@@ -251,5 +257,6 @@ void muon(count rows, count columns, float *w, const float *g, float *momentum, 
 /* cache.c */
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
 void advance_cache(cache *past, const int32_t *tokens, count T);
+void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to);
 
 #endif
