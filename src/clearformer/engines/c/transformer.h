@@ -6,7 +6,8 @@
 
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
-   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for decoding. */
+   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for
+   decoding. Text as tokens is apart, in tokenizer.h. */
 
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
