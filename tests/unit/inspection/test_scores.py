@@ -31,9 +31,9 @@ def test_scores_by_hand():
     found = {name: float(value) for name, value in self_scores(weights, ALL).items() if name != "entropy"}
     assert found == {"first": approx((0.3 + 0.4) / 2), "diagonal": approx((0.6 + 0.1) / 2), "previous": approx(0.4)}
     # in cross-attention from 3 tokens to 5, the diagonal is at 0, 2 and 4
-    weights = torch.tensor([[[[0.1, 0.9, 0, 0, 0], [0.2, 0, 0.7, 0, 0.1], [0, 0, 0, 0.5, 0.5]]]])
+    weights = torch.tensor([[[[0.1, 0.9, 0, 0, 0], [0.2, 0, 0.7, 0, 0.1], [0, 0, 0, 0.6, 0.4]]]])
     found = cross_scores(weights, ALL, torch.ones(1, 5, dtype=torch.bool))
-    assert float(found["diagonal"]) == approx((0.1 + 0.7 + 0.5) / 3)
+    assert float(found["diagonal"]) == approx((0.1 + 0.7 + 0.4) / 3)
     assert float(found["first"]) == approx(0.1)
     padded = torch.cat((weights, torch.zeros(1, 1, 3, 2)), -1)
     assert cross_scores(padded, ALL, torch.arange(7)[None] < 5)["diagonal"] == found["diagonal"]
