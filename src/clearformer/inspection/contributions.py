@@ -1,13 +1,13 @@
 """Direct contributions: how much each part of a model adds to one logit.
 
-    x = embedding + sum of heads + sum of feed-forward layers + biases            the residual stream
+    x = embedding + sum of heads + sum of feed-forward layers + biases                      the residual stream
     logit = w · Norm(x) + b = sum over parts of w · M part + biases
+                                        Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"
 
 A norm divides by a scale, the standard deviation or root mean square of x. With this number held as it was, the norm is
-a linear map M, and the logit is a sum over the parts; that is all the linearisation there is, and it is exact: the
-contributions sum to the logit. A part of a post-norm model goes through the norm of every sub-layer above it, each held
-in this way. In a BERT the GELU(x) = x Φ(x) before the output is held too, at its Φ(x).
-                          Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; post-norm as above
+a linear map M plus a bias, so the contributions sum to the logit exactly; but they do not say how a part changes the
+scale. A part of a post-norm model passes the norm of its own sub-layer and of all above, each held in this way. In a
+BERT the GELU(x) = x Φ(x) before the output is held too, at its Φ(x).
 
 Only the direct path counts: what a part does through later layers is the contribution of those. Of a logit that is
 capped it is the number before the cap; of a translator, the decoder's parts.

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from clearformer.config import ClassifierConfig
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.errors import InspectionError, PromptError
 from clearformer.inspection.attention import CROSS, SELF, AttentionHeads, AttentionMap
@@ -125,9 +126,11 @@ class Reading:
         return self.classes[index] if self.classes else str(index)
 
     def _index(self, position: int, output: str | int | None) -> int:
-        """The number of an output."""
+        """The number of an output, from 0 on."""
         if isinstance(output, int):
-            return output
+            config = self.model.config
+            count = config.num_classes if isinstance(config, ClassifierConfig) else config.vocab_size
+            return in_range("output", output, count) % count
         if output is None:
             with torch.inference_mode():
                 logits = self.model(*self.inputs)[0]

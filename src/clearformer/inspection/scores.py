@@ -1,6 +1,6 @@
 """Scores of heads: numbers for what a head's attention weights A (T x S) look like.
 
-    entropy    mean over t of -sum_s A[t, s] ln A[t, s], in nats: 0 if every query attends to one key
+    entropy    mean over t of -sum_s A[t, s] ln A[t, s], in nats: 0 if every query attends to one key     Clark et al.
     first      mean over t of A[t, 0]                               Xiao et al. 2023, arXiv:2309.17453 ("sink")
     diagonal   mean over t of A[t, t]; of cross-attention, of A[t, round(t (S - 1) / (T - 1))]
     previous   mean over t of A[t, t - 1]                           Clark et al. 2019, arXiv:1906.04341, section 3
@@ -10,9 +10,8 @@
     alignment  share of t that a given alignment contains, at which it contains (t, argmax A[t])
                                                                     as in Garg et al. 2019, arXiv:1909.02074
 
-Self-attention has the first five, without t = 0 but for the entropy: a causal model's first token attends to itself.
-Cross-attention has entropy, first, diagonal, monotone and alignment. Padding does not count. Entropy is as in Clark et
-al., too. What has no t to take a mean of is NaN.
+Self-attention has the first five, all but entropy without t = 0: a causal model's first token attends to itself alone.
+Cross-attention has entropy, first, diagonal, monotone and alignment. Padding does not count. A mean over no t is NaN.
 """
 
 from collections.abc import Collection, Sequence
