@@ -71,13 +71,13 @@ def main() -> int:
         subprocess.run([sys.executable, "-c", COMPILE], cwd=ROOT, env=variables, check=True)
         tests = folder / "tests"
         tests.write_text("\n".join(options.tests or ["tests/unit/engines/c", *_conformance()]), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-k", f"not {ANOTHER_BUILD}", f"@{tests}"]
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-k", f"not {ANOTHER_BUILD}", f"@{tests}"]
         print("$", shlex.join(command), flush=True)
         failed = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
         reports = sorted(folder.glob("report*"))
         for report in reports:
             print(report.read_text(encoding="utf-8", errors="replace")[:4000])
-        print(f"{options.sanitizer}: {'reports above' if reports else 'no reports'}")
+        print(f"{options.sanitizer}: {'something is wrong, see above' if failed or reports else 'nothing found'}")
         return 1 if failed or reports else 0
 
 
