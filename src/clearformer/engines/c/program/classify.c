@@ -1,7 +1,7 @@
 /* A classifier names the likeliest classes of a text, as `clearformer.generation.classification` does.
 
-   <bos> text <eos>          or, of several texts that tabs separate,          <bos> text <eos> text <eos>
-     0    0     0                                                                0    0     0    1     1      segments */
+   <bos> text <eos>          or, of several texts that tabs separate,        <bos> text <eos> text <eos>
+     0    0     0                                                              0    0     0    1     1     segments */
 
 #include "program.h"
 

@@ -95,7 +95,7 @@ void fill(program *p, text x)
     text piece;
     find_kinds(p);
     if (!next_piece(&(text){x.at, x.length}, &piece))
-        fail("a text with a hole to fill was expected, found %s; type <mask> for the hole", x.length ? "none" : "nothing");
+        fail("a text with a hole to fill was expected, found none; type <mask> for the hole");
     const ids tokens = encode_holes(p, x);
     if (tokens.n > c->context)
         fail("a text of at most %n tokens was expected, the model's context, found %n; shorten it", (count)c->context,

@@ -75,7 +75,8 @@ void generate(program *p)
         if (!tokens[n].n)
             fail("a prompt of at least one token was expected, found an empty one; type a character");
         if (tokens[n].n > c->context)
-            fprintf(stderr, "a prompt is too long for the context of %d tokens: truncated to its last half\n", c->context);
+            fprintf(stderr, "a prompt is too long for the context of %d tokens: truncated to its last half\n",
+                    c->context);
     }
     if (!n)
         fail("a prompt was expected, found none; give one as an argument, or lines on standard input");

@@ -45,8 +45,8 @@ static void read_flag(program *p, const char *name, const char *value)
     if (i == OPTIONS)
         fail("the flag %s is unknown; see --help, or write -- before texts", name);
     const double number = value ? strtod(value, &end) : NAN;
-    const int fits = number >= flags[i].least && number <= flags[i].most && (!flags[i].whole || number == floor(number));
-    if (!fits || end == value || *end)
+    const int is_whole = !flags[i].whole || number == floor(number);
+    if (!is_whole || !(number >= flags[i].least && number <= flags[i].most) || end == value || *end)
         fail("%s must be %s, found %s; change it", name, flags[i].expected, value ? value : "nothing");
     p->options[i] = number;
 }
@@ -86,7 +86,8 @@ static const model *read_model(const char *path)
     config c;
     if (!read_configuration((json){configuration.at, configuration.at + configuration.length}, &c, fault))
         stop("config.json: ");
-    char *memory = allocate(open_model(configuration.at, configuration.length, weights.at, weights.length, NULL, fault));
+    const count bytes = open_model(configuration.at, configuration.length, weights.at, weights.length, NULL, fault);
+    char *memory = allocate(bytes);
     if (!open_model(configuration.at, configuration.length, weights.at, weights.length, memory, fault))
         stop("model.safetensors: ");
     return (const model *)memory;
@@ -140,6 +141,7 @@ int main(int number, char **arguments)
         fprintf(stderr, "%lld of %lld texts are too long for the context of %d tokens: truncated\n",
                 (long long)p.truncated, (long long)p.classified, p.m->c.context);
     if (p.unknown)
-        fprintf(stderr, "%lld tokens of the input were not in the vocabulary and read as <unk>\n", (long long)p.unknown);
+        fprintf(stderr, "%lld tokens of the input were not in the vocabulary and read as <unk>\n",
+                (long long)p.unknown);
     return 0;
 }

@@ -176,8 +176,8 @@ void translate(program *p, text x)
     if (!is_blank(x.at, x.length)) {
         ids source = encode(p, x);
         if (source.n >= context)
-            fail("a source of fewer than %n tokens was expected, the model's context, found %n; split it into sentences",
-                 context, source.n);
+            fail("a source of fewer than %n tokens was expected, the model's context, found %n; split it into "
+                 "sentences", context, source.n);
         source.at[source.n++] = EOS;
         search s = new_search(p, source.n);
         run(&s, source);
