@@ -199,6 +199,11 @@ def do_bench(args: list[str]) -> int:
     return report("bench", {script.name: run([str(python), str(script), *args]) for script in scripts})
 
 
+def do_wasm(_: list[str]) -> int:
+    """the C engine compiled to WebAssembly, after a change of its C files"""
+    return run([str(install()), str(ROOT / "tools" / "wasm.py")])
+
+
 def do_docs(_: list[str]) -> int:
     """the API reference from the docstrings, into build/docs"""
     # by name: the package loads its modules lazily, so pdoc does not find them
@@ -224,6 +229,7 @@ TARGETS = {
     "check": do_check,
     "lint": do_lint,
     "bench": do_bench,
+    "wasm": do_wasm,
     "docs": do_docs,
     "clean": do_clean,
 }

@@ -53,7 +53,11 @@ def main() -> None:
         print(json.dumps(measure(options.child, options.size, options.what)))
         return
     names = ["torch", *options.against]
-    rounds = [{name: in_a_process(name, options) for name in names} for _ in range(options.rounds)]
+    arguments = ["--size", options.size, "--what", options.what]
+    rounds = [
+        {name: in_a_process(__file__, name, options.threads, arguments) for name in names}
+        for _ in range(options.rounds)
+    ]
     result: dict[str, Any] = {
         "what": options.what,
         "size": options.size,
@@ -75,13 +79,14 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def in_a_process(name: str, options: argparse.Namespace) -> dict[str, float]:
-    threads = {f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "OPENBLAS", "MKL")}
-    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"} | threads
+def in_a_process(script: str, name: str, threads: int, arguments: list[str]) -> dict[str, float]:
+    """What the script prints with --child `name`."""
+    limits = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL")}
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"} | limits
     environment |= SETTINGS.get(name, {})
-    command = [sys.executable, __file__, "--size", options.size, "--what", options.what, "--child", name]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    command = [sys.executable, script, *arguments, "--child", name]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

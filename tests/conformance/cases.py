@@ -104,7 +104,7 @@ def batch_for(config: AnyModelConfig, seed: int = 7) -> Batch:
     tokens = np.array([text(12) for _ in range(3)])
     real = np.arange(12) < np.array([[12], [7], [3]])
     targets = np.where(real & (rng.random(tokens.shape) < 0.5), tokens, IGNORE)
-    segments = np.broadcast_to(np.arange(12) > 5, tokens.shape).astype(np.int64)
+    segments = np.where(real, np.arange(12) > 5, 0)
     return MaskedBatch(np.where(real, tokens, 0), real, segments, targets)
 
 

@@ -12,23 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_for, config_of, weights_for
+from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_of, weights_for
 from numpy.typing import NDArray
 from ports import PORTS, Arrays, Port, TorchPort
 
 from clearformer import recipes
-from clearformer.config import AnyModelConfig, GPTConfig, TrainConfig
-from clearformer.data.batches import Batch, Batches
-from clearformer.engine import engine_of, open_engine
-from clearformer.generation.beam import Beam, beam_search
-from clearformer.generation.decoding import generate
-from clearformer.generation.sampling import GREEDY
-from clearformer.generation.translation import translate
-from clearformer.models.initial import parameter_shapes
+from clearformer.config import AnyModelConfig
+from clearformer.data.batches import Batch
+from clearformer.engine import open_engine
+from clearformer.models.initial import initial_weights, parameter_shapes
 from clearformer.runs.checkpoint import Checkpoint, load_newest, save_checkpoint
 from clearformer.runs.folder import create_folder
-from clearformer.runs.session import untrained_model
-from clearformer.training.steps import Record, training_batch
+from clearformer.training.steps import training_batch
 
 TORCH = TorchPort()
 CURVE_STEPS = 100
@@ -46,14 +41,6 @@ def cases_of(name: str) -> list[tuple[str, str]]:
     """Families and variants; a few for an engine that compiles each for half a minute: its unit tests have all."""
     few = ("as it is", "SwiGLU", "rotary positions")
     return [case for case in MODELS if name == "torch" or not PORTS[name].compiles or case[1] in few]
-
-
-def make_model(name: str, config: AnyModelConfig, weights: Arrays) -> Any:
-    """An engine's model with these weights."""
-    engine = port(name).engine
-    model = open_engine(engine).make_model(config_for(config, engine))
-    engine_of(model).load_weights(model, weights)
-    return model
 
 
 def from_checkpoint(config: AnyModelConfig, folder: Path) -> Arrays:
@@ -84,7 +71,7 @@ def gradient_error(found: Arrays, expected: Arrays) -> float:
 def exact(family: str, variant: str) -> tuple[NDArray[Any], float, Arrays]:
     """Logits, loss and gradients of PyTorch in float64."""
     config = config_of(family, variant)
-    model = TORCH.double(make_model("torch", config, weights_for(config)))
+    model = TORCH.double(TORCH.make_model(config, weights_for(config)))
     batch = batch_for(config)
     logits = TORCH.run(model, list(batch.inputs), None)[0]
     loss, gradients = TORCH.gradients(model, batch, TRAIN)
@@ -94,12 +81,10 @@ def exact(family: str, variant: str) -> tuple[NDArray[Any], float, Arrays]:
 def model_errors(name: str, family: str, variant: str, weights: Arrays, double: bool) -> dict[str, float]:
     """Errors of `logits`, `loss` and `gradients`."""
     config, engine = config_of(family, variant), port(name)
-    batch, model = batch_for(config), make_model(name, config, weights)
+    batch, model = batch_for(config), engine.make_model(config, weights)
     if double:
         model = engine.double(model)
-    logits = (
-        engine.run(model, list(batch.inputs), None)[0] if double else engine_of(model).logits_of(model, batch.inputs)
-    )
+    logits = engine.run(model, list(batch.inputs), None)[0] if double else engine.logits(model, batch.inputs)
     loss, gradients = engine.gradients(model, batch, TRAIN)
     expected = exact(family, variant)
     return {
@@ -113,9 +98,9 @@ def token_loss_errors(name: str) -> dict[str, float]:
     """Errors of `loss` and `gradients` with `token_loss`."""
     config, train_config = config_of("classifier", "mean pooling"), dataclasses.replace(TRAIN, token_loss=True)
     batch, weights = training_batch(batch_for(config), train_config), weights_for(config)
-    reference = TORCH.double(make_model("torch", config, weights))
+    reference, engine = TORCH.double(TORCH.make_model(config, weights)), port(name)
     expected_loss, expected = TORCH.gradients(reference, batch, train_config)
-    loss, gradients = port(name).gradients(make_model(name, config, weights), batch, train_config)
+    loss, gradients = engine.gradients(engine.make_model(config, weights), batch, train_config)
     return {"loss": abs(loss - expected_loss) / expected_loss, "gradients": gradient_error(gradients, expected)}
 
 
@@ -147,12 +132,6 @@ def block_errors(name: str, block: str, double: bool) -> dict[str, float]:
     return errors | ({"gradients": gradient_error(gradients, expected_gradients)} if differentiable else {})
 
 
-def updates_of(model: Any, batches: Batches, settings: TrainConfig) -> Iterator[Record]:
-    """All updates of a model, by its engine."""
-    engine = engine_of(model)
-    return engine.train(model, engine.make_optimizer(model, settings), batches, settings)
-
-
 @cache
 def curve(name: str, double: bool) -> NDArray[np.float64]:
     """The losses of the first hundred steps of `tinyshakespeare` on README.md, two windows per batch."""
@@ -162,18 +141,15 @@ def curve(name: str, double: bool) -> NDArray[np.float64]:
     config = dataclasses.replace(config, data=(str(TEXT),), train=settings, engine=engine.engine)
     with tempfile.TemporaryDirectory() as folder:
         run = create_folder(Path(folder) / "run", config, print)
-        model = engine.double(untrained_model(run)) if double else untrained_model(run)
-        return np.array([record.loss for record in updates_of(model, run.batches("train"), settings)])
+        model = engine.make_model(run.config.model, initial_weights(run.config.model, settings.seed))
+        records = engine.train(engine.double(model) if double else model, run.batches("train"), settings)
+        return np.array([record.loss for record in records])
 
 
 def generated(name: str, config: AnyModelConfig, *, cached: bool) -> list[Any]:
-    """A GPT's continuations of prompts, or an encoder-decoder's translations of sources, greedy and by beam search."""
-    model = make_model(name, config, weights_for(config))
-    rows = [[9, 4, 8, 8], [7, 5], [12, 6, 11, 14, 5, 10, 9]]
-    if isinstance(config, GPTConfig):
-        return list(generate(model, rows, 8, GREEDY, cached=cached))
-    beams = beam_search(model, rows, Beam(size=3, n_best=2), cached=cached)
-    return [translate(model, rows, cached=cached), [[found.tokens for found in best] for best in beams]]
+    """What an engine generates from a few prompts or sources."""
+    rows, engine = [[9, 4, 8, 8], [7, 5], [12, 6, 11, 14, 5, 10, 9]], port(name)
+    return engine.generated(engine.make_model(config, weights_for(config)), rows, cached=cached)
 
 
 class FewBatches:
@@ -192,10 +168,10 @@ class FewBatches:
 
 def trained(name: str, config: AnyModelConfig, weights: Arrays, steps: int) -> tuple[list[float], Arrays]:
     """The losses of `steps` updates, and the weights after them."""
-    model = make_model(name, config, weights)
-    records = updates_of(model, FewBatches(config), TRAIN)
-    losses = [record.loss for record in itertools.islice(records, steps)]
-    return losses, {key: value.copy() for key, value in engine_of(model).weights_of(model).items()}
+    engine = port(name)
+    model = engine.make_model(config, weights)
+    losses = [record.loss for record in itertools.islice(engine.train(model, FewBatches(config), TRAIN), steps)]
+    return losses, {key: value.copy() for key, value in engine.weights(model).items()}
 
 
 def step_errors(name: str, family: str, variant: str, steps: int) -> dict[str, float]:

@@ -1,19 +1,22 @@
-"""What the suite needs of each engine beyond `clearformer.engine`: blocks and gradients.
+"""What the suite needs of each engine: models, gradients, updates, generated tokens and, of some, blocks.
 
 Ports take and return arrays, so the suite itself does not depend on any engine.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import wasm_port
+from cases import config_for
 from numpy.typing import NDArray
 
-from clearformer.config import EngineName, ModelConfig, TrainConfig
-from clearformer.data.batches import Batch
+from clearformer.config import AnyModelConfig, Config, EngineName, GPTConfig, ModelConfig, TrainConfig
+from clearformer.data.batches import Batch, Batches
+from clearformer.engine import open_engine
 from clearformer.engines.c import library as c_library
 from clearformer.engines.c import training as c_training
 from clearformer.engines.numpy import kernels, layers, models, multihead, positions
@@ -21,12 +24,20 @@ from clearformer.engines.numpy import training as numpy_training
 from clearformer.engines.numpy.tensor import Tensor
 from clearformer.engines.tinygrad.adapter import reason_to_skip
 from clearformer.errors import EngineError
+from clearformer.generation.beam import Beam, beam_search
+from clearformer.generation.decoding import generate
+from clearformer.generation.sampling import GREEDY
+from clearformer.generation.translation import translate
 from clearformer.models import parts
 from clearformer.models.transformer import _decoder_layer
 from clearformer.training.loop import accumulate_gradients
+from clearformer.training.steps import Record
 
 Arrays = dict[str, NDArray[Any]]
 Blocks = dict[str, Callable[[ModelConfig], Any]]
+
+NEW_TOKENS, BEAM = 8, Beam(size=3, n_best=2)
+"""what `generated` asks for"""
 
 
 class Port(ABC):
@@ -37,6 +48,8 @@ class Port(ABC):
     """whether it supports float64; then `double` converts a model or block"""
     compiles: ClassVar[bool] = False
     """whether each shape is compiled, so that small cases take seconds"""
+    is_option: ClassVar[bool] = True
+    """whether the command knows it as --engine; if not, it always generates with a cache"""
 
     @classmethod
     def missing(cls) -> str:
@@ -46,9 +59,38 @@ class Port(ABC):
     def prepare(self) -> None:  # noqa: B027  # optional
         """Called before any computation."""
 
+    def make_model(self, config: AnyModelConfig, weights: Arrays) -> Any:
+        """A model with these weights."""
+        engine = open_engine(self.engine)
+        model = engine.make_model(config_for(config, self.engine))
+        engine.load_weights(model, weights)
+        return model
+
+    def logits(self, model: Any, inputs: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+        return open_engine(self.engine).logits_of(model, inputs)
+
     @abstractmethod
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         """The mean loss of a batch, and each parameter's gradient."""
+
+    def train(self, model: Any, batches: Batches, config: TrainConfig) -> Iterator[Record]:
+        """All updates."""
+        engine = open_engine(self.engine)
+        return engine.train(model, engine.make_optimizer(model, config), batches, config)
+
+    def weights(self, model: Any) -> Mapping[str, NDArray[Any]]:
+        return open_engine(self.engine).weights_of(model)
+
+    def generated(self, model: Any, rows: list[list[int]], *, cached: bool) -> list[Any]:
+        """A GPT's continuations of prompts, or an encoder-decoder's targets of sources, greedy and by beam search."""
+        if isinstance(model.config, GPTConfig):
+            return list(generate(model, rows, NEW_TOKENS, GREEDY, cached=cached))
+        beams = beam_search(model, rows, BEAM, cached=cached)
+        return [translate(model, rows, cached=cached), [[found.tokens for found in best] for best in beams]]
+
+    def describe(self) -> str:
+        """What computes."""
+        return open_engine(self.engine).describe(Config(dataset="", model=GPTConfig()))
 
 
 class BlockPort(Port):
@@ -206,10 +248,43 @@ class CPort(Port):
         return loss, dict(model.gradients)
 
 
+class WasmPort(Port):
+    """The same C in WebAssembly, called from JavaScript, which has decoding, sampling and training of its own."""
+
+    engine, doubles, is_option = "c", False, False
+
+    @classmethod
+    def missing(cls) -> str:
+        return wasm_port.missing()
+
+    def make_model(self, config: AnyModelConfig, weights: Arrays) -> wasm_port.Model:
+        return wasm_port.Model(config, weights)
+
+    def logits(self, model: wasm_port.Model, inputs: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+        return model.logits(inputs)
+
+    def gradients(self, model: wasm_port.Model, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
+        return model.gradients(batch, config)
+
+    def train(self, model: wasm_port.Model, batches: Batches, config: TrainConfig) -> Iterator[Record]:
+        return model.train(batches, config)
+
+    def weights(self, model: wasm_port.Model) -> Mapping[str, NDArray[Any]]:
+        return model.weights()
+
+    def generated(self, model: wasm_port.Model, rows: list[list[int]], *, cached: bool) -> list[Any]:
+        assert cached, "there is no decoding without a cache in JavaScript"
+        return model.generated(rows, NEW_TOKENS, BEAM)
+
+    def describe(self) -> str:
+        return wasm_port.describe()
+
+
 PORTS: dict[str, type[Port]] = {
     "numpy": NumPyPort,
     "numpy, compiled": CompiledPort,
     "tinygrad": TinygradPort,
     "c": CPort,
+    "C in WebAssembly": WasmPort,
 }
 """the engines that are compared with PyTorch"""

@@ -14,9 +14,6 @@ from measure import CURVE_STEPS, block_errors, cases_of, curve, generated, model
 from ports import PORTS, BlockPort
 from refusals import REFUSALS, refusal
 
-from clearformer.config import Config, GPTConfig
-from clearformer.engine import open_engine
-
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 INTRODUCTION = """# Engines
 
@@ -32,12 +29,19 @@ NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environ
 fifth faster with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184`, which let glibc keep freed memory; with
 `OPENBLAS_THREAD_TIMEOUT=18` the threads of matrix products soon sleep, so that the kernels have threads too: a step of
 a GPT of width 384 takes 0.94 times the time.
+
+`C in WebAssembly` is the same C for a browser, here in Node, with decoding and AdamW in JavaScript; it is no
+`--engine`.
 """
 NAMES = ["torch", *PORTS]
 
 
 def row(words: str, cells: list[str]) -> str:
     return f"| {words} | {' | '.join(cells)} |"
+
+
+def head(names: list[str]) -> list[str]:
+    return [row("", names), row("---", ["---"] * len(names))]
 
 
 def number(value: float | None) -> str:
@@ -103,22 +107,22 @@ def refused(name: str, setting: str) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     names = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
-    config = Config(dataset="", model=GPTConfig())
-    engines = [f"- {name}: {open_engine(port(name).engine).describe(config)}" for name in names]
-    head = [row("", names), row("---", ["---"] * len(names))]
+    engines = [f"- {name}: {port(name).describe()}" for name in names]
+    options = [name for name in names if name == "torch" or PORTS[name].is_option]
     variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
     parts = [
         INTRODUCTION,
         f"Measured on {platform.system()}, {os.cpu_count()} cores:\n",
         *engines,
         "\n## How far from PyTorch\n",
-        *head,
+        *head(names),
         *rows(names),
         f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
-        "were, and its own tests have all. C's blocks are not run alone.",
+        "were, and its own tests have all. C has no blocks to run "
+        "alone: tests/unit/engines/c/test_touch.py compares what stands between them, inside models.",
         "\n## What each does\n",
-        *head,
-        *(row(setting, [refused(name, setting) for name in names]) for setting in REFUSALS),
+        *head(options),
+        *(row(setting, [refused(name, setting) for name in options]) for setting in REFUSALS),
     ]
     PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
 

@@ -75,6 +75,8 @@ class Sampler:
             raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
         allowed = logits.copy()
         allowed[:, self.suppressed] = -np.inf
+        if self.sampling.temperature == 0.0:
+            return allowed.argmax(-1)
         cumulative = probabilities(allowed, self.sampling).cumsum(-1)
         draws = np.array([generator.random() for generator in self.generators]) * cumulative[:, -1]
         return (cumulative <= draws[:, None]).sum(-1)

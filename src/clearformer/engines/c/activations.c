@@ -75,7 +75,7 @@ static void geglu(count n, const float *a, const float *b, float *y, const float
 /* [rows, F or 2 F] to [rows, F]; of GELU, x becomes the slope. */
 void activate(int activation, count rows, count F, float *x, float *out)
 {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * F > SERIAL)
     for (count row = 0; row < rows; row++) {
         float *a = x + row * (activation >= SWIGLU ? 2 * F : F), *y = out + row * F;
         switch (activation) {

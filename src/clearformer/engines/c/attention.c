@@ -22,7 +22,7 @@ count attention_piece(count T, count S, count E, int training)
    arXiv:2104.09864 */
 void rotate(const tables *t, count B, count T, heads x, count number, count E, const int32_t *past, int back)
 {
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (B * T * number * E > SERIAL)
     for (count b = 0; b < B; b++)
         for (count at = 0; at < T; at++) {
             const count p = (past ? past[b] : 0) + at;
@@ -59,15 +59,21 @@ static void softmax_row(const attention_task *task, count b, count h, count p, c
             z[s] -= task->slopes[h] * (float)(s < p ? p - s : s - p);
     for (count s = first; real && s < end; s++)
         z[s] = real[s] ? z[s] : -INFINITY;
-    const float most = largest(end - first, z + first);
-    if (most == -INFINITY) {
-        memset(z + first, 0, (end - first) * sizeof(float));
-        return;
-    }
-    const float scale = 1.0f / exponentials(end - first, z + first, most, z + first);
+    const float most = largest(end - first, z + first), total = exponentials(end - first, z + first, most, z + first);
+    const float scale = total == 0 ? 0 : 1.0f / total;
 #pragma omp simd
     for (count s = first; s < end; s++)
         z[s] *= scale;
+}
+
+/* The same, and what touches do to it. */
+static void weights_row(const attention_task *task, count b, count h, count p, count first, count end, float *z)
+{
+    const touches *all = &task->touches;
+    softmax_row(task, b, h, p, first, end, z);
+    for (count k = 0; k < all->number; k++)
+        if (all->at[k].place == all->first + task->place)
+            touch_row(all->at + k, b, h, p, z, first, end);
 }
 
 static matrix of_head(heads x, count b, count h)
@@ -84,7 +90,7 @@ static void attend_few(const attention_task *task, count b, count h, count start
         float *o = from(out, t, 0).at;
         inner_products(1, end - first, task->E, from(q, t, 0), from(k, first, 0), (matrix){z + first, 0, 1},
                        1.0f / sqrtf((float)task->E));
-        softmax_row(task, b, h, p, first, end, z);
+        weights_row(task, b, h, p, first, end, z);
         memset(o, 0, task->E * sizeof(float));
         for (count s = first; s < end; s++)
 #pragma omp simd
@@ -122,7 +128,7 @@ static void attend_many(const attention_task *task, count b, count h, count star
         for (count i = 0; i < some; i++) {
             const count first = first_key(task, p + i), end = end_of_keys(task, p + i);
             float *row = from(weights, i, 0).at;
-            softmax_row(task, b, h, p + i, first, end, row);
+            weights_row(task, b, h, p + i, first, end, row);
             memset(row, 0, first * sizeof(float));
             memset(row + end, 0, (task->weights ? weights.row - end : high - end) * sizeof(float));
             if (task->dropout != 0)
@@ -137,7 +143,7 @@ void attend(const attention_task *task, const room *r)
 {
     const count shared = task->H / task->G, wide = whole_vectors(task->S);
     const int many = task->T >= DOTS || task->weights;
-#pragma omp parallel for
+#pragma omp parallel for if (task->B * task->H * task->T * task->S * task->E > SERIAL)
     for (count pair = 0; pair < task->B * task->G; pair++) {
         const count b = pair / task->G, g = pair % task->G, start = task->past ? task->past[b] : 0;
         float *piece = r->threads + omp_get_thread_num() * r->piece;

@@ -8,7 +8,7 @@
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v)
 {
     const count E = c->D / c->H, G = c->G;
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (past->B * G * T * E > SERIAL)
     for (count b = 0; b < past->B; b++)
         for (count g = 0; g < G; g++)
             for (count t = 0; t < T; t++) {

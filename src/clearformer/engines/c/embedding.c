@@ -35,7 +35,7 @@ void embed(const model *m, const batch *b, float *x)
 {
     const config *c = &m->c;
     const float scale = c->scale_embeddings ? sqrtf((float)c->D) : 1.0f;
-#pragma omp parallel for
+#pragma omp parallel for if (b->B * b->T * c->D > SERIAL)
     for (count i = 0; i < b->B * b->T; i++) {
         const count row = i / b->T, t = i % b->T, past = b->past ? b->past->lengths[row] : 0, p = past + t;
         const int32_t *now = b->tokens + row * b->T;

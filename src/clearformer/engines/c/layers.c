@@ -14,13 +14,31 @@ static uint32_t seed_at(const stack *s, count index, int site, const room *r)
     return seed_of(r->seed, (2 * index + s->causal) * SITES + site);
 }
 
-/* What a sub-layer reads: the residual stream itself or its norm. */
-static const float *read_stream(const config *c, count N, affine w, residual_room *rr)
+/* Heads `first` and after of vectors [B, T, width] that hold one head after the other. */
+static heads split(float *x, count T, count width, count first, count E)
 {
-    if (c->post_norm)
+    return (heads){x + first * E, T * width, E, width};
+}
+
+/* Touch vectors x [B, T, width]. */
+static void touch_vectors(const room *r, int what, const batch *b, float *x, count width)
+{
+    touch_place(&r->touches, what, b, split(x, b->T, width, 0, width), 1, width);
+}
+
+/* What a sub-layer reads: the residual stream itself or its norm. Touches change a copy of the stream. */
+static const float *read_stream(const config *c, const batch *b, affine w, residual_room *rr, int what, room *r)
+{
+    const count N = b->B * b->T;
+    float *x = c->post_norm ? r->y : rr->between;
+    if (c->post_norm && !r->touches.number)
         return rr->in;
-    norm_rows(c, N, c->D, rr->in, w, rr->between, rr->statistics);
-    return rr->between;
+    if (c->post_norm)
+        memcpy(x, rr->in, N * c->D * sizeof(float));
+    else
+        norm_rows(c, N, c->D, rr->in, w, x, rr->statistics);
+    touch_vectors(r, what, b, x, c->D);
+    return x;
 }
 
 /* The same again, for the backward pass. */
@@ -34,7 +52,7 @@ static void write_stream(const config *c, count N, affine w, residual_room *rr, 
 {
     float *sum = c->post_norm ? rr->between : rr->out;
     dropout(N, c->D, r->y, r->dropout, seed);
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : N * c->D > SERIAL)
     for (count i = 0; i < N * c->D; i++)
         sum[i] = rr->in[i] + r->y[i];
     if (c->post_norm)
@@ -56,15 +74,9 @@ static void read_backward(const config *c, count N, affine w, affine dw, const r
 {
     if (!c->post_norm)
         norm_rows_backward(c, N, c->D, r->dn, rr->in, rr->statistics, w, dw, r->dn, r);
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : N * c->D > SERIAL)
     for (count i = 0; i < N * c->D; i++)
         r->g[i] += r->dn[i];
-}
-
-/* Heads `first` and after of vectors [B, T, width] that hold one head after the other. */
-static heads split(float *x, count T, count width, count first, count E)
-{
-    return (heads){x + first * E, T * width, E, width};
 }
 
 /* Norm each head's vector in place; `raw`, which may be NULL, keeps it as it was, `statistics` 2 numbers for each. */
@@ -72,7 +84,7 @@ static void head_norm(const config *c, count B, count T, heads x, count number, 
                       float *statistics)
 {
     const count E = c->D / c->H;
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (B * T * number * E > SERIAL)
     for (count b = 0; b < B; b++)
         for (count t = 0; t < T; t++)
             for (count h = 0; h < number; h++) {
@@ -123,8 +135,9 @@ static attention_task self_task(const model *m, const stack *s, const batch *b, 
         .v = split(ar->qkv, b->T, width, c->H + c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
         .weights = ar->weights,
         .dropout = c->family == FAMILY_TRANSFORMER ? 0 : r->dropout, .seed = seed_at(s, index, WEIGHTS, r),
-        .past = b->past ? b->past->lengths : NULL, .real = b->real, .slopes = m->t.slopes, .window = c->window,
-        .causal = s->causal,
+        .past = b->past ? b->past->lengths : NULL,
+        .real = c->causal_body ? NULL : b->real, /* padding on the right, which no token before it attends to */
+        .slopes = m->t.slopes, .window = c->window, .causal = s->causal, .place = SELF_WEIGHTS, .touches = r->touches,
     };
 }
 
@@ -133,7 +146,7 @@ static void self_attention(const model *m, const stack *s, const batch *b, count
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].self;
     const count N = b->B * b->T, E = c->D / c->H, width = (c->H + 2 * c->G) * E;
-    linear(N, c->D, width, read_stream(c, N, w->norm, &ar->residual), w->qkv, ar->qkv, r);
+    linear(N, c->D, width, read_stream(c, b, w->norm, &ar->residual, SELF_INPUT, r), w->qkv, ar->qkv, r);
     attention_task task = self_task(m, s, b, index, ar, r);
     if (c->qk_norm) {
         const count queries = N * c->H;
@@ -145,6 +158,9 @@ static void self_attention(const model *m, const stack *s, const batch *b, count
         rotate(&m->t, b->B, b->T, task.q, c->H, E, task.past, 0);
         rotate(&m->t, b->B, b->T, task.k, c->G, E, task.past, 0);
     }
+    touch_place(&r->touches, SELF_QUERIES, b, task.q, c->H, E);
+    touch_place(&r->touches, SELF_KEYS, b, task.k, c->G, E);
+    touch_place(&r->touches, SELF_VALUES, b, task.v, c->G, E);
     if (b->past) {
         const count capacity = b->past->capacity, layer_size = b->B * c->G * capacity * E;
         write_cache(c, b->past, index, b->T, task.k, task.v);
@@ -153,8 +169,11 @@ static void self_attention(const model *m, const stack *s, const batch *b, count
         task.S = capacity;
     }
     attend(&task, r);
+    touch_place(&r->touches, SELF_CORE, b, task.out, c->H, E);
     linear(N, c->D, c->D, ar->heads, w->output, r->y, r);
+    touch_vectors(r, SELF_OUTPUT, b, r->y, c->D);
     write_stream(c, N, w->norm, &ar->residual, seed_at(s, index, SELF, r), r);
+    touch_vectors(r, SELF_RESIDUAL, b, ar->residual.out, c->D);
 }
 
 static void self_attention_backward(const model *m, const stack *s, const stack *ds, const batch *b, count index,
@@ -182,7 +201,8 @@ static void self_attention_backward(const model *m, const stack *s, const stack 
     read_backward(c, N, w->norm, dw->norm, &ar->residual, r);
 }
 
-static attention_task cross_task(const model *m, const batch *b, const memory *from, attention_room *ar, float *kv)
+static attention_task cross_task(const model *m, const batch *b, const memory *from, attention_room *ar, float *kv,
+                                 const room *r)
 {
     const config *c = &m->c;
     const count E = c->D / c->H, width = 2 * c->G * E;
@@ -190,7 +210,8 @@ static attention_task cross_task(const model *m, const batch *b, const memory *f
         .B = b->B, .H = c->H, .G = c->G, .T = b->T, .S = from->S, .E = E,
         .q = split(ar->qkv, b->T, c->D, 0, E), .k = split(kv, from->S, width, 0, E),
         .v = split(kv, from->S, width, c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
-        .weights = ar->weights, .real = from->real,
+        .weights = ar->weights, .past = b->past ? b->past->lengths : NULL, .real = from->real,
+        .place = CROSS_WEIGHTS, .touches = r->touches,
     };
 }
 
@@ -200,9 +221,13 @@ void project_memory(const model *m, const attention_weights *w, count B, const m
 {
     const config *c = &m->c;
     const count E = c->D / c->H, width = 2 * c->G * E;
+    const batch source = {.B = B, .T = from->S};
+    const heads k = split(kv, from->S, width, 0, E), v = split(kv, from->S, width, c->G, E);
     linear(B * from->S, c->D, width, from->at, w->kv, kv, r);
     if (c->qk_norm)
-        head_norm(c, B, from->S, split(kv, from->S, width, 0, E), c->G, w->key_norm, ar->raw, ar->raw_statistics);
+        head_norm(c, B, from->S, k, c->G, w->key_norm, ar->raw, ar->raw_statistics);
+    touch_place(&r->touches, CROSS_KEYS, &source, k, c->G, E);
+    touch_place(&r->touches, CROSS_VALUES, &source, v, c->G, E);
 }
 
 static void cross_attention(const model *m, const stack *s, const batch *b, count index, const memory *from,
@@ -212,16 +237,20 @@ static void cross_attention(const model *m, const stack *s, const batch *b, coun
     const attention_weights *w = &s->layers[index].cross;
     const count N = b->B * b->T, E = c->D / c->H, width = 2 * c->G * E, keys = b->B * from->S * c->G;
     float *kv = b->past ? b->past->memory_keys_values + index * b->B * from->S * width : ar->kv;
-    linear(N, c->D, c->D, read_stream(c, N, w->norm, &ar->residual), w->query, ar->qkv, r);
+    linear(N, c->D, c->D, read_stream(c, b, w->norm, &ar->residual, CROSS_INPUT, r), w->query, ar->qkv, r);
     if (!b->past)
         project_memory(m, w, b->B, from, ar, kv, r);
-    const attention_task task = cross_task(m, b, from, ar, kv);
+    const attention_task task = cross_task(m, b, from, ar, kv, r);
     if (c->qk_norm)
         head_norm(c, b->B, b->T, task.q, c->H, w->query_norm, ar->raw ? ar->raw + keys * E : NULL,
                   ar->raw_statistics + 2 * keys);
+    touch_place(&r->touches, CROSS_QUERIES, b, task.q, c->H, E);
     attend(&task, r);
+    touch_place(&r->touches, CROSS_CORE, b, task.out, c->H, E);
     linear(N, c->D, c->D, ar->heads, w->output, r->y, r);
+    touch_vectors(r, CROSS_OUTPUT, b, r->y, c->D);
     write_stream(c, N, w->norm, &ar->residual, seed_at(s, index, CROSS, r), r);
+    touch_vectors(r, CROSS_RESIDUAL, b, ar->residual.out, c->D);
 }
 
 static void cross_attention_backward(const model *m, const stack *s, const stack *ds, const batch *b, count index,
@@ -232,7 +261,7 @@ static void cross_attention_backward(const model *m, const stack *s, const stack
     const count N = b->B * b->T, E = c->D / c->H, width = 2 * c->G * E, keys = b->B * from->S * c->G;
     write_backward(c, N, w->norm, dw->norm, &ar->residual, seed_at(s, index, CROSS, r), r);
     linear_backward(N, c->D, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
-    const attention_task task = cross_task(m, b, from, ar, ar->kv);
+    const attention_task task = cross_task(m, b, from, ar, ar->kv, r);
     const heads dq = split(r->dqkv, b->T, c->D, 0, E), dk = split(r->dkv, from->S, width, 0, E);
     attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dkv, from->S, width, c->G, E), r);
     if (c->qk_norm) {
@@ -245,14 +274,18 @@ static void cross_attention_backward(const model *m, const stack *s, const stack
     read_backward(c, N, w->norm, dw->norm, &ar->residual, r);
 }
 
-static void feed_forward(const config *c, const stack *s, count index, count N, feed_forward_room *fr, room *r)
+static void feed_forward(const config *c, const stack *s, const batch *b, count index, feed_forward_room *fr, room *r)
 {
     const layer *l = s->layers + index;
-    const count width = linear1_width(c);
-    linear(N, c->D, width, read_stream(c, N, l->norm, &fr->residual), l->linear1, fr->wide, r);
+    const count N = b->B * b->T, width = linear1_width(c);
+    linear(N, c->D, width, read_stream(c, b, l->norm, &fr->residual, FEED_FORWARD_INPUT, r), l->linear1, fr->wide, r);
+    touch_vectors(r, LINEAR1, b, fr->wide, width);
     activate(c->activation, N, c->F, fr->wide, fr->narrow);
+    touch_vectors(r, LINEAR2_INPUT, b, fr->narrow, c->F);
     linear(N, c->F, c->D, fr->narrow, l->linear2, r->y, r);
+    touch_vectors(r, FEED_FORWARD_OUTPUT, b, r->y, c->D);
     write_stream(c, N, l->norm, &fr->residual, seed_at(s, index, FEED_FORWARD, r), r);
+    touch_vectors(r, FEED_FORWARD_RESIDUAL, b, fr->residual.out, c->D);
 }
 
 static void feed_forward_backward(const config *c, const stack *s, const stack *ds, count index, count N,
@@ -274,16 +307,20 @@ void run_stack(const model *m, const stack *s, const batch *b, const memory *fro
     const count N = b->B * b->T;
     for (count index = 0; index < m->c.L; index++) {
         layer_room *lr = sr->layers + index;
+        r->touches.first = first_place(m, s, index);
+        if (index == 0)
+            touch_vectors(r, STACK_INPUT, b, sr->embedded, m->c.D);
         self_attention(m, s, b, index, &lr->self, r);
         if (s->cross)
             cross_attention(m, s, b, index, from, &lr->cross, r);
-        feed_forward(&m->c, s, index, N, &lr->feed_forward, r);
+        feed_forward(&m->c, s, b, index, &lr->feed_forward, r);
     }
     const float *last = sr->layers[m->c.L - 1].feed_forward.residual.out;
     if (m->c.post_norm)
         memcpy(sr->out, last, N * m->c.D * sizeof(float));
     else
         norm_rows(&m->c, N, m->c.D, last, s->norm, sr->out, sr->statistics);
+    touch_vectors(r, STACK_OUTPUT, b, sr->out, m->c.D);
 }
 
 /* r->g is the gradient of sr->out, and becomes that of sr->embedded. */

@@ -23,8 +23,8 @@ from clearformer.errors import EngineError
 FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "fault.c", "json.c", "configuration.c",
-    "safetensors.c", "loading.c", "vocabulary.c", "tokenizer.c",
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c", "fault.c", "json.c",
+    "configuration.c", "safetensors.c", "loading.c", "vocabulary.c", "tokenizer.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -78,6 +78,30 @@ class Memory(Structure):
     _fields_ = (("S", c_int64), ("at", c_void_p), ("real", c_void_p))
 
 
+class Place(Structure):
+    """`place`."""
+
+    _fields_ = (
+        ("name", c_char * 96),
+        *((name, c_int64) for name in ("length", "number", "heads", "tokens", "columns")),
+    )
+
+
+class Range(Structure):
+    """`range`."""
+
+    _fields_ = (("first", c_int64), ("end", c_int64))
+
+
+class Touch(Structure):
+    """`touch`."""
+
+    _fields_ = (
+        ("action", c_int32), ("factor", c_float), ("place", c_int64),
+        *((name, Range) for name in ("heads", "tokens", "columns")), ("B", c_int64), ("at", c_void_p),
+    )  # fmt: skip
+
+
 class Update(Structure):
     """`update`."""
 
@@ -102,6 +126,8 @@ class Json(Structure):
 
 INFERENCE, LOSS, TRAINING = range(3)
 """purposes of a room"""
+KEEP, SCALE, PUT = range(3)
+"""actions of a touch"""
 
 FAULT_SIZE = 320
 """of fault.h"""
@@ -118,6 +144,9 @@ FUNCTIONS = {
     "class_logits": (None, MODEL, POINTER(Batch), FLOATS, FLOATS, ROOM),
     "remember": (None, MODEL, c_int64, POINTER(Memory), POINTER(Cache), ROOM),
     "reorder_cache": (None, POINTER(Config), POINTER(Cache), c_void_p, POINTER(Cache)),
+    "end_of_places": (c_int64, MODEL),
+    "find_place": (c_int32, MODEL, c_int64, c_int64, c_int64, POINTER(Place)),
+    "set_touches": (None, ROOM, POINTER(Touch), c_int64),
     "set_dropout": (None, ROOM, c_float, c_uint32),
     "loss_of": (c_double, MODEL, MODEL, POINTER(Batch), POINTER(Batch), POINTER(Objective), ROOM),
     "muon_size": (c_int64, c_int64, c_int64),

@@ -1,16 +1,23 @@
 /* A linear layer, y = x Wᵀ + b      dx = g W      dW = gᵀ x      db = Σ_n g_n
 
-   Few rows are inner products with the weights where they lie. For many, a panel of the weights' rows at a time is
-   transposed, so that each of its numbers is read once for all rows. */
+   With a few rows, time goes into reading the weights, which is fastest in the order in which they lie. With some, the
+   rows are transposed, so that a vector holds one number of each; with many, panels of the weights are transposed, and
+   each is read once for all rows. */
 
 #include "transformer.h"
 
-enum { PANEL = 2 * LANES, MANY = 48, DEPTH = 256 };
+enum { PANEL = 2 * LANES, FEW = 6, MANY = 48, DEPTH = 256 };
 
-/* Numbers that a thread needs. */
+/* Numbers that a thread needs: a panel's weights or, with some rows, its results. */
 count linear_piece(count in)
 {
-    return in * PANEL;
+    return larger(in, MANY) * PANEL;
+}
+
+/* Numbers that all threads share: some rows, transposed. */
+count linear_shared(count in)
+{
+    return in * MANY;
 }
 
 static void add_bias(count N, count first, count width, count out, const float *bias, float *y)
@@ -20,29 +27,47 @@ static void add_bias(count N, count first, count width, count out, const float *
             y[i * out + j] += bias[j];
 }
 
-static void few(count N, count in, count out, const float *x, affine w, float *y)
+static void few(count N, count in, count first, count width, count out, const float *x, affine w, float *y)
 {
-#pragma omp parallel for
-    for (count j = 0; j < out; j += PANEL) {
-        const count width = least(PANEL, out - j);
-        inner_products(N, width, in, (matrix){(float *)x, in, 1}, (matrix){w.weight + j * in, in, 1},
-                       (matrix){y + j, out, 1}, 1);
-        add_bias(N, j, width, out, w.bias, y);
-    }
+    for (count j = first; j < first + width; j++)
+        for (count i = 0; i < N; i++)
+            y[i * out + j] = inner_product(in, x + i * in, w.weight + j * in);
+}
+
+/* `columns` is x transposed, [in, whole vectors of N], `piece` has room for [width, whole vectors of N]. */
+static void some(count N, count in, count first, count width, count out, float *columns, affine w, float *piece,
+                 float *y)
+{
+    const count wide = whole_vectors(N);
+    streamed_product(width, wide, in, (matrix){w.weight + first * in, in, 1}, (matrix){columns, wide, 1},
+                     (matrix){piece, wide, 1});
+    for (count i = 0; i < N; i++)
+        for (count j = 0; j < width; j++)
+            y[i * out + first + j] = piece[j * wide + i];
+}
+
+static void many(count N, count in, count first, count width, count out, const float *x, affine w, float *piece,
+                 float *y)
+{
+    const matrix panel = {piece, PANEL, 1};
+    transpose(width, in, (matrix){w.weight + first * in, in, 1}, panel);
+    product(N, width, in, (matrix){(float *)x, in, 1}, panel, (matrix){y + first, out, 1}, 1, 0);
 }
 
 void linear(count N, count in, count out, const float *x, affine w, float *y, const room *r)
 {
-    if (N < MANY) {
-        few(N, in, out, x, w, y);
-        return;
-    }
-#pragma omp parallel for
+    if (N > FEW && N < MANY)
+        transpose(N, in, (matrix){(float *)x, in, 1}, (matrix){r->shared, whole_vectors(N), 1});
+#pragma omp parallel for if (N * in * out > SERIAL)
     for (count j = 0; j < out; j += PANEL) {
         const count width = least(PANEL, out - j);
-        const matrix panel = {r->threads + omp_get_thread_num() * r->piece, PANEL, 1};
-        transpose(width, in, (matrix){w.weight + j * in, in, 1}, panel);
-        product(N, width, in, (matrix){(float *)x, in, 1}, panel, (matrix){y + j, out, 1}, 1, 0);
+        float *piece = r->threads + omp_get_thread_num() * r->piece;
+        if (N <= FEW)
+            few(N, in, j, width, out, x, w, y);
+        else if (N < MANY)
+            some(N, in, j, width, out, r->shared, w, piece, y);
+        else
+            many(N, in, j, width, out, x, w, piece, y);
         add_bias(N, j, width, out, w.bias, y);
     }
 }

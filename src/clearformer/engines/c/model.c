@@ -3,13 +3,8 @@
 #include "fault.h"
 #include "transformer.h"
 
-/* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */
-typedef struct {
-    char text[96];
-    count length;
-} name;
-
-static name join(name prefix, const char *rest)
+/* A longer name; what is beyond its 95 characters is lost. */
+name join(name prefix, const char *rest)
 {
     while (*rest && prefix.length + 1 < (count)sizeof prefix.text)
         prefix.text[prefix.length++] = *rest++;
@@ -17,7 +12,7 @@ static name join(name prefix, const char *rest)
     return prefix;
 }
 
-static name numbered(name prefix, count index)
+name numbered(name prefix, count index)
 {
     char digits[20];
     int n = 0;

@@ -30,6 +30,7 @@ class Model:
         self._structs: list[NDArray[np.uint8]] = []
         self.at = self._find(self.parameters)
         self._room: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.touches: list[c.Touch] = []
 
     @cached_property
     def gradients(self) -> dict[str, NDArray[np.float32]]:
@@ -51,12 +52,26 @@ class Model:
         return at
 
     def room(self, B: int, T: int, S: int = 0, *, keys: int = 0, purpose: int = c.INFERENCE) -> c_void_p:  # noqa: N803
-        """Room for B rows of T tokens, and of S of their sources; the next call may reuse it. `keys`: of the cache."""
+        """Room for B rows of T tokens, and of S of their sources; the next call may reuse it. `keys`: of the cache.
+
+        Raises PromptError for training with touches, or if those are of another number of rows.
+        """
         room, sizes = c_void_p(), (B, T, S, keys, purpose)
         size = self.library.make_room(self.at, *sizes, None, None)
         if size > self._room.size:
             self._room = aligned(size)
         self.library.make_room(self.at, *sizes, self._room.ctypes.data, room)
+        if self.touches:
+            if purpose == c.TRAINING:
+                raise PromptError("training was expected without changes, found some; leave the block of `changed`")
+            for touch in self.touches:
+                if touch.B != B and (touch.B != 1 or touch.action == c.KEEP):
+                    raise PromptError(
+                        f"{B} rows to keep or put in were expected, as in the batch, found {touch.B}; use as many, or "
+                        "put in those of one row"
+                    )
+            self._table = (c.Touch * len(self.touches))(*self.touches)
+            self.library.set_touches(room, self._table, len(self._table))
         return room
 
 

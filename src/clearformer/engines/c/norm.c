@@ -52,7 +52,7 @@ void norm_backward(count rows, const float *g, const float *x, const float *mean
 /* The configuration's norm, of rows in threads; `out` may be `x`. */
 void norm_rows(const config *c, count rows, count width, const float *x, affine w, float *out, float *statistics)
 {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * width > SERIAL)
     for (count i = 0; i < rows; i++)
         norm(1, x + i * width, out + i * width, statistics + i, statistics + rows + i, width, w.weight, w.bias, EPS,
              !c->rms);

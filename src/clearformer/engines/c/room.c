@@ -2,6 +2,15 @@
 
 #include "transformer.h"
 
+#ifdef __SANITIZE_ADDRESS__ /* a compiler's check of addresses: between two parts lies a gap that must not be touched */
+#include <sanitizer/asan_interface.h>
+enum { GAP = 64 };
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)0)
+enum { GAP = 0 };
+#endif
+
 /* Memory that is given out from the front; with `at` NULL it only counts. */
 typedef struct {
     char *at;
@@ -10,8 +19,13 @@ typedef struct {
 
 static void *take(arena *a, count bytes)
 {
-    void *found = a->at ? a->at + a->used : NULL;
-    a->used += (bytes + 63) / 64 * 64;
+    char *found = a->at ? a->at + a->used : NULL;
+    const count whole = (bytes + 63) / 64 * 64 + GAP;
+    if (found) {
+        ASAN_UNPOISON_MEMORY_REGION(found, bytes);
+        ASAN_POISON_MEMORY_REGION(found + bytes, whole - bytes);
+    }
+    a->used += whole;
     return found;
 }
 
@@ -71,11 +85,6 @@ static void divide_stack(const config *c, arena *a, stack_room *sr, const stack 
     }
 }
 
-static count larger(count a, count b)
-{
-    return a > b ? a : b;
-}
-
 int num_threads(void)
 {
     return omp_get_max_threads();
@@ -101,6 +110,7 @@ count make_room(const model *m, count B, count T, count S, count keys, int purpo
     r->piece = larger(r->piece, 2 * larger(c->D, 2 * E));
     r->y = take_floats(&a, rows * c->D);
     r->threads = take_floats(&a, r->piece * omp_get_max_threads());
+    r->shared = take_floats(&a, linear_shared(larger(c->F, c->D)));
     if (training) {
         r->g = take_floats(&a, rows * c->D);
         r->dn = take_floats(&a, rows * c->D);

@@ -7,7 +7,8 @@
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
    memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for
-   decoding. Text as tokens is apart, in tokenizer.h. */
+   decoding, and touch.c to look at all that is on the way, and to change it. Text as tokens is apart, in tokenizer.h,
+   and the reading of files in loading.h. */
 
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
@@ -21,6 +22,8 @@ enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
 
 #define EPS 1e-5f /* of norms, as in PyTorch */
 
+enum { SERIAL = 1 << 13 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
+
 /* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
 typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
@@ -28,6 +31,12 @@ typedef struct {
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
     float logit_cap;
 } config;
+
+/* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */
+typedef struct {
+    char text[96];
+    count length;
+} name;
 
 /* A linear layer or a norm; `bias` may be NULL. */
 typedef struct {
@@ -96,6 +105,47 @@ typedef struct {
     const uint8_t *real; /* [B, S] */
 } memory;
 
+/* What can be kept or changed of a stack, in the order of computation: numbers [B, heads, tokens, columns], whose names
+   touch.c has. */
+enum {
+    STACK_INPUT,
+    SELF_INPUT, SELF_QUERIES, SELF_KEYS, SELF_VALUES, SELF_WEIGHTS, SELF_CORE, SELF_OUTPUT, SELF_RESIDUAL,
+    CROSS_INPUT, CROSS_QUERIES, CROSS_KEYS, CROSS_VALUES, CROSS_WEIGHTS, CROSS_CORE, CROSS_OUTPUT, CROSS_RESIDUAL,
+    FEED_FORWARD_INPUT, LINEAR1, LINEAR2_INPUT, FEED_FORWARD_OUTPUT, FEED_FORWARD_RESIDUAL,
+    STACK_OUTPUT,
+    PLACES
+};
+
+/* A place of one layer, and its sizes; `heads` 0: one vector for each token, [B, tokens, columns]. */
+typedef struct {
+    name name;
+    count number, heads, tokens, columns;
+} place;
+
+typedef struct {
+    count first, end;
+} range;
+
+enum action { KEEP, SCALE, PUT };
+
+/* KEEP copies the numbers of a place to `at`, SCALE multiplies them by `factor` (0: cuts them off), PUT copies them from
+   `at`, which is [B, heads, tokens, columns] of the ranges. B is the batch's or, of PUT, 1: all its rows get the same.
+   Ranges may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
+typedef struct {
+    int32_t action;
+    float factor;
+    count place;
+    range heads, tokens, columns;
+    count B;
+    float *at;
+} touch;
+
+/* What is touched in a pass, in this order; `first` is the number of the first place of the layer that is running. */
+typedef struct {
+    const touch *at;
+    count number, first;
+} touches;
+
 /* What a sub-layer leaves on the residual stream. `between` is its norm (pre-norm) or the sum before the norm (post-norm);
    without training `out` is `in`, and all layers use the same room in turn. */
 typedef struct {
@@ -129,14 +179,16 @@ typedef struct {
     float *before, *embedded, *out, *statistics, *norm_statistics;
 } stack_room;
 
-/* Of all that has no room of its own: sub-layers' outputs y [N, D], pieces of `piece` numbers for each thread, and for
+/* Of all that has no room of its own: sub-layers' outputs y [N, D], pieces of `piece` numbers for each thread,
+   `shared` by all for transposed rows, and for
    training gradients: g [N, D] of the residual stream, dn [N, D] of what a sub-layer reads, and so on. */
 typedef struct {
     stack_room encoder, decoder;
-    float *y, *threads;
+    float *y, *threads, *shared;
     count piece;
     float dropout;
     uint32_t seed;
+    touches touches; /* none, unless set_touches is called */
     float *g, *dn, *dheads, *dqkv, *dkv, *dwide, *dnarrow, *dmemory;
     float *chunk; /* for losses: see training.c */
 } room;
@@ -167,7 +219,8 @@ typedef struct {
     const uint8_t *real; /* [B, S]: which keys are no padding, NULL: all */
     const float *slopes; /* ALiBi's, [H], or NULL */
     count window;        /* 0: none */
-    int causal;
+    int causal, place;   /* of the weights */
+    touches touches;
 } attention_task;
 
 /* One parameter, its gradient and its averages. `keep` is what decay leaves of it. */
@@ -197,7 +250,7 @@ count linear1_width(const config *c);
 void linear(count N, count in, count out, const float *x, affine w, float *y, const room *r);
 void linear_backward(count N, count in, count out, const float *g, const float *x, affine w, affine dw, float *dx,
                      int add);
-count linear_piece(count in);
+count linear_piece(count in), linear_shared(count in);
 
 /* dropout.c */
 void dropout(count rows, count width, float *x, float p, uint32_t seed);
@@ -215,6 +268,8 @@ void embed(const model *m, const batch *b, float *x);
 void embed_backward(const model *m, const model *d, const batch *b, const float *g);
 
 /* model.c */
+name join(name prefix, const char *rest);
+name numbered(name prefix, count index);
 count model_bytes(const config *c);
 model *find_model(const config *c, char *at, tensor *parameters, count number, char *fault);
 int has_encoder(const config *c);
@@ -258,5 +313,10 @@ void muon(count rows, count columns, float *w, const float *g, float *momentum, 
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
 void advance_cache(cache *past, const int32_t *tokens, count T);
 void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to);
+
+/* touch.c */
+count first_place(const model *m, const stack *s, count index);
+void touch_row(const touch *t, count b, count h, count p, float *x, count first, count end);
+void touch_place(const touches *all, int what, const batch *b, heads x, count number, count width);
 
 #endif

@@ -12,7 +12,7 @@ static void softmax(count seen, count width, float *z)
     for (count s = seen; s < width; s++)
         z[s] = -INFINITY;
     const float most = largest(width, z);
-    const float total = exponentials(width, z, most == -INFINITY ? 0 : most, z);
+    const float total = exponentials(width, z, most, z);
     const float scale = 1.0f / (total == 0 ? 1 : total);
 #pragma omp simd
     for (count s = 0; s < width; s++)

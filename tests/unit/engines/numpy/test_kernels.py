@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE
+from clearformer.engines import compiler as engines_compiler
 from clearformer.engines.numpy import compiled, kernels, optimizer, threads
 from clearformer.engines.numpy.tensor import OPERATIONS, Tensor, apply
 
@@ -266,6 +267,7 @@ def test_switched_off_all_is_as_it_was():
 def test_without_a_compiler_the_engine_says_so_and_goes_on(anew):
     anew.delenv("CC", raising=False)
     anew.setenv("PATH", "")
+    anew.setattr(engines_compiler, "PACKAGE", "no_such_package")
     before = dict(OPERATIONS)
     assert kernels.switch(True) == "no compiled kernels (no C compiler found)"
     assert before == OPERATIONS

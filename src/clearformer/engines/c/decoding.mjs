@@ -1,0 +1,125 @@
+/* Decoding: read the prompt in one pass, then one token a step through the key-value cache; cache.c has the reason. */
+
+import { isList, readBatch, textsOf } from "./inputs.mjs";
+import { Sampler } from "./sampling.mjs";
+
+export const PAD = 0, BOS = 1, EOS = 2, UNK = 3; /* tokens of clearformer/data/tokenizers.py */
+const EXTRA_TOKENS = 50; /* a target may be this many tokens longer than its source */
+
+/** The most tokens of a source's target, EOS included. */
+export const targetLimit = (model, source) => Math.min(model.sizes.context, source.length + EXTRA_TOKENS);
+
+/** Rows of tokens that grow by one a step: of a GPT, or of targets that begin with BOS. */
+export class Decoder {
+    /** `capacity`: of the cache, in tokens a row; `sources`: a text with EOS for each row. */
+    constructor(model, rows, capacity, sources) {
+        Object.assign(this, { model, rows, capacity, S: 0 });
+        if (sources) this.#read(sources);
+        else this.cache = this.#makeCache(rows.length);
+    }
+
+    /** Encode the sources; their keys and values of all layers go into the cache. */
+    #read(sources) {
+        const { model } = this, { memory } = model;
+        memory.within((scope) => {
+            const batch = readBatch(model, scope, sources, { what: "source" }), { B, T: S } = batch;
+            const room = model.room(scope, { B, T: 1, S }), from = model.encode(scope, batch, room);
+            this.S = S;
+            this.cache = this.#makeCache(B, memory.bytes(batch.real, B * S).slice());
+            model.c.remember(model.at, BigInt(B), from, this.cache.at, room);
+        });
+    }
+
+    /** `real` [B, S] says which tokens of the sources are no padding. */
+    #makeCache(B, real = new Uint8Array(0)) {
+        const { model, capacity, S } = this, { L, G, D, H } = model.sizes, E = D / H;
+        return model.memory.hold((scope) => {
+            const lengths = scope.copy(new Int32Array(B)), tokens = scope.take(4 * B * capacity);
+            const [keys, values] = [0, 1].map(() => scope.take(4 * L * B * G * capacity * E));
+            const sources = S ? scope.take(4 * L * B * S * 2 * G * E) : 0;
+            const at = scope.struct("cache", B, capacity, S, lengths, tokens, keys, values, sources);
+            return { at, lengths, real: scope.copy(real) };
+        });
+    }
+
+    /** The logits of each row's next token. */
+    nextLogits() {
+        const { model, cache, S } = this, { memory, c } = model, { D, V } = model.sizes, B = this.rows.length;
+        const past = Math.max(...memory.ints(cache.lengths, B));
+        return memory.within((scope) => {
+            const texts = past ? this.rows.map((row) => row.slice(-1)) : this.rows;
+            const batch = readBatch(model, scope, texts, { what: "the tokens of a prompt", past, cache: cache.at });
+            const room = model.room(scope, { ...batch, S }, { keys: this.capacity });
+            const last = scope.take(4 * B * D), logits = scope.take(4 * B * V);
+            const from = scope.struct("memory", S, 0, cache.real); /* its keys and values are in the cache */
+            const features = c.decoder_features(model.at, batch.at, from, room) >>> 0;
+            texts.forEach(({ length }, row) => memory.floats(last + 4 * row * D, D)
+                .set(memory.floats(features + 4 * (row * batch.T + length - 1) * D, D)));
+            if (!past) memory.ints(cache.lengths, B).set(texts.map(({ length }) => length)); /* without padding */
+            c.token_logits(model.at, BigInt(B), last, logits, room);
+            return this.rows.map((_, row) => memory.floats(logits + 4 * row * V, V).slice());
+        });
+    }
+
+    append(tokens) {
+        this.rows = this.rows.map((row, i) => [...row, tokens[i]]);
+    }
+
+    /** Row i becomes the old row order[i]; a row may be repeated or dropped. */
+    reorder(order) {
+        const { model, cache: old, S } = this, { memory } = model, real = memory.bytes(old.real, this.rows.length * S);
+        const reals = Uint8Array.from(order.flatMap((row) => [...real.subarray(row * S, (row + 1) * S)]));
+        this.rows = order.map((row) => this.rows[row]);
+        this.cache = this.#makeCache(order.length, reals);
+        memory.within((scope) =>
+            model.c.reorder_cache(model.at, old.at, scope.copy(Int32Array.from(order)), this.cache.at));
+        old.scope.end();
+    }
+
+    free() {
+        this.cache.scope.end();
+    }
+}
+
+/** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS.
+    `temperature`, `topK`, `topP` and `seed` are those of sampling.mjs. With `slide` a full context is cut to its later
+    half, which is read again from position 0; else, without maxTokens, it is the end. Memory is given back at the end,
+    also by `break` or `return()`. */
+export function* generate(model, inputs, { maxTokens = Infinity, slide = false, ...sampling } = {}) {
+    if (!(maxTokens >= 0)) throw Error(`maxTokens: 0 or more was expected, found ${maxTokens}; change it`);
+    const sampler = new Sampler(sampling), { context } = model.sizes;
+    const { row, sources, limit, never } = start(model, inputs);
+    let decoder = new Decoder(model, [row], context, sources);
+    try {
+        for (let done = 0; done < Math.min(maxTokens, limit); done++) {
+            const { length } = decoder.rows[0];
+            if (length > context && slide) {
+                const half = decoder.rows[0].slice(-Math.max(1, context >> 1));
+                decoder.free();
+                decoder = new Decoder(model, [half], context);
+            } else if (length > context && done > 0) {
+                if (maxTokens === Infinity) return;
+                throw Error(`the context of ${context} tokens is full after ${done} of ${maxTokens} new tokens; ` +
+                    "ask for fewer, or add slide: true to go on from the last half");
+            }
+            const token = sampler.choose(decoder.nextLogits()[0], never);
+            if (sources && token === EOS) return;
+            decoder.append([token]);
+            yield token;
+        }
+    } finally {
+        decoder.free();
+    }
+}
+
+/** What a decoder begins with, and the tokens that it never chooses. */
+function start(model, inputs) {
+    const pairs = model.family === "transformer";
+    if (!pairs && model.family !== "gpt")
+        throw Error(`a GPT or an encoder-decoder was expected to generate, found a ${model.family}; use run`);
+    const { tokens, source } = isList(inputs) ? { tokens: inputs } : inputs ?? {};
+    const [text, ...more] = textsOf(pairs ? source : tokens, pairs ? "source" : "tokens");
+    if (more.length) throw Error(`one text was expected, found ${more.length + 1}; generate from each by itself`);
+    if (!pairs) return { row: text, limit: Infinity, never: [PAD, BOS, EOS, UNK] };
+    return { row: [BOS], sources: [[...text, EOS]], limit: targetLimit(model, text), never: [PAD, BOS, UNK] };
+}
