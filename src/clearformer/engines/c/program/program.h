@@ -25,15 +25,15 @@ typedef struct {
 typedef struct {
     const model *m;
     const tokenizer *t;
-    json classes;     /* of a classifier: the array of their names */
+    json classes; /* of a classifier: the array of their names */
     double options[OPTIONS];
-    char **arguments; /* texts, up to a NULL; without any, the lines of standard input are */
-    count lines;      /* read of standard input */
-    count unknown;    /* tokens of the input that became UNK */
+    char **arguments;            /* texts, up to a NULL; NULL: the lines of standard input */
+    count lines;                 /* read of standard input */
+    count unknown;               /* tokens of the input that became UNK */
     count truncated, classified; /* texts */
-    void *room;       /* of passes */
+    void *room;                  /* of passes */
     count room_bytes;
-    char *kinds;      /* of a BERT: see fill.c */
+    char *kinds; /* of a BERT's tokens: see fill.c */
     int has_bare, has_spaced;
 } program;
 

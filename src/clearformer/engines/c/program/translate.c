@@ -29,6 +29,7 @@ typedef struct {
     ids found;
 } search;
 
+/* lp of a target of `length` tokens, EOS included. */
 static double penalty(const search *s, count length)
 {
     return pow((5.0 + (double)length) / 6.0, s->p->options[LENGTH_PENALTY]);
@@ -65,11 +66,14 @@ static count candidates(search *s)
     }
     return n;
 }
+
+/* Whether a hypothesis is complete with a candidate. */
 static int ends(const search *s, candidate x)
 {
     return x.token == EOS || s->length == s->limit;
 }
 
+/* Keep a complete hypothesis if it is the best so far. */
 static void finish(search *s, candidate x)
 {
     const double score = x.log_p / penalty(s, s->length);
