@@ -114,6 +114,15 @@ class Explorer:
         self.page.goto(f"{file.as_uri()}#{urlencode(state)}")
         self.settle()
 
+    def go(self, **state: object) -> None:
+        """Another state of the page that is open."""
+        change = """hash => new Promise(done => {
+            addEventListener("hashchange", () => done(), { once: true });
+            location.hash = hash;
+        })"""
+        self.page.evaluate(change, urlencode(state))
+        self.settle()
+
     def settle(self) -> None:
         """Wait until the view shows what the state says."""
         self.page.wait_for_selector("[aria-busy=false], .start", state="attached")

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from clearformer.api.run import Run, open_run
 from clearformer.generation.beam import Beam
+
+pytestmark = pytest.mark.slow
 
 NEAR = 0.002
 """of a score that is shown with three digits"""
