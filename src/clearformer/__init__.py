@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from clearformer.data.tokenizers import Tokenizer
     from clearformer.errors import ClearformerError
+    from clearformer.inspection.ablate import ablate
+    from clearformer.inspection.patch import patch
     from clearformer.inspection.record import record
     from clearformer.models.build import build
     from clearformer.models.gpt import GPT
@@ -60,6 +62,8 @@ _HOME = {
     ),
     "data.tokenizers": ("Tokenizer",),
     "errors": ("ClearformerError",),
+    "inspection.ablate": ("ablate",),
+    "inspection.patch": ("patch",),
     "inspection.record": ("record",),
     "models.build": ("build",),
     "models.gpt": ("GPT",),
@@ -84,8 +88,10 @@ __all__ = [
     "TrainConfig",
     "Transformer",
     "TransformerConfig",
+    "ablate",
     "build",
     "open_run",
+    "patch",
     "record",
     "train",
 ]

@@ -54,6 +54,10 @@ class CheckpointError(ClearformerError):
     exit_code = 1
 
 
+class InspectionError(ClearformerError):
+    """A model has no such place, or what is asked of it means nothing for its family."""
+
+
 class CheckError(ClearformerError):
     """A model cannot be checked as it is: a Subject must describe how to call it."""
 

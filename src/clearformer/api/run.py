@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from clearformer.api.display import Display, say
 from clearformer.config import EngineName
 from clearformer.data.corpora import Split
+from clearformer.data.labelled import num_truncated
+from clearformer.data.tokenizers import SPECIAL, UNK
 from clearformer.errors import ClearformerError, PromptError, RunError
 from clearformer.generation.sampling import Sampling
 from clearformer.models.initial import count_parameters
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from clearformer.generation.fill import Filled, Filler
     from clearformer.generation.translation import Translation
     from clearformer.inspection.attention import AttentionMap
+    from clearformer.inspection.reading import Reading
 
 USES = {
     "transformer": ("translates", "translate"),
@@ -65,7 +68,7 @@ class Run(RunFolder):
         return (
             f"Run({str(self.folder)!r}): {family} of {size:,} parameters on {data}\n"
             f"  step {step or 0:,} of {config.train.steps:,}{losses}\n"
-            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.attention(text), run.model, run.tokenizer"
+            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.inspect(text), run.model, run.tokenizer"
         )
 
     def _losses(self) -> str:
@@ -145,7 +148,7 @@ class Run(RunFolder):
         from clearformer.generation.beam import Beam
 
         texts = _as_list(text)
-        self._report_unknown(texts)
+        self._report_unknown(self._unknown(texts))
         found = [best[0].text for best in self.translations(texts, Beam(beam, length_penalty))]
         return found[0] if isinstance(text, str) else found
 
@@ -256,9 +259,9 @@ class Run(RunFolder):
         BERT.
         """
         texts = _as_list(text)
-        self._report_unknown([part for each in texts for part in each.split("<mask>")])
-        found = [filled.text for filled in self.fillings(texts)]
-        return found[0] if isinstance(text, str) else found
+        found = self.fillings(texts)
+        self._report_unknown(sum(filled.unknown for filled in found))
+        return found[0].text if isinstance(text, str) else [filled.text for filled in found]
 
     def fillings(self, texts: Sequence[str], top: int = 1) -> "list[Filled]":
         """Return each filled text, with the `top` likeliest tokens of each <mask> and their probabilities."""
@@ -282,7 +285,7 @@ class Run(RunFolder):
         classifier.
         """
         texts = _as_list(text)
-        self._report_unknown(texts)
+        self._report_unknown(self._unknown(texts))
         found = self.classifications(texts)
         if found.truncated:
             self.notify(f"{found.truncated:,} of {len(texts):,} texts are too long for the context: truncated")
@@ -296,6 +299,31 @@ class Run(RunFolder):
         self.require("classifier")
         return classify(self.model, self.tokenizer, [text.split("\t") for text in texts])
 
+    def inspect(self, text: str, target: str | None = None) -> "Reading":
+        """Return the text as the model reads it: its inputs and tokens, and what they do inside.
+
+        A translator also reads `target`, by default its own translation. `.attention()`, `.heads()`, `.lens()`,
+        `.contributions()`, `.attribution()` and `.scores()` show themselves in notebooks; `.inputs` are for `record`,
+        `ablate` and `patch`. The model is PyTorch's: `run.inspect(text).model`. Raises PromptError for a text longer
+        than the context.
+        """
+        from clearformer.inspection.reading import read
+        from clearformer.runs.session import load_model
+
+        kind = self.config.model.kind
+        translated = kind == "transformer" and target is None
+        target = self.translate(text) if translated else target or ""
+        model = self.model if self._uses_torch else load_model(self, "torch")[0]
+        classes = self.classes if kind == "classifier" else ()
+        reading = read(model, self.tokenizer, text, target, classes)
+        if not translated:  # else `translate` has said so
+            self._report_unknown(sum(tokens.count(SPECIAL[UNK]) for tokens in reading.texts))
+        if kind == "classifier" and num_truncated(
+            list(self.tokenizer.encode_batch(text.split("\t"))), self.config.model.context
+        ):
+            self.notify(f"the text is too long for the context of {self.config.model.context} tokens: truncated")
+        return reading
+
     def attention(
         self, text: str, target: str | None = None, *, layer: int = -1, head: int | None = None
     ) -> "AttentionMap":
@@ -303,15 +331,9 @@ class Run(RunFolder):
 
         For a translator, cross-attention from `target` (by default the model's translation) to the text; otherwise
         self-attention. `layer` counts from 0, or from the end if negative; `head` None is the mean over heads. Raises
-        PromptError for a text longer than the context, or a layer or head that does not exist.
+        PromptError for a text longer than the context, InspectionError for a layer or head that does not exist.
         """
-        from clearformer.inspection.attention import attention_map
-        from clearformer.runs.session import load_model
-
-        if self.config.model.kind == "transformer" and target is None:
-            target = self.translate(text)
-        model = self.model if self._uses_torch else load_model(self, "torch")[0]
-        return attention_map(model, self.tokenizer, text, target or "", layer=layer, head=head)
+        return self.inspect(text, target).attention(layer, head)
 
     @property
     def _uses_torch(self) -> bool:
@@ -326,9 +348,12 @@ class Run(RunFolder):
                 f"{self.folder}, or run.{use} in Python"
             )
 
-    def _report_unknown(self, texts: Sequence[str]) -> None:
-        if unknown := sum(len(self.tokenizer.unknown(text)) for text in texts):
-            self.notify(f"{unknown:,} tokens of the input were not in the vocabulary and read as <unk>")
+    def _unknown(self, texts: Sequence[str]) -> int:
+        return sum(len(self.tokenizer.unknown(text)) for text in texts)
+
+    def _report_unknown(self, count: int) -> None:
+        if count:
+            self.notify(f"{count:,} tokens of the input were not in the vocabulary and read as <unk>")
 
 
 def _as_list(text: str | list[str]) -> list[str]:

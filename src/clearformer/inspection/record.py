@@ -1,47 +1,79 @@
-"""Record the attention weights of every head while a model runs.
+"""Record the activations of a model while it runs.
 
     with record(model) as trace:
         model(tokens)
     trace.attention["decoder.layers.0.attention.core"]        # Float[Tensor, "B H T S"]
+    trace["stream"]["decoder.layers.1"]                       # Float[Tensor, "B T D"]
 
-The fused kernel does not return its weights, so they are recomputed, by the formula, from its queries and keys.
+`places` lists the kinds, their shapes and names.
 """
 
+import html
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearformer.blocks.attention import Mask, ScaledDotProductAttention, attention_weights
+from clearformer.errors import InspectionError
+from clearformer.inspection.places import READERS, Reader, places
 
 
-@dataclass
+@dataclass(frozen=True, repr=False)
 class Trace:
-    """Attention weights by the name of their core; if a core runs several times, those of its last call."""
+    """Activations by kind and by the name of their module; if a module runs several times, those of its last call."""
 
-    attention: dict[str, Float[Tensor, "B H T S"]] = field(default_factory=dict)
+    activations: dict[str, dict[str, Float[Tensor, "..."]]]
+
+    def __getitem__(self, kind: str) -> dict[str, Float[Tensor, "..."]]:
+        """Every activation of a kind, by name. Raises InspectionError if the kind was not recorded."""
+        if kind not in self.activations:
+            recorded = ", ".join(self.activations)
+            raise InspectionError(f"a kind that was recorded was expected ({recorded}), found {kind!r}")
+        return self.activations[kind]
+
+    @property
+    def attention(self) -> dict[str, Float[Tensor, "B H T S"]]:
+        """The attention weights of every head, by the name of their core."""
+        return self["attention"]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{kind} {len(found)}" for kind, found in self.activations.items())
+        return f"Trace({counts}; trace[kind][name] is a tensor)"
+
+    def _repr_html_(self) -> str:
+        """What IPython shows: kinds, names and shapes."""
+        rows = (
+            f"<tr><td>{kind}</td><td>{html.escape(name)}</td><td>{' × '.join(map(str, value.shape))}</td></tr>"
+            for kind, found in self.activations.items()
+            for name, value in found.items()
+        )
+        return f"<table><tr><th>kind</th><th>name</th><th>shape</th></tr>{''.join(rows)}</table>"
 
 
 @contextmanager
-def record(model: nn.Module) -> Iterator[Trace]:
-    """Record until the block ends, by hooks that do not change the model's output."""
-    trace = Trace()
+def record(model: nn.Module, *kinds: str) -> Iterator[Trace]:
+    """Record these kinds, by default all, until the block ends. The model's output does not change.
 
-    def hook(name: str, core: ScaledDotProductAttention, q: Tensor, k: Tensor, mask: Mask | None) -> None:
-        full_mask = core.mask(q.shape[-2], k.shape[-2], mask, q.device)
-        trace.attention[name] = attention_weights(q, k, full_mask, core.bias(q.shape[-2], k.shape[-2])).detach()
-
-    hooks = [
-        core.register_forward_pre_hook(
-            lambda core, inputs, name=name: hook(name, core, inputs[0], inputs[1], (*inputs, None)[3])
-        )
-        for name, core in model.named_modules()
-        if isinstance(core, ScaledDotProductAttention)
-    ]
-    try:
+    Inside `ablate` or `patch`, what is recorded has the replaced values. Raises InspectionError for an unknown kind.
+    """
+    for kind in kinds:
+        if kind not in READERS:
+            raise InspectionError(f"a kind of activation was expected ({', '.join(READERS)}), found {kind!r}")
+    trace = Trace({kind: {} for kind in kinds or READERS})
+    found = places(model)
+    with ExitStack() as hooks:
+        for kind, activations in trace.activations.items():
+            for name, module in found[kind].items():
+                hooks.enter_context(module.register_forward_hook(partial(_store, activations, name, READERS[kind])))
         yield trace
-    finally:
-        for handle in hooks:
-            handle.remove()
+
+
+def _store(
+    activations: dict[str, Tensor], name: str, read: Reader, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
+) -> None:
+    """The hook: `partial` gives it all but the module, its inputs and its output."""
+    activations[name] = read(module, inputs, output).detach()

@@ -8,9 +8,9 @@ from clearformer.config import AnyModelConfig, ClassifierConfig
 from clearformer.data.corpora import TextCorpus
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
-from clearformer.inspection.attention import attention_map
 from clearformer.inspection.figures import loss_curve
 from clearformer.inspection.page import commands, count_table, facts, figure, heading, page, paragraph, plan
+from clearformer.inspection.reading import read
 from clearformer.models.bert import BERT
 from clearformer.models.build import Model
 from clearformer.models.classifier import Classifier
@@ -150,7 +150,7 @@ def _confusion(run: RunFolder, model: Classifier) -> str:
 def _attention(run: RunFolder, model: Model) -> str:
     """The attention map of one short text."""
     text, target = example(run)
-    drawn = attention_map(model, run.tokenizer, text, target)
+    drawn = read(model, run.tokenizer, text, target).attention()
     shown = f"“{text}” becomes “{target}”" if target else f"“{text}”"
     heads = f"last layer, mean over its {model.config.num_heads} heads"
     return figure(drawn.svg(), f"{shown}; {heads}. {ATTENTION_HINTS[model.config.kind]}")

@@ -82,12 +82,42 @@ def test_recording_changes_nothing_and_ends_with_its_block():
     assert all(trace.attention[name] is recorded[name] for name in recorded)
 
 
-def test_hooks_are_removed_even_when_the_model_fails():
-    model = build(GPTConfig(**SIZES), seed=1)
-    try:
-        with record(model):
-            raise RuntimeError("inside")
-    except RuntimeError:
-        assert not any(module._forward_pre_hooks for module in model.modules())
-    else:
-        raise AssertionError("the error was swallowed")
+@pytest.mark.parametrize("family", ["gpt", "transformer", "bert", "classifier"])
+def test_what_is_recorded_follows_from_what_was_recorded_before_it(family: str, tiny, inputs_of):
+    """All kinds, each computed anew from another by the formula or by a layer's own weights."""
+    model = tiny(family, norm_order="pre", num_kv_heads=1, activation="swiglu")
+    inputs = inputs_of(model)
+    with record(model) as trace:
+        logits = model(*inputs)
+    (output,) = trace["logits"].values()
+    assert torch.equal(output, logits)
+    stream = trace["stream"]
+    for name in trace["feed_forward"]:
+        layer, index = name.removesuffix(".feed_forward"), int(name.split(".")[-2])
+        after = f"{layer[: -len(str(index))]}{index + 1}" if index + 1 < 2 else f"{layer.split('.layers')[0]}.norm"
+        parts = [part for part in trace["attention_output"] if part.startswith(layer)]
+        assert len(parts) == (2 if layer.startswith("decoder") and family == "transformer" else 1)
+        for part in parts:
+            queries, keys, values, weights = (
+                trace[kind][f"{part}.core"] for kind in ("queries", "keys", "values", "attention")
+            )
+            scores = (queries @ keys.transpose(-2, -1) / 2.0).masked_fill(weights == 0.0, -torch.inf)  # E is 4
+            torch.testing.assert_close(weights, scores.softmax(-1))
+            torch.testing.assert_close(
+                trace["heads"][f"{part}.core"], weights @ values
+            )  # of the one head that all share
+            heads = trace["heads"][f"{part}.core"].transpose(1, 2).flatten(2)
+            projected = model.get_submodule(part).output_projection(heads)
+            torch.testing.assert_close(trace["attention_output"][part], projected)
+        neurons = model.get_submodule(name).linear2(trace["neurons"][f"{name}.linear2"])
+        torch.testing.assert_close(trace["feed_forward"][name], neurons)
+        total = stream[layer] + sum(trace["attention_output"][part] for part in parts) + neurons
+        torch.testing.assert_close(stream[after], total)
+
+
+def test_only_the_kinds_asked_for_are_recorded_and_a_trace_lists_them(tiny, inputs_of):
+    model = tiny("gpt")
+    with record(model, "heads", "logits") as trace:
+        model(*inputs_of(model))
+    assert repr(trace) == "Trace(heads 2, logits 1; trace[kind][name] is a tensor)"
+    assert "<td>heads</td><td>decoder.layers.1.attention.core</td><td>2 × 2 × 6 × 4</td>" in trace._repr_html_()

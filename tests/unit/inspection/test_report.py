@@ -14,7 +14,8 @@ import pytest
 
 from clearformer.cli.main import main
 from clearformer.inspection import page
-from clearformer.inspection.figures import attention_svg, loss_curve
+from clearformer.inspection.figures import loss_curve, svg
+from clearformer.inspection.maps import attention_figure
 from clearformer.inspection.report import write_run_report
 from clearformer.inspection.samples import mark_differences
 from clearformer.runs.folder import open_folder
@@ -174,16 +175,16 @@ def test_wrong_letters_are_marked():
 @pytest.mark.parametrize("last", [2.0, 0.01], ids=["linear", "logarithmic"])
 def test_a_curve_is_reproducible_and_labelled(last: float):
     lines = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": last, "validation_loss": 2.5}]
-    svg = loss_curve(lines, 4.0, "nats per token")
-    assert svg == loss_curve(json.loads(json.dumps(lines)), 4.0, "nats per token")
+    drawn = loss_curve(lines, 4.0, "nats per token")
+    assert drawn == loss_curve(json.loads(json.dumps(lines)), 4.0, "nats per token")
     for words in ("step", "loss, nats per token", "training", "validation", "uniform guess"):
-        assert f">{words}</text>" in svg
-    assert "#000000" not in svg
-    assert "var(--accent, " in svg
-    assert svg.count("<text ") == svg.count('<text style="fill: ')
+        assert f">{words}</text>" in drawn
+    assert "#000000" not in drawn
+    assert "var(--accent, " in drawn
+    assert drawn.count("<text ") == drawn.count('<text style="fill: ')
 
 
 def test_an_attention_map_labels_every_token_and_makes_spaces_visible():
-    svg = attention_svg(np.eye(2, 3) / 4, ["x", "<eos>"], ["a", " ", "\n"], ("written", "read"))
+    drawn = svg(attention_figure(np.eye(2, 3) / 4, ["x", "<eos>"], ["a", " ", "\n"], ("written", "read")))
     for label in ("written", "read", "x", "■", "a", "␣", "⏎", "0.25"):
-        assert f">{label}</text>" in svg
+        assert f">{label}</text>" in drawn
