@@ -1,7 +1,7 @@
-"""Compile the C engine to WebAssembly: `make wasm` writes src/clearformer/engines/c/transformer.wasm, which is committed.
+"""Compile the C engine to WebAssembly: `make wasm` writes transformer.wasm beside the C files, which is committed.
 
-The compiler is `ziglang` from PyPI, a whole clang with the sources of a libc: sin, cos, pow, log and tanh are linked in,
-so that the module imports nothing and computes the same numbers everywhere. The same sources give the same bytes.
+The compiler is `ziglang` from PyPI, a whole clang with the sources of a libc: sin, cos, pow, log and tanh are linked
+in, so that the module imports nothing and computes the same numbers everywhere. Equal sources give equal bytes.
 """
 
 import subprocess
@@ -16,12 +16,13 @@ OPTIONS = (
     "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-Wno-pass-failed",
     "-Wl,--strip-all", "-Wl,-z,stack-size=65536",
 )  # fmt: skip
-"""a reactor is a library. Loops that cannot be vectorized are no reason to warn; the stack ends in a trap."""
+"""a reactor is a library; some loops are too short to be vectorized, which is no reason to warn"""
 EXPORTS = (
-    "open_model", "read_tensors", "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features", "token_logits", "class_logits",
-    "remember", "reorder_cache", "end_of_places", "find_place", "set_touches", "loss_of", "adamw",
+    "open_model", "read_tensors", "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features",
+    "token_logits", "class_logits", "remember", "reorder_cache", "end_of_places", "find_place", "set_touches",
+    "loss_of", "adamw", "read_tokenizer", "encode_text", "decode_tokens",
 )  # fmt: skip
-"""what transformer.mjs calls"""
+"""what JavaScript calls"""
 
 
 def build(to: Path) -> None:

@@ -29,6 +29,9 @@ NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environ
 fifth faster with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184`, which let glibc keep freed memory; with
 `OPENBLAS_THREAD_TIMEOUT=18` the threads of matrix products soon sleep, so that the kernels have threads too: a step of
 a GPT of width 384 takes 0.94 times the time.
+
+`C in WebAssembly` is the same C for a browser, here in Node, with decoding and AdamW in JavaScript; it is no
+`--engine`.
 """
 NAMES = ["torch", *PORTS]
 
@@ -115,8 +118,8 @@ def main() -> None:
         *head(names),
         *rows(names),
         f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
-        "were, and its own tests have all. C has no blocks to run alone: "
-        "its parts are compared inside models, and tests/unit/engines/c/test_touch.py compares every number on the way.",
+        "were, and its own tests have all. C has no blocks to run "
+        "alone: tests/unit/engines/c/test_touch.py compares what stands between them, inside models.",
         "\n## What each does\n",
         *head(options),
         *(row(setting, [refused(name, setting) for name in options]) for setting in REFUSALS),

@@ -28,8 +28,7 @@ const ACTIONS = {
 };
 
 const trainer = (model) => (trainers[model] ??= new Trainer(models[model]));
-const written = (_, value) =>
-    value instanceof Float32Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64") : value;
+const written = (_, value) => (value instanceof Float32Array ? Buffer.from(value.buffer).toString("base64") : value);
 
 for await (const line of createInterface({ input: process.stdin })) {
     const { action, ...values } = JSON.parse(line);

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     fits = total <= MAX_WEIGHTS
     if not fits:
         say(
-            f"the weights are {total / 1e6:.0f} MB, more than the {MAX_WEIGHTS / 1e6:.0f} MB that a page can hold: it is "
+            f"the weights are {total / 1e6:.0f} MB, more than the {MAX_WEIGHTS / 1e6:.0f} MB that a page holds: it is "
             "written without them, and opens a run's folder by a button; or try --precision half or fewer --checkpoints"
         )
     out = options.out or (options.runs[0] if options.runs else Path()) / "explore.html"

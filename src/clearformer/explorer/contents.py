@@ -69,7 +69,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
     about = {
         "name": run.folder.resolve().name,
         "config": _config(run),
-        "tokenizer": json.loads(run.tokenizer.backend.to_str()),
+        "tokenizer": run.tokenizer.backend.to_str(),
         "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
         "metrics": _thinned(metrics.read(run.metrics)),
         "example": "" if run.config.data else EXAMPLES.get(run.config.dataset, ""),

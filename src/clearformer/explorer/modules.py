@@ -15,8 +15,6 @@ from pathlib import Path
 
 IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=const|function|async|class)", re.MULTILINE)
-EXPORT_LIST = re.compile(r"export\{([^}]*)\};?\s*\Z")
-"""at the end of a minified module"""
 
 
 def bundle(entry: Path) -> str:
@@ -27,7 +25,7 @@ def bundle(entry: Path) -> str:
     numbers = {path: number for number, path in enumerate(modules)}
     return "\n".join(
         f"/* {path.name} */\nconst module{numbers[path]} = (() => {{\n"
-        f"{_body(path, source, numbers)}return {{ {_returned(source, imported[path])} }};\n}})();"
+        f"{_body(path, source, numbers)}return {{ {', '.join(sorted(imported[path]))} }};\n}})();"
         for path, source in modules.items()
     )
 
@@ -57,11 +55,4 @@ def _body(path: Path, source: str, numbers: dict[Path, int]) -> str:
         names = ", ".join(f"{name}: {local}" for name, local in _pairs(found[1]))
         return f"const {{ {names} }} = module{numbers[(path.parent / found[2]).resolve()]};\n"
 
-    return EXPORT.sub("", EXPORT_LIST.sub("", IMPORT.sub(constants, source)))
-
-
-def _returned(source: str, names: set[str]) -> str:
-    """The fields of the object that a module returns."""
-    listed = EXPORT_LIST.search(source)
-    local = {outer: inner for inner, outer in _pairs(listed[1])} if listed else {}
-    return ", ".join(f"{name}: {local.get(name, name)}" for name in sorted(names))
+    return EXPORT.sub("", IMPORT.sub(constants, source))

@@ -1,6 +1,6 @@
 /* Beam search: extend the few likeliest partial targets, and choose among those that end.
 
-       score(Y) = log P(Y | X) / lp(Y)        lp(Y) = ((5 + |Y|) / 6)^a        Wu et al. 2016, arXiv:1609.08144, section 7
+       score(Y) = log P(Y | X) / lp(Y)       lp(Y) = ((5 + |Y|) / 6)^a       Wu et al. 2016, arXiv:1609.08144, section 7
 
    As clearformer/generation/beam.py, which says more; a beam of one is greedy. */
 
@@ -13,8 +13,8 @@ const MOST = 1000; /* hypotheses of a source */
 /** Of each source text the `nBest` targets { tokens, logProbability, score }, best first; fewer if no more exist. */
 export function translate(model, sources, { beam = 1, lengthPenalty = 0.6, nBest = 1 } = {}) {
     if (model.family !== "transformer")
-        throw Error(`an encoder-decoder was expected, found a ${model.family}, which does not translate; use run`);
-    if (!(Number.isInteger(beam) && beam >= 1 && beam <= MOST && Number.isInteger(nBest) && nBest >= 1 && nBest <= beam))
+        throw Error(`an encoder-decoder was expected to translate, found a ${model.family}; use run`);
+    if (!(Number.isInteger(beam) && Number.isInteger(nBest) && 1 <= nBest && nBest <= beam && beam <= MOST))
         throw Error(`1 <= nBest <= beam <= ${MOST} was expected, found ${nBest} and ${beam}; change them`);
     if (!(lengthPenalty >= 0 && lengthPenalty < Infinity))
         throw Error(`a length penalty of 0 (none) or more was expected, found ${lengthPenalty}; change it`);
@@ -57,8 +57,9 @@ class Search {
 
     /** The likeliest candidates of each source, as many as slots of its beam are free; ties go to the first. */
     #best(found) {
-        const ranked = found.sort((a, b) => a.source - b.source || b.logP - a.logP), taken = this.finished.map((done) => done.length);
-        return ranked.filter(({ source }) => taken[source]++ < this.beam);
+        const taken = this.finished.map((done) => done.length);
+        return found.sort((a, b) => a.source - b.source || b.logP - a.logP)
+            .filter(({ source }) => taken[source]++ < this.beam);
     }
 
     /** More tokens only lower log P, and lp is largest at the limit. */
@@ -78,7 +79,8 @@ function candidates(logits, row, { beam, open }) {
     if (!Number.isFinite(most)) throw Error(`finite logits were expected, found ${most}; train the model anew`);
     const total = Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0));
     const allowed = [...logits.keys()].filter((token) => !NEVER.includes(token));
-    const sorted = Float32Array.from(allowed, (token) => logits[token]).sort(), least = sorted[Math.max(sorted.length - beam, 0)];
+    const sorted = Float32Array.from(allowed, (token) => logits[token]).sort(), { source, logP } = open[row];
+    const least = sorted[Math.max(sorted.length - beam, 0)];
     return allowed.filter((token) => logits[token] >= least)
-        .map((token) => ({ row, token, source: open[row].source, logP: open[row].logP + logits[token] - most - total }));
+        .map((token) => ({ row, token, source, logP: logP + logits[token] - most - total }));
 }

@@ -50,7 +50,8 @@ export class Decoder {
             const texts = past ? this.rows.map((row) => row.slice(-1)) : this.rows;
             const batch = readBatch(model, scope, texts, { what: "the tokens of a prompt", past, cache: cache.at });
             const room = model.room(scope, { ...batch, S }, { keys: this.capacity });
-            const last = scope.take(4 * B * D), logits = scope.take(4 * B * V), from = scope.struct("memory", S, 0, cache.real);
+            const last = scope.take(4 * B * D), logits = scope.take(4 * B * V);
+            const from = scope.struct("memory", S, 0, cache.real); /* its keys and values are in the cache */
             const features = c.decoder_features(model.at, batch.at, from, room) >>> 0;
             texts.forEach(({ length }, row) => memory.floats(last + 4 * row * D, D)
                 .set(memory.floats(features + 4 * (row * batch.T + length - 1) * D, D)));
@@ -80,11 +81,14 @@ export class Decoder {
     }
 }
 
-/** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS. At temperature 0
-    it is the likeliest token; topK 0 and topP 1 leave all tokens. With `slide` a full context is cut to its later half,
-    which is read again from position 0; else, without maxTokens, it is the end. */
+/** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS.
+    `temperature`, `topK`, `topP` and `seed` are those of sampling.mjs. With `slide` a full context is cut to its later
+    half, which is read again from position 0; else, without maxTokens, it is the end. Memory is given back at the end,
+    also by `break` or `return()`. */
 export function* generate(model, inputs, { maxTokens = Infinity, slide = false, ...sampling } = {}) {
-    const sampler = new Sampler(sampling), { context } = model.sizes, { row, sources, limit, never } = start(model, inputs);
+    if (!(maxTokens >= 0)) throw Error(`maxTokens: 0 or more was expected, found ${maxTokens}; change it`);
+    const sampler = new Sampler(sampling), { context } = model.sizes;
+    const { row, sources, limit, never } = start(model, inputs);
     let decoder = new Decoder(model, [row], context, sources);
     try {
         for (let done = 0; done < Math.min(maxTokens, limit); done++) {
@@ -112,7 +116,7 @@ export function* generate(model, inputs, { maxTokens = Infinity, slide = false, 
 function start(model, inputs) {
     const pairs = model.family === "transformer";
     if (!pairs && model.family !== "gpt")
-        throw Error(`a GPT or an encoder-decoder was expected, found a ${model.family}, which does not generate; use run`);
+        throw Error(`a GPT or an encoder-decoder was expected to generate, found a ${model.family}; use run`);
     const { tokens, source } = isList(inputs) ? { tokens: inputs } : inputs ?? {};
     const [text, ...more] = textsOf(pairs ? source : tokens, pairs ? "source" : "tokens");
     if (more.length) throw Error(`one text was expected, found ${more.length + 1}; generate from each by itself`);

@@ -64,9 +64,9 @@ static float share(const config *c, const uint8_t *real, count T, count t)
 {
     count length = 0;
     for (count i = 0; i < T; i++)
-        length += real[i];
+        length += !real || real[i];
     if (c->pooling == POOL_MEAN)
-        return real[t] ? 1.0f / (float)length : 0;
+        return !real || real[t] ? 1.0f / (float)length : 0;
     return t == (c->pooling == POOL_FIRST ? 0 : length ? length - 1 : T - 1);
 }
 
@@ -75,11 +75,12 @@ void pool(const model *m, const batch *b, float *x, float *pooled, int back)
 {
     const count D = m->c.D;
     for (count row = 0; row < b->B; row++) {
+        const uint8_t *real = b->real ? b->real + row * b->T : NULL;
         float *vector = pooled + row * D;
         if (!back)
             memset(vector, 0, D * sizeof(float));
         for (count t = 0; t < b->T; t++) {
-            const float part = share(&m->c, b->real + row * b->T, b->T, t);
+            const float part = share(&m->c, real, b->T, t);
             float *token = x + (row * b->T + t) * D;
             for (count d = 0; d < D; d++)
                 *(back ? token + d : vector + d) = back ? part * vector[d] : vector[d] + part * token[d];

@@ -6,7 +6,7 @@ export const isList = (x) => Array.isArray(x) || (ArrayBuffer.isView(x) && !(x i
 export function textsOf(given, what) {
     const texts = isList(given) && isList(given[0]) ? [...given] : [given];
     if (!texts.every((text) => isList(text) && text.length && !isList(text[0])))
-        throw Error(`${what} were expected as an array of numbers, or several of those, found ${kindOf(given)}; give one`);
+        throw Error(`${what}: an array of numbers or of such arrays was expected, found ${kindOf(given)}; give one`);
     return texts.map((text) => [...text]);
 }
 
@@ -31,7 +31,7 @@ export function readBatch(model, scope, given, { what = "tokens", segments, past
     const texts = textsOf(given, what), B = texts.length, T = Math.max(...texts.map((text) => text.length));
     const { V, context, segments: kinds } = model.sizes;
     if (past + T > context)
-        throw Error(`at most ${context} tokens were expected, the model's context, found ${past + T}; shorten the text`);
+        throw Error(`at most ${context} tokens were expected, the model's context, found ${past + T}; shorten it`);
     const tokens = scope.copy(padded(texts, T, V, "use the run's own tokenizer"));
     const real = Uint8Array.from({ length: B * T }, (_, i) => i % T < texts[Math.floor(i / T)].length);
     const realAt = model.family === "gpt" || cache ? 0 : scope.copy(real); /* there, padding follows all that is read */

@@ -50,20 +50,24 @@ static int is_surrogate(uint32_t code)
     return code >= 0xD800 && code < 0xE000;
 }
 
-/* A character of 1 to 4 bytes of UTF-8, in its shortest form. */
-static const char *after_utf8(const char *at, const char *end, uint32_t *code)
+/* Read one character of UTF-8 that begins before `end`. Returns its bytes; 0 if the text ends within it; and if it is
+   broken, minus the bytes that could still have begun one, at least 1. */
+int utf8(const char *at, const char *end, uint32_t *code)
 {
-    static const uint32_t smallest[] = {0, 0x80, 0x800, 0x10000};
-    const unsigned char first = (unsigned char)*at++;
-    const int more = first < 0xC0 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-    *code = more ? first & (0x3F >> more) : first;
-    for (int i = 0; i < more; i++, at++) {
-        if (at == end || (*at & 0xC0) != 0x80)
-            return NULL;
-        *code = *code << 6 | (*at & 0x3F);
+    const unsigned char *bytes = (const unsigned char *)at, first = bytes[0];
+    const int more = first < 0x80 ? 0 : first < 0xC2 || first > 0xF4 ? -1 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+    *code = more > 0 ? first & (0x3Fu >> more) : first;
+    for (int i = 1; i <= more; i++) {
+        /* the second byte shows what is too long, a surrogate, or above U+10FFFF */
+        const int low = i > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+        const int high = i > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+        if (at + i == end)
+            return 0;
+        if (bytes[i] < low || bytes[i] > high)
+            return -i;
+        *code = *code << 6 | (bytes[i] & 0x3F);
     }
-    const int stray = first >= 0x80 && !more;
-    return stray || first >= 0xF8 || *code < smallest[more] || *code > 0x10FFFF || is_surrogate(*code) ? NULL : at;
+    return more + 1 > 0 ? more + 1 : -1;
 }
 
 /* The code of \uXXXX */
@@ -104,7 +108,10 @@ static const char *after_character(const char *at, const char *end, uint32_t *co
 {
     if (at == end || (unsigned char)*at < 0x20)
         return NULL;
-    return *at == '\\' ? after_escape(at, end, code) : after_utf8(at, end, code);
+    if (*at == '\\')
+        return after_escape(at, end, code);
+    const int bytes = utf8(at, end, code);
+    return bytes > 0 ? at + bytes : NULL;
 }
 
 static const char *after_string(const char *at, const char *end)

@@ -10,6 +10,7 @@ typedef struct {
     const char *at, *end;
 } json;
 
+int utf8(const char *at, const char *end, uint32_t *code);
 int json_valid(json text);
 char json_kind(json value);
 int json_is(json value, const char *word);

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
     "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c", "fault.c", "json.c",
-    "configuration.c", "safetensors.c", "loading.c",
+    "configuration.c", "safetensors.c", "loading.c", "vocabulary.c", "tokenizer.c",
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -179,6 +179,9 @@ FUNCTIONS = {
     "open_model": (c_int64, c_char_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p),
     "check_tokens": (c_int32, MODEL, c_void_p, c_int64, c_int64, c_void_p),
     "check_segments": (c_int32, MODEL, c_void_p, c_int64, c_void_p),
+    "read_tokenizer": (c_int64, c_char_p, c_int64, c_void_p, c_void_p),
+    "encode_text": (c_int64, c_void_p, c_char_p, c_int64, c_void_p, c_void_p),
+    "decode_tokens": (c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
 }
 """result and arguments of each function"""
 

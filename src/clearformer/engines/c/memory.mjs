@@ -1,10 +1,11 @@
 /* The memory of the WebAssembly module: who has which part of it, and the structs of transformer.h in it. */
 
 /** The fields of a struct: q count, p pointer, i int32, f float. */
-export const LAYOUTS = {
+const LAYOUTS = {
     pointer: "p", tensor: "pqqp", batch: "qqpppp", memory: "qpp", cache: "qqqppppp", objective: "pffi",
     update: "qppppfff", touch: "ifqqqqqqqqp",
 };
+export const FAULT_SIZE = 320; /* bytes of a sentence in fault.h */
 const FIELDS = {
     q: [8, (view, at, value) => view.setBigInt64(at, BigInt(value), true)],
     p: [4, (view, at, value) => view.setUint32(at, value, true)],
@@ -12,6 +13,9 @@ const FIELDS = {
     f: [4, (view, at, value) => view.setFloat32(at, value, true)],
 };
 const PAGE = 65536, LIMIT = 65536 * PAGE; /* of an address of 32 bits */
+
+/** How many numbers an array of a shape has. */
+export const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
 
 const upTo = (multiple, n) => Math.ceil(n / multiple) * multiple;
 
@@ -129,10 +133,6 @@ export class Scope {
         return at;
     }
 
-    text(words) {
-        return this.copy(new TextEncoder().encode(`${words}\0`));
-    }
-
     /** The address of structs, one after the other, each given as the values of its fields. */
     table(name, rows) {
         const { found, size } = offsets(LAYOUTS[name]), at = this.take(size * rows.length), view = this.memory.view;
@@ -152,5 +152,5 @@ export class Scope {
 }
 
 const tooLarge = (bytes) => Error(
-    `at most 4 GB of memory were expected to do, found that ${(bytes / 1e9).toFixed(1)} GB more are needed; ` +
-    "use a smaller model, or fewer and shorter texts");
+    `4 GB of memory were expected to do, found a need for ${(bytes / 1e9).toFixed(1)} GB more; use a smaller model, ` +
+    "or fewer and shorter texts");

@@ -54,7 +54,7 @@ class Model:
     def room(self, B: int, T: int, S: int = 0, *, keys: int = 0, purpose: int = c.INFERENCE) -> c_void_p:  # noqa: N803
         """Room for B rows of T tokens, and of S of their sources; the next call may reuse it. `keys`: of the cache.
 
-        Raises PromptError for training with touches, or if those put in values of another number of rows.
+        Raises PromptError for training with touches, or if those are of another number of rows.
         """
         room, sizes = c_void_p(), (B, T, S, keys, purpose)
         size = self.library.make_room(self.at, *sizes, None, None)
@@ -65,9 +65,10 @@ class Model:
             if purpose == c.TRAINING:
                 raise PromptError("training was expected without changes, found some; leave the block of `changed`")
             for touch in self.touches:
-                if touch.B not in (1, B):
+                if touch.B != B and (touch.B != 1 or touch.action == c.KEEP):
                     raise PromptError(
-                        f"values of 1 or {B} rows were expected, found {touch.B}; put in those of one row"
+                        f"{B} rows to keep or put in were expected, as in the batch, found {touch.B}; use as many, or "
+                        "put in those of one row"
                     )
             self._table = (c.Touch * len(self.touches))(*self.touches)
             self.library.set_touches(room, self._table, len(self._table))

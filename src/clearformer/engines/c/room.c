@@ -2,6 +2,15 @@
 
 #include "transformer.h"
 
+#ifdef __SANITIZE_ADDRESS__ /* a compiler's check of addresses: between two parts lies a gap that must not be touched */
+#include <sanitizer/asan_interface.h>
+enum { GAP = 64 };
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)0)
+enum { GAP = 0 };
+#endif
+
 /* Memory that is given out from the front; with `at` NULL it only counts. */
 typedef struct {
     char *at;
@@ -10,8 +19,13 @@ typedef struct {
 
 static void *take(arena *a, count bytes)
 {
-    void *found = a->at ? a->at + a->used : NULL;
-    a->used += (bytes + 63) / 64 * 64;
+    char *found = a->at ? a->at + a->used : NULL;
+    const count whole = (bytes + 63) / 64 * 64 + GAP;
+    if (found) {
+        ASAN_UNPOISON_MEMORY_REGION(found, bytes);
+        ASAN_POISON_MEMORY_REGION(found + bytes, whole - bytes);
+    }
+    a->used += whole;
     return found;
 }
 

@@ -19,7 +19,7 @@ export class Sampler {
     constructor({ temperature = 1, topK = 0, topP = 1, seed = 1 }) {
         Object.assign(this, { temperature, topK, topP, seed, draws: 0 });
         for (const [name, [fits, expected]] of Object.entries(SETTINGS))
-            if (!fits(this[name])) throw Error(`${name} was expected to be ${expected}, found ${this[name]}; change it`);
+            if (!fits(this[name])) throw Error(`${name}: ${expected} was expected, found ${this[name]}; change it`);
     }
 
     /** A token; none of `never`. */

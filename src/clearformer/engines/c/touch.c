@@ -81,8 +81,7 @@ void touch_row(const touch *t, count b, count h, count p, float *x, count first,
 {
     const count width = t->columns.end - t->columns.first, low = first > t->columns.first ? first : t->columns.first;
     const count some = least(end, t->columns.end) - low, heads = t->heads.end - t->heads.first;
-    if (h < t->heads.first || h >= t->heads.end || p < t->tokens.first || p >= t->tokens.end ||
-        (b >= t->B && (t->B > 1 || t->action == KEEP)))
+    if (h < t->heads.first || h >= t->heads.end || p < t->tokens.first || p >= t->tokens.end)
         return;
     if (t->action == SCALE) {
         for (count i = low; i < low + some; i++)

@@ -1,11 +1,15 @@
 /* Look at a pass and change it: touch.c in JavaScript.
 
-   A change is { name, scale: factor }, which multiplies the numbers of a place (0 cuts them off), or { name, put: kept },
-   which replaces them by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns`
-   are ranges [first, end], missing: everything; of attention weights, tokens are queries and columns are keys. */
+   A change { name, scale: factor } multiplies the numbers of a place, 0 cuts them off; { name, put: kept } replaces them
+   by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns` are ranges
+   [first, end], missing: everything; of attention weights, tokens are queries and columns are keys. */
+
+import { isList } from "./inputs.mjs";
+import { sizeOf } from "./memory.mjs";
 
 const KEEP = 0, SCALE = 1, PUT = 2; /* actions */
-const PLACE = { bytes: 136, heads: 112, tokens: 120, columns: 128 }; /* struct place: its size, and where fields stand */
+const PLACE = { bytes: 136, heads: 112, tokens: 120, columns: 128 }; /* struct place: its size, where fields stand */
+const AXES = ["heads", "tokens", "columns"];
 const UNKNOWN = 2 ** 40; /* a number of tokens that is not known yet */
 
 /** Everything that can be kept or changed, by name, in the order of computation, of T tokens and S of the source. */
@@ -15,8 +19,8 @@ export function placesOf(model, T = UNKNOWN, S = UNKNOWN) {
         const at = scope.take(PLACE.bytes), found = {};
         for (let number = 0n; number < c.end_of_places(model.at); number++)
             if (c.find_place(model.at, number, BigInt(T), BigInt(S), at)) {
-                const [heads, tokens, columns] = ["heads", "tokens", "columns"].map((axis) => memory.count(at + PLACE[axis]));
-                found[memory.text(at)] = { number, heads, tokens, columns };
+                const sizes = AXES.map((axis) => [axis, memory.count(at + PLACE[axis])]);
+                found[memory.text(at)] = { number, ...Object.fromEntries(sizes) };
             }
         return found;
     });
@@ -24,13 +28,15 @@ export function placesOf(model, T = UNKNOWN, S = UNKNOWN) {
 
 function find(places, name) {
     if (!Object.hasOwn(places, name))
-        throw Error(`the name of a place was expected, found ${JSON.stringify(name)}; Object.keys(model.places()) has all`);
+        throw Error(`a place's name was expected, found ${JSON.stringify(name)}; Object.keys(model.places()) has all`);
     return places[name];
 }
 
 /** What keeps places, undefined: all, of B texts: { name, shape, at, touch }; `at` is where the numbers will be. */
 export function keepers(model, scope, names, { B, T, S }) {
     const places = placesOf(model, T, S);
+    if (names !== undefined && !Array.isArray(names))
+        throw Error(`an array of names was expected, or undefined for all, found ${typeof names}; give one`);
     return (names ?? Object.keys(places)).map((name) => {
         const { number, heads, tokens, columns } = find(places, name), rows = Math.max(heads, 1);
         const shape = heads ? [B, heads, tokens, columns] : [B, tokens, columns], size = B * rows * tokens * columns;
@@ -42,7 +48,7 @@ export function keepers(model, scope, names, { B, T, S }) {
 
 /** A change as the fields of a struct touch. */
 export function touchOf(model, scope, change) {
-    const place = find(placesOf(model), change.name), sizes = [Math.max(place.heads, 1), place.tokens, place.columns];
+    const place = find(placesOf(model), change?.name), sizes = [Math.max(place.heads, 1), place.tokens, place.columns];
     if (typeof change.scale === "number")
         return [SCALE, change.scale, place.number, ...rangesOf(change, sizes).flat(), 1, 0];
     const { shape, data } = valuesOf(place, change), [B, ...axes] = shape, ranges = rangesOf(change, axes);
@@ -51,11 +57,11 @@ export function touchOf(model, scope, change) {
 
 /** Of heads, tokens and columns, within their sizes. */
 function rangesOf(change, sizes) {
-    return ["heads", "tokens", "columns"].map((axis, i) => {
-        const [first, end] = change[axis] ?? [0, sizes[i]];
+    return AXES.map((axis, i) => {
+        const [first, end] = change[axis] === undefined ? [0, sizes[i]] : isList(change[axis]) ? change[axis] : [];
         if (!Number.isInteger(first) || !Number.isInteger(end) || first < 0 || first >= end || end > sizes[i])
-            throw Error(`${axis} [first, end] from 0 to ${sizes[i] === UNKNOWN ? "any" : sizes[i]} of ${change.name} were ` +
-                `expected, found ${JSON.stringify(change[axis])}; choose others`);
+            throw Error(`${axis} [first, end] from 0 to ${sizes[i] === UNKNOWN ? "any" : sizes[i]} were expected of ` +
+                `${change.name}, found ${JSON.stringify(change[axis])}; choose others`);
         return [first, end];
     });
 }
@@ -64,10 +70,12 @@ function rangesOf(change, sizes) {
 function valuesOf(place, { name, put }) {
     const axes = [...(place.heads ? [place.heads] : []), place.tokens, place.columns], { shape, data } = put ?? {};
     const fits = Array.isArray(shape) && data instanceof Float32Array && shape.length === axes.length + 1 &&
-        axes.every((size, i) => size === UNKNOWN || shape[i + 1] === size) && data.length === shape.reduce((a, b) => a * b);
-    if (!fits)
-        throw Error(`{ scale: number } or { put: { shape, data } } of [B, ${axes.map((n) => (n === UNKNOWN ? "T" : n)).join(", ")}] ` +
-            `was expected of ${name}, found ${JSON.stringify(shape)}; put in what keep returned`);
+        axes.every((size, i) => size === UNKNOWN || shape[i + 1] === size) && data.length === sizeOf(shape);
+    if (!fits) {
+        const words = ["B", ...axes.map((size) => (size === UNKNOWN ? "T" : size))].join(", ");
+        throw Error(`scale, a number, or put, { shape: [${words}], data }, was expected of ${name}, found ` +
+            `${JSON.stringify(shape)}; put in what keep returned`);
+    }
     return { shape: place.heads ? shape : [shape[0], 1, ...shape.slice(1)], data };
 }
 

@@ -4,14 +4,15 @@
        const { loss, norm } = trainer.step([{ inputs: [5, 6, 7], targets: [6, 7, 8] }], { rate: 1e-3 });
        trainer.free(); */
 
-import { readInputs, textsOf } from "./inputs.mjs";
+import { isList, readInputs, textsOf } from "./inputs.mjs";
+import { sizeOf } from "./memory.mjs";
 import { LOSS, TRAINING } from "./transformer.mjs";
 
 const TENSOR = { bytes: 32, rows: 8, columns: 16, at: 24 }; /* struct tensor: its size, and where fields stand */
 export const IGNORE = -100; /* the target of a token without a loss */
 
-/** A model's gradients and AdamW's averages. Batches are { inputs, targets }: a target for each token of the texts, or one
-    for each text of a classifier without `tokenLoss`. */
+/** A model's gradients and AdamW's averages. Batches are { inputs, targets }: a target for each token of the texts, or
+    of a classifier without `tokenLoss` one for each text. */
 export class Trainer {
     constructor(model) {
         Object.assign(this, { model, steps: 0 }, model.memory.hold((scope) => {
@@ -57,7 +58,7 @@ export class Trainer {
     }
 
     /** One update; the loss before it, and the gradients' norm before it was limited to `clip`. */
-    step(batches, { rate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
+    step(batches, { rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip = 0, ...settings }) {
         const { model, parts } = this, loss = this.backward(batches, settings), norm = this.#clip(clip);
         if (!Number.isFinite(loss) || !Number.isFinite(norm))
             throw Error(`a finite loss and gradient were expected, found ${loss} and ${norm}; lower the rate`);
@@ -72,7 +73,11 @@ export class Trainer {
     }
 
     #run(batches, settings, purpose) {
-        const number = batches.flatMap(({ targets }) => [...targets].flat()).filter((target) => target !== IGNORE).length;
+        if (!Array.isArray(batches) || !batches.every((batch) => isList(batch?.targets)))
+            throw Error("an array of { inputs, targets } was expected, found something else; give one");
+        const all = batches.flatMap(({ targets }) => [...targets].flat());
+        const number = all.filter((target) => target !== IGNORE).length;
+        if (!number) throw Error("at least one target was expected, found none; give batches with targets");
         return batches.reduce((sum, batch) => sum + this.#summed(batch, number, settings, purpose) / number, 0);
     }
 
@@ -83,7 +88,8 @@ export class Trainer {
             const given = readInputs(model, scope, inputs), room = model.room(scope, given, { purpose });
             const goals = scope.copy(targetsOf(model, targets, given, tokenLoss));
             const objective = scope.struct("objective", goals, 1 / number, smoothing, Number(tokenLoss));
-            return model.c.loss_of(model.at, purpose === TRAINING ? this.slopes : 0, given.at, given.source?.at ?? 0, objective, room);
+            const slopes = purpose === TRAINING ? this.slopes : 0;
+            return model.c.loss_of(model.at, slopes, given.at, given.source?.at ?? 0, objective, room);
         });
     }
 
@@ -102,21 +108,21 @@ function tensorsOf({ c, memory, file, size, fault }, scope) {
     c.read_tensors(file, size, table, number, fault);
     return Array.from({ length: memory.count(number) }, (_, i) => {
         const tensor = table + i * TENSOR.bytes, text = memory.pointer(tensor);
-        const shape = [memory.count(tensor + TENSOR.rows), memory.count(tensor + TENSOR.columns)].filter((n) => n > 0);
-        return { name: memory.text(text), text, shape, size: shape.reduce((a, b) => a * b), at: memory.pointer(tensor + TENSOR.at) };
+        const shape = [TENSOR.rows, TENSOR.columns].map((at) => memory.count(tensor + at)).filter((size) => size > 0);
+        return { name: memory.text(text), text, shape, size: sizeOf(shape), at: memory.pointer(tensor + TENSOR.at) };
     });
 }
 
 /** Targets [B, T], or [B] of a classifier's texts, as C reads them. */
 function targetsOf({ family, sizes }, targets, { B, T, lengths }, tokenLoss) {
-    const classifies = family === "classifier", perText = classifies && !tokenLoss, limit = classifies ? sizes.C : sizes.V;
-    const rows = perText ? [...targets].map((target) => [target]) : textsOf(targets, "targets"), width = perText ? 1 : T;
-    if (rows.length !== B || rows.some((row, i) => row.length !== (perText ? 1 : lengths[i])))
-        throw Error(`a target for each ${perText ? "text" : "token"} was expected, found more or fewer; give both alike`);
+    const classifies = family === "classifier", one = classifies && !tokenLoss, limit = classifies ? sizes.C : sizes.V;
+    const rows = one ? [...targets].map((target) => [target]) : textsOf(targets, "targets"), width = one ? 1 : T;
+    if (rows.length !== B || rows.some((row, i) => row.length !== (one ? 1 : lengths[i])))
+        throw Error(`a target for each ${one ? "text" : "token"} was expected, found more or fewer; give both alike`);
     const out = new BigInt64Array(B * width).fill(BigInt(IGNORE));
     rows.forEach((row, i) => row.forEach((target, j) => {
         if (target !== IGNORE && !(Number.isInteger(target) && target >= 0 && target < limit))
-            throw Error(`targets from 0 to ${limit - 1}, or ${IGNORE} for none, were expected, found ${target}; change it`);
+            throw Error(`targets from 0 to ${limit - 1}, or ${IGNORE}, were expected, found ${target}; change it`);
         out[i * width + j] = BigInt(target);
     }));
     return out;

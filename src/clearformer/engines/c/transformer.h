@@ -7,7 +7,8 @@
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
    memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for
-   decoding, and touch.c to look at all that is on the way, and to change it. */
+   decoding, and touch.c to look at all that is on the way, and to change it. Text as tokens is apart, in tokenizer.h,
+   and the reading of files in loading.h. */
 
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
@@ -128,8 +129,8 @@ typedef struct {
 enum action { KEEP, SCALE, PUT };
 
 /* KEEP copies the numbers of a place to `at`, SCALE multiplies them by `factor` (0: cuts them off), PUT copies them from
-   `at`, which is [B, heads, tokens, columns] of the ranges; with B = 1, PUT gives all rows of a batch the same. Ranges
-   may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
+   `at`, which is [B, heads, tokens, columns] of the ranges. B is the batch's or, of PUT, 1: all its rows get the same.
+   Ranges may reach beyond what there is. Tokens are counted from the start of the text, also with a cache. */
 typedef struct {
     int32_t action;
     float factor;
@@ -274,6 +275,9 @@ model *find_model(const config *c, char *at, tensor *parameters, count number, c
 int has_encoder(const config *c);
 int has_decoder(const config *c);
 
+/* room.c */
+count make_room(const model *m, count B, count T, count S, count keys, int purpose, char *at, room **result);
+
 /* layers.c */
 void run_stack(const model *m, const stack *s, const batch *b, const memory *from, stack_room *sr, room *r);
 void run_stack_backward(const model *m, const stack *s, const stack *ds, const batch *b, const memory *from,
@@ -284,6 +288,9 @@ void project_memory(const model *m, const attention_weights *w, count B, const m
 /* families.c */
 float *decoder_features(const model *m, const batch *b, const memory *from, room *r);
 float *encoder_features(const model *m, const batch *b, room *r);
+void token_logits(const model *m, count N, float *x, float *logits, room *r);
+void class_logits(const model *m, const batch *b, float *x, float *logits, room *r);
+void remember(const model *m, count B, const memory *from, cache *past, room *r);
 void cap_logits(const config *c, count n, float *logits);
 void pool(const model *m, const batch *b, float *x, float *pooled, int back);
 
@@ -305,6 +312,7 @@ void muon(count rows, count columns, float *w, const float *g, float *momentum, 
 /* cache.c */
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
 void advance_cache(cache *past, const int32_t *tokens, count T);
+void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to);
 
 /* touch.c */
 count first_place(const model *m, const stack *s, count index);

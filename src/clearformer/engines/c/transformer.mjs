@@ -15,12 +15,12 @@
 import { translate } from "./beam.mjs";
 import { generate } from "./decoding.mjs";
 import { readInputs } from "./inputs.mjs";
-import { Memory } from "./memory.mjs";
+import { FAULT_SIZE, Memory, sizeOf } from "./memory.mjs";
+import { Tokenizer } from "./tokenizer.mjs";
 import { keepers, placesOf, touchOf } from "./touch.mjs";
 
 export const INFERENCE = 0, LOSS = 1, TRAINING = 2; /* purposes of a room */
 const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
-const FAULT_SIZE = 320; /* of a sentence: fault.h */
 const INTEGERS = [ /* of struct config */
     "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "rms", "postNorm",
     "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody", "pooling",
@@ -39,12 +39,18 @@ class Engine {
 
     /** A model; the bytes of its weights are copied once, and read where they lie. */
     load(weights, config) {
-        return new Model(this, this.memory.hold((scope) => this.#open(scope, bytesOf(weights), JSON.stringify(config) ?? "")));
+        const text = new TextEncoder().encode(JSON.stringify(config) ?? "");
+        return new Model(this, this.memory.hold((scope) => this.#open(scope, bytesOf(weights), text)));
+    }
+
+    /** By the text of tokenizer.json. */
+    tokenizer(text) {
+        return new Tokenizer(this, text);
     }
 
     #open(scope, weights, config) {
-        const { c, memory } = this, file = scope.copy(weights), fault = scope.take(FAULT_SIZE), size = BigInt(weights.length);
-        const text = new TextEncoder().encode(config), given = [scope.copy(text), BigInt(text.length), file, size];
+        const { c, memory } = this, fault = scope.take(FAULT_SIZE), file = scope.copy(weights);
+        const size = BigInt(weights.length), given = [scope.copy(config), BigInt(config.length), file, size];
         const bytes = Number(c.open_model(...given, 0, fault)), at = bytes ? scope.take(bytes) : 0;
         if (!bytes || !c.open_model(...given, at, fault)) throw Error(memory.text(fault));
         return { at, file, size, fault };
@@ -52,17 +58,27 @@ class Engine {
 }
 
 class Model {
+    #at;
+
     /** `at`: its struct; `file`: its weights, of `size` bytes; `scope`: its memory. */
     constructor({ c, memory }, { at, file, size, fault, scope }) {
-        Object.assign(this, { c, memory, at, file, size, fault, scope });
+        this.#at = at;
+        Object.assign(this, { c, memory, file, size, fault, scope });
         this.changes = memory.hold(() => ({ touches: [] }));
         const integers = memory.ints(at, INTEGERS.length);
         this.sizes = Object.fromEntries(INTEGERS.map((name, i) => [name, integers[i]]));
         this.family = FAMILIES[this.sizes.family];
     }
 
+    /** Where C has it. */
+    get at() {
+        if (!this.#at) throw Error("a model was expected, found one that was freed; load it again");
+        return this.#at;
+    }
+
     /** Give all memory back. */
     free() {
+        this.#at = 0;
         this.changes.scope.end();
         this.scope.end();
     }
@@ -85,6 +101,7 @@ class Model {
 
     /** Change what all that follows computes, in this order, and no longer as before; see touch.mjs. */
     change(changes) {
+        if (!Array.isArray(changes)) throw Error(`an array of changes was expected, found ${typeof changes}; give one`);
         const made = this.memory.hold((scope) => ({ touches: changes.map((change) => touchOf(this, scope, change)) }));
         this.changes.scope.end();
         this.changes = made;
@@ -107,7 +124,7 @@ class Model {
 
     /** Numbers at an address, copied, as the memory may move. */
     array(shape, at) {
-        return { shape, data: this.memory.floats(at, shape.reduce((a, b) => a * b, 1)).slice() };
+        return { shape, data: this.memory.floats(at, sizeOf(shape)).slice() };
     }
 
     /** Room for a pass, with all changes and more touches. `keys`: tokens that the cache can hold. */
@@ -119,7 +136,7 @@ class Model {
         const rows = all.map((touch) => touch.at(-2)).find((number) => number !== 1 && number !== B);
         if (rows) throw Error(`values of 1 or ${B} texts were expected, found ${rows}; put in those of one`);
         if (all.length && purpose === TRAINING)
-            throw Error(`a model without changes was expected for training, found ${all.length}; undo them with change([])`);
+            throw Error(`training was expected without changes, found ${all.length}; undo them with change([])`);
         if (all.length) this.c.set_touches(room, scope.table("touch", all), BigInt(all.length));
         return room;
     }
@@ -135,7 +152,7 @@ class Model {
         const memory = source ? this.encode(scope, source, room) : scope.struct("memory", 0, 0, 0);
         const features = this.family === "bert" || (classifies && !causalBody)
             ? c.encoder_features(at, given.at, room) : c.decoder_features(at, given.at, memory, room);
-        const shape = classifies ? [B, C] : [B, T, V], logits = scope.take(4 * shape.reduce((a, b) => a * b));
+        const shape = classifies ? [B, C] : [B, T, V], logits = scope.take(4 * sizeOf(shape));
         if (classifies) c.class_logits(at, given.at, features, logits, room);
         else c.token_logits(at, BigInt(B * T), features, logits, room);
         return this.array(shape, logits);
@@ -146,5 +163,5 @@ class Model {
 function bytesOf(file) {
     if (file instanceof ArrayBuffer) return new Uint8Array(file);
     if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
-    throw Error(`the bytes of model.safetensors were expected, found ${typeof file}; give an ArrayBuffer or a Uint8Array`);
+    throw Error(`the bytes of model.safetensors were expected, found ${typeof file}; give an ArrayBuffer`);
 }

@@ -19,37 +19,16 @@ function furnish(made, { css = {}, ...attributes }, children) {
         else if (value === true) made.setAttribute(name, "");
         else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
     for (const [name, value] of Object.entries(css)) made.style.setProperty(name, value);
-    made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    made.append(...children.flat().filter((child) => child !== false && child !== undefined));
     return made;
 }
 
-/** A choice among named values: a label and a list. */
-export function choice(label, options, value, change) {
-    const list = element("select", { change: () => change(list.value) },
-        options.map(([name, text]) => element("option", { value: name, selected: name === value }, text)));
-    return element("label", { class: "setting" }, element("span", {}, label), list);
-}
-
-/** A number in a field; `change` gets those in range only. */
-export function number(label, { min, max, step }, value, change) {
-    const field = element("input", {
-        type: "number", min, max, step, value, input: () => field.validity.valid && field.value !== "" && change(Number(field.value)),
-    });
-    return element("label", { class: "setting" }, element("span", {}, label), field);
-}
-
-/** A box to tick. */
-export function tick(label, value, change) {
-    const box = element("input", { type: "checkbox", checked: value, change: () => change(box.checked) });
-    return element("label", { class: "setting tick" }, box, element("span", {}, label));
-}
-
-/** Let arrow keys, Home and End move among the buttons in a list, which is then one stop of the Tab key. */
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. */
 export function roving(list) {
-    const buttons = () => [...list.querySelectorAll("button")];
-    const stop = (one) => buttons().forEach((button) => (button.tabIndex = button === one ? 0 : -1));
+    const buttons = () => [...list.querySelectorAll("button, [role=button]")];
+    const stop = (one) => one && buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
     stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
-    list.addEventListener("focusin", ({ target }) => stop(target.closest("button")));
+    list.addEventListener("focusin", ({ target }) => stop(target.closest("button, [role=button]")));
     list.addEventListener("keydown", (event) => {
         const all = buttons(), at = all.indexOf(document.activeElement), end = all.length - 1;
         const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: end }[event.key];

@@ -1,6 +1,7 @@
 /* What a page says of its run, and the choice of another. */
 
-import { choice, element } from "./dom.mjs";
+import { list } from "./controls.mjs";
+import { element } from "./dom.mjs";
 
 const FAMILIES = { transformer: "encoder-decoder", gpt: "GPT", bert: "BERT", classifier: "classifier" };
 const SIZES = { L: "layers", H: "heads", D: "wide", F: "feed-forward", V: "tokens" };
@@ -16,6 +17,6 @@ export function facts({ run, family, sizes, checkpoint }, { runs, index, show, o
         run.precision === "half" && element("p", { class: "muted" },
             "Its weights are rounded to half precision: results differ from the run’s by about 0.03 %."),
         element("details", { class: "other" }, element("summary", {}, "Another run"),
-            runs.length > 1 && choice("Run", names, String(index), (value) => show(Number(value))), open),
+            runs.length > 1 && list("Run", names, String(index), (value) => show(Number(value))).element, open),
     ].filter(Boolean);
 }

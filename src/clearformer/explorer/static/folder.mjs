@@ -13,7 +13,7 @@ export async function readFolder(files) {
     return {
         name: find(files, "config.json").path.split("/").at(-2) ?? "run",
         config,
-        tokenizer: await json(files, "tokenizer.json"),
+        tokenizer: await find(files, "tokenizer.json").file.text(),
         classes: Array.isArray(data.classes) ? data.classes.map(String) : [],
         metrics: await lines(files),
         example: "",

@@ -15,6 +15,7 @@
    `reading` (tasks/read.mjs) the tokens. What the function throws is shown as a sentence. A picture goes into a figure
    (figure.mjs), which can be saved and shown as a table. Settings of the same name are shared between views. */
 
+import { view as attend } from "./views/attend.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type];
+export const VIEWS = [type, attend];

@@ -11,6 +11,12 @@ export function visible(text) {
     return [...text].map((char) => SYMBOLS[char] ?? (SHAPELESS.test(char) ? codePoint(char) : char)).join("");
 }
 
+/** The same, cut to what fits into a picture. */
+export function shortened(text, most = 14) {
+    const letters = [...visible(text)];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
+}
+
 /** A token in an element whose direction of writing affects nothing around it. */
 export const token = (text) => element("bdi", { class: "token-text" }, visible(text));
 

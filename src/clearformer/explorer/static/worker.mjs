@@ -8,7 +8,7 @@ self.addEventListener("message", async ({ data: { task, values } }) => {
     try {
         if (task === "open") ({ session } = await TASKS.open(values));
         const found = task === "open" ? session.about : await TASKS[task](session, values);
-        self.postMessage({ found }, [...buffers(found)]);
+        self.postMessage({ found }, [...new Set(buffers(found))]);
     } catch (error) {
         const failed = error instanceof WebAssembly.RuntimeError;
         self.postMessage({ error: failed ? `an answer of the engine was expected, but: ${error.message}; reload the page` : error.message });

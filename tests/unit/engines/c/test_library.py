@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from clearformer.config import GPTConfig
+from clearformer.config import ClassifierConfig, GPTConfig
 from clearformer.engines import compiler
 from clearformer.engines.c import library
 from clearformer.engines.c.model import Model, logits_of
@@ -80,3 +81,12 @@ def test_tokens_that_would_be_read_out_of_range_are_refused(tokens: list[list[in
     model = Model(GPTConfig(vocab_size=11, context=8, d_model=16, num_heads=2, num_layers=1, d_ff=8), 1)
     with pytest.raises(PromptError, match=words):
         logits_of(model, (np.array(tokens),))
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("pooling", ["first", "last", "mean"])
+def test_without_a_mask_a_classifier_reads_all_tokens(pooling: Literal["first", "last", "mean"]):
+    sizes: dict[str, Any] = {"d_model": 16, "num_heads": 2, "num_layers": 1, "d_ff": 8}
+    model = Model(ClassifierConfig(vocab_size=11, context=8, pooling=pooling, **sizes), 1)
+    tokens = np.array([[3, 4, 5], [6, 7, 8]])
+    np.testing.assert_array_equal(logits_of(model, (tokens,)), logits_of(model, (tokens, tokens > 0)))

@@ -170,6 +170,15 @@ def test_heads_read_the_weights_that_a_touch_leaves(tiny, in_c, length: int):
     np.testing.assert_allclose(after[core], weights @ before[f"{core}.values"], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("length", [7, 3])
+def test_zeros_are_kept_where_a_query_may_not_attend(tiny, in_c, length: int):
+    model, name = in_c(tiny("gpt")), "decoder.layers.0.attention.core.weights"
+    with keeping(model, (2, length, 0), [name]) as kept:
+        kept[name].fill(7)
+        logits_of(model, (TOKENS[:, :length],))
+    np.testing.assert_array_equal(kept[name] > 0, np.broadcast_to(np.tri(length), kept[name].shape))
+
+
 CHANGES = {
     "gpt": [Scale(f"decoder.layers.0.attention.core{what}", 0.5, tokens=range(1, 5))
             for what in ("", ".queries", ".keys", ".values", ".weights")],
@@ -225,7 +234,7 @@ STREAM = "encoder.layers.0.attention_residual"
         (Scale(STREAM, tokens=range(3, 3)), r"tokens from 0 on"),
         (Put(STREAM, np.zeros((1, 5, 7), np.float32)), r"values \[B, T, 8\] of .* were expected, found \[1, 5, 7\]"),
         (Put(STREAM, np.zeros((1, 5, 8), np.float32), tokens=range(6)), r"tokens within range\(5\)"),
-        (Put(STREAM, np.zeros((3, 5, 8), np.float32)), r"values of 1 or 2 rows were expected, found 3"),
+        (Put(STREAM, np.zeros((3, 5, 8), np.float32)), r"2 rows to keep or put in were expected, .* found 3"),
     ],
 )
 def test_a_change_that_does_not_fit_is_refused(change: Scale | Put, words: str):

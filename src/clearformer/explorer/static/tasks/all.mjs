@@ -1,8 +1,9 @@
 /* What the page can ask of the worker: functions of (session, values), whose result is sent back. To add one, write it in
    a module beside this one, and name it here; a session is what open.mjs returns. */
 
+import { attention } from "./attention.mjs";
 import { open } from "./open.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 
-export const TASKS = { open, read, outputs };
+export const TASKS = { open, read, outputs, attention };

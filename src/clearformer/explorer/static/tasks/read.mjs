@@ -97,5 +97,5 @@ function moved(places, before, now) {
 /** The model's own translation. */
 function translated(model, vocabulary, ids) {
     const [[{ tokens }]] = model.translate([ids], BEAM);
-    return { ids: tokens, tokens: tokens.map((id) => vocabulary.text(id)) };
+    return vocabulary.written(tokens);
 }

@@ -1,41 +1,34 @@
-/* The run's tokenizer, as clearformer/data/tokenizers.py has it. */
+/* The run's tokenizer: the engine encodes, this gives each token a text that can be shown. */
 
-import { Tokenizer } from "../../vendor/tokenizers/tokenizers.min.mjs";
-import { BOS, EOS, PAD } from "../../../engines/c/decoding.mjs";
+import { UNK } from "../../../engines/c/decoding.mjs";
 
-export const MASK = 4;
+export const MASK = 4; /* of a masked language model's vocabulary */
+
+/* The pieces of clearformer/data/tokenizers.py, of which each is a token where the vocabulary has no byte pairs. */
+const WORD = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
+const CHARACTER = /[^]/gu, PIECE = RegExp(` ?[${WORD}]+| ?[^\\s${WORD}]+|\\n|[^\\S\\n]+(?!\\S)|[^\\S\\n]`, "gu");
 
 export class Vocabulary {
-    /** `json`: the object of tokenizer.json. */
-    constructor(json) {
-        const added = json.added_tokens ?? [], settings = { unk_token: json.model.unk_token, clean_up_tokenization_spaces: false };
-        this.special = new Map(added.filter(({ special }) => special).map(({ id, content }) => [id, content]));
-        /* without special tokens, so that "<pad>" in a text is five characters */
-        this.tokenizer = new Tokenizer({ ...json, added_tokens: added.filter(({ special }) => !special) }, settings);
+    /** `text`: of tokenizer.json. Throws if it is not one that clearformer writes. */
+    constructor(engine, text, { V }) {
+        this.tokenizer = engine.tokenizer(text);
+        const { added_tokens: added, pre_tokenizer: pieces } = JSON.parse(text);
+        const special = new Map(added.map(({ id, content }) => [id, content]));
+        this.piece = pieces.pattern?.Regex === "[\\s\\S]" ? CHARACTER : PIECE;
+        this.texts = Array.from({ length: V }, (_, id) => special.get(id) ?? this.tokenizer.decode([id]));
+        const ordinary = this.texts.filter((token, id) => !special.has(id) && !token.includes("\ufffd"));
+        this.includesSpaces = ordinary.some((token) => token.length > 1 && token.startsWith(" ")); /* of a word, before it */
     }
 
-    /** { ids, tokens }, the tokens as text; of those outside the vocabulary it is what was typed. */
+    /** { ids, tokens }: numbers and texts. An unknown token has the text that was typed, a part of a character \ufffd. */
     encode(text) {
-        if (!text) return { ids: [], tokens: [] };
-        const { ids, tokens } = this.tokenizer.encode(text, { add_special_tokens: false });
-        return { ids, tokens: ids.map((id, i) => (this.tokenizer.token_to_id(tokens[i]) === id ? this.text(id) : tokens[i])) };
+        const ids = this.tokenizer.encode(text), pieces = ids.includes(UNK) ? text.match(this.piece) : [];
+        const typed = (i) => (pieces.length === ids.length ? pieces[i] : this.texts[UNK]);
+        return { ids, tokens: ids.map((id, i) => (id === UNK ? typed(i) : this.texts[id])) };
     }
 
-    /** All V tokens as text. */
-    texts(V) {
-        const texts = Array.from({ length: V }, (_, id) => this.text(id));
-        const ordinary = texts.filter((text, id) => !this.special.has(id) && !text.includes("\ufffd"));
-        this.includesSpaces = ordinary.some((text) => text.length > 1 && text.startsWith(" ")); /* of a word, before it */
-        return texts;
-    }
-
-    /** One token as text; part of a character becomes \ufffd. */
-    text(id) {
-        return this.special.get(id) ?? this.tokenizer.decode([id]);
-    }
-
-    decode(ids) {
-        const shown = ids.filter((id) => ![PAD, BOS, EOS].includes(id));
-        return shown.length ? this.tokenizer.decode(shown) : "";
+    /** { ids, tokens } of what a model wrote. */
+    written(ids) {
+        return { ids, tokens: ids.map((id) => this.texts[id]) };
     }
 }

@@ -1,0 +1,192 @@
+"""Fuzzing the tokenizers in C: a mutated tokenizer.json is refused with a sentence, or encodes as the library does.
+
+    python benchmarks/robustness/vocabularies.py --cases 10000
+    python benchmarks/robustness/vocabularies.py --seed 417          one case again
+
+The C code is compiled with -fsanitize=address,undefined. A failure is a report of these, a refusal without a sentence,
+or a file that C reads and the `tokenizers` package does not, or with other ids or another text. The exit code is 1 if
+there is any.
+"""
+
+import argparse
+import copy
+import json
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import tokenizers
+
+from clearformer.data.tokenizers import Tokenizer, train_tokenizer
+from clearformer.engines.c.library import FOLDER
+
+DRIVER = Path(__file__).with_suffix(".c")
+SOURCES = [DRIVER, *(FOLDER / name for name in ("json.c", "fault.c", "vocabulary.c", "tokenizer.c"))]
+COMMAND = ["cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"]
+
+LINES = [
+    "the quick brown fox\n",
+    "jumps over 12 dogs,\t  naïve café 日本語 👩‍👩‍👧 x²!\r\n",
+    "<mask> <pad> \u3000e\u0301\n",
+]
+TEXTS = [
+    *("", " ", "²", "\n", "\r\n", "<pad>", "\ufffd", "🦊", "é", "\u00a0", "\x00", "the fox", "qu", "  quick", "..."),
+    *LINES,
+]
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, 4, -1, 2**31, 2**63, 10**30, 0.5, 1.0, "", "x", "<pad>", "é", "Ġ", "\0", [], {}),
+    *(["a"], [["a", "b"]]),
+]
+BYTES = [
+    *(b"", b"\xff", b"\0", b'"', b"\\", b"\\u0000", b"\\ud800", b"9" * 20, b"-", b"0", b"{", b"]", b",", b"null", b"e"),
+]
+
+Case = tuple[bytes, bytes, list[int]]
+SENTENCE = re.compile(r"refused: .+ (was|were) expected.*, found .+; use the tokenizer.json .+")
+
+
+def vocabularies() -> list[str]:
+    """A small tokenizer.json of each kind, with <mask> and without."""
+    kinds: list[tuple[Literal["character", "word", "bpe"], int]] = [("character", 60), ("word", 30), ("bpe", 300)]
+    return [
+        train_tokenizer(kind, LINES * 3, size, mask).backend.to_str() for kind, size in kinds for mask in (False, True)
+    ]
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container in a value with every key or index of it."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+def change_value(file: Any, rng: random.Random) -> None:
+    """Replace, remove, rename or exchange one value."""
+    nodes = places(file)
+    container, key = rng.choice(nodes[:40] + rng.sample(nodes, min(len(nodes), 20)))
+    match rng.randrange(4):
+        case 0:
+            container[key] = copy.deepcopy(rng.choice(VALUES))
+        case 1:
+            del container[key]
+        case 2:
+            other, place = rng.choice(nodes)
+            container[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(container[key])
+        case _ if isinstance(container, dict):
+            container[rng.choice(["x", "", "ab", "type", "Ġthe", "\0"])] = container.pop(key)
+
+
+def change_vocabulary(file: Any, rng: random.Random) -> None:
+    """Change the vocabulary, merges or added tokens so that they may still be right."""
+    vocabulary, merges = file["model"]["vocab"], file["model"].get("merges", [])
+    one, other = rng.sample(list(vocabulary), 2)
+    match rng.randrange(6):
+        case 0:
+            vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+        case 1:
+            vocabulary[rng.choice([one + other, "".join(rng.choices(TEXTS, k=2))])] = vocabulary.pop(one)
+        case 2:
+            rng.shuffle(merges)
+        case 3:
+            merges += rng.choices(merges, k=2) if merges else []
+        case 4:
+            merges[rng.randrange(len(merges) + 1) :] = []
+        case _:
+            file["added_tokens"].pop()
+
+
+def mutate(text: str, rng: random.Random) -> bytes:
+    """The file with one to three changes of its values or its bytes."""
+    file, how, changes = json.loads(text), rng.choice(["values", "vocabulary", "bytes"]), rng.randint(1, 3)
+    for _ in range(changes * (how != "bytes")):
+        (change_value if how == "values" else change_vocabulary)(file, rng)
+    data = json.dumps(file, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+    for _ in range(changes * (how == "bytes")):
+        start, length = rng.randrange(len(data) + 1), rng.choice([0, 1, 1, 2, 50, len(data)])
+        put = rng.choice([*BYTES, rng.randbytes(1), data[start : start + rng.randrange(60)] * 2])
+        data = data[:start] + put + data[start + length :]
+    return data
+
+
+def make_case(seed: int, files: list[str]) -> Case:
+    """A file, a text, sometimes not UTF-8, and token ids."""
+    rng = random.Random(seed)
+    text = "".join(rng.choices(TEXTS, k=rng.randrange(8))).encode()
+    if rng.random() < 0.1:
+        place = rng.randrange(len(text) + 1)
+        text = text[:place] + rng.randbytes(1) + text[place:]
+    ids = [rng.choice([rng.randrange(320), rng.randrange(320), 2**31 - 1]) for _ in range(rng.randrange(12))]
+    return mutate(rng.choice(files), rng), text, ids
+
+
+def fault_in(line: str, file: bytes, text: bytes, ids: list[int]) -> str:
+    """What is wrong with the driver's line; empty if nothing."""
+    if line.startswith("refused: "):
+        return "" if SENTENCE.fullmatch(line) else f"no sentence: {line}"
+    encoded, _, decoded = line.rpartition(":")
+    try:
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(file.decode()))
+    except Exception as error:  # the library raises plain Exceptions
+        return f"read, but the library says: {error}"
+    try:
+        expected = " ".join(map(str, tokenizer.encode(text.decode())))
+    except UnicodeDecodeError:
+        expected = "no UTF-8"
+    if encoded.strip() != expected:
+        return f"{text!r} becomes {encoded}, in the library {expected}"
+    found = bytes.fromhex(decoded).decode()
+    return "" if found == tokenizer.decode(ids) else f"{ids} become {found!r}, in the library {tokenizer.decode(ids)!r}"
+
+
+def run_driver(driver: Path, cases: Iterable[Case]) -> Iterator[str]:
+    """The driver's line for each case, an empty one where it has crashed, which is the last."""
+    with subprocess.Popen([str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for file, text, ids in cases:
+            for block in (file, text, struct.pack(f"{len(ids)}i", *ids)):
+                process.stdin.write(struct.pack("I", len(block)) + block)
+            process.stdin.flush()
+            line = process.stdout.readline().decode("utf-8").removesuffix("\n")
+            yield line
+            if not line:
+                return
+
+
+def run_cases(seeds: range) -> tuple[Counter[str], list[str]]:
+    """How the cases end, and what is wrong."""
+    files, outcomes, faults = vocabularies(), Counter[str](), list[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        driver = Path(folder) / "driver"
+        subprocess.run([*COMMAND, *map(str, SOURCES), "-o", str(driver), "-lm"], check=True)
+        cases = [make_case(seed, files) for seed in seeds]
+        for seed, case, line in zip(seeds, cases, run_driver(driver, cases), strict=False):  # it may end early
+            refusal = re.match("refused: (nothing|.+?, found)", line)
+            outcomes[refusal[0] if refusal else "read" if line else "crashed"] += 1
+            if fault := fault_in(line, *case) if line else "the driver crashed, its report is above":
+                faults.append(f"{seed}: {fault}")
+    return outcomes, faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, help="run one case")
+    options = parser.parse_args()
+    seeds = range(options.cases) if options.seed is None else range(options.seed, options.seed + 1)
+    outcomes, faults = run_cases(seeds)
+    for outcome, number in outcomes.most_common():
+        print(f"{number:7}  {outcome}")
+    for fault in faults:
+        print(f"failed: {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

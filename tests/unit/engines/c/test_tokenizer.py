@@ -1,0 +1,299 @@
+"""Tokenizers in C give the ids and the text that the `tokenizers` package gives, and refuse what they cannot read."""
+
+import ctypes
+import functools
+import importlib.util
+import itertools
+import json
+import operator
+import random
+import subprocess
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clearformer.data.dates import dates
+from clearformer.data.pydocs import pydocs
+from clearformer.data.tokenizers import Tokenizer, train_tokenizer
+from clearformer.engines.c import library
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+ROOT = Path(__file__).parents[4]
+REMOVED = object()
+
+
+class CTokenizer:
+    """A tokenizer.json as C reads it. Raises ValueError with C's sentence."""
+
+    def __init__(self, text: bytes) -> None:
+        self.c, fault = library.library()[0], ctypes.create_string_buffer(library.FAULT_SIZE)
+        size = self.c.read_tokenizer(text, len(text), None, fault)
+        self.memory = (ctypes.c_uint64 * (size // 8))()
+        if not size or self.c.read_tokenizer(text, len(text), self.memory, fault) != size:
+            raise ValueError(fault.value.decode("utf-8"))
+        self.has_mask, self.vocab_size = (ctypes.c_int32 * 3).from_buffer(self.memory)[1:]
+
+    def encode(self, text: str | bytes) -> list[int]:
+        data = text.encode("utf-8") if isinstance(text, str) else text
+        scratch = (ctypes.c_uint64 * (self.c.encode_text(self.memory, data, len(data), None, None) // 8 + 1))()
+        ids = (ctypes.c_int32 * len(data))()
+        found = self.c.encode_text(self.memory, data, len(data), ids, scratch)
+        if found < 0:
+            raise ValueError("no UTF-8")
+        return ids[:found]
+
+    def decode(self, ids: list[int], rest: ctypes.Array[ctypes.c_char] | None = None) -> str:
+        array = (ctypes.c_int32 * len(ids))(*ids)
+        text = ctypes.create_string_buffer(self.c.decode_tokens(self.memory, array, len(ids), rest, None))
+        assert self.c.decode_tokens(self.memory, array, len(ids), rest, text) == len(text)
+        return text.raw.decode("utf-8")
+
+
+def in_c(tokenizer: Tokenizer) -> CTokenizer:
+    return CTokenizer(tokenizer.backend.to_str().encode())
+
+
+LINES = [
+    "the quick brown fox\n",
+    "jumps over 12 dogs,\t  naïve café 日本語\r\n",
+    "x²! x³ ½ 👩‍👩‍👧 e\u0301\n",
+    "<mask> <pad>",
+]
+AWKWARD = [
+    *(
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\x0b",
+        "\x1c",
+        "\x85",
+        "\u00a0",
+        "\u2028",
+        "\u3000",
+        "\u200b",
+        "\u200d",
+        "\ufeff",
+    ),
+    *(
+        "²",
+        "¼",
+        "ª",
+        "·",
+        "_",
+        "e\u0301",
+        "\u0301",
+        "क्षि",
+        "日本",
+        "٣",
+        "Ⅷ",
+        "👩‍👩‍👧",
+        "🇩🇪",
+        "\U000e0100",
+        "\U0010ffff",
+    ),
+    *("\x00", "�", "<pad>", "<unk>", "<mask>", "the", " fox", "can't", "!?", " ..."),
+]
+texts = st.lists(st.text() | st.sampled_from(AWKWARD), max_size=20).map("".join)
+KINDS = [(kind, mask) for kind in ("character", "word", "bpe") for mask in (False, True)]
+
+
+@functools.cache
+def trained(kind: Any, mask: bool) -> tuple[Tokenizer, CTokenizer]:
+    tokenizer = train_tokenizer(kind, LINES * 3, 300, mask=mask)
+    return tokenizer, in_c(tokenizer)
+
+
+@pytest.mark.parametrize(("kind", "mask"), KINDS)
+@given(text=texts)
+@example(text="".join(AWKWARD))
+def test_a_text_has_the_ids_and_the_ids_have_the_text_of_the_library(kind: str, mask: bool, text: str):
+    python, c = trained(kind, mask)
+    ids = python.encode(text)
+    assert c.encode(text) == ids
+    assert c.decode(ids) == python.decode(ids)
+    assert kind != "bpe" or c.decode(ids) == text
+
+
+@given(text=texts.filter(bool))
+@example(text="a² ²! !²a \u00a0 x\t\n  \n \r\n\x85y")
+def test_a_text_is_cut_into_the_pieces_of_the_library(text: str):
+    tokenizer = train_tokenizer("word", [text], 10_000)  # every piece is a token
+    assert in_c(tokenizer).encode(text) == tokenizer.encode(text)
+    assert tokenizer.unknown(text) == []
+
+
+@pytest.mark.parametrize(("kind", "mask"), KINDS)
+@given(ids=st.lists(st.integers(0, 320) | st.just(2**31 - 1), max_size=30), places=st.sets(st.integers(0, 30)))
+def test_any_ids_at_once_or_in_a_stream_have_the_text_of_the_library(
+    kind: str, mask: bool, ids: list[int], places: set[int]
+):
+    python, c = trained(kind, mask)
+    assert c.decode(ids) == python.decode(ids)
+    rest = ctypes.create_string_buffer(8)  # `partial` of tokenizer.h
+    parts = itertools.pairwise([0, *sorted(place for place in places if 0 < place < len(ids)), len(ids)])
+    text = "".join(c.decode(ids[first:end], rest) for first, end in parts if end > first)
+    assert text + c.decode([], rest) == python.decode(ids)
+
+
+VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTES = VISIBLE + sorted(set(range(256)) - set(VISIBLE))
+"""in the order of their tokens, which follow the special ones: those that are characters of Latin-1 one sees first"""
+
+
+def test_a_stream_yields_a_character_with_its_last_byte_and_a_cut_one_at_the_end():
+    _, c = trained("bpe", False)
+    rest = ctypes.create_string_buffer(8)
+    first, second, third, fourth = (4 + BYTES.index(byte) for byte in "🦊".encode())
+    stream = [first, second, third, fourth, first, second]
+    assert [c.decode([index], rest) for index in stream] == ["", "", "", "🦊", "", ""]
+    assert c.decode([], rest) == "\ufffd"
+    assert c.decode([4 + BYTES.index(ord("a"))], rest) == "a"
+
+
+pieces_of_utf8 = st.sampled_from(
+    [b"a", b"\xc3\xa9", b"\xe0\xa0\x80", b"\xed\x9f\xbf", b"\xf0\x90\x80\x80", b"\xf4\x8f\xbf\xbf"]
+)
+broken = st.lists(st.binary(max_size=3) | pieces_of_utf8 | pieces_of_utf8.map(lambda data: data[:-1])).map(b"".join)
+
+
+@given(data=broken)
+@example(data=b"\xc1\xbf \xe0\x9f\xbf \xed\xa0\x80 \xf0\x8f\xbf\xbf \xf4\x90\x80\x80 \xf5\x80")
+def test_broken_utf_8_is_decoded_as_python_replaces_it_and_not_encoded(data: bytes):
+    _, c = trained("bpe", False)
+    assert c.decode([4 + BYTES.index(byte) for byte in data]) == data.decode("utf-8", "replace")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="no UTF-8"):
+            c.encode(data)
+    else:
+        assert c.decode(c.encode(data)) == text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["character", "word", "bpe"])
+def test_built_in_corpora_have_the_ids_of_the_library(kind: Any):
+    pairs = dates(sizes=(2_000, 1, 1)).train
+    for text in (pydocs().validation, "".join(f"{source}\t{target}\n" for source, target in pairs)):
+        tokenizer = train_tokenizer(kind, [text], 2_000)
+        c, ids = in_c(tokenizer), tokenizer.encode(text)
+        assert c.encode(text) == ids
+        assert c.decode(ids) == tokenizer.decode(ids)
+
+
+def test_a_long_piece_of_overlapping_merges_takes_no_quadratic_time():
+    letters = random.Random(1).choices("abc", k=100_000)
+    tokenizer = train_tokenizer("bpe", ["".join(letters[:10_000])], 600)
+    c, text = in_c(tokenizer), "".join(letters)
+    started = time.process_time()
+    ids = c.encode(text)
+    assert time.process_time() - started < 1  # 0.03 s; to search all pairs for each of 70,000 merges takes minutes
+    assert ids == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value", "words"),
+    [
+        (
+            "bpe",
+            "normalizer",
+            {"type": "NFC"},
+            r'null was expected as "normalizer" of tokenizer.json, found \{"type": "NFC"\}',
+        ),
+        ("word", "model.type", "Unigram", '"WordLevel" was expected as "type" of "model", found "Unigram"'),
+        ("word", "model.other", 1, 'nothing was expected as "other" of "model", found 1'),
+        ("bpe", "model.dropout", REMOVED, 'null was expected as "dropout" of "model", found nothing'),
+        (
+            "bpe",
+            "pre_tokenizer.pretokenizers",
+            [],
+            'an object was expected as "pretokenizers" of "pre_tokenizer", found nothing',
+        ),
+        (
+            "word",
+            "pre_tokenizer.pattern.Regex",
+            r"\s+",
+            r'the pattern of characters or of words was expected, found "\\\\s\+"',
+        ),
+        ("word", "model.vocab.the", 2**32, 'an id for each token .* found 4294967296 for "the"'),
+        ("word", "model.vocab.the", 5.0, 'an id for each token .* found 5.0 for "the"'),
+        ("word", "model.vocab.the", 0, 'an id for each token .* found 0 for "the"'),
+        ("word", "model.vocab.the", REMOVED, "an id for each token"),
+        ("word", "model.vocab", {}, "the token <pad> was expected with id 0"),
+        ("bpe", "model.merges.0", ["t", "Ġq"], r'merges of two tokens into a third .* found \["t", "\?\?q"\]'),
+        ("bpe", "model.merges.0", "t h", 'pairs of tokens .* found "t h"'),
+        ("bpe", "model.merges.0", ["t", "h", "e"], "pairs of tokens"),
+        ("bpe", "added_tokens.1.content", "<s>", "only special tokens were expected as added_tokens"),
+        ("bpe", "added_tokens.1.special", False, 'true was expected as "special" of "added_tokens", found false'),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_sentence(kind: str, place: str, value: Any, words: str):
+    file = json.loads(trained(kind, False)[0].backend.to_str())
+    *outer, last = [int(key) if key.isdigit() else key for key in place.split(".")]
+    container = functools.reduce(operator.getitem, outer, file)
+    container[last] = value
+    if value is REMOVED:
+        del container[last]
+    with pytest.raises(ValueError, match=f"{words}.*; use the tokenizer.json that the run was made with$"):
+        CTokenizer(json.dumps(file, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            '"padding":null',
+            '"padding":null,"padding":null',
+            'nothing was expected as "padding" of tokenizer.json, found null',
+        ),
+        ('"<bos>":', '"<s>":', "the token <bos> was expected with id 1"),
+        ('"the":', '"he":', 'different tokens were expected, found "he" twice'),
+        ('"the":', '"日":', r'tokens of byte-level characters .* found "\?\?\?"'),
+        ('"the":', '"\u00ad":', "tokens of byte-level characters"),
+        ('"a":', '"aa":', "a token for each byte was expected, found none for 97"),
+    ],
+)
+def test_a_vocabulary_with_other_tokens_and_a_repeated_key_are_refused(old: str, new: str, words: str):
+    text = trained("bpe", False)[0].backend.to_str()
+    with pytest.raises(ValueError, match=words):
+        CTokenizer(text.replace(old, new).encode())
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff{}", b"[" * 10**6])
+def test_other_text_is_refused(text: bytes):
+    with pytest.raises(ValueError, match="an object of JSON was expected"):
+        CTokenizer(text)
+
+
+def script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_refused_or_read_as_the_library_reads_it(tmp_path: Path):
+    fuzzing, program = script(ROOT / "benchmarks" / "robustness" / "vocabularies.py"), tmp_path / "program.c"
+    program.write_text("int main(void) { return 0; }", encoding="utf-8")
+    try:
+        subprocess.run([*fuzzing.COMMAND, str(program), "-o", str(tmp_path / "program")], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no compiler with -fsanitize=address,undefined: {error}")
+    outcomes, faults = fuzzing.run_cases(range(1_000))
+    assert not faults
+    assert outcomes["read"] > 200
+
+
+@pytest.mark.slow
+def test_the_classes_of_all_characters_are_those_of_the_library():
+    classes = script(ROOT / "tools" / "unicode_classes.py")
+    assert classes.HEADER.read_text("utf-8") == classes.header()
