@@ -103,7 +103,7 @@ export class Trainer {
 }
 
 /** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
-function tensorsOf({ c, memory, file, size, fault }, scope) {
+export function tensorsOf({ c, memory, file, size, fault }, scope) {
     const number = scope.take(8), table = scope.take(Number(c.read_tensors(file, size, 0, number, fault)));
     c.read_tensors(file, size, table, number, fault);
     return Array.from({ length: memory.count(number) }, (_, i) => {

@@ -2,8 +2,12 @@
    a module beside this one, and name it here; a session is what open.mjs returns. */
 
 import { attention } from "./attention.mjs";
+import { attribution } from "./attribution.mjs";
+import { contributions } from "./contributions.mjs";
+import { cut, sweep } from "./cut.mjs";
+import { lens, norms } from "./lens.mjs";
 import { open } from "./open.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 
-export const TASKS = { open, read, outputs, attention };
+export const TASKS = { open, read, outputs, attention, cut, sweep, lens, norms, contributions, attribution };
