@@ -23,15 +23,16 @@ function furnish(made, { css = {}, ...attributes }, children) {
     return made;
 }
 
-/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. */
-export function roving(list) {
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key; `columns` of
+    them stand in a row, where up and down are other ways than left and right. */
+export function roving(list, columns = 1) {
     const buttons = () => [...list.querySelectorAll("button, [role=button]")];
     const stop = (one) => one && buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
     stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
     list.addEventListener("focusin", ({ target }) => stop(target.closest("button, [role=button]")));
     list.addEventListener("keydown", (event) => {
         const all = buttons(), at = all.indexOf(document.activeElement), end = all.length - 1;
-        const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: end }[event.key];
+        const to = { ArrowRight: at + 1, ArrowDown: at + columns, ArrowLeft: at - 1, ArrowUp: at - columns, Home: 0, End: end }[event.key];
         if (at < 0 || to === undefined) return;
         event.preventDefault();
         all[Math.min(Math.max(to, 0), end)].focus();

@@ -8,11 +8,12 @@ const MOST = 64; /* rows or columns in SVG, and with names */
 const SPAN = 560, LARGEST = 36, SMALLEST = 11, NUMBERED = 30; /* points: of the whole, and of a cell; with its number from NUMBERED */
 const LETTER = 7.3;
 
-/** { picture, cellAt(event), mark(t, s) } of { T, S, values } and the names of rows and columns. NaN is left blank. */
-export function heatmap({ T, S, values }, rows, columns, label) {
+/** { picture, cellAt(event), mark(t, s) } of { T, S, values } and the names of rows and columns. NaN is left blank, and `most`
+    has the full colour. */
+export function heatmap({ T, S, values }, rows, columns, label, most = largest(values)) {
     const many = Math.max(T, S) > MOST, cell = many ? Math.max(SPAN / Math.max(T, S), 2) : Math.min(Math.max(Math.floor(SPAN / Math.max(T, S)), SMALLEST), LARGEST);
     const longest = (names) => (many ? 0 : Math.max(...names.map((name) => [...shortened(name)].length)) * LETTER + 10);
-    const place = { left: longest(rows), top: longest(columns), cell, T, S }, scale = largest(values) || 1;
+    const place = { left: longest(rows), top: longest(columns), cell, T, S }, scale = most || 1;
     const picture = (many ? onCanvas : inSVG)({ ...place, values, rows, columns, label, scale });
     const bands = [0, 1].map(() => svg("rect", { class: "band" }));
     const over = svg("svg", { class: "over", viewBox: `0 0 ${place.left + S * cell} ${place.top + T * cell}`, "aria-hidden": "true" }, bands);

@@ -29,7 +29,7 @@ export function lines({ T, S, values }, names, label, scale, locked, press) {
             svg("text", { x, y: y(i), "text-anchor": anchor, "dominant-baseline": "central" }, shortened(names[kind][index])));
     }));
     const sides = [side("query", NAME - 8, "end"), side("key", WIDTH - NAME + 8, "start")];
-    sides.forEach(roving);
+    sides.forEach((side) => roving(side));
     const height = ROW * Math.max(shown.query.length, shown.key.length);
     const picture = svg("svg", { class: "lines", viewBox: `0 0 ${WIDTH} ${height}`, "aria-label": label, role: "group" }, drawn.map(({ line }) => line), sides);
     const mark = (t, s) => drawn.forEach((each) => each.line.classList.toggle("dim", (t >= 0 && each.t !== t) || (s >= 0 && each.s !== s)));

@@ -16,6 +16,8 @@
    (figure.mjs), which can be saved and shown as a table. Settings of the same name are shared between views. */
 
 import { view as attend } from "./views/attend.mjs";
+import { view as cut } from "./views/cut.mjs";
+import { view as lens } from "./views/lens.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend];
+export const VIEWS = [type, attend, cut, lens];

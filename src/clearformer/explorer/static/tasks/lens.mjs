@@ -6,31 +6,32 @@
    a post-norm model has no final norm. */
 
 import { stacksOf, streamOf } from "../stacks.mjs";
+import { likeliest } from "./outputs.mjs";
 import { logProbabilities, rowOf } from "./probability.mjs";
 import { dot, hold, parametersOf } from "./vectors.mjs";
 
 /** Of each of L + 1 points and T tokens: the likeliest output, `ids`, its probability, `p`, and `logP`, the log
-    probability of the output `targets[t]`, if there is one; all [L + 1, T]. `row` are the log probabilities of all outputs
-    at `cell`, [point, token]. */
-export function lens({ model }, { inputs, targets = [], cell: [point, token] }) {
+    probability of the output `targets[t]`, if there is one; all [L + 1, T]. `top` are the
+    likeliest outputs at `cell`, [point, token], { id, p }. */
+export function lens({ model }, { inputs, targets = [], top: most = 10, cell: [point, token] }) {
     const stack = stacksOf(model.family, model.sizes).at(-1), names = streamOf(stack, model.sizes), stream = model.keep(names, inputs);
     const T = stream[names[0]].shape[1], size = names.length * T;
     const ids = new Int32Array(size), p = new Float64Array(size), logP = new Float64Array(size).fill(NaN);
-    let row;
+    let top;
     names.forEach((name, l) => {
         const logits = unembedded(model, stack, stream[name]);
         for (let t = 0; t < T; t++) {
-            const found = logProbabilities(rowOf(logits, t)), best = likeliest(found);
+            const found = logProbabilities(rowOf(logits, t)), best = largest(found);
             ids[l * T + t] = best;
             p[l * T + t] = Math.exp(found[best]);
             if (targets[t] !== undefined) logP[l * T + t] = found[targets[t]];
-            if (l === point && t === token) row = found;
+            if (l === point && t === token) top = likeliest(found.map(Math.exp), most);
         }
     });
-    return { T, ids, p, logP, row };
+    return { T, ids, p, logP, top };
 }
 
-const likeliest = (found) => found.reduce((best, value, i) => (value > found[best] ? i : best), 0);
+const largest = (found) => found.reduce((best, value, i) => (value > found[best] ? i : best), 0);
 
 /** The logits [T, V], or a classifier's [T, C], of the stream [1, T, D]. */
 function unembedded(model, stack, { shape: [, T, D], data }) {

@@ -1,0 +1,40 @@
+/* A table of words as a picture: a cell for each row and column, shaded by a share; a press chooses one. */
+
+import { inkOn, palette, rgb, shade } from "./colours.mjs";
+import { svg } from "./dom.mjs";
+import { shortened } from "./visible.mjs";
+
+const WIDE = 84, HIGH = 40, TOP = 26, LETTER = 7.9, LETTERS = 9; /* letters in a cell */
+
+/** `rows` and `columns` are names; cell(r, c) is { text, note, share, framed, label }. `chosen` is [r, c], and press(r, c)
+    is called with another. */
+export function cells({ rows, columns, cell, chosen, press, label }) {
+    const left = Math.max(...rows.map((name) => name.length)) * LETTER * 0.85 + 12, colours = palette();
+    const width = left + columns.length * WIDE, height = TOP + rows.length * HIGH;
+    const text = (attributes, words) => svg("text", { "dominant-baseline": "central", ...attributes }, words);
+    const one = (r, c) => {
+        const { text: words, note, share, framed, label: name } = cell(r, c), [x, y] = [left + c * WIDE, TOP + r * HIGH], pressed = r === chosen[0] && c === chosen[1];
+        const fill = shade(colours, share), ink = { fill: inkOn(fill) }, middle = { x: x + WIDE / 2 - 1, "text-anchor": "middle", css: ink };
+        return svg("g", { class: "cell", role: "button", tabindex: pressed ? 0 : -1, "aria-label": name, "aria-pressed": String(pressed), "data-row": r, "data-column": c },
+            svg("rect", { class: framed && "framed", x: x + 1, y: y + 1, width: WIDE - 3, height: HIGH - 3, rx: 3, fill: rgb(fill) }),
+            text({ ...middle, class: "name", y: y + 13 }, shortened(words, LETTERS)), text({ ...middle, class: "number", y: y + 28 }, note));
+    };
+    const names = [
+        ...rows.map((name, r) => text({ x: left - 8, y: TOP + (r + 0.5) * HIGH, "text-anchor": "end" }, name)),
+        ...columns.map((name, c) => text({ class: "name", x: left + (c + 0.5) * WIDE, y: TOP / 2, "text-anchor": "middle" }, shortened(name, LETTERS))),
+    ];
+    const all = rows.map((_, r) => svg("g", { role: "group", "aria-label": rows[r] }, columns.map((_, c) => one(r, c))));
+    const pressed = ({ target }) => target.closest(".cell") && press(...placeOf(target));
+    return svg("svg", { class: "cells", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label, click: pressed, keydown: (event) => key(event, rows, columns, pressed) }, names, all);
+}
+
+const placeOf = (target) => ["row", "column"].map((name) => Number(target.closest(".cell").dataset[name]));
+
+/** Arrow keys move, Enter and the space bar press. */
+function key(event, rows, columns, pressed) {
+    const [r, c] = placeOf(event.target), to = { ArrowDown: [r + 1, c], ArrowUp: [r - 1, c], ArrowRight: [r, c + 1], ArrowLeft: [r, c - 1] }[event.key];
+    if (to) event.currentTarget.querySelector(`[data-row="${to[0]}"][data-column="${to[1]}"]`)?.focus();
+    else if (event.key === "Enter" || event.key === " ") pressed(event);
+    else return;
+    event.preventDefault();
+}

@@ -1,0 +1,32 @@
+/* Attention is not explanation: heads whose weights and whose effect disagree.      Jain and Wallace 2019, arXiv:1902.10186 */
+
+import { element } from "../dom.mjs";
+import { percent, token } from "../visible.mjs";
+
+const SHARP = 0.7, BLURRED = 0.4; /* of the largest attention weight, in the mean over queries */
+const LITTLE = 0.1, MUCH = 0.5; /* of the largest change */
+const LEAST = 0.01; /* nats; where no head changes more there is nothing to explain */
+
+/** Of heads { sharpness, change }: the sharpest of those that change little, and the most blurred that changes much. */
+export function examples(heads) {
+    const most = Math.max(...heads.map(({ change }) => Math.abs(change))), share = ({ change }) => Math.abs(change) / most;
+    if (!(most >= LEAST)) return {};
+    const by = (a, b) => b.sharpness - a.sharpness;
+    return {
+        idle: heads.filter((head) => head.sharpness >= SHARP && share(head) <= LITTLE).sort(by)[0],
+        busy: heads.filter((head) => head.sharpness <= BLURRED && share(head) >= MUCH).sort(by).at(-1),
+    };
+}
+
+/** Sentences about the examples. `name` is that of the output. */
+export function explained({ idle, busy }, name) {
+    const change = (head) => [" changes ln P of ", token(name), ` by ${head.change.toFixed(Math.abs(head.change) < 0.1 ? 4 : 2).replace("-", "−")}.`];
+    const sharp = idle ? [`${idle.title[0].toUpperCase()}${idle.title.slice(1)} looks sharp: its largest weight is ${percent(idle.sharpness)} in the mean over queries. Yet cutting it`, ...change(idle)] : [];
+    const dull = busy ? [`${busy.title[0].toUpperCase()}${busy.title.slice(1)} looks blurred: its largest weight is ${percent(busy.sharpness)} in the mean. Yet cutting it`, ...change(busy)] : [];
+    return [
+        element("p", {}, "A head’s weights say which tokens it reads. They do not say what it takes from them, nor whether the output needs it. Cutting the head shows that."),
+        ...[sharp, dull].filter((words) => words.length).map((words) => element("p", { class: "example" }, words)),
+        ...(idle || busy ? [] : [element("p", { class: "example" }, "In this text there is no example: no sharp head changes little, and no blurred one changes much. Try another text or output.")]),
+        element("p", { class: "muted" }, "Cutting has limits, too: other heads can do the same work, and zeros are values that later layers never met in training."),
+    ];
+}
