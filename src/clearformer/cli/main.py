@@ -22,8 +22,8 @@ COMMANDS = {
     "translate": "translate lines of standard input",
     "fill": "replace each <mask> in a text by its likeliest token",
     "classify": "classify each line of standard input",
-    "explore": "write a page in which a browser runs the model",
     "draw": "draw what the attention heads of a run look at in a text",
+    "explore": "write a page in which a browser runs the model",
     "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }

@@ -8,6 +8,7 @@ export class Figure {
     /** `name`: of the files that it is saved to. */
     constructor(name) {
         this.title = element("figcaption");
+        this.note = element("p", { class: "muted" });
         this.picture = element("div", { class: "picture" });
         this.table = element("div", { class: "table", hidden: true, tabindex: "0" });
         const save = (ending, make) => element("button", {
@@ -16,12 +17,13 @@ export class Figure {
         const toggle = element("button", { type: "button", "aria-pressed": "false", click: () => this.#toggle(toggle) }, "Table");
         const tools = element("div", { class: "tools", role: "group", "aria-label": "This picture" }, toggle,
             save("SVG", () => pictureSVG(this.drawn)), save("PNG", () => picturePNG(this.drawn)), save("CSV", () => csv(this.rows)));
-        this.element = element("figure", {}, element("div", { class: "caption" }, this.title, tools), this.picture, this.table);
+        this.element = element("figure", {}, element("div", { class: "caption" }, this.title, tools), this.note, this.picture, this.table);
     }
 
-    /** `picture`: an SVG or a canvas; `rows`: its numbers, the names of the columns first. */
-    show(title, picture, rows) {
+    /** `picture`: an SVG or a canvas; `rows`: its numbers, the names of the columns first; `note`: how to read it. */
+    show(title, picture, rows, note = "") {
         Object.assign(this, { drawn: picture, rows });
+        this.note.textContent = note;
         this.title.replaceChildren(...[title].flat());
         this.picture.replaceChildren(picture);
         if (!this.table.hidden) this.#fill();
@@ -49,10 +51,10 @@ export class Figures {
         Object.assign(this, { name, all: [], element: element("div", { class: "figures" }) });
     }
 
-    /** `shown`: [{ title, picture, rows }]. */
+    /** `shown`: [{ title, picture, rows, note }]. */
     show(shown) {
         while (this.all.length < shown.length) this.all.push(new Figure(this.name));
-        shown.forEach(({ title, picture, rows }, i) => this.all[i].show(title, picture, rows));
+        shown.forEach(({ title, picture, rows, note }, i) => this.all[i].show(title, picture, rows, note));
         const wanted = this.all.slice(0, shown.length).map((figure) => figure.element);
         if (wanted.length !== this.element.children.length) this.element.replaceChildren(...wanted);
     }

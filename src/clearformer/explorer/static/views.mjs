@@ -18,6 +18,7 @@
 import { view as attend } from "./views/attend.mjs";
 import { view as cut } from "./views/cut.mjs";
 import { view as lens } from "./views/lens.mjs";
+import { view as predict } from "./views/predict.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend, cut, lens];
+export const VIEWS = [type, attend, predict, cut, lens];

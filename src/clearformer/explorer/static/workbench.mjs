@@ -6,8 +6,6 @@ import { MOST, fields } from "./fields.mjs";
 import { facts } from "./facts.mjs";
 import { VIEWS } from "./views.mjs";
 
-const BUSY = 200; /* milliseconds after which a view says that it computes */
-
 export class Workbench {
     constructor(model, { runs, number: index, show, open }) {
         this.model = model;
@@ -60,8 +58,7 @@ export class Workbench {
     async #refresh() {
         this.work?.abort(stopped);
         const { signal } = (this.work = new AbortController()), { state, model } = this;
-        const busy = setTimeout(() => this.host.setAttribute("aria-busy", "true"), BUSY);
-        signal.addEventListener("abort", () => clearTimeout(busy));
+        this.host.setAttribute("aria-busy", "true");
         try {
             const masked = state.masked.split(",").filter(Boolean).map(Number), before = this.reading?.texts[0].ids;
             const [text, target] = [state.text, state.target].map((typed) => typed.slice(0, MOST));
@@ -78,8 +75,7 @@ export class Workbench {
         } catch (error) {
             if (error !== stopped) this.failed.textContent = error.message;
         } finally {
-            clearTimeout(busy);
-            if (!signal.aborted) this.host.removeAttribute("aria-busy");
+            if (!signal.aborted) this.host.setAttribute("aria-busy", "false");
         }
     }
 }

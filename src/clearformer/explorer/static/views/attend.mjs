@@ -99,9 +99,9 @@ class Large {
         this.heat = heatmap(head, names.query, names.key, `${title}: queries in rows, keys in columns`);
         this.drawn = lines(head, names, `${title}: lines from queries to keys`, this.heat.scale, this.locked, (kind, index) => this.state.set({ [kind]: index }));
         const rows = [["query", ...names.key], ...names.query.map((name, t) => [name, ...values.subarray(t * S, (t + 1) * S)])];
-        this.map.show([title, element("small", {}, ` 0 to ${this.heat.scale.toFixed(2)}; T = ${T} queries in rows, S = ${S} keys in columns`)], this.heat.picture, rows);
+        this.map.show([title], this.heat.picture, rows, `Rows: T = ${T} queries. Columns: S = ${S} keys. Darkest: ${this.heat.scale.toFixed(2)}.`);
         this.map.picture.append(this.heat.over);
-        this.links.show(["Lines", element("small", {}, " from queries to keys")], this.drawn.picture, rows);
+        this.links.show(["Lines"], this.drawn.picture, rows, "From queries, on the left, to keys.");
         this.#hover(-1, -1);
     }
 

@@ -1,7 +1,7 @@
 /* Lens: what the model would say at each layer, and which parts and tokens a logit comes from. */
 
-import { bars } from "../bars.mjs";
 import { cells } from "../cells.mjs";
+import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
 import { heatmap } from "../heatmap.mjs";
@@ -14,6 +14,13 @@ import { Work } from "../work.mjs";
 const COLUMNS = 48, LIKELIEST = 10, PARTS = 16; /* tokens, outputs and parts in a picture */
 const POINTS = 64, CHUNK = 8; /* of the quadrature in tasks/attribution.mjs, and of them in one step */
 
+const ABOUT = {
+    lens: "A model writes into its residual stream, layer by layer; only at the end does the output layer read it. The logit lens lets it read after every layer.",
+    contributions: "A logit is a sum: each part of the model adds a vector to the residual stream, and this vector adds to the logit. What a part does by way of later parts counts as theirs. To be exact, the scale of every norm is held as it was.",
+    attribution: "Integrated gradients go from a text without words to this one, and share the change of the logit among the tokens.",
+    norms: "How long the vectors in the residual stream are, at every layer and token.",
+};
+
 export const view = {
     name: "lens",
     title: "Lens",
@@ -24,7 +31,9 @@ export const view = {
         const question = new Question(state, model), work = new Work(state, "attribute", "Attribute the logit to the tokens that are read");
         const [lens, logit, tokens, norms] = ["lens", "logit", "attribution", "norms"].map((name) => new Figures(name));
         for (const { element: wide } of [lens, tokens, norms]) wide.classList.add("wide");
-        host.append(question.element, lens.element, logit.element, work.element, tokens.element, norms.element);
+        const about = (words) => element("p", { class: "about" }, words);
+        host.append(question.element, about(ABOUT.lens), lens.element, about(ABOUT.contributions), logit.element,
+            about(ABOUT.attribution), work.element, tokens.element, about(ABOUT.norms), norms.element);
         return async (reading, signal) => {
             const asked = await question.ask(reading, signal), ask = (task, values) => model.ask(task, { inputs: reading.inputs, ...values }, signal);
             const of = { ...asked, reading, point: Math.min(state.point < 0 ? Infinity : state.point, model.sizes.L), points: pointsOf(model.sizes) };
@@ -63,13 +72,8 @@ function lensFigure({ text, own, at, point, points, name }, { T, ids, p, logP },
 }
 
 /** The outputs at the chosen cell. */
-function outputsFigure({ text, at, point, points, output, name }, top) {
-    const shown = top.map(({ id, p }) => ({ name: name(id), p, strong: id === output }));
-    const title = `${points[point][0].toUpperCase()}${points[point].slice(1)}, at `;
-    return {
-        title: [title, token(text.tokens[at])], picture: bars(shown, `Probabilities: ${shown.map(({ name: each, p }) => `${visible(each)} ${percent(p)}`).join(", ")}`),
-        rows: [["output", "number", "probability"], ...top.map(({ id, p }) => [name(id), id, p])],
-    };
+function outputsFigure({ text, at, point, points, output, names }, top) {
+    return distribution([points[point], ", at ", token(text.tokens[at])], names, top, output);
 }
 
 /** What each part adds to the logit; in the picture the largest, and the sum of the others. */
@@ -79,7 +83,7 @@ function contributionsFigure({ place, name, output }, { names, values }) {
     const shown = [...ranked.slice(0, PARTS), ...(rest.length ? [{ name: `${rest.length} other parts`, value: rest.reduce(sum, zero).value }] : [])];
     const label = `Contributions: ${shown.map((each) => `${each.name} ${signed(each.value)}`).join(", ")}; their sum is ${signed(total)}`;
     return {
-        title: ["Contributions to the logit of ", token(name(output)), element("small", {}, ...(place.length ? [" ", ...place] : []))],
+        title: ["Contributions to the logit of ", token(name(output)), element("small", {}, " ", ...place)],
         picture: signedBars(shown.map((each) => ({ ...each, name: each.name.replace(/^layer /, "L").replace("cross-attention", "cross") })), label, { name: "sum: the logit", value: total, strong: true }),
         rows: [["part", "contribution"], ...parts.map((each) => [each.name, each.value]), ["sum", total]],
     };
@@ -99,7 +103,7 @@ function normsFigure({ reading, points }, { T, values }, { title, text }) {
 function attributionFigures({ reading, name, output }, shares) {
     const sumOf = (values) => values.reduce((a, b) => a + b, 0), [{ change }] = shares;
     const texts = reading.texts.map((text, i) => ({ ...text, values: Float64Array.from(text.ids, (_, t) => sumOf(shares.map(({ texts: each }) => each[i][t]))) }));
-    const gap = sumOf(texts.map(({ values }) => sumOf(values))) - change, about = ` the logit is ${signed(change)} more than without words; error of the sum ${signed(gap)}`;
+    const gap = sumOf(texts.map(({ values }) => sumOf(values))) - change, about = ` The logit changes by ${signed(change)}; the sum is ${signed(change + gap)}${Math.abs(gap) < 0.005 ? "" : ", as the integral is not exact"}.`;
     return texts.map(({ name: each, tokens, values }, i) => ({
         title: [texts.length > 1 ? `What the tokens of the ${each} are worth for ` : "What the tokens are worth for ", token(name(output)), element("small", {}, i ? "" : about)],
         picture: heatmap({ T: 1, S: tokens.length, values }, [""], tokens, `Integrated gradients: ${tokens.map((one, t) => `${visible(one)} ${signed(values[t])}`).join(", ")}`).picture,

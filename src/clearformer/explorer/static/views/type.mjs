@@ -1,10 +1,10 @@
 /* Type: the tokens of what is typed, and what the model says about them. */
 
-import { bars } from "../bars.mjs";
+import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
 import { tokenRow } from "../tokens.mjs";
-import { counted, percent, token, visible } from "../visible.mjs";
+import { counted, token } from "../visible.mjs";
 
 const UNK = 3, MASK = 4, CLASSES = 20; /* classes are shown at most */
 
@@ -35,7 +35,7 @@ const SHOW = {
         return {
             rows: [heading("Tokens", text), tokenRow("Tokens", tokens, pressing(state, at, last)),
                 element("p", { class: "muted" }, "A line below a token is the probability that the model gave it, having read those before it.")],
-            figures: [distribution(model, ["Next, after ", token(text.tokens[at])], rows[at].top, text.ids[at + 1])],
+            figures: [distribution(["Next, after ", token(text.tokens[at])], model.tokens, rows[at].top, text.ids[at + 1])],
         };
     },
 
@@ -47,13 +47,13 @@ const SHOW = {
         return {
             rows: [heading("Tokens", text), tokenRow("Tokens; choose those to hide", tokens, { press: toggle, pressed: (i) => masked.includes(i) }),
                 element("p", { class: "muted" }, masked.length ? "Hidden tokens are read as <mask>." : "Choose a token to hide it: the model says what it may have been.")],
-            figures: masked.map((i) => distribution(model, text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])], rows[i].top, text.ids[i])),
+            figures: masked.map((i) => distribution(text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])], model.tokens, rows[i].top, text.ids[i])),
         };
     },
 
     async classifier({ model, reading, ask }) {
         const [text] = reading.texts, { rows: [{ top }] } = await ask({ top: CLASSES });
-        return { rows: [heading("Tokens", text), tokenRow("Tokens", withText(text))], figures: [distribution(model, ["Class"], top)] };
+        return { rows: [heading("Tokens", text), tokenRow("Tokens", withText(text))], figures: [distribution(["Class"], model.run.classes, top)] };
     },
 
     async transformer({ state, model, reading, ask }) {
@@ -65,7 +65,7 @@ const SHOW = {
             rows: [heading("Source", source), tokenRow("Source", withText(source)),
                 heading("Written", written, `, log probability ${logP.toFixed(2)}`), tokenRow("Written", tokens, pressing(state, at, last)),
                 element("p", { class: "muted" }, "A line below a token is its probability, given the source and the tokens before it.")],
-            figures: [distribution(model, ["In the place of ", token(written.tokens[at])], rows[at].top, written.ids[at])],
+            figures: [distribution(["In the place of ", token(written.tokens[at])], model.tokens, rows[at].top, written.ids[at])],
         };
     },
 };
@@ -77,15 +77,4 @@ const withText = ({ ids, tokens }) => ids.map((id, i) => ({ id, text: tokens[i],
 function heading(name, { ids }, more = "") {
     const unknown = ids.filter((id) => id === UNK).length, lacks = unknown ? `, ${unknown} not in the vocabulary, read as <unk>` : "";
     return element("h3", {}, name, " ", element("small", {}, counted(ids.length, "token") + lacks + more));
-}
-
-/** The likeliest outputs, that of the text in another colour. */
-function distribution(model, title, top, target) {
-    const names = model.family === "classifier" ? model.run.classes : model.tokens, name = (id) => names[id] ?? String(id);
-    const label = `Probabilities: ${top.map(({ id, p }) => `${visible(name(id))} ${percent(p)}`).join(", ")}`;
-    return {
-        title,
-        picture: bars(top.map(({ id, p }) => ({ name: name(id), p, strong: id === target })), label),
-        rows: [["output", "number", "probability"], ...top.map(({ id, p }) => [name(id), id, p])],
-    };
 }
