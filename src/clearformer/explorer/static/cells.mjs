@@ -19,19 +19,23 @@ export function cells({ rows, columns, cell, chosen, press, label }) {
             svg("rect", { class: framed && "framed", x: x + 1, y: y + 1, width: WIDE - 3, height: HIGH - 3, rx: 3, fill: rgb(fill) }),
             text({ ...middle, class: "name", y: y + 13 }, shortened(words, LETTERS)), text({ ...middle, class: "number", y: y + 28 }, note));
     };
-    const names = [
-        ...rows.map((name, r) => text({ x: left - 8, y: TOP + (r + 0.5) * HIGH, "text-anchor": "end" }, name)),
-        ...columns.map((name, c) => text({ class: "name", x: left + (c + 0.5) * WIDE, y: TOP / 2, "text-anchor": "middle" }, shortened(name, LETTERS))),
-    ];
+    const rowNames = svg("g", { class: "row-names" }, svg("rect", { width: left, height, fill: rgb(colours.paper) }),
+        rows.map((name, r) => text({ x: left - 8, y: TOP + (r + 0.5) * HIGH, "text-anchor": "end" }, name)));
+    const names = columns.map((name, c) => text({ class: "name", x: left + (c + 0.5) * WIDE, y: TOP / 2, "text-anchor": "middle" }, shortened(name, LETTERS)));
     const all = rows.map((_, r) => svg("g", { role: "group", "aria-label": rows[r] }, columns.map((_, c) => one(r, c))));
     const pressed = ({ target }) => target.closest(".cell") && press(...placeOf(target));
-    return svg("svg", { class: "cells", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label, click: pressed, keydown: (event) => key(event, rows, columns, pressed) }, names, all);
+    return svg("svg", { class: "cells", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label, click: pressed, keydown: (event) => key(event, pressed) }, names, all, rowNames);
+}
+
+/** Let the names of the rows stay where they are when what contains the picture is scrolled. */
+export function keepRowNames({ target }) {
+    target.querySelector(".row-names")?.style.setProperty("transform", `translateX(${target.scrollLeft}px)`);
 }
 
 const placeOf = (target) => ["row", "column"].map((name) => Number(target.closest(".cell").dataset[name]));
 
 /** Arrow keys move, Enter and the space bar press. */
-function key(event, rows, columns, pressed) {
+function key(event, pressed) {
     const [r, c] = placeOf(event.target), to = { ArrowDown: [r + 1, c], ArrowUp: [r - 1, c], ArrowRight: [r, c + 1], ArrowLeft: [r, c - 1] }[event.key];
     if (to) event.currentTarget.querySelector(`[data-row="${to[0]}"][data-column="${to[1]}"]`)?.focus();
     else if (event.key === "Enter" || event.key === " ") pressed(event);

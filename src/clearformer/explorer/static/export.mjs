@@ -51,7 +51,7 @@ function imageOf(canvas, width, height) {
 function styled(original, copy) {
     const style = getComputedStyle(original);
     for (const name of STYLES) copy.setAttribute(name, style.getPropertyValue(name));
-    copy.removeAttribute("class");
+    for (const name of ["class", "style"]) copy.removeAttribute(name);
     [...original.children].forEach((child, i) => styled(child, copy.children[i]));
 }
 

@@ -37,13 +37,16 @@ export class Figure {
     }
 
     #fill() {
-        const [names, ...rows] = this.rows, shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : visible(value));
+        const [names, ...rows] = this.rows, shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : words(value));
         this.table.replaceChildren(element("table", {},
-            element("thead", {}, element("tr", {}, names.map((name) => element("th", { scope: "col" }, element("bdi", {}, visible(name)))))),
+            element("thead", {}, element("tr", {}, names.map((name) => element("th", { scope: "col" }, element("bdi", {}, words(name)))))),
             element("tbody", {}, rows.map((row) => element("tr", {}, row.map((value, i) =>
                 element(i ? "td" : "th", { scope: i ? null : "row" }, element("bdi", {}, shown(value)))))))));
     }
 }
+
+/** Visible, but with plain spaces between words. */
+const words = (text) => visible(text).replace(/(?<=[^␣])␣(?=[^␣])/g, " ");
 
 /** Several, whose number changes; what is shown as a table stays so. */
 export class Figures {

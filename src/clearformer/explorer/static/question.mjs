@@ -22,7 +22,8 @@ const FAMILIES = {
 
 export class Question {
     constructor(state, model) {
-        Object.assign(this, { state, model, classifies: model.family === "classifier" });
+        const classifies = model.family === "classifier";
+        Object.assign(this, { state, model, classifies, names: classifies ? model.run.classes : model.tokens });
         this.tokens = element("div", { class: "rows" });
         this.list = element("select", { change: () => state.set({ output: Number(this.list.value) }) });
         const label = element("label", { class: "setting" }, element("span", {}, this.classifies ? "Class" : "Output"), this.list);
@@ -30,30 +31,31 @@ export class Question {
     }
 
     /** Show the tokens and outputs. Returns { text, own, at, row, output, place, name }: `row` of the logits is that of
-        token `at`, `place` says where it is, and name(id) is an output’s. */
+        token `at`, `place` says where it is, and name(id) is an output’s, one of
+        `names`. */
     async ask(reading, signal) {
         const { model, state } = this, family = FAMILIES[model.family](reading), last = family.text.ids.length - 1;
         const ask = (values) => model.ask("outputs", { inputs: reading.inputs, targets: family.own, ...values }, signal);
-        let at = state.at >= 0 && state.at <= last ? state.at : -1;
+        let at = Number.isInteger(state.at) && state.at <= last ? state.at : -1;
         if (at < 0) at = model.family === "bert" ? reading.inputs.tokens.indexOf(MASK) : model.family === "transformer" ? leastSure((await ask({ positions: [] })).rows) : last;
         if (at < 0) at = last;
-        const row = this.classifies ? 0 : at, { rows } = await ask({ positions: [row], top: OFFERED }), own = family.own[row];
-        const output = this.#outputs(rows[row].top, own);
+        const row = this.classifies ? 0 : at, { rows } = await ask({ positions: [row], top: OFFERED });
+        const output = this.#outputs(rows[row], family.own[row]);
         this.#show(family, rows, at);
         const place = family.where ? [family.where, token(family.text.tokens[at])] : [];
-        return { ...family, at, row, output, place, name: (id) => this.name(id) };
+        return { ...family, at, row, output, place, names: this.names, name: (id) => this.name(id) };
     }
 
     name(id) {
-        return (this.classifies ? this.model.run.classes : this.model.tokens)[id] ?? String(id);
+        return this.names[id] ?? String(id);
     }
 
     /** Fill the list; the output that is chosen. */
-    #outputs(top, own) {
-        const { sizes } = this.model, usual = own ?? top[0].id, given = this.state.output, chosen = given >= 0 && given < (this.classifies ? sizes.C : sizes.V) ? given : -1;
-        const share = new Map(top.map(({ id, p }) => [id, ` ${percent(p)}`])), ids = [...new Set([...share.keys(), ...(chosen < 0 ? [] : [chosen])])];
+    #outputs({ top, target }, own) {
+        const { sizes } = this.model, usual = own ?? top[0].id, given = this.state.output, chosen = Number.isInteger(given) && given < (this.classifies ? sizes.C : sizes.V) ? given : -1;
+        const share = new Map([target, ...top].filter((each) => each).map(({ id, p }) => [id, ` ${percent(p)}`])), ids = [...new Set([...share.keys(), ...(chosen < 0 ? [] : [chosen])])];
         const options = ids.filter((id) => id !== usual).map((id) => [id, `${visible(this.name(id))}${share.get(id) ?? ""}`]);
-        const first = [-1, `${visible(this.name(usual))}${share.get(usual) ?? ""}, ${own === undefined ? "the likeliest" : "which the text has"}`];
+        const first = [-1, `${visible(this.name(usual))}${share.get(usual)}, ${own === undefined ? "the likeliest" : "which the text has"}`];
         this.list.replaceChildren(...[first, ...options].map(([value, text]) => element("option", { value }, text)));
         this.list.value = chosen === usual ? -1 : chosen;
         return chosen < 0 ? usual : chosen;

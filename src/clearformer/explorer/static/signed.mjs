@@ -2,7 +2,7 @@
 
 import { svg } from "./dom.mjs";
 
-const WIDTH = 416, ROW = 22, NAME = 126, NUMBER = 52, NOTE = 120;
+const WIDTH = 416, ROW = 22, NAME = 140, NUMBER = 52, NOTE = 120;
 
 /** `rows`: [{ name, value, note, strong }], the names short; `total`, if there is one, stands below a line and is no bar. */
 export function signedBars(rows, label, total) {

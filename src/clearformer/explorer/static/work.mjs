@@ -4,9 +4,9 @@ import { controls } from "./controls.mjs";
 import { element } from "./dom.mjs";
 
 export class Work {
-    /** `setting`: the name of a boolean in the state; `label`: what the work is. */
-    constructor(state, setting, label) {
-        Object.assign(this, { state, setting, tick: controls(state, [{ name: setting, label }]), status: element("span", { role: "status" }) });
+    /** `setting`: the name of a boolean in the state; `label`: what the work is; `shown`: what shows the results. */
+    constructor(state, setting, label, shown) {
+        Object.assign(this, { state, setting, shown, tick: controls(state, [{ name: setting, label }]), status: element("span", { role: "status" }) });
         this.tick.element.append(this.status);
         this.element = this.tick.element;
     }
@@ -20,6 +20,7 @@ export class Work {
         if (this.key === key) return this.found;
         const found = [];
         try {
+            this.shown.setAttribute("aria-busy", "true");
             for (const step of steps) {
                 this.status.textContent = `${found.length} of ${steps.length} …`;
                 found.push(await step());
@@ -30,6 +31,8 @@ export class Work {
         } catch (error) {
             if (!signal.aborted) this.status.textContent = error.message;
             return undefined;
+        } finally {
+            if (!signal.aborted) this.shown.removeAttribute("aria-busy");
         }
     }
 }

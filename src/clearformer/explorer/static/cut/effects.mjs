@@ -27,7 +27,8 @@ export function outputsFigure({ name, output }, outputs) {
     const sorted = [...outputs].sort((a, b) => b.after - b.before - (a.after - a.before)), p = (log) => percent(Math.exp(log));
     const rows = sorted.map(({ id, before, after }) => ({ name: shortened(name(id)), value: after - before, note: `${p(before)} → ${p(after)}`, strong: id === output }));
     return {
-        title: ["Change of ln P", element("small", {}, " and P before and after")],
+        title: "Change of ln P",
+        note: "Beside it P before and after. These outputs are the likeliest before or after.",
         picture: signedBars(rows, `Changes of ln P: ${rows.map((row) => `${row.name} ${signed(row.value)}`).join(", ")}`),
         rows: [["output", "number", "ln P untouched", "ln P changed", "change"], ...sorted.map(({ id, before, after }) => [name(id), id, before, after, after - before])],
     };

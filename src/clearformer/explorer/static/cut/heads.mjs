@@ -1,6 +1,5 @@
 /* Every head cut in turn: a map of what that changes, and beside it how sharp the heads' attention is. */
 
-import { element } from "../dom.mjs";
 import { heatmap } from "../heatmap.mjs";
 import { scatter } from "../scatter.mjs";
 import { stacksOf, sublayersOf } from "../stacks.mjs";
@@ -30,7 +29,7 @@ export function mapFigures(model, heads, { name, output }) {
         const label = `${title}: change of ln P without each head; ${shown.map((head) => `${head.title} ${head.change.toFixed(3)}`).join(", ")}`;
         const names = (letter, length) => Array.from({ length }, (_, i) => `${letter}${i}`);
         return {
-            title: [title, element("small", {}, " change of ln P of ", token(name(output)), " without the head")],
+            title: [`${title}: change of ln P of `, token(name(output))],
             picture: heatmap({ T: L, S: H, values }, names("L", L), names("H", H), label, most).picture,
             rows: [["layer", "head", "change", "largest weight"], ...shown.map(({ layer, head, change, sharpness }) => [String(layer), head, change, sharpness])],
         };
@@ -42,7 +41,8 @@ export function pointsFigure(heads, { idle, busy }) {
     const points = heads.filter(({ sharpness }) => !Number.isNaN(sharpness))
         .map((head) => ({ x: head.sharpness, y: Math.abs(head.change), name: head.title, strong: head === idle || head === busy }));
     return {
-        title: ["Heads", element("small", {}, " if weights explained the output, they would lie on a line that rises")],
+        title: "All heads",
+        note: "If attention explained the output, these points would lie on a line that rises.",
         picture: scatter(points, { x: "largest attention weight, mean over queries", y: "|change of ln P|" }, "Each head’s largest attention weight, and the change of ln P without it"),
         rows: [["head", "largest weight", "change of ln P"], ...heads.map(({ title, sharpness, change }) => [title, sharpness, change])],
     };

@@ -44,11 +44,11 @@ export const view = {
 /** All heads of the untouched model, each cut in turn. */
 class Heads {
     constructor(state, model) {
-        Object.assign(this, { model, work: new Work(state, "sweep", "Cut every head in turn"), maps: new Figures("heads"), points: new Figures("attention-and-effect") });
-        this.words = element("div", { class: "rows" });
+        Object.assign(this, { model, maps: new Figures("heads"), points: new Figures("attention-and-effect"), words: element("div", { class: "rows" }) });
         this.maps.element.classList.add("narrow");
-        this.element = element("div", { class: "cut" },
-            element("div", {}, element("h3", {}, "Which heads matter?"), this.work.element, this.maps.element),
+        this.element = element("div", { class: "cut" });
+        this.work = new Work(state, "sweep", "Cut every head in turn", this.element);
+        this.element.append(element("div", {}, element("h3", {}, "Which heads matter?"), this.work.element, this.maps.element),
             element("div", {}, element("h3", {}, "Attention is not explanation"), this.words, this.points.element));
     }
 

@@ -1,6 +1,6 @@
 /* Lens: what the model would say at each layer, and which parts and tokens a logit comes from. */
 
-import { cells } from "../cells.mjs";
+import { cells, keepRowNames } from "../cells.mjs";
 import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
@@ -28,18 +28,17 @@ export const view = {
     suits: () => true,
     settings: { ...QUESTION, point: -1, attribute: true }, /* point: of the stream; -1: the last */
     render(host, state, model) {
-        const question = new Question(state, model), work = new Work(state, "attribute", "Attribute the logit to the tokens that are read");
         const [lens, logit, tokens, norms] = ["lens", "logit", "attribution", "norms"].map((name) => new Figures(name));
+        const question = new Question(state, model), work = new Work(state, "attribute", "Attribute the logit to the tokens that are read", tokens.element);
         for (const { element: wide } of [lens, tokens, norms]) wide.classList.add("wide");
-        const about = (words) => element("p", { class: "about" }, words);
-        host.append(question.element, about(ABOUT.lens), lens.element, about(ABOUT.contributions), logit.element,
-            about(ABOUT.attribution), work.element, tokens.element, about(ABOUT.norms), norms.element);
+        lens.element.addEventListener("scroll", keepRowNames, true);
+        host.append(question.element, lens.element, logit.element, work.element, tokens.element, norms.element);
         return async (reading, signal) => {
             const asked = await question.ask(reading, signal), ask = (task, values) => model.ask(task, { inputs: reading.inputs, ...values }, signal);
-            const of = { ...asked, reading, point: Math.min(state.point < 0 ? Infinity : state.point, model.sizes.L), points: pointsOf(model.sizes) };
+            const of = { ...asked, reading, point: Number.isInteger(state.point) && state.point >= 0 ? Math.min(state.point, model.sizes.L) : model.sizes.L, points: pointsOf(model.sizes) };
             const found = await ask("lens", { targets: of.own, top: LIKELIEST, cell: [of.point, of.at] });
             const parts = await ask("contributions", { at: of.at, output: of.output });
-            const focused = lens.element.querySelector(":focus-within") !== null && document.activeElement.closest(".cell");
+            const focused = document.activeElement.closest(".cell");
             lens.show([lensFigure(of, found, state)]);
             if (focused) lens.element.querySelector(".cell[aria-pressed=true]").focus();
             logit.show([outputsFigure(of, found.top), contributionsFigure(of, parts)]);
@@ -63,17 +62,17 @@ function lensFigure({ text, own, at, point, points, name }, { T, ids, p, logP },
             return { text: output, note: percent(p[i]), share: p[i], framed: ids[i] === own[first + c], label: `${points[r]}, ${visible(shown[c])}: ${visible(output)}, ${percent(p[i])}` };
         },
     });
-    const note = `${T > COLUMNS ? ` tokens ${first + 1} to ${first + shown.length} of ${T}; ` : " "}${own.length ? "framed: what the text has; " : ""}choose a cell`;
+    const part = T > COLUMNS ? ` Tokens ${first + 1} to ${first + shown.length} of ${T} are shown.` : "", framed = own.length ? " A frame has what the text has there." : "";
     const rows = points.flatMap((where, r) => text.tokens.map((each, t) => [where, t, each, name(ids[r * T + t]), p[r * T + t], ...(own.length ? [logP[r * T + t]] : [])]));
     return {
-        title: ["If the model stopped here", element("small", {}, note)], picture,
+        title: "Logit lens: if the model stopped here", picture, note: `${ABOUT.lens}${framed} Choose a cell.${part}`,
         rows: [["point", "position", "token", "likeliest", "its probability", ...(own.length ? ["ln P of what the text has"] : [])], ...rows],
     };
 }
 
 /** The outputs at the chosen cell. */
 function outputsFigure({ text, at, point, points, output, names }, top) {
-    return distribution([points[point], ", at ", token(text.tokens[at])], names, top, output);
+    return distribution([`Outputs: ${points[point]}, at `, token(text.tokens[at])], names, top, output);
 }
 
 /** What each part adds to the logit; in the picture the largest, and the sum of the others. */
@@ -85,6 +84,7 @@ function contributionsFigure({ place, name, output }, { names, values }) {
     return {
         title: ["Contributions to the logit of ", token(name(output)), element("small", {}, " ", ...place)],
         picture: signedBars(shown.map((each) => ({ ...each, name: each.name.replace(/^layer /, "L").replace("cross-attention", "cross") })), label, { name: "sum: the logit", value: total, strong: true }),
+        note: ABOUT.contributions,
         rows: [["part", "contribution"], ...parts.map((each) => [each.name, each.value]), ["sum", total]],
     };
 }
@@ -94,7 +94,7 @@ function normsFigure({ reading, points }, { T, values }, { title, text }) {
     const { tokens } = reading.texts[text], named = reading.texts.length > 1 ? `${title}: ` : "";
     const { picture } = heatmap({ T: points.length, S: T, values }, ["embedding", ...points.slice(1).map((_, l) => `L${l}`)], tokens, "The length of the residual stream’s vectors: points in rows, tokens in columns");
     return {
-        title: [`${named}Length of the residual stream`, element("small", {}, " Euclidean norm")], picture,
+        title: [`${named}Length of the residual stream`, element("small", {}, " Euclidean norm")], picture, note: text === 0 ? ABOUT.norms : "",
         rows: [["point", ...tokens], ...points.map((where, r) => [where, ...values.subarray(r * T, (r + 1) * T)])],
     };
 }
@@ -103,10 +103,12 @@ function normsFigure({ reading, points }, { T, values }, { title, text }) {
 function attributionFigures({ reading, name, output }, shares) {
     const sumOf = (values) => values.reduce((a, b) => a + b, 0), [{ change }] = shares;
     const texts = reading.texts.map((text, i) => ({ ...text, values: Float64Array.from(text.ids, (_, t) => sumOf(shares.map(({ texts: each }) => each[i][t]))) }));
-    const gap = sumOf(texts.map(({ values }) => sumOf(values))) - change, about = ` The logit changes by ${signed(change)}; the sum is ${signed(change + gap)}${Math.abs(gap) < 0.005 ? "" : ", as the integral is not exact"}.`;
+    const most = Math.max(...texts.flatMap(({ values }) => [...values].map(Math.abs)));
+    const gap = sumOf(texts.map(({ values }) => sumOf(values))) - change, about = `The logit changes by ${signed(change)}; the sum is ${signed(change + gap)}${Math.abs(gap) < 0.005 ? "" : ": near the text without words the logit changes too fast for an exact integral"}.`;
     return texts.map(({ name: each, tokens, values }, i) => ({
-        title: [texts.length > 1 ? `What the tokens of the ${each} are worth for ` : "What the tokens are worth for ", token(name(output)), element("small", {}, i ? "" : about)],
-        picture: heatmap({ T: 1, S: tokens.length, values }, [""], tokens, `Integrated gradients: ${tokens.map((one, t) => `${visible(one)} ${signed(values[t])}`).join(", ")}`).picture,
+        title: [texts.length > 1 ? `What the tokens of the ${each} are worth for ` : "What the tokens are worth for ", token(name(output)), ],
+        note: i ? "" : `${ABOUT.attribution} ${about}`,
+        picture: heatmap({ T: 1, S: tokens.length, values }, [""], tokens, `Integrated gradients: ${tokens.map((one, t) => `${visible(one)} ${signed(values[t])}`).join(", ")}`, most).picture,
         rows: [["position", "token", "worth"], ...tokens.map((one, t) => [t, one, values[t]])],
     }));
 }
