@@ -19,7 +19,7 @@ export function cells({ rows, columns, cell, chosen, press, label }) {
             svg("rect", { class: framed && "framed", x: x + 1, y: y + 1, width: WIDE - 3, height: HIGH - 3, rx: 3, fill: rgb(fill) }),
             text({ ...middle, class: "name", y: y + 13 }, shortened(words, LETTERS)), text({ ...middle, class: "number", y: y + 28 }, note));
     };
-    const rowNames = svg("g", { class: "row-names" }, svg("rect", { width: left, height, fill: rgb(colours.paper) }),
+    const rowNames = svg("g", { class: "row-names" }, svg("rect", { x: -4, width: left + 4, height, fill: rgb(colours.paper) }),
         rows.map((name, r) => text({ x: left - 8, y: TOP + (r + 0.5) * HIGH, "text-anchor": "end" }, name)));
     const names = columns.map((name, c) => text({ class: "name", x: left + (c + 0.5) * WIDE, y: TOP / 2, "text-anchor": "middle" }, shortened(name, LETTERS)));
     const all = rows.map((_, r) => svg("g", { role: "group", "aria-label": rows[r] }, columns.map((_, c) => one(r, c))));
@@ -27,9 +27,12 @@ export function cells({ rows, columns, cell, chosen, press, label }) {
     return svg("svg", { class: "cells", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label, click: pressed, keydown: (event) => key(event, pressed) }, names, all, rowNames);
 }
 
-/** Let the names of the rows stay where they are when what contains the picture is scrolled. */
-export function keepRowNames({ target }) {
-    target.querySelector(".row-names")?.style.setProperty("transform", `translateX(${target.scrollLeft}px)`);
+/** Scroll what contains the picture to the chosen cell; the names of the rows stay where they are. */
+export function reveal(picture) {
+    const host = picture.parentElement, [shown, cell, names] = [host, picture.querySelector("[aria-pressed=true]"), picture.querySelector(".row-names")].map((each) => each.getBoundingClientRect());
+    host.onscroll = () => (picture.querySelector(".row-names").style.transform = `translateX(${host.scrollLeft}px)`);
+    if (cell.right > shown.right || cell.left < shown.left + names.width) host.scrollLeft += (cell.left + cell.right - shown.left - shown.right) / 2;
+    host.onscroll();
 }
 
 const placeOf = (target) => ["row", "column"].map((name) => Number(target.closest(".cell").dataset[name]));

@@ -29,12 +29,16 @@ export function roving(list, columns = 1) {
     const buttons = () => [...list.querySelectorAll("button, [role=button]")];
     const stop = (one) => one && buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
     stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
+    if (roved.has(list)) return;
+    roved.add(list);
     list.addEventListener("focusin", ({ target }) => stop(target.closest("button, [role=button]")));
     list.addEventListener("keydown", (event) => {
-        const all = buttons(), at = all.indexOf(document.activeElement), end = all.length - 1;
-        const to = { ArrowRight: at + 1, ArrowDown: at + columns, ArrowLeft: at - 1, ArrowUp: at - columns, Home: 0, End: end }[event.key];
+        const all = buttons(), at = all.indexOf(document.activeElement);
+        const to = { ArrowRight: at + 1, ArrowDown: at + columns, ArrowLeft: at - 1, ArrowUp: at - columns, Home: 0, End: all.length - 1 }[event.key];
         if (at < 0 || to === undefined) return;
         event.preventDefault();
-        all[Math.min(Math.max(to, 0), end)].focus();
+        all[to]?.focus();
     });
 }
+
+const roved = new WeakSet(); /* elements that listen already, as their buttons may be others now */

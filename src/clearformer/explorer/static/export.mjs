@@ -1,7 +1,7 @@
 /* Files of what the page shows: pictures as SVG or PNG, numbers as CSV. */
 
 const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "opacity", "font-family",
-    "font-size", "font-weight", "text-anchor", "dominant-baseline"];
+    "font-size", "font-weight", "text-anchor", "dominant-baseline", "paint-order"];
 const SCALE = 2; /* points of a PNG for each of the page */
 
 export function download(name, blob) {

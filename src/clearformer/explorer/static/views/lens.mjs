@@ -1,6 +1,6 @@
 /* Lens: what the model would say at each layer, and which parts and tokens a logit comes from. */
 
-import { cells, keepRowNames } from "../cells.mjs";
+import { cells, reveal } from "../cells.mjs";
 import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
@@ -31,7 +31,6 @@ export const view = {
         const [lens, logit, tokens, norms] = ["lens", "logit", "attribution", "norms"].map((name) => new Figures(name));
         const question = new Question(state, model), work = new Work(state, "attribute", "Attribute the logit to the tokens that are read", tokens.element);
         for (const { element: wide } of [lens, tokens, norms]) wide.classList.add("wide");
-        lens.element.addEventListener("scroll", keepRowNames, true);
         host.append(question.element, lens.element, logit.element, work.element, tokens.element, norms.element);
         return async (reading, signal) => {
             const asked = await question.ask(reading, signal), ask = (task, values) => model.ask(task, { inputs: reading.inputs, ...values }, signal);
@@ -40,7 +39,8 @@ export const view = {
             const parts = await ask("contributions", { at: of.at, output: of.output });
             const focused = document.activeElement.closest(".cell");
             lens.show([lensFigure(of, found, state)]);
-            if (focused) lens.element.querySelector(".cell[aria-pressed=true]").focus();
+            if (focused) lens.element.querySelector(".cell[aria-pressed=true]").focus({ preventScroll: true });
+            reveal(lens.element.querySelector(".cells"));
             logit.show([outputsFigure(of, found.top), contributionsFigure(of, parts)]);
             norms.show((await ask("norms")).map((each, i) => normsFigure(of, each, stacksOf(model.family, model.sizes)[i])));
             const steps = Array.from({ length: POINTS / CHUNK }, (_, i) => () =>
