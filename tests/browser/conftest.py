@@ -33,8 +33,9 @@ CONFIGS: dict[str, AnyModelConfig] = {
     "bert": BERTConfig(**SIZES, positions="rotary"),
     "classifier": ClassifierConfig(**SIZES, num_classes=3, segments=2),
     "transformer": TransformerConfig(**SIZES),
+    "long": GPTConfig(**{**SIZES, "context": 128}),
 }
-TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character"}
+TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}
 TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img src=x onerror=hacked=1>"]
 CLASSES = ["praise", "blame", "<b>neither</b>"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -18,6 +18,7 @@ from clearformer.runs.folder import RunFolder
 
 Precision = Literal["single", "half"]
 BYTES = {"single": 4, "half": 2}
+MAX_HALF = float(np.finfo(np.float16).max)
 MAX_LINES = 1000
 """of metrics, evenly chosen"""
 EXAMPLES = {
@@ -107,10 +108,10 @@ def _bytes(run: RunFolder, checkpoint: Checkpoint, precision: Precision) -> byte
     tensors = {name: np.asarray(tensor) for name, tensor in checkpoint.tensors["model"].items()}
     if precision == "half":
         largest = max(float(np.abs(tensor).max()) for tensor in tensors.values())
-        if largest > np.finfo(np.float16).max:
+        if largest > MAX_HALF:
             raise RunError(
-                f"weights of at most {np.finfo(np.float16).max:.0f} were expected for half precision, found "
-                f"{largest:.0f} in {run.folder}; leave out --precision half"
+                f"weights of at most {MAX_HALF:.0f} were expected for half precision, found {largest:.0f} in "
+                f"{run.folder}; leave out --precision half"
             )
         tensors = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     return safetensors.numpy.save(tensors)

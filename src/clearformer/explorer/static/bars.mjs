@@ -1,7 +1,7 @@
 /* A chart of probabilities: a bar each, the name on its left, the number on its right. */
 
 import { svg } from "./dom.mjs";
-import { percent, shortened } from "./visible.mjs";
+import { cut, percent } from "./visible.mjs";
 
 const WIDTH = 360, ROW = 22, NAME = 110, NUMBER = 58;
 
@@ -12,7 +12,7 @@ export function bars(rows, label) {
         rows.map(({ name, p, strong, frame }, i) => {
             const middle = ROW * i + ROW / 2, length = WIDTH - NAME - NUMBER;
             return svg("g", { class: strong && "strong" },
-                svg("text", { class: "name", x: NAME - 8, y: middle, "text-anchor": "end", "dominant-baseline": "central" }, shortened(name)),
+                svg("text", { class: "name", x: NAME - 8, y: middle, "text-anchor": "end", "dominant-baseline": "central" }, cut(name)),
                 svg("rect", { class: "track", x: NAME, y: middle - 7, width: length, height: 14, rx: 2 }),
                 svg("rect", { class: "bar", x: NAME, y: middle - 7, width: length * p, height: 14, rx: 2 }),
                 frame !== undefined && svg("rect", { class: "frame", x: NAME, y: middle - 9, width: length * frame, height: 18, rx: 3 }),

@@ -1,7 +1,7 @@
 /* Probabilities that change from token to token: a line each, named at its end. */
 
 import { svg } from "./dom.mjs";
-import { shortened } from "./visible.mjs";
+import { cut, shortened } from "./visible.mjs";
 
 const WIDTH = 460, HEIGHT = 220, LEFT = 34, RIGHT = 100, TOP = 10, BOTTOM = 40, APART = 15; /* points; names are APART */
 const DASHES = ["", "7 4", "2 4", "10 3 2 3", "1 6"];
@@ -20,7 +20,7 @@ export function curves(shown, at, tokens, label) {
         class: n ? "curve" : "curve strong", "stroke-dasharray": DASHES[n], points: values.map((p, i) => `${x(i)},${y(p)}`).join(" "),
     }));
     const ends = spread(shown.map(({ values }) => y(values.at(-1)))).map((place, n) =>
-        svg("text", { class: n ? "" : "strong", x: WIDTH - RIGHT + 8, y: place, "dominant-baseline": "central" }, shortened(shown[n].name, 12)));
+        svg("text", { class: n ? "" : "strong", x: WIDTH - RIGHT + 8, y: place, "dominant-baseline": "central" }, cut(shown[n].name, 12)));
     const mark = svg("line", { class: "mark", x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM });
     return svg("svg", { class: "curves", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, grid, names, drawn, mark, ends);
 }

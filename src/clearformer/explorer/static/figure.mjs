@@ -29,6 +29,13 @@ export class Figure {
         if (!this.table.hidden) this.#fill();
     }
 
+    /** Let the keyboard reach the picture, which moves or scrolls. */
+    focusable(label) {
+        this.picture.tabIndex = 0;
+        this.picture.setAttribute("role", "group");
+        this.picture.setAttribute("aria-label", label);
+    }
+
     #toggle(button) {
         this.table.hidden = !this.table.hidden;
         this.picture.hidden = !this.table.hidden;

@@ -5,6 +5,7 @@ import { element } from "./dom.mjs";
 import { Model } from "./model.mjs";
 import { opener } from "./opener.mjs";
 import { embeddedRuns } from "./run.mjs";
+import { printable } from "./visible.mjs";
 import { Workbench } from "./workbench.mjs";
 
 const page = document.getElementById("page"), runs = embeddedRuns(), open = opener(add);
@@ -17,12 +18,12 @@ function add(run) {
 
 async function show(number) {
     workbench?.close();
-    const run = runs[number], notice = element("p", { class: "notice", role: "status" }, `Opening ${run.name} …`);
+    const run = runs[number], notice = element("p", { class: "notice", role: "status" }, `Opening ${printable(run.name)} …`);
     page.replaceChildren(notice);
     try {
         workbench = new Workbench(await Model.open(run), { runs, number, show, open });
         page.replaceChildren(workbench.element);
-        document.title = `${run.name} · clearformer`;
+        document.title = `${printable(run.name)} · clearformer`;
     } catch (error) {
         page.replaceChildren(element("p", { class: "notice", role: "alert" }, error.message), open);
     }

@@ -11,11 +11,18 @@ export function visible(text) {
     return [...text].map((char) => SYMBOLS[char] ?? (SHAPELESS.test(char) ? codePoint(char) : char)).join("");
 }
 
-/** The same, cut to what fits into a picture. */
-export function shortened(text, most = 14) {
-    const letters = [...visible(text)];
-    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
+/** A name, or a text of many words: white space as it is. */
+export function printable(text) {
+    return [...text].map((char) => (char in SYMBOLS || !SHAPELESS.test(char) ? char : codePoint(char))).join("");
 }
+
+/** Cut to what fits into a picture. */
+export function cut(text, most = 14) {
+    const letters = [...text];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
+}
+
+export const shortened = (text, most) => cut(visible(text), most);
 
 /** A token in an element whose direction of writing affects nothing around it. */
 export const token = (text) => element("bdi", { class: "token-text" }, visible(text));

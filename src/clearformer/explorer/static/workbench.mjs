@@ -13,7 +13,6 @@ export class Workbench {
         const settings = Object.assign({}, ...this.views.map((view) => view.settings));
         const defaults = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "", ...settings };
         this.state = new State(defaults, (names) => this.#changed(names));
-        this.state.set({ run: index });
         this.fields = fields(this.state, model.family);
         this.notes = element("div", { class: "notes", "aria-live": "polite" });
         this.failed = element("p", { class: "error", role: "alert" });
@@ -23,6 +22,7 @@ export class Workbench {
             element("header", {}, facts(model, { runs, index, show, open })),
             element("main", {}, this.fields.element, this.notes, this.tabs, this.failed, this.host));
         this.#show();
+        this.state.set({ run: index });
     }
 
     close() {

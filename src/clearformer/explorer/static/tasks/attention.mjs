@@ -21,8 +21,8 @@ export function attention(session, { inputs, part, layer, head, show, hideFirst,
         if (random) scores.induction = random[l][h];
         return { layer: l, head: h, scores, map: pooled(hideFirst ? withoutFirst(A, T, S) : A, T, S) };
     }));
-    const each = layers[Math.min(layer, layers.length - 1)], h = Math.min(head, each.H - 1), { T, S } = each;
-    const A = hideFirst ? withoutFirst(weightsOf(each, h), T, S) : weightsOf(each, h), values = SHOWN[show](each, h, A);
+    const each = layers[layer], { T, S } = each, all = weightsOf(each, head);
+    const values = SHOWN[show](each, head, hideFirst ? withoutFirst(all, T, S) : all);
     const may = mayAttend(session.model.sizes, part);
     for (let t = 0; t < T; t++) for (let s = 0; s < S; s++) if (!may(t, s) || (hideFirst && s === 0)) values[t * S + s] = NaN;
     return { heads, head: { T, S, values } };

@@ -39,10 +39,11 @@ export const view = {
         host.append(settings.element, element("div", { class: "attend" }, heads, large.element));
         return async (reading, signal) => {
             settings.show();
-            const { layer, head, show, hideFirst, sort } = state, part = partOf();
+            const { show, hideFirst, sort } = state, part = partOf(), { L, H } = model.sizes;
+            const layer = Math.min(state.layer, L - 1), head = Math.min(state.head, H - 1);
             const found = await model.ask("attention", { inputs: reading.inputs, part, layer, head, show, hideFirst, sort }, signal);
-            drawHeads(heads, found.heads, state);
-            large.draw(found.head, namesOf(reading, part));
+            drawHeads(heads, found.heads, state, { layer, head });
+            large.draw({ ...found.head, title: `Layer ${layer}, head ${head}` }, namesOf(reading, part));
         };
     },
 };
@@ -54,12 +55,12 @@ function namesOf({ texts, written }, part) {
 }
 
 /** A small map of each head, in layers or sorted by a score. */
-function drawHeads(host, heads, state) {
+function drawHeads(host, heads, state, chosen) {
     const focused = host.contains(document.activeElement), { sort } = state;
     const sorted = sort === "layer" ? heads : [...heads].sort((a, b) => (b.scores[sort] - a.scores[sort]) * (sort === "entropy" ? -1 : 1));
     host.style.setProperty("--heads", sort === "layer" ? heads.filter(({ layer }) => layer === 0).length : "auto-fill");
     host.replaceChildren(...sorted.map(({ layer, head, scores, map }) => {
-        const score = sort === "layer" ? "" : scores[sort].toFixed(2), pressed = layer === state.layer && head === state.head;
+        const score = sort === "layer" ? "" : scores[sort].toFixed(2), pressed = layer === chosen.layer && head === chosen.head;
         return element("button", {
             type: "button", "aria-pressed": String(pressed), "aria-label": `Layer ${layer}, head ${head}${score && `, ${SORTS[sort]} ${score}`}`,
             title: Object.entries(scores).map(([name, value]) => `${name} ${value.toFixed(2)}`).join("\n"), click: () => state.set({ layer, head }),
@@ -77,9 +78,7 @@ class Large {
         this.links = new Figure("attention-lines");
         this.said = element("p", { class: "readout", "aria-live": "polite" });
         this.element = element("div", { class: "large" }, this.said, element("div", { class: "figures" }, this.map.element, this.links.element));
-        this.map.picture.tabIndex = 0;
-        this.map.picture.setAttribute("role", "group");
-        this.map.picture.setAttribute("aria-label", "The head as a map; arrow keys move, Enter holds");
+        this.map.focusable("The head as a map; arrow keys move, Enter holds");
         this.map.picture.addEventListener("pointermove", (event) => this.#hover(...(this.heat.cellAt(event) ?? [-1, -1])));
         this.map.picture.addEventListener("pointerleave", () => this.#hover(-1, -1));
         this.map.picture.addEventListener("click", (event) => this.#hold(this.heat.cellAt(event)));
@@ -93,13 +92,12 @@ class Large {
 
     draw(head, names) {
         Object.assign(this, { head, names, at: [-1, -1] });
-        const { T, S, values } = head, { layer, head: number } = this.state;
-        const title = `Layer ${layer}, head ${number}`, query = this.state.query < T ? this.state.query : -1, key = this.state.key < S ? this.state.key : -1;
+        const { T, S, values, title } = head, query = this.state.query < T ? this.state.query : -1, key = this.state.key < S ? this.state.key : -1;
         this.locked = { query, key };
         this.heat = heatmap(head, names.query, names.key, `${title}: queries in rows, keys in columns`);
-        this.drawn = lines(head, names, `${title}: lines from queries to keys`, this.heat.scale, this.locked, (kind, index) => this.state.set({ [kind]: index }));
+        this.drawn = lines(head, names, `${title}: lines from queries to keys`, this.locked, (kind, index) => this.state.set({ [kind]: index }));
         const rows = [["query", ...names.key], ...names.query.map((name, t) => [name, ...values.subarray(t * S, (t + 1) * S)])];
-        this.map.show([title], this.heat.picture, rows, `Rows: T = ${T} queries. Columns: S = ${S} keys. Darkest: ${this.heat.scale.toFixed(2)}.`);
+        this.map.show([title], this.heat.picture, rows, `Rows: T = ${T} queries. Columns: S = ${S} keys. The strongest colour is ${this.heat.scale.toFixed(2)}.`);
         this.map.picture.append(this.heat.over);
         this.links.show(["Lines"], this.drawn.picture, rows, "From queries, on the left, to keys.");
         this.#hover(-1, -1);

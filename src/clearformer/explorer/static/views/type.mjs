@@ -4,7 +4,7 @@ import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
 import { tokenRow } from "../tokens.mjs";
-import { counted, token } from "../visible.mjs";
+import { counted, printable, token } from "../visible.mjs";
 
 const UNK = 3, MASK = 4, CLASSES = 20; /* classes are shown at most */
 
@@ -53,7 +53,7 @@ const SHOW = {
 
     async classifier({ model, reading, ask }) {
         const [text] = reading.texts, { rows: [{ top }] } = await ask({ top: CLASSES });
-        return { rows: [heading("Tokens", text), tokenRow("Tokens", withText(text))], figures: [distribution(["Class"], model.run.classes, top)] };
+        return { rows: [heading("Tokens", text), tokenRow("Tokens", withText(text))], figures: [distribution(["Class"], model.run.classes, top, undefined, printable)] };
     },
 
     async transformer({ state, model, reading, ask }) {

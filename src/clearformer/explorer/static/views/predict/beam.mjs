@@ -3,10 +3,11 @@
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { tree } from "../../tree.mjs";
-import { visible } from "../../visible.mjs";
+import { printable } from "../../visible.mjs";
 
 export function beamSearch(state, model) {
-    const figure = new Figure("beam"), best = element("ol", { class: "found" }), text = (tokens) => tokens.map((id) => model.tokens[id]).join("");
+    const figure = new Figure("beam"), best = element("ol", { class: "found" }), text = (tokens) => printable(tokens.map((id) => model.tokens[id]).join(""));
+    figure.focusable("The tree; arrow keys scroll");
     return {
         element: element("div", {}, element("h3", {}, "Translations, best first"), best, figure.element),
         async update({ inputs: { source } }, signal) {
@@ -19,7 +20,7 @@ export function beamSearch(state, model) {
                 ...node, name: model.tokens[node.id], p: Math.exp(node.logP), best: paths[i][j].every((id, k) => id === goal[k]),
             })));
             figure.show(["The beam"],
-                tree(nodes, `Tree of ${at} steps; the best translation is ${visible(text(found[0].tokens))}`),
+                tree(nodes, `Tree of ${at} steps; the best translation is ${text(found[0].tokens)}`),
                 [["step", "token", "after", "log probability", "state"], ...shown.flatMap((step, i) => step.map((node, j) =>
                     [i + 1, model.tokens[node.id], text(paths[i][j].slice(0, -1)), node.logP, node.ends ? "ends" : node.open ? "goes on" : "dropped"]))],
                 "Numbers: the probability so far. Filled: ends. Dashed: dropped. Thick: leads to the best.");

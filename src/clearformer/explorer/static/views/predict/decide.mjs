@@ -5,13 +5,13 @@ import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figures } from "../../figure.mjs";
 import { tokenRow } from "../../tokens.mjs";
-import { visible } from "../../visible.mjs";
+import { printable } from "../../visible.mjs";
 
 const MOST = 5; /* classes that are drawn */
 
 export function decide(state, model) {
     const rows = element("div", { class: "rows" }), figures = new Figures("class"), { classes } = model.run;
-    const name = (index) => classes[index] ?? String(index);
+    const name = (index) => printable(classes[index] ?? String(index));
     return {
         element: element("div", {}, rows, figures.element),
         async update({ inputs, texts: [text] }, signal) {
@@ -21,14 +21,14 @@ export function decide(state, model) {
             rows.replaceChildren(tokenRow("Tokens; choose up to where the model reads", tokens, { press: (i) => state.set({ steps: i }), pressed: (i) => i === at }));
             const shown = ranked.slice(0, MOST).map((index) => ({ name: name(index), values: found.map((p) => p[index]) }));
             figures.show([
-                distribution([`After ${at} of ${last} tokens`], classes, ranked.slice(0, 2 * MOST).map((id) => ({ id, p: found[at][id] })), ranked[0]),
+                distribution([`After ${at} of ${last} tokens`], classes, ranked.slice(0, 2 * MOST).map((id) => ({ id, p: found[at][id] })), ranked[0], printable),
                 {
                     title: ["While it reads"],
                     picture: curves(shown, at, text.tokens, "Probability of the classes after each token"),
                     rows: [["token", ...shown.map((each) => each.name)], ...found.map((_, n) => [text.tokens[n], ...shown.map(({ values }) => values[n])])],
                 },
             ]);
-            return { at, last, words: `${at} of ${last} tokens read: ${visible(name(ranked[0]))}` };
+            return { at, last, words: `${at} of ${last} tokens read: ${name(ranked[0])}` };
         },
     };
 }

@@ -4,7 +4,7 @@ import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { tokenRow } from "../../tokens.mjs";
-import { token, visible } from "../../visible.mjs";
+import { printable, token, visible } from "../../visible.mjs";
 
 const MOST = 500; /* steps */
 
@@ -28,7 +28,7 @@ export function write(state, model) {
             const written = answers.slice(0, at).map(({ drawn: id, p }) => ({ id, text: model.tokens[id], p }));
             const before = pair ? [] : given.map((id, i) => ({ id, text: texts[0].tokens[i] }));
             rows.replaceChildren(
-                element("p", { class: "prose" }, !pair && element("bdi", { class: "muted" }, state.text), element("bdi", {}, answer.text)),
+                element("p", { class: "prose" }, !pair && element("bdi", { class: "muted" }, printable(state.text)), element("bdi", {}, printable(answer.text))),
                 tokenRow("Tokens", [...before, ...written]),
                 element("p", { class: "muted" }, "A line below a token is the probability that the model gave it."));
             const { title, picture, rows: numbers } = distribution(["Next: ", token(model.tokens[answer.drawn])], model.tokens, answer.top, answer.drawn);
