@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.slow
 TEXT = "the quick brown fox"
 SHARP, BLURRED, LITTLE, MUCH = 0.7, 0.4, 0.1, 0.5
 """of cut/explanation.mjs: largest weights, and shares of the largest change"""

@@ -19,6 +19,7 @@ from clearformer.inspection.patch import patch
 from clearformer.inspection.reading import Reading
 from clearformer.inspection.record import record
 
+pytestmark = pytest.mark.slow
 TOLERANCE = 1e-4
 """of the spread of the numbers; sums of float32 in another order make about 1e-6"""
 

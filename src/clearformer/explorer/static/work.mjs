@@ -3,11 +3,15 @@
 import { controls } from "./controls.mjs";
 import { element } from "./dom.mjs";
 
+const PAUSE = 250; /* milliseconds without anything newer, before it begins */
+
 export class Work {
     /** `setting`: the name of a boolean in the state; `label`: what the work is; `shown`: what shows the results. */
     constructor(state, setting, label, shown) {
-        Object.assign(this, { state, setting, shown, tick: controls(state, [{ name: setting, label }]), status: element("span", { role: "status" }) });
-        this.tick.element.append(this.status);
+        Object.assign(this, { state, setting, shown, tick: controls(state, [{ name: setting, label }]) });
+        this.status = element("small");
+        this.failed = element("span", { class: "error", role: "alert" });
+        this.tick.element.append(this.status, this.failed);
         this.element = this.tick.element;
     }
 
@@ -15,24 +19,32 @@ export class Work {
         done again. */
     async run(key, steps, signal) {
         this.tick.show();
-        this.status.textContent = "";
+        this.#say();
+        this.shown.removeAttribute("aria-busy");
         if (!this.state[this.setting]) return undefined;
         if (this.key === key) return this.found;
         const found = [];
         try {
             this.shown.setAttribute("aria-busy", "true");
+            await new Promise((resolve) => setTimeout(resolve, PAUSE));
+            signal.throwIfAborted();
             for (const step of steps) {
-                this.status.textContent = `${found.length} of ${steps.length} …`;
+                this.#say(`${found.length} of ${steps.length} …`);
                 found.push(await step());
             }
             Object.assign(this, { key, found });
-            this.status.textContent = "";
+            this.#say();
             return found;
         } catch (error) {
-            if (!signal.aborted) this.status.textContent = error.message;
+            if (!signal.aborted) this.#say("", error.message);
             return undefined;
         } finally {
             if (!signal.aborted) this.shown.removeAttribute("aria-busy");
         }
+    }
+
+    #say(status = "", failed = "") {
+        this.status.textContent = status;
+        this.failed.textContent = failed;
     }
 }

@@ -27,10 +27,12 @@ export const numberOf = (kind, { H, F }) => ({ heads: H, columns: F })[KINDS[kin
 /** What the state's text says, without what this model lacks: { stack, layer, kind, number, factor | patch }. */
 export function parse(text, { family, sizes }) {
     const stacks = new Map(stacksOf(family, sizes).map((stack) => [letterOf(stack), stack]));
-    return text.split(",").map((item) => item.match(CHANGE)).filter((found) => found).flatMap(([, letter, layer, kind, number, factor, patch]) => {
-        const stack = stacks.get(letter), most = numberOf(kind, sizes), fits = most === undefined ? number === "" : number !== "" && number < most;
-        if (!stack || layer >= sizes.L || !kindsOf(family, stack).includes(kind) || !fits) return [];
-        return [{ stack, layer: Number(layer), kind, ...(number && { number: Number(number) }), ...(patch ? { patch: true } : { factor: Number(factor) }) }];
+    return text.split(",").flatMap((item) => {
+        const [, letter, layer, kind, number, factor, patch] = item.match(CHANGE) ?? [], stack = stacks.get(letter);
+        if (!stack || layer >= sizes.L || !kindsOf(family, stack).includes(kind)) return [];
+        const most = numberOf(kind, sizes), fits = most === undefined ? number === "" : number !== "" && number < most;
+        const part = { stack, layer: Number(layer), kind, ...(number && { number: Number(number) }) };
+        return fits ? [patch ? { ...part, patch: true } : { ...part, factor: Number(factor) }] : [];
     });
 }
 
@@ -49,7 +51,8 @@ export const find = (changes, part) => changes.find((each) => whereOf(each) === 
 
 /** "encoder, layer 0, head 2"; the stack only where there are two. */
 export function title({ stack, layer, kind, number }, { family }) {
-    return [...(family === "transformer" ? [stack.title.toLowerCase()] : []), `layer ${layer}`, [KINDS[kind].title, number].filter((part) => part !== undefined).join(" ")].join(", ");
+    const where = family === "transformer" ? `${stack.title.toLowerCase()}, ` : "", which = number === undefined ? "" : ` ${number}`;
+    return `${where}layer ${layer}, ${KINDS[kind].title}${which}`;
 }
 
 /** "× 0", or "patched". */

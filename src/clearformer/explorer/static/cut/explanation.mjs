@@ -1,6 +1,7 @@
 /* Attention is not explanation: heads whose weights and whose effect disagree.      Jain and Wallace 2019, arXiv:1902.10186 */
 
 import { element } from "../dom.mjs";
+import { signed } from "../signed.mjs";
 import { percent, token } from "../visible.mjs";
 
 const SHARP = 0.7, BLURRED = 0.4; /* of the largest attention weight, in the mean over queries */
@@ -20,13 +21,17 @@ export function examples(heads) {
 
 /** Sentences about the examples. `name` is that of the output. */
 export function explained({ idle, busy }, name) {
-    const change = (head) => [" changes ln P of ", token(name), ` by ${head.change.toFixed(Math.abs(head.change) < 0.1 ? 4 : 2).replace("-", "−")}.`];
-    const sharp = idle ? [`${idle.title[0].toUpperCase()}${idle.title.slice(1)} looks sharp: its largest weight is ${percent(idle.sharpness)} in the mean over queries. Yet cutting it`, ...change(idle)] : [];
-    const dull = busy ? [`${busy.title[0].toUpperCase()}${busy.title.slice(1)} looks blurred: its largest weight is ${percent(busy.sharpness)} in the mean. Yet cutting it`, ...change(busy)] : [];
+    const example = ({ title, sharpness, change }, look) => element("p", { class: "example" },
+        `${title[0].toUpperCase()}${title.slice(1)} looks ${look}: its largest weight is ${percent(sharpness)} in the mean over queries. `,
+        "Yet cutting it changes ln P of ", token(name), ` by ${signed(change, Math.abs(change) < 0.1 ? 4 : 2)}.`);
+    const none = "In this text there is no example: no sharp head changes little, and no blurred one changes much. Try another text or output.";
     return [
-        element("p", {}, "A head’s weights say which tokens it reads. They do not say what it takes from them, nor whether the output needs it. Cutting the head shows that."),
-        ...[sharp, dull].filter((words) => words.length).map((words) => element("p", { class: "example" }, words)),
-        ...(idle || busy ? [] : [element("p", { class: "example" }, "In this text there is no example: no sharp head changes little, and no blurred one changes much. Try another text or output.")]),
-        element("p", { class: "muted" }, "Cutting has limits, too: other heads can do the same work, and zeros are values that later layers never met in training."),
-    ];
+        element("p", {}, "A head’s weights say which tokens it reads. They do not say what it takes from them, nor whether the output ",
+            "needs it. Cutting the head shows that."),
+        idle && example(idle, "sharp"),
+        busy && example(busy, "blurred"),
+        !idle && !busy && element("p", { class: "example" }, none),
+        element("p", { class: "muted" }, "Cutting has limits, too: other heads can do the same work, and zeros are values that later layers ",
+            "never met in training."),
+    ].filter(Boolean);
 }

@@ -18,12 +18,14 @@ export class Switches {
     show() {
         const changes = parse(this.state.cuts, this.model);
         this.stacks.forEach((stack, i) => this.#table(this.tables[i], stack, changes));
-        this.list.replaceChildren(...changes.map((change) => element("li", {}, this.#remove(`${title(change, this.model)} ${effect(change)}`, changes.filter((each) => each !== change)))),
-            ...(changes.length > 1 ? [element("li", {}, this.#remove("all", []))] : []));
+        const undo = changes.map((change) => this.#undo(`${title(change, this.model)} ${effect(change)}`, changes.filter((each) => each !== change)));
+        if (changes.length > 1) undo.push(this.#undo("all", []));
+        this.list.replaceChildren(...undo.map((button) => element("li", {}, button)));
     }
 
-    #remove(name, rest) {
-        return element("button", { type: "button", "aria-label": `Undo ${name}`, click: () => this.state.set({ cuts: write(rest) }) }, name, element("span", { "aria-hidden": "true" }, " ✕"));
+    #undo(name, rest) {
+        const attributes = { type: "button", "aria-label": `Undo ${name}`, click: () => this.state.set({ cuts: write(rest) }) };
+        return element("button", attributes, name, element("span", { "aria-hidden": "true" }, " ✕"));
     }
 
     /** Rows are layers, columns the parts of a layer. */
@@ -33,8 +35,9 @@ export class Switches {
         const focused = [...table.querySelectorAll("button")].indexOf(document.activeElement);
         const button = (part) => {
             const change = find(changes, part), name = title(part, model);
+            const names = { "aria-label": change ? `${name}, ${effect(change)}` : name, title: name };
             return element("td", {}, element("button", {
-                type: "button", "aria-pressed": String(Boolean(change)), "aria-label": change ? `${name}, ${effect(change)}` : name, title: name, click: () => this.#press(part),
+                type: "button", "aria-pressed": String(Boolean(change)), ...names, click: () => this.#press(part),
             }, change ? (change.patch ? "⇐" : `×${change.factor}`) : part.number ?? "on"));
         };
         table.replaceChildren(
@@ -55,7 +58,8 @@ export class Switches {
     /** Fields that name one neuron. */
     #neuron() {
         const { model } = this, { L } = model.sizes, most = numberOf(NEURON, model.sizes) - 1;
-        const layers = this.stacks.flatMap((stack, i) => Array.from({ length: L }, (_, layer) => [`${i} ${layer}`, this.stacks.length > 1 ? `${stack.title.toLowerCase()} ${layer}` : String(layer)]));
+        const layers = this.stacks.flatMap(({ title: stack }, i) => Array.from({ length: L }, (_, layer) =>
+            [`${i} ${layer}`, this.stacks.length > 1 ? `${stack.toLowerCase()} ${layer}` : String(layer)]));
         const layer = element("select", {}, layers.map(([value, text]) => element("option", { value }, text)));
         const number = element("input", { type: "number", min: 0, max: most, step: 1, value: 0 });
         return element("form", {

@@ -12,14 +12,12 @@ import { probe } from "./probe.mjs";
 import { rowOf } from "./probability.mjs";
 import { dot } from "./vectors.mjs";
 
-export const POINTS = 64; /* of the quadrature */
-
-/** The share of IG that points `first` to `end` - 1 of the quadrature have, for each token of each text, and F(x) - F(0):
-    { texts, change }; the whole is the sum of the shares. `at` is the row of the output. */
-export function attribution({ engine, model, config }, { inputs, at, output, points: [first, end] }) {
+/** The share of IG that the points `first` to `end` - 1 of a quadrature of so many `steps` have, for each token of each
+    text, and F(x) - F(0): { texts, change }; the whole is the sum of the shares. `at` is the row of the output. */
+export function attribution({ engine, model, config }, { inputs, at, output, steps, points: [first, end] }) {
     const made = probe(engine, model, config, inputs, output), trainer = new Trainer(made.model);
     try {
-        const texts = made.texts.map(({ length }) => new Float64Array(length)), nodes = gaussLegendre(POINTS);
+        const texts = made.texts.map(({ length }) => new Float64Array(length)), nodes = gaussLegendre(steps);
         const F = (a) => (made.scale(a), rowOf(made.model.run(made.inputs), at)[0]);
         for (const { a, weight } of nodes.slice(first, end)) {
             const gradient = gradientOf(made, trainer, F(a), at);

@@ -21,16 +21,15 @@ export const view = {
         const question = new Question(state, model), switches = new Switches(state, model), where = new Where(state, model);
         const said = element("div", { class: "rows", "aria-live": "polite" }), heads = new Heads(state, model);
         const [outputs, tokens] = ["changes", "changes-by-token"].map((name) => new Figures(name));
-        const lacking = element("p", { class: "muted" }, "Patches need a second text; type one.");
         tokens.element.classList.add("wide");
         host.append(question.element, element("div", { class: "cut" },
-            element("div", {}, element("h3", {}, "Change the model"), where.controls.element, switches.element, where.details, where.second, lacking),
+            element("div", {}, element("h3", {}, "Change the model"), where.controls.element, switches.element, where.details, where.second),
             element("div", {}, element("h3", {}, "What changes"), said, outputs.element, tokens.element)), heads.element);
         return async (reading, signal) => {
             switches.show();
             const asked = await question.ask(reading, signal), second = await where.read(reading, signal);
             const chosen = parse(state.cuts, model), changes = chosen.filter(({ patch }) => second || !patch), { row: at, output, own: targets } = asked;
-            lacking.hidden = chosen.length === changes.length;
+            where.lacking.hidden = chosen.length === changes.length;
             const values = { inputs: reading.inputs, second, changes: touches(changes, where.places(reading)), at, output, targets };
             const found = await model.ask("cut", values, signal);
             said.replaceChildren(...sentences(asked, found, !changes.length));
