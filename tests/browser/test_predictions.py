@@ -66,7 +66,7 @@ def test_beam_search(run_folder: Callable[[str], Path], page_of: Callable[..., P
     nodes = explorer.rows()[1:]
     steps = int(nodes[-1][0])
     assert all(sum(node[0] == str(step) for node in nodes) <= 3 for step in range(1, steps + 1))
-    explorer.page.get_by_role("button", name="To the beginning").click()
+    explorer.page.get_by_role("button", name="To the start").click()
     explorer.page.get_by_role("button", name="One step forward").click()
     explorer.settle()
     assert [node[0] for node in explorer.rows()[1:]] == ["1"] * 3

@@ -1,9 +1,10 @@
-/* The state of the page in its address, behind "#": what differs from the defaults, so that a reload or a link has it. */
+/* The state of the page in its address, behind "#": what differs from the defaults. A reload or a link restores it. */
 
 const PAUSE = 250; /* milliseconds without a change; browsers refuse many changes of the address in a short time */
+const JSON_VALUE = /^(-?\d+(\.\d+)?|true|false)$/;
 
 export class State {
-    /** `defaults` has every value, a text, number or boolean; `changed` is called with the names of those that change. */
+    /** `defaults` has every value: texts, numbers and booleans; `changed` gets the names of those that change. */
     constructor(defaults, changed) {
         this.changed = changed;
         this.defaults = defaults;
@@ -29,24 +30,19 @@ export class State {
         this.changed(names);
     }
 
+    /** The defaults, but for what the address has, if it is of their type. */
     #read() {
-        return { ...this.defaults, ...this.#given() };
-    }
-
-    /** What the address has, of the types that the defaults have. */
-    #given() {
-        const found = {};
+        const found = { ...this.defaults };
         for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
-            const value = typeof this.defaults[name] === "string" ? text : JSON.parse(/^(-?\d+(\.\d+)?|true|false)$/.test(text) ? text : "null");
-            if (typeof value === typeof this.defaults[name]) found[name] = value;
+            const value = typeof found[name] !== "string" && JSON_VALUE.test(text) ? JSON.parse(text) : text;
+            if (typeof value === typeof found[name]) found[name] = value;
         }
         return found;
     }
 
     #write() {
         const names = Object.keys(this.defaults).filter((name) => this[name] !== this.defaults[name]);
-        this.written = new URLSearchParams(names.map((name) => [name, this[name]])).toString();
-        history.replaceState(null, "", `#${this.written}`);
+        history.replaceState(null, "", `#${new URLSearchParams(names.map((name) => [name, this[name]]))}`);
         this.written = location.hash.slice(1); /* as the browser spells it */
     }
 }

@@ -3,19 +3,21 @@
 import { svg } from "./dom.mjs";
 import { cut, percent } from "./visible.mjs";
 
-const WIDTH = 360, ROW = 22, NAME = 110, NUMBER = 58;
+const WIDTH = 360, ROW = 22, NAME = 110, NUMBER = 58, BAR = 14, FRAME = 18; /* points */
 
 /** `rows`: [{ name, p, strong, frame }], the strong ones in another colour; a frame has another probability. */
 export function bars(rows, label) {
-    const height = ROW * rows.length;
-    return svg("svg", { class: "bars", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label },
-        rows.map(({ name, p, strong, frame }, i) => {
-            const middle = ROW * i + ROW / 2, length = WIDTH - NAME - NUMBER;
-            return svg("g", { class: strong && "strong" },
-                svg("text", { class: "name", x: NAME - 8, y: middle, "text-anchor": "end", "dominant-baseline": "central" }, cut(name)),
-                svg("rect", { class: "track", x: NAME, y: middle - 7, width: length, height: 14, rx: 2 }),
-                svg("rect", { class: "bar", x: NAME, y: middle - 7, width: length * p, height: 14, rx: 2 }),
-                frame !== undefined && svg("rect", { class: "frame", x: NAME, y: middle - 9, width: length * frame, height: 18, rx: 3 }),
-                svg("text", { x: WIDTH, y: middle, "text-anchor": "end", "dominant-baseline": "central" }, percent(p)));
-        }));
+    const length = WIDTH - NAME - NUMBER;
+    const drawn = rows.map(({ name, p, strong, frame }, i) => {
+        const middle = ROW * (i + 0.5), text = (x, attributes, words) =>
+            svg("text", { x, y: middle, "text-anchor": "end", "dominant-baseline": "central", ...attributes }, words);
+        const box = (kind, share, height) => svg("rect", {
+            class: kind, x: NAME, y: middle - height / 2, width: length * share, height, rx: 2,
+        });
+        return svg("g", { class: strong && "strong" },
+            text(NAME - 8, { class: "name" }, cut(name)), box("track", 1, BAR), box("bar", p, BAR),
+            frame !== undefined && box("frame", frame, FRAME), text(WIDTH, {}, percent(p)));
+    });
+    const viewBox = `0 0 ${WIDTH} ${ROW * rows.length}`;
+    return svg("svg", { class: "bars", viewBox, role: "img", "aria-label": label }, drawn);
 }

@@ -10,9 +10,9 @@ export function palette() {
     return Object.fromEntries(found);
 }
 
-/** From -1, orange or red, over 0 to 1, blue. */
+/** From -1, red, over 0 to 1, blue; as strong as the square root, so that small numbers can be seen. */
 export function shade({ card, accent, contrast }, value) {
-    const to = value < 0 ? contrast : accent, share = Math.min(Math.abs(value), 1);
+    const to = value < 0 ? contrast : accent, share = Math.sqrt(Math.min(Math.abs(value), 1));
     return card.map((from, i) => Math.round(from + (to[i] - from) * share));
 }
 

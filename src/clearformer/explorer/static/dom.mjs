@@ -1,6 +1,7 @@
 /* Elements of the page. Data enters them as text or as attributes, never as markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
+const BUTTON = "button, [role=button]";
 
 /** An HTML element. An attribute that is a function listens to the event of its name, `css` has properties such as
     "--share", true is an attribute without a value, and false, null and undefined are none. */
@@ -23,22 +24,23 @@ function furnish(made, { css = {}, ...attributes }, children) {
     return made;
 }
 
-/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key; `columns` of
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. `columns` of
     them stand in a row, where up and down are other ways than left and right. */
-export function roving(list, columns = 1) {
-    const buttons = () => [...list.querySelectorAll("button, [role=button]")];
-    const stop = (one) => one && buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
+export function roving(list, { columns = 1 } = {}) {
+    const buttons = () => [...list.querySelectorAll(BUTTON)];
+    const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
     stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
     if (roved.has(list)) return;
     roved.add(list);
-    list.addEventListener("focusin", ({ target }) => stop(target.closest("button, [role=button]")));
+    list.addEventListener("focusin", ({ target }) => stop(target.closest(BUTTON)));
     list.addEventListener("keydown", (event) => {
-        const all = buttons(), at = all.indexOf(document.activeElement);
-        const to = { ArrowRight: at + 1, ArrowDown: at + columns, ArrowLeft: at - 1, ArrowUp: at - columns, Home: 0, End: all.length - 1 }[event.key];
+        const all = buttons(), at = all.indexOf(document.activeElement), last = all.length - 1, { key } = event;
+        const across = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last };
+        const to = { ...across, ArrowDown: at + columns, ArrowUp: at - columns }[key];
         if (at < 0 || to === undefined) return;
         event.preventDefault();
         all[to]?.focus();
     });
 }
 
-const roved = new WeakSet(); /* elements that listen already, as their buttons may be others now */
+const roved = new WeakSet(); /* elements that listen already, whose buttons may be others now */

@@ -8,24 +8,19 @@ import { embeddedRuns } from "./run.mjs";
 import { printable } from "./visible.mjs";
 import { Workbench } from "./workbench.mjs";
 
-const page = document.getElementById("page"), runs = embeddedRuns(), open = opener(add);
+const page = document.getElementById("page"), runs = embeddedRuns(), open = opener((run) => show(runs.push(run) - 1));
 let workbench;
 
-function add(run) {
-    runs.push(run);
-    return show(runs.length - 1);
-}
-
-async function show(number) {
+async function show(index) {
     workbench?.close();
-    const run = runs[number], notice = element("p", { class: "notice", role: "status" }, `Opening ${printable(run.name)} …`);
-    page.replaceChildren(notice);
+    const run = runs[index], about = (role, words) => element("p", { class: "notice", role }, words);
+    page.replaceChildren(about("status", `Opening ${printable(run.name)} …`));
     try {
-        workbench = new Workbench(await Model.open(run), { runs, number, show, open });
+        workbench = new Workbench(await Model.open(run), { runs, index, show, open });
         page.replaceChildren(workbench.element);
         document.title = `${printable(run.name)} · clearformer`;
     } catch (error) {
-        page.replaceChildren(element("p", { class: "notice", role: "alert" }, error.message), open);
+        page.replaceChildren(element("main", { class: "start" }, about("alert", error.message), open));
     }
 }
 

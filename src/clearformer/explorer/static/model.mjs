@@ -10,6 +10,7 @@ import { elementText, embedded } from "./run.mjs";
 
 const PATIENCE = 1000; /* milliseconds for a task that nobody waits for */
 const LONGEST = 60_000; /* milliseconds for any task */
+const LATE = `an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`;
 
 export class Model {
     /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. */
@@ -80,7 +81,7 @@ export class Model {
     }
 
     async #stop() {
-        this.running.reject(Error(`an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`));
+        this.running.reject(Error(LATE));
         try {
             await this.#start();
         } catch (error) {

@@ -1,20 +1,21 @@
 /* What opens a run's folder: a button, and a drop anywhere on the page. */
 
 import { element } from "./dom.mjs";
-import { readFolder, filesOfDrop } from "./folder.mjs";
+import { filesOfDrop, readFolder } from "./folder.mjs";
 
+/** `opened` is called with the run. */
 export function opener(opened) {
     const failed = element("p", { class: "error", role: "alert" });
     const read = async (files) => {
         failed.textContent = "";
         try {
-            opened(await readFolder(await files));
+            await opened(await readFolder(await files));
         } catch (error) {
             failed.textContent = error.message;
         }
     };
     const field = element("input", {
-        type: "file", webkitdirectory: true, multiple: true, class: "hidden", tabindex: "-1", "aria-label": "The run's folder",
+        type: "file", webkitdirectory: true, multiple: true, class: "hidden", "aria-label": "The run’s folder",
         change: () => read([...field.files].map((file) => ({ path: file.webkitRelativePath, file }))),
     });
     document.addEventListener("dragover", (event) => event.preventDefault());

@@ -1,14 +1,14 @@
-/* A run as the page has it: name, config, tokenizer, classes, metrics, example, trained and checkpoints, which are
-   { step, weights }, and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py writes it. */
+/* A run as the page has it: name, config, tokenizer (the text of its file), classes, metrics, example, precision;
+   trained and checkpoints, each with its step; and weights(checkpoint), the bytes of a safetensors file.
+   explorer/contents.py writes those that are in the page. */
 
 import { single } from "./half.mjs";
 
-/** The runs that the page holds. */
 export function embeddedRuns() {
     return JSON.parse(elementText("runs")).map((run, number) => ({
         ...run,
-        weights: async ({ weights }) => {
-            const bytes = embedded(`weights-${number}-${weights}`);
+        weights: async (checkpoint) => {
+            const bytes = embedded(`weights-${number}-${checkpoint.weights}`);
             return run.precision === "half" ? single(bytes) : bytes;
         },
     }));
@@ -19,5 +19,6 @@ export const elementText = (id) => document.getElementById(id).textContent;
 /** The bytes in an element as base64. */
 export function embedded(id) {
     const text = elementText(id);
-    return Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 }

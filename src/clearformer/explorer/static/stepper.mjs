@@ -6,9 +6,15 @@ import { element } from "./dom.mjs";
 export function stepper(state, name) {
     let now = { at: 0, last: 0 };
     const to = (step) => state.set({ [name]: Math.min(Math.max(step, 0), now.last) });
-    const button = (text, label, step) => element("button", { type: "button", "aria-label": label, title: label, click: () => to(step()) }, text);
-    const back = [button("Start", "To the beginning", () => 0), button("◀ Back", "One step back", () => now.at - 1)];
-    const forward = [button("Forward ▶", "One step forward", () => now.at + 1), button("+ 10", "Ten steps forward", () => now.at + 10)];
+    const button = (text, label, step) => {
+        const attributes = { type: "button", "aria-label": label, title: label, click: () => to(step()) };
+        return element("button", attributes, text);
+    };
+    const back = [button("Start", "To the start", () => 0), button("◀ Back", "One step back", () => now.at - 1)];
+    const forward = [
+        button("Forward ▶", "One step forward", () => now.at + 1),
+        button("+ 10", "Ten steps forward", () => now.at + 10),
+    ];
     const said = element("span", { "aria-live": "polite" });
     const show = ({ words, ...given }) => {
         now = given;
@@ -16,5 +22,6 @@ export function stepper(state, name) {
         forward.forEach((each) => (each.disabled = now.at >= now.last));
         said.textContent = words;
     };
-    return { element: element("div", { class: "stepper", role: "group", "aria-label": "Steps" }, back, forward, said), show };
+    const about = { class: "stepper", role: "group", "aria-label": "Steps" };
+    return { element: element("div", about, back, forward, said), show };
 }

@@ -3,29 +3,36 @@
 import { svg } from "./dom.mjs";
 import { percent, shortened } from "./visible.mjs";
 
-const COLUMN = 96, ROW = 40, WIDE = 72, HIGH = 30; /* points */
+const COLUMN = 96, ROW = 40, WIDE = 72, HIGH = 30, ROOT = { x: 10, gap: 30 }; /* points */
 
-/** `steps`: of each, nodes { name, p, parent, open, ends, best }; `parent` is the place of one in the step before, or -1. */
+/** `steps`: of each, nodes { name, p, parent, kind, best }; `parent` is the place of one in the step before, or -1, and
+    `kind` open, ends or dropped. */
 export function tree(steps, label) {
-    const rows = rowsOf(steps), count = Math.max(1, ...rows.flat().map((row) => row + 1));
-    const x = (step) => (step + 1) * COLUMN - COLUMN + 30, y = (row) => row * ROW + ROW / 2, root = { x: 10, y: y(rows[0]?.length ? mean(rows[0]) : 0) };
-    const edges = [], nodes = [];
-    steps.forEach((step, i) => step.forEach(({ name, p, parent, open, ends, best }, j) => {
-        const to = { x: x(i), y: y(rows[i][j]) }, from = i ? { x: x(i - 1) + WIDE, y: y(rows[i - 1][parent]) } : root, bend = (from.x + to.x) / 2;
-        edges.push(svg("path", { class: best ? "edge best" : "edge", d: `M${from.x} ${from.y}C${bend} ${from.y} ${bend} ${to.y} ${to.x} ${to.y}` }));
-        nodes.push(svg("g", { class: `node ${ends ? "ends" : open ? "open" : "dropped"}${best ? " best" : ""}` },
-            svg("rect", { x: to.x, y: to.y - HIGH / 2, width: WIDE, height: HIGH, rx: 5 }),
-            svg("text", { class: "name", x: to.x + WIDE / 2, y: to.y - 6, "text-anchor": "middle", "dominant-baseline": "central" }, shortened(name, 8)),
-            svg("text", { class: "tick", x: to.x + WIDE / 2, y: to.y + 8, "text-anchor": "middle", "dominant-baseline": "central" }, percent(p))));
+    const rows = rowsOf(steps), x = (step) => step * COLUMN + ROOT.gap, y = (row) => (row + 0.5) * ROW;
+    const root = y(rows[0] ? mean(rows[0]) : 0), edges = [], nodes = [];
+    steps.forEach((step, i) => step.forEach(({ name, p, parent, kind, best }, j) => {
+        const to = [x(i), y(rows[i][j])], from = i ? [x(i - 1) + WIDE, y(rows[i - 1][parent])] : [ROOT.x, root];
+        edges.push(svg("path", { class: best ? "edge best" : "edge", d: curve(from, to) }));
+        const centred = { x: to[0] + WIDE / 2, "text-anchor": "middle", "dominant-baseline": "central" };
+        const text = (name, down, words) => svg("text", { class: name, y: to[1] + down, ...centred }, words);
+        nodes.push(svg("g", { class: best ? `node ${kind} best` : `node ${kind}` },
+            svg("rect", { x: to[0], y: to[1] - HIGH / 2, width: WIDE, height: HIGH, rx: 5 }),
+            text("name", -6, shortened(name, 8)), text("tick", 8, percent(p))));
     }));
-    const [width, height] = [x(steps.length) + 10, count * ROW];
-    return svg("svg", { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
-        edges, svg("circle", { class: "root", cx: root.x, cy: root.y, r: 5 }), nodes);
+    const width = x(steps.length), height = ROW * (1 + Math.max(0, ...rows.flat()));
+    const about = { class: "tree", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label };
+    return svg("svg", about, edges, svg("circle", { class: "root", cx: ROOT.x, cy: root, r: 5 }), nodes);
+}
+
+function curve([x, y], [toX, toY]) {
+    const middle = (x + toX) / 2;
+    return `M${x} ${y}C${middle} ${y} ${middle} ${toY} ${toX} ${toY}`;
 }
 
 /** The row of each node: leaves one below the other, in the order of the tree, and a parent between its children. */
 function rowsOf(steps) {
-    const rows = steps.map((step) => step.map(() => 0)), children = (i, j) => (steps[i] ?? []).flatMap(({ parent }, k) => (parent === j ? [k] : []));
+    const rows = steps.map((step) => step.map(() => 0));
+    const children = (i, j) => (steps[i] ?? []).flatMap(({ parent }, k) => (parent === j ? [k] : []));
     let next = 0;
     const put = (i, j) => {
         const below = children(i + 1, j).map((k) => put(i + 1, k));

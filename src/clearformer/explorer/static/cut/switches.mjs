@@ -45,7 +45,7 @@ export class Switches {
                 kinds.map((kind) => element("th", { scope: "colgroup", colspan: KINDS[kind].axis ? H : 1 }, LABELS[kind])))),
             element("tbody", {}, Array.from({ length: L }, (_, layer) => element("tr", {}, element("th", { scope: "row" }, String(layer)),
                 columns.map((column) => button({ stack, layer, ...column }))))));
-        roving(table, columns.length);
+        roving(table, { columns: columns.length });
         if (focused >= 0) table.querySelectorAll("button")[focused].focus();
     }
 

@@ -1,6 +1,6 @@
-/* What the page can ask of the worker: functions of (session, values), whose result is sent back; typed arrays in it must
-   be of its own, as they move. To add one, write it in a module beside this one, and name it here; a session is what
-   open.mjs returns. */
+/* What the page can ask of the worker: functions of (session, values), whose result is sent back. Typed arrays in it
+   must be its own, since they move. To add one, write it in a module beside this one, and name it here; a session is
+   what `open` returned. */
 
 import { attention } from "./attention.mjs";
 import { attribution } from "./attribution.mjs";
@@ -9,9 +9,10 @@ import { contributions } from "./contributions.mjs";
 import { cut, sweep } from "./cut.mjs";
 import { lens, norms } from "./lens.mjs";
 import { next } from "./next.mjs";
-import { open } from "./open.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
-export const TASKS = { open, read, outputs, attention, next, beam, reading, cut, sweep, lens, norms, contributions, attribution };
+export const TASKS = {
+    read, outputs, attention, next, beam, reading, cut, sweep, lens, norms, contributions, attribution,
+};

@@ -7,6 +7,7 @@ const PARTS = {
     decoder: /(^|\.)decoder\..*\.attention\.core\.weights$/,
     cross: /\.cross_attention\.core\.weights$/,
 };
+const KINDS = ["queries", "keys", "values", "weights"];
 const SMALL = 64; /* rows and columns of a small map */
 const ALIBI = 3; /* of the positions in transformer.h */
 
@@ -15,42 +16,49 @@ const ALIBI = 3; /* of the positions in transformer.h */
     "softmax" the weights A, of "scores" what the softmax is of, of "values" A[t, s] times the length of s's value
     vector. With `hideFirst` the first key is left out, and the weights of the others are divided by their sum. */
 export function attention(session, { inputs, part, layer, head, show, hideFirst, sort }) {
-    const layers = kept(session, inputs, part), random = sort === "induction" ? inductionOf(session, part) : undefined;
-    const heads = layers.flatMap((each, l) => Array.from({ length: each.H }, (_, h) => {
-        const { T, S } = each, A = weightsOf(each, h), scores = scoresOf(A, T, S, part === "cross");
+    const layers = kept(session, inputs, part), { T, S, H } = layers[0];
+    const random = sort === "induction" ? inductionOf(session, part) : undefined;
+    const visible = (A) => (hideFirst ? withoutFirst(A, T, S) : A);
+    const heads = layers.flatMap((each, l) => Array.from({ length: H }, (_, h) => {
+        const A = weightsOf(each, h), scores = scoresOf(A, T, S, part === "cross");
         if (random) scores.induction = random[l][h];
-        return { layer: l, head: h, scores, map: pooled(hideFirst ? withoutFirst(A, T, S) : A, T, S) };
+        return { layer: l, head: h, scores, map: pooled(visible(A), T, S) };
     }));
-    const each = layers[layer], { T, S } = each, all = weightsOf(each, head);
-    const values = SHOWN[show](each, head, hideFirst ? withoutFirst(all, T, S) : all);
+    const values = SHOWN[show](layers[layer], head, visible(weightsOf(layers[layer], head)));
     const may = mayAttend(session.model.sizes, part);
-    for (let t = 0; t < T; t++) for (let s = 0; s < S; s++) if (!may(t, s) || (hideFirst && s === 0)) values[t * S + s] = NaN;
+    for (let t = 0; t < T; t++)
+        for (let s = 0; s < S; s++) if (!may(t, s) || (hideFirst && s === 0)) values[t * S + s] = NaN;
     return { heads, head: { T, S, values } };
 }
 
-/** Queries, keys, values and weights of each layer, [H or G, T or S, …]; those of the last text are remembered. */
+/** Queries, keys, values and weights of each layer, [H or G, T or S, ...]; those of the last text are remembered. */
 function kept(session, inputs, part) {
-    const key = JSON.stringify([inputs, part]), { model } = session, kinds = ["queries", "keys", "values", "weights"];
+    const key = JSON.stringify([inputs, part]), { model } = session;
     if (session.kept?.key === key) return session.kept.layers;
-    const cores = coresOf(model, part), found = model.keep(cores.flatMap((core) => kinds.map((kind) => `${core}.${kind}`)), inputs);
+    const cores = coresOf(model, part);
+    const found = model.keep(cores.flatMap((core) => KINDS.map((kind) => `${core}.${kind}`)), inputs);
     const layers = cores.map((core) => {
-        const [queries, keys, values, weights] = kinds.map((kind) => found[`${core}.${kind}`]), [, H, T, S] = weights.shape;
+        const of = Object.fromEntries(KINDS.map((kind) => [kind, found[`${core}.${kind}`].data]));
+        const [, H, T, S] = found[`${core}.weights`].shape, [, G, , E] = found[`${core}.keys`].shape;
         const slopes = model.sizes.positions === ALIBI && part !== "cross" ? slopesOf(H) : undefined;
-        return { H, T, S, G: keys.shape[1], E: keys.shape[3], queries: queries.data, keys: keys.data, values: values.data, weights: weights.data, slopes };
+        return { ...of, H, G, T, S, E, slopes };
     });
     session.kept = { key, layers };
     return layers;
 }
 
-const coresOf = (model, part) =>
-    Object.keys(model.places()).filter((name) => PARTS[part].test(name)).map((name) => name.replace(/\.weights$/, ""));
+function coresOf(model, part) {
+    const names = Object.keys(model.places()).filter((name) => PARTS[part].test(name));
+    return names.map((name) => name.replace(/\.weights$/, ""));
+}
 
 const weightsOf = ({ weights, T, S }, h) => weights.subarray(h * T * S, (h + 1) * T * S);
 
+/** What can be shown of head h with the weights A; H / G heads share keys and values. */
 const SHOWN = {
-    softmax: (_each, _h, A) => A.slice(),
+    softmax: (_layer, _h, A) => A.slice(),
 
-    /** Q Kᵀ / sqrt(E), minus ALiBi's m |t - s|; H / G heads share keys. */
+    /** Q Kᵀ / sqrt(E), minus ALiBi's m |t - s|. */
     scores({ queries, keys, slopes, H, G, T, S, E }, h) {
         const out = new Float32Array(T * S), g = Math.floor(h / (H / G));
         for (let t = 0; t < T; t++)
@@ -63,8 +71,9 @@ const SHOWN = {
     },
 
     values({ values, H, G, S, E }, h, A) {
-        const g = Math.floor(h / (H / G));
-        const lengths = Array.from({ length: S }, (_, s) => Math.hypot(...values.subarray((g * S + s) * E, (g * S + s + 1) * E)));
+        const first = Math.floor(h / (H / G)) * S;
+        const vector = (s) => values.subarray((first + s) * E, (first + s + 1) * E);
+        const lengths = Array.from({ length: S }, (_, s) => Math.hypot(...vector(s)));
         return A.map((a, i) => a * lengths[i % S]);
     },
 };
@@ -72,12 +81,14 @@ const SHOWN = {
 /** As blocks/alibi.py. */
 function slopesOf(H) {
     const power = 2 ** Math.floor(Math.log2(H));
-    return Array.from({ length: H }, (_, h) => 2 ** (h < power ? (-8 * (h + 1)) / power : (-4 * (2 * (h - power) + 1)) / power));
+    const exponent = (h) => (h < power ? (-8 * (h + 1)) / power : (-4 * (2 * (h - power) + 1)) / power);
+    return Array.from({ length: H }, (_, h) => 2 ** exponent(h));
 }
 
 /** Whether query t may attend to key s, by the causal mask and the window. */
 function mayAttend({ window }, part) {
-    return (t, s) => part === "cross" || ((part !== "decoder" || s <= t) && (!window || Math.abs(t - s) < window));
+    if (part === "cross") return () => true;
+    return (t, s) => (part === "encoder" || s <= t) && (!window || Math.abs(t - s) < window);
 }
 
 /** 0 for the first key; the others' weights divided by their sum, if it is not 0. */
@@ -94,8 +105,8 @@ function withoutFirst(A, T, S) {
 
 /** { rows, columns, data }: the largest weight of each square. */
 function pooled(A, T, S) {
-    const [high, wide] = [T, S].map((n) => Math.ceil(n / SMALL)), rows = Math.ceil(T / high), columns = Math.ceil(S / wide);
-    const data = new Float32Array(rows * columns);
+    const [high, wide] = [T, S].map((n) => Math.ceil(n / SMALL));
+    const rows = Math.ceil(T / high), columns = Math.ceil(S / wide), data = new Float32Array(rows * columns);
     for (let t = 0; t < T; t++)
         for (let s = 0; s < S; s++) {
             const at = Math.floor(t / high) * columns + Math.floor(s / wide);

@@ -1,4 +1,5 @@
-/* Scores of heads: what the attention weights A [T, S] of one text look like, as clearformer/inspection/scores.py has it.
+/* Scores of heads: what the attention weights A [T, S] of one text look like, as clearformer/inspection/scores.py has
+   them.
 
        entropy    mean over t of -Σ_s A[t, s] ln A[t, s], in nats
        first      mean over t of A[t, 0]
@@ -12,17 +13,20 @@
 const MOST_RANDOM = 25, TEXTS = 8, ORDINARY = 4; /* n of induction, texts, and the first token that is not special */
 
 export function scoresOf(A, T, S, cross) {
-    const middle = (t) => roundHalfToEven((t * (S - 1)) / Math.max(T - 1, 1)), from = cross ? 0 : 1;
-    const self = { diagonal: mean(T, from, (t) => A[t * S + t]), previous: mean(T, from, (t) => A[t * S + t - 1]) };
-    const other = { diagonal: mean(T, from, (t) => A[t * S + middle(t)]), monotone: monotone(A, T, S) };
-    return { entropy: mean(T, 0, (t) => entropy(A.subarray(t * S, (t + 1) * S))), first: mean(T, from, (t) => A[t * S]), ...(cross ? other : self) };
+    const at = (t, s) => A[t * S + s], first = cross ? 0 : 1;
+    const proportional = (t) => roundHalfToEven((t * (S - 1)) / Math.max(T - 1, 1));
+    const row = (t) => A.subarray(t * S, (t + 1) * S);
+    const both = { entropy: mean(T, 0, (t) => entropy(row(t))), first: mean(T, first, (t) => at(t, 0)) };
+    return cross
+        ? { ...both, diagonal: mean(T, first, (t) => at(t, proportional(t))), monotone: monotone(A, T, S) }
+        : { ...both, diagonal: mean(T, first, (t) => at(t, t)), previous: mean(T, first, (t) => at(t, t - 1)) };
 }
 
-/** NaN where there is none. */
-function mean(T, from, value) {
+/** NaN where there is nothing to take a mean of. */
+function mean(T, first, value) {
     let sum = 0;
-    for (let t = from; t < T; t++) sum += value(t);
-    return sum / (T - from);
+    for (let t = first; t < T; t++) sum += value(t);
+    return sum / (T - first);
 }
 
 const entropy = (row) => row.reduce((sum, a) => sum - (a > 0 ? a * Math.log(a) : 0), 0);
@@ -45,14 +49,14 @@ function roundHalfToEven(x) {
 export function inductionTexts({ V, context }) {
     const n = Math.min(MOST_RANDOM, context >> 1), first = Math.min(ORDINARY, V - 1);
     let state = 1; /* of a linear congruential generator: Numerical Recipes, 1992, section 7.1 */
-    const draw = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
+    const draw = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
     return Array.from({ length: TEXTS }, () => {
-        const half = Array.from({ length: n }, () => first + Math.floor((draw() / 2 ** 32) * (V - first)));
+        const half = Array.from({ length: n }, () => first + Math.floor(draw() * (V - first)));
         return [...half, ...half];
     });
 }
 
-/** Of the weights [B, H, 2n, 2n] on such texts: for each head, the mean. */
+/** Of the weights [B, H, 2n, 2n] on such texts: the mean for each head. */
 export function induction({ shape: [B, H, T], data }) {
     const n = T / 2, at = (b, h, t) => data[((b * H + h) * T + t) * T + t - n + 1];
     return Array.from({ length: H }, (_, h) => {

@@ -31,7 +31,8 @@ export function softmax(logits) {
 /** The `top` largest numbers and their places; of equals the first. */
 export function likeliest(p, top) {
     const least = p.slice().sort()[Math.max(p.length - top, 0)];
-    return [...p.keys()].filter((id) => p[id] >= least).map((id) => ({ id, p: p[id] })).sort((a, b) => b.p - a.p).slice(0, top);
+    const found = [...p.keys()].filter((id) => p[id] >= least).map((id) => ({ id, p: p[id] }));
+    return found.sort((a, b) => b.p - a.p).slice(0, top);
 }
 
 function rankOf(p, id) {

@@ -17,10 +17,10 @@ export class Vocabulary {
         this.piece = pieces.pattern?.Regex === "[\\s\\S]" ? CHARACTER : PIECE;
         this.texts = Array.from({ length: V }, (_, id) => special.get(id) ?? this.tokenizer.decode([id]));
         const ordinary = this.texts.filter((token, id) => !special.has(id) && !token.includes("\ufffd"));
-        this.includesSpaces = ordinary.some((token) => token.length > 1 && token.startsWith(" ")); /* of a word, before it */
+        this.includesSpaces = ordinary.some((token) => /^ ./su.test(token)); /* the one before a word */
     }
 
-    /** { ids, tokens }: numbers and texts. An unknown token has the text that was typed, a part of a character \ufffd. */
+    /** { ids, tokens }: numbers and texts. An unknown token has what was typed, a part of a character \ufffd. */
     encode(text) {
         const ids = this.tokenizer.encode(text), pieces = ids.includes(UNK) ? text.match(this.piece) : [];
         const typed = (i) => (pieces.length === ids.length ? pieces[i] : this.texts[UNK]);

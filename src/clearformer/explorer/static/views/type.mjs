@@ -6,7 +6,12 @@ import { Figures } from "../figure.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { counted, printable, token } from "../visible.mjs";
 
-const UNK = 3, MASK = 4, CLASSES = 20; /* classes are shown at most */
+const UNK = 3, MASK = 4, CLASSES = 20; /* the most classes that are shown */
+const HINTS = {
+    gpt: "A line below a token is the probability that the model gave it, having read those before it.",
+    bert: "Choose a token to hide it: the model says what it may have been.",
+    transformer: "A line below a token is its probability, given the source and the tokens before it.",
+};
 
 export const view = {
     name: "type",
@@ -18,63 +23,82 @@ export const view = {
         const rows = element("div", { class: "rows" }), figures = new Figures("outputs");
         host.append(rows, figures.element);
         return async (reading, signal) => {
-            const shown = await SHOW[model.family]({ state, model, reading, ask: (values) => model.ask("outputs", { inputs: reading.inputs, ...values }, signal) });
+            const ask = (values) => model.ask("outputs", { inputs: reading.inputs, ...values }, signal);
+            const shown = await SHOW[model.family]({ state, model, reading, ask });
             const focused = [...rows.querySelectorAll("button")].indexOf(document.activeElement);
-            rows.replaceChildren(...shown.rows);
+            rows.replaceChildren(...shown.rows, element("p", { class: "muted" }, HINTS[model.family] ?? ""));
             if (focused >= 0) rows.querySelectorAll("button")[focused]?.focus();
             figures.show(shown.figures);
         };
     },
 };
 
+/** Of each family, { rows, figures }. */
 const SHOW = {
-    async gpt({ state, model, reading, ask }) {
-        const [text] = reading.texts, last = text.ids.length - 1, at = placeOf(state.at, last);
+    async gpt({ state, model, reading: { texts: [text] }, ask }) {
+        const last = text.ids.length - 1, at = placeOf(state.at, last);
         const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });
-        const tokens = withText(text).map((each, i) => ({ ...each, p: rows[i - 1]?.target.p }));
+        const tokens = tokensOf(text, (i) => ({ p: rows[i - 1]?.target.p }));
+        const title = ["Next, after ", token(text.tokens[at])];
         return {
-            rows: [heading("Tokens", text), tokenRow("Tokens", tokens, pressing(state, at, last)),
-                element("p", { class: "muted" }, "A line below a token is the probability that the model gave it, having read those before it.")],
-            figures: [distribution(["Next, after ", token(text.tokens[at])], model.tokens, rows[at].top, text.ids[at + 1])],
+            rows: [heading("Tokens", text), tokenRow("Tokens", tokens, choosing(state, at, last))],
+            figures: [distribution(title, model.tokens, rows[at].top, text.ids[at + 1])],
         };
     },
 
-    async bert({ state, model, reading, ask }) {
-        const [text] = reading.texts, { tokens: read } = reading.inputs, masked = read.flatMap((id, i) => (id === MASK ? [i] : []));
-        const { rows } = masked.length ? await ask({ positions: masked, targets: text.ids }) : { rows: [] };
-        const tokens = withText(text).map((each, i) => (masked.includes(i) ? { ...each, hint: "hidden from the model" } : each));
-        const toggle = (i) => state.set({ masked: (reading.masked.includes(i) ? reading.masked.filter((j) => j !== i) : [...reading.masked, i]).join(",") });
+    async bert({ state, model, reading: { inputs, texts: [text], masked }, ask }) {
+        const hidden = inputs.tokens.flatMap((id, i) => (id === MASK ? [i] : []));
+        const { rows } = hidden.length ? await ask({ positions: hidden, targets: text.ids }) : {};
+        const press = (i) => {
+            const others = masked.filter((j) => j !== i);
+            state.set({ masked: (others.length < masked.length ? others : [...others, i]).join(",") });
+        };
+        const tokens = tokensOf(text, (i) => ({ hint: hidden.includes(i) && "hidden from the model" }));
+        const title = (i) => (text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])]);
+        const row = tokenRow("Tokens; choose those to hide", tokens, { press, pressed: (i) => hidden.includes(i) });
         return {
-            rows: [heading("Tokens", text), tokenRow("Tokens; choose those to hide", tokens, { press: toggle, pressed: (i) => masked.includes(i) }),
-                element("p", { class: "muted" }, masked.length ? "Hidden tokens are read as <mask>." : "Choose a token to hide it: the model says what it may have been.")],
-            figures: masked.map((i) => distribution(text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])], model.tokens, rows[i].top, text.ids[i])),
+            rows: [heading("Tokens", text), row],
+            figures: hidden.map((i) => distribution(title(i), model.tokens, rows[i].top, text.ids[i])),
         };
     },
 
-    async classifier({ model, reading, ask }) {
-        const [text] = reading.texts, { rows: [{ top }] } = await ask({ top: CLASSES });
-        return { rows: [heading("Tokens", text), tokenRow("Tokens", withText(text))], figures: [distribution(["Class"], model.run.classes, top, undefined, printable)] };
+    async classifier({ model, reading: { texts: [text] }, ask }) {
+        const { rows: [{ top }] } = await ask({ top: CLASSES });
+        return {
+            rows: [heading("Tokens", text), tokenRow("Tokens", tokensOf(text))],
+            figures: [distribution(["Class"], model.run.classes, top, undefined, printable)],
+        };
     },
 
-    async transformer({ state, model, reading, ask }) {
-        const [source] = reading.texts, { written } = reading, last = written.ids.length - 1, at = placeOf(state.at, last);
+    async transformer({ state, model, reading: { texts: [source], written }, ask }) {
+        const last = written.ids.length - 1, at = placeOf(state.at, last);
         const { rows } = await ask({ positions: [at], targets: written.ids });
-        const tokens = withText(written).map((each, i) => ({ ...each, p: rows[i].target.p }));
-        const logP = tokens.reduce((sum, { p }) => sum + Math.log(p), 0);
+        const logP = rows.reduce((sum, { target }) => sum + Math.log(target.p), 0);
+        const tokens = tokensOf(written, (i) => ({ p: rows[i].target.p }));
+        const title = ["In the place of ", token(written.tokens[at])];
         return {
-            rows: [heading("Source", source), tokenRow("Source", withText(source)),
-                heading("Written", written, `, log probability ${logP.toFixed(2)}`), tokenRow("Written", tokens, pressing(state, at, last)),
-                element("p", { class: "muted" }, "A line below a token is its probability, given the source and the tokens before it.")],
-            figures: [distribution(["In the place of ", token(written.tokens[at])], model.tokens, rows[at].top, written.ids[at])],
+            rows: [
+                heading("Source", source), tokenRow("Source", tokensOf(source)),
+                heading("Written", written, `, log probability ${logP.toFixed(2)}`),
+                tokenRow("Written", tokens, choosing(state, at, last)),
+            ],
+            figures: [distribution(title, model.tokens, rows[at].top, written.ids[at])],
         };
     },
 };
 
 const placeOf = (at, last) => (at < 0 || at > last ? last : at);
-const pressing = (state, at, last) => ({ pressed: (i) => i === at, press: (i) => state.set({ at: i === last ? -1 : i }) });
-const withText = ({ ids, tokens }) => ids.map((id, i) => ({ id, text: tokens[i], unknown: id === UNK }));
+
+const choosing = (state, at, last) => ({
+    pressed: (i) => i === at,
+    press: (i) => state.set({ at: i === last ? -1 : i }),
+});
+
+const tokensOf = ({ ids, tokens }, more = () => ({})) =>
+    ids.map((id, i) => ({ id, text: tokens[i], unknown: id === UNK, ...more(i) }));
 
 function heading(name, { ids }, more = "") {
-    const unknown = ids.filter((id) => id === UNK).length, lacks = unknown ? `, ${unknown} not in the vocabulary, read as <unk>` : "";
+    const unknown = ids.filter((id) => id === UNK).length;
+    const lacks = unknown ? `, ${unknown} not in the vocabulary, read as <unk>` : "";
     return element("h3", {}, name, " ", element("small", {}, counted(ids.length, "token") + lacks + more));
 }
