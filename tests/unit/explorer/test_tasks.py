@@ -38,7 +38,8 @@ const { engine: module, tasks, weights, config, inputs, at, output } = JSON.pars
 const { instantiate } = await import(`file://${module}/transformer.mjs`), { TASKS } = await import(`file://${tasks}/all.mjs`);
 const engine = await instantiate(readFileSync(`${module}/transformer.wasm`));
 const session = { engine, config, model: engine.load(Buffer.from(weights, "hex"), config) };
-const { p } = TASKS.lens(session, { inputs, cell: [0, 0] }), { values } = TASKS.contributions(session, { inputs, at, output });
+const { p } = TASKS.lens(session, { inputs, cell: [0, 0] });
+const { values } = TASKS.contributions(session, { inputs, at, output });
 const { texts } = TASKS.attribution(session, { inputs, at, output, steps: 64, points: [0, 64] });
 console.log(JSON.stringify({ p: [...p], values: [...values], texts: texts.flatMap((text) => [...text]) }));
 """

@@ -24,8 +24,8 @@ function furnish(made, { css = {}, ...attributes }, children) {
     return made;
 }
 
-/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. `columns` of
-    them stand in a row, where up and down are other ways than left and right. */
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. `columns`
+    of them stand in a row, where up and down are other ways than left and right. */
 export function roving(list, { columns = 1 } = {}) {
     const buttons = () => [...list.querySelectorAll(BUTTON)];
     const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));

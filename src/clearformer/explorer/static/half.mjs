@@ -6,10 +6,10 @@ import { safetensors } from "./safetensors.mjs";
 export function single(file) {
     const view = new DataView(file.buffer, file.byteOffset), start = 8 + Number(view.getBigUint64(0, true));
     const { __metadata__: _, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
-    return safetensors(new Map(Object.entries(header).map(([name, { shape, data_offsets: [first, end] }]) => {
-        const data = Float32Array.from({ length: (end - first) / 2 }, (_, i) => ofHalf(view.getUint16(start + first + 2 * i, true)));
-        return [name, { shape, data }];
-    })));
+    const floats = ([first, end]) => Float32Array.from({ length: (end - first) / 2 }, (_, i) =>
+        ofHalf(view.getUint16(start + first + 2 * i, true)));
+    const tensor = ({ shape, data_offsets: at }) => ({ shape, data: floats(at) });
+    return safetensors(new Map(Object.entries(header).map(([name, each]) => [name, tensor(each)])));
 }
 
 /** Sign, 5 bits of exponent, 10 bits of fraction. */

@@ -2,26 +2,28 @@
 
 import { svg } from "./dom.mjs";
 
-const WIDTH = 416, ROW = 22, NAME = 140, NUMBER = 52, NOTE = 120;
+const WIDTH = 416, ROW = 22, BAR = 14, NAME = 140, NUMBER = 52, NOTE = 120;
 
-/** `rows`: [{ name, value, note, strong }], the names short; `total`, if there is one, stands below a line and is no bar. */
+/** `rows`: [{ name, value, note, strong }], the names short; `total`, if there is one, stands below a line, without a
+    bar. */
 export function signedBars(rows, label, total) {
-    const noted = rows.some(({ note }) => note), left = NAME, right = WIDTH - NUMBER - (noted ? NOTE : 0), all = total ? [...rows, total] : rows;
-    const [least, most] = [Math.min(0, ...rows.map(({ value }) => value)), Math.max(0, ...rows.map(({ value }) => value))];
-    const x = (value) => left + ((right - left) * (value - least)) / (most - least || 1), height = ROW * all.length;
-    const text = (attributes, words) => svg("text", { "dominant-baseline": "central", ...attributes }, words);
+    const values = rows.map(({ value }) => value), least = Math.min(0, ...values), most = Math.max(0, ...values);
+    const right = WIDTH - NUMBER - (rows.some(({ note }) => note) ? NOTE : 0), all = total ? [...rows, total] : rows;
+    const x = (value) => NAME + ((right - NAME) * (value - least)) / (most - least || 1), end = ROW * rows.length;
+    const line = (from, to) => svg("line", { class: "zero", x1: from.x, y1: from.y, x2: to.x, y2: to.y });
     const drawn = all.map(({ name, value, note, strong }, i) => {
-        const y = ROW * i + ROW / 2, bar = total && i === rows.length ? [] : [svg("rect", {
-            class: value < 0 ? "bar less" : "bar", x: Math.min(x(value), x(0)), y: y - 7, width: Math.max(Math.abs(x(value) - x(0)), 1), height: 14, rx: 1,
-        })];
+        const y = ROW * (i + 0.5), place = { y, "text-anchor": "end", "dominant-baseline": "central" };
+        const bar = { x: Math.min(x(value), x(0)), width: Math.max(Math.abs(x(value) - x(0)), 1) };
+        const shape = { y: y - BAR / 2, height: BAR, rx: 1, class: value < 0 ? "bar less" : "bar" };
         return svg("g", { class: strong && "strong" },
-            text({ class: "name", x: left - 8, y, "text-anchor": "end" }, name), bar,
-            text({ x: right + NUMBER, y, "text-anchor": "end" }, signed(value)),
-            note ? [text({ class: "note", x: WIDTH, y, "text-anchor": "end" }, note)] : []);
+            svg("text", { class: "name", x: NAME - 8, ...place }, name),
+            i < rows.length && svg("rect", { ...bar, ...shape }),
+            svg("text", { x: right + NUMBER, ...place }, signed(value)),
+            note !== undefined && svg("text", { class: "note", x: WIDTH, ...place }, note));
     });
-    return svg("svg", { class: "signed", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label }, drawn,
-        svg("line", { class: "zero", x1: x(0), x2: x(0), y1: 0, y2: ROW * rows.length }),
-        total ? svg("line", { class: "zero", x1: 0, x2: WIDTH, y1: ROW * rows.length, y2: ROW * rows.length }) : undefined);
+    const size = { viewBox: `0 0 ${WIDTH} ${ROW * all.length}` };
+    return svg("svg", { class: "signed", ...size, role: "img", "aria-label": label }, drawn,
+        line({ x: x(0), y: 0 }, { x: x(0), y: end }), total && line({ x: 0, y: end }, { x: WIDTH, y: end }));
 }
 
 /** "+0.31", "−2.05", with a real minus. */

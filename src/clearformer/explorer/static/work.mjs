@@ -15,8 +15,8 @@ export class Work {
         this.element = this.tick.element;
     }
 
-    /** What the steps return, or undefined if the work stops, or something newer is asked. Work of the same `key` is not
-        done again. */
+    /** What the steps return, or undefined if the work stops, or something newer is asked. Work of the same `key` is
+        not done again. */
     async run(key, steps, signal) {
         this.tick.show();
         this.#say();

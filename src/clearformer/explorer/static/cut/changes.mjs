@@ -1,5 +1,5 @@
-/* What is changed of a model, as text in the address: "d0h2x0,d1fp,e0n17x0.5" is the decoder's layer 0, head 2, off; of its
-   layer 1 the feed-forward layer, patched; of the encoder's layer 0 neuron 17, halved. */
+/* What is changed of a model, as text in the address: "d0h2x0,d1fp,e0n17x0.5" is the decoder's layer 0, head 2, off; of
+   its layer 1 the feed-forward layer, patched; of the encoder's layer 0 neuron 17, halved. */
 
 import { stacksOf, sublayersOf } from "../stacks.mjs";
 
@@ -38,21 +38,22 @@ export function parse(text, { family, sizes }) {
 
 const letterOf = ({ title }) => title[0].toLowerCase();
 const whereOf = ({ stack, layer, kind, number }) => `${letterOf(stack)}${layer}${kind}${number ?? ""}`;
+const written = (change) => whereOf(change) + (change.patch ? "p" : `x${change.factor}`);
 
-export const write = (changes) => changes.map((each) => whereOf(each) + (each.patch ? "p" : `x${each.factor}`)).join(",");
+export const write = (changes) => changes.map(written).join(",");
 
 /** The changes with another one: it takes the place of one of the same part, and removes one that does the same. */
 export function toggled(changes, change) {
-    const others = changes.filter((each) => whereOf(each) !== whereOf(change)), same = write(changes).split(",").includes(write([change]));
-    return same ? others : [...others, change];
+    const others = changes.filter((each) => whereOf(each) !== whereOf(change));
+    return changes.some((each) => written(each) === written(change)) ? others : [...others, change];
 }
 
 export const find = (changes, part) => changes.find((each) => whereOf(each) === whereOf(part));
 
 /** "encoder, layer 0, head 2"; the stack only where there are two. */
 export function title({ stack, layer, kind, number }, { family }) {
-    const where = family === "transformer" ? `${stack.title.toLowerCase()}, ` : "", which = number === undefined ? "" : ` ${number}`;
-    return `${where}layer ${layer}, ${KINDS[kind].title}${which}`;
+    const where = family === "transformer" ? `${stack.title.toLowerCase()}, ` : "";
+    return `${where}layer ${layer}, ${KINDS[kind].title}${number === undefined ? "" : ` ${number}`}`;
 }
 
 /** "× 0", or "patched". */
@@ -61,8 +62,9 @@ export const effect = ({ factor, patch }) => (patch ? "patched" : `× ${factor}`
 /** As the task "cut" takes them. `only` are the tokens of each text that are changed; none: all. */
 export function touches(changes, only) {
     return changes.flatMap(({ stack, layer, kind, number, factor, patch }) => {
-        const { place, axis } = KINDS[kind], part = { name: `${stack.name}.layers.${layer}.${place}`, ...(axis && { [axis]: [number, number + 1] }) };
-        const each = { ...part, ...(patch ? { patch: true } : { scale: factor }) }, tokens = only[stack.text];
-        return tokens.length ? tokens.map((t) => ({ ...each, tokens: [t, t + 1] })) : [each];
+        const { place, axis } = KINDS[kind], part = axis && { [axis]: [number, number + 1] }, tokens = only[stack.text];
+        const how = patch ? { patch: true } : { scale: factor };
+        const change = { name: `${stack.name}.layers.${layer}.${place}`, ...part, ...how };
+        return tokens.length ? tokens.map((t) => ({ ...change, tokens: [t, t + 1] })) : [change];
     });
 }

@@ -3,11 +3,11 @@
        IG_t = x_t · mean over a in 0 … 1 of ∂F(a x) / ∂x_t      Sundararajan et al. 2017, arXiv:1703.01365, equation 1
        sum over t of IG_t = F(x) - F(0)                         completeness, their proposition 1
 
-   As clearformer/inspection/attribution.py, which says what the baseline is. The engine has gradients of parameters alone;
-   in the model that probe.mjs makes, the rows of the embedding are the tokens' vectors, and the logit z is the only one
-   that is not always zero, so that the gradient of the loss is ∂z/∂x times the probability that is missing or too much. */
+   As clearformer/inspection/attribution.py, which says what the baseline is. The engine has gradients of parameters
+   alone; in the model that probe.mjs makes, the rows of the embedding are the tokens' vectors, and the logit z is the
+   only one that is not always zero, so that the gradient of the loss is ∂z/∂x times a known number. */
 
-import { Trainer, IGNORE } from "../../../engines/c/training.mjs";
+import { IGNORE, Trainer } from "../../../engines/c/training.mjs";
 import { probe } from "./probe.mjs";
 import { rowOf } from "./probability.mjs";
 import { dot } from "./vectors.mjs";
@@ -16,10 +16,13 @@ import { dot } from "./vectors.mjs";
     text, and F(x) - F(0): { texts, change }; the whole is the sum of the shares. `at` is the row of the output. */
 export function attribution({ engine, model, config }, { inputs, at, output, steps, points: [first, end] }) {
     const made = probe(engine, model, config, inputs, output), trainer = new Trainer(made.model);
+    const F = (a) => {
+        made.scale(a);
+        return rowOf(made.model.run(made.inputs), at)[0];
+    };
     try {
-        const texts = made.texts.map(({ length }) => new Float64Array(length)), nodes = gaussLegendre(steps);
-        const F = (a) => (made.scale(a), rowOf(made.model.run(made.inputs), at)[0]);
-        for (const { a, weight } of nodes.slice(first, end)) {
+        const texts = made.texts.map(({ length }) => new Float64Array(length));
+        for (const { a, weight } of gaussLegendre(steps).slice(first, end)) {
             const gradient = gradientOf(made, trainer, F(a), at);
             made.texts.forEach((text, i) => text.forEach(({ id, x }, t) => {
                 texts[i][t] += weight * dot(x, gradient.subarray(id * x.length, (id + 1) * x.length));
@@ -32,14 +35,16 @@ export function attribution({ engine, model, config }, { inputs, at, output, ste
     }
 }
 
-/** ∂z/∂W of the embedding W. The loss -ln p_k has the gradient (p_0 - [k = 0]) ∂z/∂W; k is the one with the larger factor. */
+/** ∂z/∂W of the embedding W. The gradient of the loss -ln p_k is (p_0 - [k = 0]) ∂z/∂W, and k the output with the
+    larger factor. */
 function gradientOf({ model, inputs, embedding }, trainer, z, at) {
     const classifies = model.family === "classifier", others = classifies ? 1 : model.sizes.V - 1;
-    const p = 1 / (1 + others * Math.exp(-z)), k = p > 0.5 ? 1 : 0, length = (inputs.target ?? inputs.tokens ?? inputs).length;
+    const p = 1 / (1 + others * Math.exp(-z)), k = p > 0.5 ? 1 : 0, factor = k === 0 ? p - 1 : p;
+    const { length } = inputs.target ?? inputs.tokens ?? inputs;
     const targets = classifies ? [k] : Array.from({ length }, (_, t) => (t === at ? k : IGNORE));
     trainer.backward([{ inputs, targets }]);
     const { gradient, size } = trainer.parts.find(({ name }) => name === embedding);
-    return model.memory.floats(gradient, size).map((g) => g / (p - (k === 0 ? 1 : 0)));
+    return model.memory.floats(gradient, size).map((g) => g / factor);
 }
 
 /** Points of 0 to 1 and their weights, which sum to 1: the roots x of the Legendre polynomial P_n, by Newton's method,

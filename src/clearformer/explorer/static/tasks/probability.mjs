@@ -13,5 +13,3 @@ export function rowOf({ shape, data }, t) {
     const width = shape.at(-1);
     return data.subarray(t * width, (t + 1) * width);
 }
-
-export const count = ({ shape, data }) => data.length / shape.at(-1);

@@ -1,7 +1,7 @@
-/* Sums of vectors as their parts, in float64: what each part of a model adds to a vector.
+/* Sums of vectors as their parts, in float64: what each part of a model adds to one.
 
-   A norm divides by a number, the standard deviation or the root mean square. With this number held as it is, the norm is
-   a linear map, and the norm of a sum is the sum of its parts under it: clearformer/inspection/contributions.py. */
+   A norm divides by a number, the standard deviation or the root mean square. With this number held as it is, the norm
+   is a linear map, and the norm of a sum is the sum of its parts under it: clearformer/inspection/contributions.py. */
 
 import { tensorsOf } from "../../../engines/c/training.mjs";
 

@@ -11,6 +11,8 @@ import { Figures } from "../figure.mjs";
 import { QUESTION, Question } from "../question.mjs";
 import { Work } from "../work.mjs";
 
+const column = (title, ...parts) => element("div", {}, element("h3", {}, title), ...parts);
+
 export const view = {
     name: "cut",
     title: "Cut",
@@ -18,24 +20,26 @@ export const view = {
     suits: () => true,
     settings: { ...QUESTION, ...WHERE, cuts: "", sweep: true },
     render(host, state, model) {
-        const question = new Question(state, model), switches = new Switches(state, model), where = new Where(state, model);
-        const said = element("div", { class: "rows", "aria-live": "polite" }), heads = new Heads(state, model);
-        const [outputs, tokens] = ["changes", "changes-by-token"].map((name) => new Figures(name));
+        const parts = [Question, Switches, Where, Heads].map((Part) => new Part(state, model));
+        const [question, switches, where, heads] = parts;
+        const said = element("div", { class: "rows", "aria-live": "polite" });
+        const outputs = new Figures("changes"), tokens = new Figures("changes-by-token");
         tokens.element.classList.add("wide");
-        host.append(question.element, element("div", { class: "cut" },
-            element("div", {}, element("h3", {}, "Change the model"), where.controls.element, switches.element, where.details, where.second),
-            element("div", {}, element("h3", {}, "What changes"), said, outputs.element, tokens.element)), heads.element);
+        const left = column("Change the model", where.controls.element, switches.element, where.details, where.second);
+        const right = column("What changes", said, outputs.element, tokens.element);
+        host.append(question.element, element("div", { class: "cut" }, left, right), heads.element);
         return async (reading, signal) => {
             switches.show();
             const asked = await question.ask(reading, signal), second = await where.read(reading, signal);
-            const chosen = parse(state.cuts, model), changes = chosen.filter(({ patch }) => second || !patch), { row: at, output, own: targets } = asked;
+            const chosen = parse(state.cuts, model), changes = chosen.filter(({ patch }) => second || !patch);
             where.lacking.hidden = chosen.length === changes.length;
-            const values = { inputs: reading.inputs, second, changes: touches(changes, where.places(reading)), at, output, targets };
+            const { row: at, output, own: targets } = asked, { inputs } = reading;
+            const values = { inputs, second, changes: touches(changes, where.places(reading)), at, output, targets };
             const found = await model.ask("cut", values, signal);
             said.replaceChildren(...sentences(asked, found, !changes.length));
             outputs.show([outputsFigure(asked, found.outputs)]);
             tokens.show(changes.length ? tokensFigures(asked, found.targets) : []);
-            heads.show(asked, reading.inputs, found.outputs.find(({ id }) => id === output).before, signal);
+            heads.show(asked, inputs, found.outputs.find(({ id }) => id === output).before, signal);
         };
     },
 };
@@ -43,18 +47,22 @@ export const view = {
 /** All heads of the untouched model, each cut in turn. */
 class Heads {
     constructor(state, model) {
-        Object.assign(this, { model, maps: new Figures("heads"), points: new Figures("attention-and-effect"), words: element("div", { class: "rows" }) });
+        this.model = model;
+        this.maps = new Figures("heads");
         this.maps.element.classList.add("narrow");
+        this.points = new Figures("attention-and-effect");
+        this.words = element("div", { class: "rows" });
         this.element = element("div", { class: "cut" });
         this.work = new Work(state, "sweep", "Cut every head in turn", this.element);
-        this.element.append(element("div", {}, element("h3", {}, "Which heads matter?"), this.work.element, this.maps.element),
-            element("div", {}, element("h3", {}, "Attention is not explanation"), this.words, this.points.element));
+        this.element.append(column("Which heads matter?", this.work.element, this.maps.element),
+            column("Attention is not explanation", this.words, this.points.element));
     }
 
     /** Nobody waits for it, so that all else can be used meanwhile. */
     async show(asked, inputs, before, signal) {
         const { model, work } = this, { row: at, output, name } = asked;
-        const steps = kindsOf(model).flatMap(({ cores }) => cores.map((core) => () => model.ask("sweep", { inputs, cores: [core], at, output }, signal)));
+        const cores = kindsOf(model).flatMap((kind) => kind.cores);
+        const steps = cores.map((core) => () => model.ask("sweep", { inputs, cores: [core], at, output }, signal));
         const found = await work.run(JSON.stringify([inputs, at, output]), steps, signal);
         if (signal.aborted) return;
         const heads = found ? headsOf(model, found.flat(), before) : [], chosen = found ? examples(heads) : {};
