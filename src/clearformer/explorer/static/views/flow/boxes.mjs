@@ -28,8 +28,8 @@ export const boxesOf = (diagram) => diagram.flatMap(({ groups }) => groups.flatM
 
 /** `T` is the letter of a stack's length, `S` that of the source, if it attends to one. */
 function lettered({ name, title, text }, _, { length }) {
-    const causal = name.endsWith("decoder"), crosses = length > 1 && causal;
-    return { name, title: length > 1 ? title : "", text, causal, T: length > 1 && !causal ? "S" : "T", S: crosses && "S" };
+    const causal = name.endsWith("decoder"), two = length > 1;
+    return { name, title: two ? title : "", text, causal, T: two && !causal ? "S" : "T", S: two && causal ? "S" : "" };
 }
 
 function embeddingOf({ name, text, T }, family, { positions, ngramBuckets, segments }) {

@@ -34,7 +34,8 @@ export class Beside {
     #list() {
         const { state, runs, index } = this, named = runs.map(({ name }, i) => [String(i), printable(name)]);
         const options = [["-1", "none"], ...named.filter((_, i) => i !== index)];
-        const make = () => list("Run", { options }, String(state.beside), (value) => this.#show(Number(value))).element;
+        const chosen = runs[state.beside] ? String(state.beside) : "-1";
+        const make = () => list("Run", { options }, chosen, (value) => this.#show(Number(value))).element;
         this.choice.replaceChildren(...(runs.length > 1 ? [make()] : []));
     }
 }
