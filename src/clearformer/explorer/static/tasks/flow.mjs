@@ -53,12 +53,14 @@ function summaryOf({ shape, data }, at) {
     const width = shape.at(-1), heads = shape.length === 4 ? shape[1] : 1, T = shape.length > 2 ? shape.at(-2) : 1;
     const t = Math.min(at, T - 1), row = new Float32Array(heads * width), squares = new Float64Array(T);
     let sum = 0, least = Infinity, most = -Infinity;
-    data.forEach((x, i) => {
-        sum += x;
-        squares[Math.floor(i / width) % T] += x * x;
-        least = Math.min(least, x);
-        most = Math.max(most, x);
-    });
+    for (let start = 0, token = 0; start < data.length; start += width, token = (token + 1) % T)
+        for (let i = start; i < start + width; i++) {
+            const x = data[i];
+            sum += x;
+            squares[token] += x * x;
+            if (x < least) least = x;
+            if (x > most) most = x;
+        }
     for (let h = 0; h < heads; h++) row.set(data.subarray((h * T + t) * width, (h * T + t + 1) * width), h * width);
     const norm = squares.reduce((total, square) => total + Math.sqrt(square), 0) / T;
     return { heads, T, width, mean: sum / data.length, least, most, norm, row };

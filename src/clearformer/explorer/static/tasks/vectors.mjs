@@ -7,11 +7,18 @@ import { tensorsOf } from "../../../engines/c/training.mjs";
 
 const EPS = 1e-5; /* of norms, as in PyTorch */
 
+const found = new WeakMap(); /* by model: where its parameters are, which takes long to find */
+
 /** Parameters by name, as they lie in the engine's memory until it grows; undefined if there is none of that name. */
 export function parametersOf(model) {
-    const tensors = model.memory.within((scope) => tensorsOf(model, scope));
-    const all = new Map(tensors.map(({ name, at, size }) => [name, model.memory.floats(at, size)]));
-    return (name) => all.get(name);
+    if (!found.has(model)) {
+        const tensors = model.memory.within((scope) => tensorsOf(model, scope));
+        found.set(model, new Map(tensors.map((tensor) => [tensor.name, tensor])));
+    }
+    return (name) => {
+        const tensor = found.get(model).get(name);
+        return tensor && model.memory.floats(tensor.at, tensor.size);
+    };
 }
 
 /** W x for W [out, in], of which columns from `first` are taken, as many as x has. */

@@ -49,9 +49,9 @@ export class Side {
         this.rows.replaceChildren(...said.rows);
         this.rows.querySelectorAll("button")[focused]?.focus();
         this.outputs.show(said.figures);
-        await this.#write(ask);
         await this.head.update(reading, ask, names[at]);
         await this.#look(reading, signal);
+        await this.#write(ask);
     }
 
     async #write(ask) {
