@@ -4,7 +4,7 @@ import { svg } from "./dom.mjs";
 
 const STYLES = [
     "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "font-family", "font-size",
-    "font-weight", "text-anchor", "dominant-baseline", "paint-order",
+    "font-weight", "text-anchor", "dominant-baseline", "image-rendering", "paint-order",
 ];
 const SCALE = 2; /* points of a PNG for each of the page */
 const KEPT = 10_000; /* milliseconds that a file is there to be saved */

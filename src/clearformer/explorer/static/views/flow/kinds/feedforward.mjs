@@ -43,7 +43,9 @@ export const FEED_FORWARD = {
     activation: {
         title: "Activation",
         equation: (_, { activation }) => FUNCTIONS[activation].equation,
-        code: (_, { activation }) => [FUNCTIONS[activation].code],
+        code: (_, { activation, gated }) => [
+            FUNCTIONS[activation].code, [FILE, `${gated ? "Gated" : ""}FeedForward.forward`, "self.activation("],
+        ],
         words(_, { activation, F, here: { row }, it }) {
             const zeros = row.filter((x) => x === 0).length, large = row.filter((x) => Math.abs(x) > SMALL).length;
             const counted = zeros ? `${F - zeros} are not 0` : `${large} exceed ${SMALL} in size`;
