@@ -4,21 +4,22 @@
 
    As clearformer/generation/beam.py, which says more; a beam of one is greedy. */
 
-import { BOS, Decoder, EOS, PAD, targetLimit, UNK } from "./decoding.mjs";
+import { BOS, Decoder, EOS, NEVER, targetLimit } from "./decoding.mjs";
 import { textsOf } from "./inputs.mjs";
 
-const NEVER = [PAD, BOS, UNK];
 const MOST = 1000; /* hypotheses of a source */
 
-/** Of each source text the `nBest` targets { tokens, logProbability, score }, best first; fewer if no more exist. */
-export function translate(model, sources, { beam = 1, lengthPenalty = 0.6, nBest = 1 } = {}) {
+/** Of each source text the `nBest` targets { tokens, logProbability, score }, best first; fewer if no more exist. After a
+    step `watch` gets the extensions { row, token, logP, source } that it kept, row by row of the open hypotheses before
+    it, and those of them that stay open. */
+export function translate(model, sources, { beam = 1, lengthPenalty = 0.6, nBest = 1, watch = () => {} } = {}) {
     if (model.family !== "transformer")
         throw Error(`an encoder-decoder was expected to translate, found a ${model.family}; use run`);
     if (!(Number.isInteger(beam) && Number.isInteger(nBest) && 1 <= nBest && nBest <= beam && beam <= MOST))
         throw Error(`1 <= nBest <= beam <= ${MOST} was expected, found ${nBest} and ${beam}; change them`);
     if (!(lengthPenalty >= 0 && lengthPenalty < Infinity))
         throw Error(`a length penalty of 0 (none) or more was expected, found ${lengthPenalty}; change it`);
-    const search = new Search(model, textsOf(sources, "sources"), { beam, lengthPenalty, nBest });
+    const search = new Search(model, textsOf(sources, "sources"), { beam, lengthPenalty, nBest, watch });
     try {
         while (search.open.length) search.step();
         return search.finished.map((found) => found.slice(0, nBest));
@@ -50,6 +51,7 @@ class Search {
         const goesOn = best.filter((found) => !ends(found));
         const wins = new Set(goesOn.filter((found) => this.#canWin(found)).map(({ source }) => source));
         this.open = goesOn.filter(({ source }) => wins.has(source));
+        this.watch(best, this.open);
         if (!this.open.length) return;
         this.decoder.reorder(this.open.map(({ row }) => row));
         this.decoder.append(this.open.map(({ token }) => token));
@@ -78,7 +80,7 @@ function candidates(logits, row, { beam, open }) {
     const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
     if (!Number.isFinite(most)) throw Error(`finite logits were expected, found ${most}; train the model anew`);
     const total = Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0));
-    const allowed = [...logits.keys()].filter((token) => !NEVER.includes(token));
+    const allowed = [...logits.keys()].filter((token) => !NEVER.transformer.includes(token));
     const sorted = Float32Array.from(allowed, (token) => logits[token]).sort(), { source, logP } = open[row];
     const least = sorted[Math.max(sorted.length - beam, 0)];
     return allowed.filter((token) => logits[token] >= least)

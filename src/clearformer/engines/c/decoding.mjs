@@ -4,6 +4,7 @@ import { isList, readBatch, textsOf } from "./inputs.mjs";
 import { Sampler } from "./sampling.mjs";
 
 export const PAD = 0, BOS = 1, EOS = 2, UNK = 3; /* tokens of clearformer/data/tokenizers.py */
+export const NEVER = { gpt: [PAD, BOS, EOS, UNK], transformer: [PAD, BOS, UNK] }; /* tokens that are never generated */
 const EXTRA_TOKENS = 50; /* a target may be this many tokens longer than its source */
 
 /** The most tokens of a source's target, EOS included. */
@@ -120,6 +121,6 @@ function start(model, inputs) {
     const { tokens, source } = isList(inputs) ? { tokens: inputs } : inputs ?? {};
     const [text, ...more] = textsOf(pairs ? source : tokens, pairs ? "source" : "tokens");
     if (more.length) throw Error(`one text was expected, found ${more.length + 1}; generate from each by itself`);
-    if (!pairs) return { row: text, limit: Infinity, never: [PAD, BOS, EOS, UNK] };
-    return { row: [BOS], sources: [[...text, EOS]], limit: targetLimit(model, text), never: [PAD, BOS, UNK] };
+    if (!pairs) return { row: text, limit: Infinity, never: NEVER.gpt };
+    return { row: [BOS], sources: [[...text, EOS]], limit: targetLimit(model, text), never: NEVER.transformer };
 }

@@ -24,13 +24,13 @@ export class Sampler {
 
     /** A token; none of `never`. */
     choose(logits, never) {
-        const likely = this.#likely(logits, never);
+        const likely = this.likely(logits, never);
         let left = random(this.seed, this.draws++) * sum(likely);
         return (likely.find(({ p }) => (left -= p) < 0) ?? likely.at(-1)).token;
     }
 
     /** The tokens to choose among, and what their probabilities are proportional to. */
-    #likely(logits, never) {
+    likely(logits, never) {
         const tokens = [...logits.keys()].filter((token) => !never.includes(token));
         const most = tokens.reduce((largest, token) => Math.max(largest, logits[token]), -Infinity); /* or NaN */
         if (!Number.isFinite(most)) throw Error(`finite logits were expected, found ${most}; train the model anew`);

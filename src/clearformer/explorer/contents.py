@@ -1,0 +1,117 @@
+"""What a page holds of a run: configuration, tokenizer, metrics, and the weights of its model and of checkpoints."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+
+from clearformer.config import ClassifierConfig
+from clearformer.errors import CheckpointError, RunError
+from clearformer.models.initial import count_parameters, parameter_shapes
+from clearformer.runs import metrics
+from clearformer.runs.checkpoint import Checkpoint, checkpoint_folders, load_average, load_checkpoint
+from clearformer.runs.folder import RunFolder
+
+Precision = Literal["single", "half"]
+BYTES = {"single": 4, "half": 2}
+MAX_HALF = float(np.finfo(np.float16).max)
+MAX_LINES = 1000
+"""of metrics, evenly chosen"""
+EXAMPLES = {
+    "dates": "March 14, 2027",
+    "reverse": "transformer",
+    "copy": "transformer",
+    "tinyshakespeare": "To be, or not to be",
+    "pydocs": "Return the number of items in the",
+    "multi30k": "Ein Hund läuft über eine Wiese.",
+    "polarity": "a film of quiet charm that stays with you",
+    "ag_news": "Shares rise as oil prices fall",
+}
+"""by the name of a corpus: the text that a page begins with"""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run in a page. `model` is the trained one, and also the last of `checkpoints` if there are any."""
+
+    about: dict[str, Any]
+    """what the page's source folder.mjs reads of an opened folder, too"""
+    weights: dict[str, bytes] = field(default_factory=dict)
+    """safetensors by name: "trained", or the name of a checkpoint; none in a page that opens the run's folder"""
+
+
+def size(run: RunFolder, checkpoints: int, precision: Precision) -> int:
+    """The bytes of the weights that a page would hold."""
+    chosen = len(_chosen(run, checkpoints)) - _last_is_trained(run)
+    return count_parameters(run.config.model) * BYTES[precision] * (1 + max(chosen, 0))
+
+
+def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "single") -> Contents:
+    """Read a run, with as many of its checkpoints, evenly chosen.
+
+    Raises CheckpointError if there is none, or one is damaged, and RunError if half precision cannot hold a weight.
+    """
+    shapes = {"model": parameter_shapes(run.config.model)}
+    trained = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
+    if trained is None:
+        raise CheckpointError(
+            f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
+        )
+    found = {"trained": trained}
+    for path in _chosen(run, checkpoints)[: -1 if _last_is_trained(run) else None]:
+        found[path.name] = load_checkpoint(path, shapes)
+    steps = [
+        {"step": each.step, "weights": name} for name, each in sorted(found.items(), key=lambda item: item[1].step)
+    ]
+    about = {
+        "name": run.folder.resolve().name,
+        "config": _config(run),
+        "tokenizer": run.tokenizer.backend.to_str(),
+        "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
+        "metrics": _thinned(metrics.read(run.metrics)),
+        "example": "" if run.config.data else EXAMPLES.get(run.config.dataset, ""),
+        "precision": precision,
+        "trained": {"step": trained.step, "weights": "trained"},
+        "checkpoints": steps if checkpoints else [],
+    }
+    return Contents(about, {name: _bytes(run, each, precision) for name, each in found.items()})
+
+
+def _chosen(run: RunFolder, number: int) -> list[Any]:
+    """Folders of so many checkpoints, at even distances, the newest among them."""
+    folders = checkpoint_folders(run.checkpoints)
+    places = np.linspace(len(folders) - 1, 0, number).round().astype(int).tolist() if folders else []
+    return [folders[place] for place in sorted(set(places))]
+
+
+def _last_is_trained(run: RunFolder) -> bool:
+    return run.config.train.average_checkpoints == 1
+
+
+def _config(run: RunFolder) -> Any:
+    """The object of config.json, without the paths of the machine that trained the run."""
+    return json.loads(dataclasses.replace(run.config, data=(), start_from="").to_json())
+
+
+def _thinned(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """At most about MAX_LINES, and all with a validation loss."""
+    every = -(-len(lines) // MAX_LINES)
+    return [line for index, line in enumerate(lines) if index % every == 0 or "validation_loss" in line]
+
+
+def _bytes(run: RunFolder, checkpoint: Checkpoint, precision: Precision) -> bytes:
+    """The weights as safetensors."""
+    tensors = {name: np.asarray(tensor) for name, tensor in checkpoint.tensors["model"].items()}
+    if precision == "half":
+        largest = max(float(np.abs(tensor).max()) for tensor in tensors.values())
+        if largest > MAX_HALF:
+            raise RunError(
+                f"weights of at most {MAX_HALF:.0f} were expected for half precision, found {largest:.0f} in "
+                f"{run.folder}; leave out --precision half"
+            )
+        tensors = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    return safetensors.numpy.save(tensors)

@@ -1,0 +1,41 @@
+/* Elements of the page. Data enters them as text or as attributes, never as markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+const BUTTON = "button, [role=button]";
+
+/** An HTML element. An attribute that is a function listens to the event of its name, `css` has properties such as
+    "--share", true is an attribute without a value, and false, null and undefined are none. */
+export function element(name, attributes = {}, ...children) {
+    return furnish(document.createElement(name), attributes, children);
+}
+
+/** The same in SVG. */
+export function svg(name, attributes = {}, ...children) {
+    return furnish(document.createElementNS(SVG, name), attributes, children);
+}
+
+function furnish(made, { css = {}, ...attributes }, children) {
+    for (const [name, value] of Object.entries(attributes))
+        if (typeof value === "function") made.addEventListener(name, value);
+        else if (value === true) made.setAttribute(name, "");
+        else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    for (const [name, value] of Object.entries(css)) made.style.setProperty(name, value);
+    made.append(...children.flat().filter((child) => child !== false && child !== undefined));
+    return made;
+}
+
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. */
+export function roving(list) {
+    const buttons = () => [...list.querySelectorAll(BUTTON)];
+    const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
+    stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
+    list.addEventListener("focusin", ({ target }) => stop(target.closest(BUTTON)));
+    list.addEventListener("keydown", (event) => {
+        const all = buttons(), at = all.indexOf(document.activeElement), last = all.length - 1, { key } = event;
+        const next = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last };
+        const to = next[key];
+        if (at < 0 || to === undefined) return;
+        event.preventDefault();
+        all[Math.min(Math.max(to, 0), last)].focus();
+    });
+}

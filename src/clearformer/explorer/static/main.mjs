@@ -1,0 +1,34 @@
+/* The page: a run of those that it holds, or one that is opened from its folder, in a workbench. */
+
+import { State } from "./address.mjs";
+import { element } from "./dom.mjs";
+import { Model } from "./model.mjs";
+import { opener } from "./opener.mjs";
+import { embeddedRuns } from "./run.mjs";
+import { printable } from "./visible.mjs";
+import { Workbench } from "./workbench.mjs";
+
+const page = document.getElementById("page"), runs = embeddedRuns(), open = opener((run) => show(runs.push(run) - 1));
+let workbench;
+
+async function show(index) {
+    workbench?.close();
+    const run = runs[index], about = (role, words) => element("p", { class: "notice", role }, words);
+    page.replaceChildren(about("status", `Opening ${printable(run.name)} …`));
+    try {
+        workbench = new Workbench(await Model.open(run), { runs, index, show, open });
+        page.replaceChildren(workbench.element);
+        document.title = `${printable(run.name)} · clearformer`;
+    } catch (error) {
+        page.replaceChildren(element("main", { class: "start" }, about("alert", error.message), open));
+    }
+}
+
+function start() {
+    const state = new State({ run: 0 }, () => {});
+    state.close();
+    if (runs.length) show(Math.min(Math.max(state.run, 0), runs.length - 1));
+    else page.replaceChildren(element("main", { class: "start" }, element("h1", {}, "clearformer"), open));
+}
+
+start();

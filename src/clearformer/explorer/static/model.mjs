@@ -1,0 +1,91 @@
+/* The model, which computes in a worker, one task after the other.
+
+       const model = await Model.open(run);                        // see run.mjs; its trained model, or a checkpoint
+       const { rows } = await model.ask("outputs", { inputs }, signal);
+
+   tasks/all.mjs lists what can be asked. When a signal aborts, its task is dropped, and if it runs already it may end;
+   a worker that takes a second more is stopped, and another begins. */
+
+import { elementText, embedded } from "./run.mjs";
+
+const PATIENCE = 1000; /* milliseconds for a task that nobody waits for */
+const LONGEST = 60_000; /* milliseconds for any task */
+const LATE = `an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`;
+
+export class Model {
+    /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. */
+    static async open(run, checkpoint = run.trained) {
+        const model = new Model(run, checkpoint);
+        Object.assign(model, await model.#start());
+        return model;
+    }
+
+    constructor(run, checkpoint) {
+        Object.assign(this, { run, checkpoint, waiting: [] });
+    }
+
+    /** What a task returns. Rejects with its error, or as soon as the signal aborts. */
+    ask(task, values, signal) {
+        return new Promise((resolve, reject) => {
+            if (signal?.aborted) return reject(signal.reason);
+            const request = { message: { task, values }, resolve, reject };
+            signal?.addEventListener("abort", () => this.#drop(request, signal.reason), { once: true });
+            this.waiting.push(request);
+            this.#next();
+        });
+    }
+
+    close() {
+        this.worker?.terminate();
+        URL.revokeObjectURL(this.address);
+    }
+
+    /** Begin a worker that opens the model; what it says about it. */
+    async #start() {
+        this.close();
+        this.address = URL.createObjectURL(new Blob([elementText("worker-source")], { type: "text/javascript" }));
+        this.worker = new Worker(this.address);
+        const weights = await this.run.weights(this.checkpoint);
+        const values = { engine: embedded("engine"), weights, config: this.run.config, tokenizer: this.run.tokenizer };
+        const opened = new Promise((resolve, reject) => {
+            this.running = { message: { task: "open", values }, resolve, reject };
+        });
+        this.worker.addEventListener("message", ({ data }) => this.#finish(data));
+        this.worker.addEventListener("error", (event) => this.#finish({ error: `${event.message}; reload the page` }));
+        this.worker.postMessage(this.running.message, [values.engine.buffer, weights.buffer]);
+        return opened;
+    }
+
+    #next() {
+        if (this.running || !this.waiting.length) return;
+        this.running = this.waiting.shift();
+        this.running.timer = setTimeout(() => this.#stop(), LONGEST);
+        this.worker.postMessage(this.running.message);
+    }
+
+    #finish({ found, error }) {
+        const { timer, resolve, reject } = this.running;
+        clearTimeout(timer);
+        this.running = undefined;
+        if (error === undefined) resolve(found);
+        else reject(Error(error));
+        this.#next();
+    }
+
+    #drop(request, reason) {
+        request.reject(reason);
+        this.waiting = this.waiting.filter((other) => other !== request);
+        if (request !== this.running) return;
+        clearTimeout(request.timer);
+        request.timer = setTimeout(() => this.#stop(), PATIENCE);
+    }
+
+    async #stop() {
+        this.running.reject(Error(LATE));
+        try {
+            await this.#start();
+        } catch (error) {
+            this.waiting.splice(0).forEach(({ reject }) => reject(error));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/* What opens a run's folder: a button, and a drop anywhere on the page. */
+
+import { element } from "./dom.mjs";
+import { filesOfDrop, readFolder } from "./folder.mjs";
+
+/** `opened` is called with the run. */
+export function opener(opened) {
+    const failed = element("p", { class: "error", role: "alert" });
+    const read = async (files) => {
+        failed.textContent = "";
+        try {
+            await opened(await readFolder(await files));
+        } catch (error) {
+            failed.textContent = error.message;
+        }
+    };
+    const field = element("input", {
+        type: "file", webkitdirectory: true, multiple: true, class: "hidden", "aria-label": "The run’s folder",
+        change: () => read([...field.files].map((file) => ({ path: file.webkitRelativePath, file }))),
+    });
+    document.addEventListener("dragover", (event) => event.preventDefault());
+    document.addEventListener("drop", (event) => {
+        event.preventDefault();
+        read(filesOfDrop(event.dataTransfer));
+    });
+    return element("div", { class: "opener" },
+        element("button", { type: "button", click: () => field.click() }, "Open a run’s folder …"), field,
+        element("p", { class: "muted" }, "Or drop it here. Nothing leaves this page."), failed);
+}

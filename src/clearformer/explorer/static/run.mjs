@@ -1,0 +1,24 @@
+/* A run as the page has it: name, config, tokenizer (the text of its file), classes, metrics, example, precision;
+   trained and checkpoints, each with its step; and weights(checkpoint), the bytes of a safetensors file.
+   explorer/contents.py writes those that are in the page. */
+
+import { single } from "./half.mjs";
+
+export function embeddedRuns() {
+    return JSON.parse(elementText("runs")).map((run, number) => ({
+        ...run,
+        weights: async (checkpoint) => {
+            const bytes = embedded(`weights-${number}-${checkpoint.weights}`);
+            return run.precision === "half" ? single(bytes) : bytes;
+        },
+    }));
+}
+
+export const elementText = (id) => document.getElementById(id).textContent;
+
+/** The bytes in an element as base64. */
+export function embedded(id) {
+    const text = elementText(id);
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+}

@@ -1,0 +1,12 @@
+/* What the page can ask of the worker: functions of (session, values), whose result is sent back. Typed arrays in it
+   must be its own, since they move. To add one, write it in a module beside this one, and name it here; a session is
+   what `open` returned. */
+
+import { attention } from "./attention.mjs";
+import { beam } from "./beam.mjs";
+import { next } from "./next.mjs";
+import { outputs } from "./outputs.mjs";
+import { read } from "./read.mjs";
+import { reading } from "./reading.mjs";
+
+export const TASKS = { read, outputs, attention, next, beam, reading };

@@ -1,0 +1,101 @@
+/* Attend: what each head looks at. */
+
+import { controls } from "../controls.mjs";
+import { element, roving } from "../dom.mjs";
+import { mapCanvas } from "../heatmap.mjs";
+import { Large } from "./attend/large.mjs";
+
+const PARTS = [
+    ["cross", "target to source"],
+    ["encoder", "encoder, within the source"],
+    ["decoder", "decoder, within the target"],
+];
+const SHOW = [
+    ["softmax", "softmax: the weights"],
+    ["scores", "scores before the softmax"],
+    ["values", "weights × length of the value"],
+];
+const SORTS = {
+    layer: "layer",
+    entropy: "entropy, lowest first",
+    first: "first token",
+    diagonal: "diagonal",
+    previous: "previous token",
+    induction: "induction, on random tokens",
+    monotone: "monotone",
+};
+const HIDE = "Hide the first token, and share its weight among the others";
+
+export const view = {
+    name: "attend",
+    title: "Attend",
+    answers: "What does each head look at?",
+    suits: () => true,
+    settings: {
+        part: "cross", sort: "layer", show: "softmax", hideFirst: false, layer: 0, head: 0, query: -1, key: -1,
+    },
+    render(host, state, model) {
+        const settings = controls(state, settingsOf(model)), heads = element("div", { class: "heads" });
+        const large = new Large(state);
+        host.append(settings.element, element("div", { class: "attend" }, heads, large.element));
+        return async (reading, signal) => {
+            settings.show();
+            const { show, hideFirst } = state, { L, H } = model.sizes, part = partOf(model) ?? state.part;
+            const layer = Math.min(state.layer, L - 1), head = Math.min(state.head, H - 1), sort = sortOf(state, part);
+            const values = { inputs: reading.inputs, part, layer, head, show, hideFirst, sort };
+            const found = await model.ask("attention", values, signal);
+            drawHeads(heads, found.heads, sort, { layer, head }, (chosen) => state.set(chosen));
+            large.draw({ ...found.head, title: `Layer ${layer}, head ${head}` }, namesOf(reading, part));
+        };
+    },
+};
+
+function settingsOf(model) {
+    const part = partOf(model);
+    const lacks = { encoder: ["induction", "monotone"], decoder: ["monotone"] }[part] ?? ["induction"];
+    const sorts = Object.entries(SORTS).filter(([name]) => !lacks.includes(name));
+    const parts = { name: "part", label: "Attention", options: PARTS };
+    return [
+        ...(part ? [] : [parts]),
+        { name: "sort", label: "Heads by", options: sorts },
+        { name: "show", label: "Show", options: SHOW },
+        { name: "hideFirst", label: HIDE },
+    ];
+}
+
+/** The only part of a model, or undefined of an encoder-decoder, which has three. */
+function partOf({ family, sizes }) {
+    if (family === "transformer") return undefined;
+    return family === "gpt" || sizes.causalBody ? "decoder" : "encoder";
+}
+
+/** By which score heads are sorted: one that this part has. */
+function sortOf({ sort }, part) {
+    return sort === (part === "cross" ? "previous" : "monotone") ? "layer" : sort;
+}
+
+/** The tokens of queries and keys. */
+function namesOf({ texts, written }, part) {
+    const { tokens } = part === "decoder" ? texts.at(-1) : texts[0];
+    return { query: part === "cross" ? written.tokens : tokens, key: tokens };
+}
+
+/** A small map of each head, in layers or sorted by a score. */
+function drawHeads(host, heads, sort, chosen, choose) {
+    const focused = host.contains(document.activeElement), sign = sort === "entropy" ? -1 : 1;
+    const order = (a, b) => sign * (b.scores[sort] - a.scores[sort]), inLayers = sort === "layer";
+    const columns = inLayers ? heads.filter(({ layer }) => layer === 0).length : "auto-fill";
+    host.style.setProperty("--heads", columns);
+    host.replaceChildren(...(inLayers ? heads : [...heads].sort(order)).map(({ layer, head, scores, map }) => {
+        const score = inLayers ? "" : scores[sort].toFixed(2);
+        const about = {
+            type: "button", "aria-pressed": String(layer === chosen.layer && head === chosen.head),
+            "aria-label": `Layer ${layer}, head ${head}${score && `, ${SORTS[sort]} ${score}`}`,
+            title: Object.entries(scores).map(([name, value]) => `${name} ${value.toFixed(2)}`).join("\n"),
+        };
+        const name = element("small", {}, `L${layer} H${head}`, score && element("b", {}, ` ${score}`));
+        return element("button", { ...about, click: () => choose({ layer, head }) }, mapCanvas(map), name);
+    }));
+    roving(host);
+    if (focused) host.querySelector("[aria-pressed=true]")?.focus();
+}

@@ -1,0 +1,104 @@
+/* Type: the tokens of what is typed, and what the model says about them. */
+
+import { distribution } from "../distribution.mjs";
+import { element } from "../dom.mjs";
+import { Figures } from "../figure.mjs";
+import { tokenRow } from "../tokens.mjs";
+import { counted, printable, token } from "../visible.mjs";
+
+const UNK = 3, MASK = 4, CLASSES = 20; /* the most classes that are shown */
+const HINTS = {
+    gpt: "A line below a token is the probability that the model gave it, having read those before it.",
+    bert: "Choose a token to hide it: the model says what it may have been.",
+    transformer: "A line below a token is its probability, given the source and the tokens before it.",
+};
+
+export const view = {
+    name: "type",
+    title: "Type",
+    answers: "What does the model read, and what does it say?",
+    suits: () => true,
+    settings: { at: -1 }, /* the token whose outputs are shown; -1: the last */
+    render(host, state, model) {
+        const rows = element("div", { class: "rows" }), figures = new Figures("outputs");
+        host.append(rows, figures.element);
+        return async (reading, signal) => {
+            const ask = (values) => model.ask("outputs", { inputs: reading.inputs, ...values }, signal);
+            const shown = await SHOW[model.family]({ state, model, reading, ask });
+            const focused = [...rows.querySelectorAll("button")].indexOf(document.activeElement);
+            rows.replaceChildren(...shown.rows, element("p", { class: "muted" }, HINTS[model.family] ?? ""));
+            if (focused >= 0) rows.querySelectorAll("button")[focused]?.focus();
+            figures.show(shown.figures);
+        };
+    },
+};
+
+/** Of each family, { rows, figures }. */
+const SHOW = {
+    async gpt({ state, model, reading: { texts: [text] }, ask }) {
+        const last = text.ids.length - 1, at = placeOf(state.at, last);
+        const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });
+        const tokens = tokensOf(text, (i) => ({ p: rows[i - 1]?.target.p }));
+        const title = ["Next, after ", token(text.tokens[at])];
+        return {
+            rows: [heading("Tokens", text), tokenRow("Tokens", tokens, choosing(state, at, last))],
+            figures: [distribution(title, model.tokens, rows[at].top, text.ids[at + 1])],
+        };
+    },
+
+    async bert({ state, model, reading: { inputs, texts: [text], masked }, ask }) {
+        const hidden = inputs.tokens.flatMap((id, i) => (id === MASK ? [i] : []));
+        const { rows } = hidden.length ? await ask({ positions: hidden, targets: text.ids }) : {};
+        const press = (i) => {
+            const others = masked.filter((j) => j !== i);
+            state.set({ masked: (others.length < masked.length ? others : [...others, i]).join(",") });
+        };
+        const tokens = tokensOf(text, (i) => ({ hint: hidden.includes(i) && "hidden from the model" }));
+        const title = (i) => (text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])]);
+        const row = tokenRow("Tokens; choose those to hide", tokens, { press, pressed: (i) => hidden.includes(i) });
+        return {
+            rows: [heading("Tokens", text), row],
+            figures: hidden.map((i) => distribution(title(i), model.tokens, rows[i].top, text.ids[i])),
+        };
+    },
+
+    async classifier({ model, reading: { texts: [text] }, ask }) {
+        const { rows: [{ top }] } = await ask({ top: CLASSES });
+        return {
+            rows: [heading("Tokens", text), tokenRow("Tokens", tokensOf(text))],
+            figures: [distribution(["Class"], model.run.classes, top, undefined, printable)],
+        };
+    },
+
+    async transformer({ state, model, reading: { texts: [source], written }, ask }) {
+        const last = written.ids.length - 1, at = placeOf(state.at, last);
+        const { rows } = await ask({ positions: [at], targets: written.ids });
+        const logP = rows.reduce((sum, { target }) => sum + Math.log(target.p), 0);
+        const tokens = tokensOf(written, (i) => ({ p: rows[i].target.p }));
+        const title = ["In the place of ", token(written.tokens[at])];
+        return {
+            rows: [
+                heading("Source", source), tokenRow("Source", tokensOf(source)),
+                heading("Written", written, `, log probability ${logP.toFixed(2)}`),
+                tokenRow("Written", tokens, choosing(state, at, last)),
+            ],
+            figures: [distribution(title, model.tokens, rows[at].top, written.ids[at])],
+        };
+    },
+};
+
+const placeOf = (at, last) => (at < 0 || at > last ? last : at);
+
+const choosing = (state, at, last) => ({
+    pressed: (i) => i === at,
+    press: (i) => state.set({ at: i === last ? -1 : i }),
+});
+
+const tokensOf = ({ ids, tokens }, more = () => ({})) =>
+    ids.map((id, i) => ({ id, text: tokens[i], unknown: id === UNK, ...more(i) }));
+
+function heading(name, { ids }, more = "") {
+    const unknown = ids.filter((id) => id === UNK).length;
+    const lacks = unknown ? `, ${unknown} not in the vocabulary, read as <unk>` : "";
+    return element("h3", {}, name, " ", element("small", {}, counted(ids.length, "token") + lacks + more));
+}

@@ -1,0 +1,142 @@
+"""A small run of each family, with random weights, and its page in Chromium; whatever leaves the page fails the test."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from clearformer.cli.main import main
+from clearformer.config import (
+    AnyModelConfig,
+    BERTConfig,
+    ClassifierConfig,
+    Config,
+    GPTConfig,
+    TrainConfig,
+    TransformerConfig,
+)
+from clearformer.data.tokenizers import train_tokenizer
+from clearformer.models.initial import initial_weights
+from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+
+SIZES: dict[str, Any] = {"vocab_size": 300, "context": 24, "d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 24}
+CONFIGS: dict[str, AnyModelConfig] = {
+    "gpt": GPTConfig(**SIZES, num_kv_heads=2, positions="alibi", window=5),
+    "bert": BERTConfig(**SIZES, positions="rotary"),
+    "classifier": ClassifierConfig(**SIZES, num_classes=3, segments=2),
+    "transformer": TransformerConfig(**SIZES),
+    "long": GPTConfig(**{**SIZES, "context": 128}),
+}
+TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}
+TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img src=x onerror=hacked=1>"]
+CLASSES = ["praise", "blame", "<b>neither</b>"]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium. A test without one is skipped, but fails in CI."""
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("Chromium was expected, found none; install chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run of a family, with checkpoints of random weights, so that no part is without effect."""
+    home = tmp_path_factory.mktemp("runs")
+
+    def make(family: str) -> Path:
+        folder = home / f"{family} <i>run"
+        if not folder.exists():
+            write_run(folder, family)
+        return folder
+
+    return make
+
+
+def write_run(folder: Path, family: str) -> None:
+    folder.mkdir()
+    tokenizer = train_tokenizer(TOKENIZERS[family], TEXTS, SIZES["vocab_size"], mask=family == "bert")  # type: ignore[arg-type]
+    sizes = {"vocab_size": tokenizer.vocab_size}
+    model = type(CONFIGS[family])(**{**vars(CONFIGS[family]), **sizes})
+    config = Config(dataset="", model=model, train=TrainConfig(keep_checkpoints=3, average_checkpoints=2))
+    tokenizer.save(folder / "tokenizer.json")
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps({"classes": CLASSES}), encoding="utf-8")
+    (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.5}\n', encoding="utf-8")
+    for step in (1, 2, 3):
+        rng = np.random.default_rng(step)
+        weights = initial_weights(model, 1).items()
+        noisy = {name: (x + rng.normal(0, 0.2, x.shape)).astype(np.float32) for name, x in weights}
+        save_checkpoint(folder / "checkpoints", Checkpoint(step, {"model": noisy, "optimizer": {}}), keep=3)
+
+
+class Explorer:
+    """A page that is open in the browser. Every request but for its own file, and every error in it, is remembered."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.faults = page, list[str]()
+        page.on("request", lambda request: self._note(request.url, request.url.startswith(("file:", "blob:", "data:"))))
+        page.on("pageerror", lambda error: self._note(str(error), False))
+        page.on("console", lambda message: self._note(message.text, message.type != "error"))
+
+    def _note(self, words: str, fine: bool) -> None:
+        if not fine:
+            self.faults.append(words)
+
+    def open(self, file: Path, **state: object) -> None:
+        """Open the page with this state in its address, and wait for what it shows."""
+        self.page.goto("about:blank")  # another state alone would not load the page
+        self.page.goto(f"{file.as_uri()}#{urlencode(state)}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the view shows what the state says."""
+        self.page.wait_for_selector("[aria-busy=false], .start", state="attached")
+
+    def type(self, name: str, text: str) -> None:
+        self.page.get_by_label(name, exact=True).fill(text)
+        self.settle()
+
+    def rows(self, figure: int = 0) -> list[list[str]]:
+        """The numbers of a figure, as its file has them."""
+        with self.page.expect_download() as download:
+            self.page.locator("figure").nth(figure).get_by_role("button", name="Save as CSV").click()
+        with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+
+
+@pytest.fixture
+def explorer(browser: Browser) -> Iterator[Explorer]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    explorer = Explorer(context.new_page())
+    yield explorer
+    context.close()
+    assert explorer.faults == []
+
+
+@pytest.fixture(scope="session")
+def page_of(run_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The file that the command writes for runs of these families."""
+    home, files = tmp_path_factory.mktemp("pages"), dict[tuple[str, ...], Path]()
+
+    def make(*families: str, options: tuple[str, ...] = ()) -> Path:
+        key = (*families, *options)
+        if key not in files:
+            files[key] = home / f"{len(files)}.html"
+            folders = [str(run_folder(family)) for family in families]
+            assert main(["explore", *folders, "--no-open", "--out", str(files[key]), *options]) == 0
+        return files[key]
+
+    return make
