@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg"
-VIEWS = ["type", "attend", "predict"]
+VIEWS = ["type", "attend", "predict", "learn", "flow"]
 HOSTILE = "<img src=x onerror=hacked=1>\u202eevil\u200b\u2066\x07 \u0301"
 
 

@@ -4,9 +4,11 @@
 
 import { attention } from "./attention.mjs";
 import { beam } from "./beam.mjs";
+import { flow } from "./flow.mjs";
+import { continuation, probabilities } from "./learning.mjs";
 import { next } from "./next.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
-export const TASKS = { read, outputs, attention, next, beam, reading };
+export const TASKS = { read, outputs, attention, next, beam, reading, flow, continuation, probabilities };
