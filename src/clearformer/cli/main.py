@@ -23,8 +23,8 @@ COMMANDS = {
     "fill": "replace each <mask> in a text by its likeliest token",
     "classify": "classify each line of standard input",
     "draw": "draw what the attention heads of a run look at in a text",
-    "export": "write a run as a program in C that needs no Python",
     "explore": "write a page in which a browser runs the model",
+    "export": "write a run as a program in C that needs no Python",
     "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }

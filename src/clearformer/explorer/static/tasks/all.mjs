@@ -4,6 +4,7 @@
 
 import { attention } from "./attention.mjs";
 import { beam } from "./beam.mjs";
+import { fill } from "./fill.mjs";
 import { flow } from "./flow.mjs";
 import { continuation, probabilities } from "./learning.mjs";
 import { next } from "./next.mjs";
@@ -11,4 +12,4 @@ import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
-export const TASKS = { read, outputs, attention, next, beam, reading, flow, continuation, probabilities };
+export const TASKS = { read, outputs, attention, next, beam, fill, reading, flow, continuation, probabilities };

@@ -82,13 +82,14 @@ function fitting(lengths, context) {
     return kept;
 }
 
-/** Of a text with <mask>: MASK for each, without the space before it, which the masked token includes. */
+/** Of a text with <mask>: MASK for each, which includes the space before it. */
 function withMasks(vocabulary, text) {
     const pieces = text.split("<mask>"), last = pieces.pop(), ids = [], tokens = [];
     for (const piece of pieces) {
-        const found = vocabulary.encode(vocabulary.includesSpaces ? piece.replace(/ $/, "") : piece);
+        const spaced = vocabulary.includesSpaces && piece.endsWith(" ");
+        const found = vocabulary.encode(spaced ? piece.slice(0, -1) : piece);
         ids.push(...found.ids, MASK);
-        tokens.push(...found.tokens, "<mask>");
+        tokens.push(...found.tokens, spaced ? " <mask>" : "<mask>");
     }
     const rest = vocabulary.encode(last);
     return { ids: [...ids, ...rest.ids], tokens: [...tokens, ...rest.tokens] };
