@@ -17,9 +17,11 @@
    all runs, the number of this one, and the signal `left`, which aborts when another view is shown. */
 
 import { view as attend } from "./views/attend.mjs";
+import { view as cut } from "./views/cut.mjs";
 import { view as flow } from "./views/flow.mjs";
 import { view as learn } from "./views/learn.mjs";
+import { view as lens } from "./views/lens.mjs";
 import { view as predict } from "./views/predict.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend, predict, learn, flow];
+export const VIEWS = [type, attend, predict, cut, lens, learn, flow];
