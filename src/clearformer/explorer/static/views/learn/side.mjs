@@ -1,5 +1,6 @@
 /* One run at one of its checkpoints: what it says, what a head looks at, and how likely the answer was at all of them. */
 
+import { optionIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { list } from "../../controls.mjs";
 import { element } from "../../dom.mjs";
@@ -7,7 +8,7 @@ import { Figure, Figures } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
 import { slider } from "../../slider.mjs";
 import { printable, visible } from "../../visible.mjs";
-import { namesOf, partsOf } from "../attend.mjs";
+import { namesOf, PARTS, partOf } from "../attend.mjs";
 import { SHOW } from "../type.mjs";
 
 const FOLLOWED = 4, MOST = 24; /* outputs whose probability is drawn, tokens that are written */
@@ -63,7 +64,7 @@ export class Side {
     }
 
     async #attend(reading, ask) {
-        const { state, model } = this, { L, H } = model.sizes, parts = partsOf(model), part = parts.some(([name]) => name === state.part) ? state.part : parts[0][0];
+        const { state, model } = this, { L, H } = model.sizes, only = partOf(model), parts = only ? [] : PARTS, part = only ?? optionIn(PARTS, state.part);
         const layer = Math.min(state.layer, L - 1), head = Math.min(state.head, H - 1), numbers = (count) => Array.from({ length: count }, (_, i) => [String(i), String(i)]);
         const choose = (label, name, options, value, read = Number) => list(label, options, String(value), (chosen) => state.set({ [name]: read(chosen) })).element;
         const focused = [...this.choice.querySelectorAll("select")].indexOf(document.activeElement);
