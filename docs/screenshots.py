@@ -13,12 +13,12 @@ from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).parent
 PICTURES = {
-    "flow": "view=flow&box=decoder.layer.cross_attention.core.weights&at=7&head=1",
-    "learn": "view=learn&checkpoint=2&at=2",
+    "flow": "view=flow&box=decoder.layer.cross_attention.core.weights&at=6&head=2",
+    "learn": "view=learn&checkpoint=2&at=2&head=2",
 }
 """file's name -> the page's state"""
-SIZE = {"width": 1240, "height": 860}
-COLOURS = 96
+SIZE = {"width": 1280, "height": 1260}
+COLOURS = 200
 """of a picture, which so takes less than 150 kB"""
 
 
@@ -29,7 +29,6 @@ def main(page_file: Path, chromium: str) -> None:
             page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
             page.goto(f"{page_file.resolve().as_uri()}#{state}")
             page.locator("[aria-busy=false]").wait_for()
-            page.locator("nav").scroll_into_view_if_needed()
             shot = Image.open(io.BytesIO(page.screenshot()))
             file = DOCS / f"{name}.png"
             shot.convert("RGB").quantize(COLOURS).save(file, optimize=True)

@@ -70,7 +70,8 @@ class Run(RunFolder):
         return (
             f"Run({str(self.folder)!r}): {family} of {size:,} parameters on {data}\n"
             f"  step {step or 0:,} of {config.train.steps:,}{losses}\n"
-            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.inspect(text), run.explore(), run.model"
+            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.inspect(text), run.explore(), run.model, "
+            "run.tokenizer"
         )
 
     def _losses(self) -> str:

@@ -1,33 +1,43 @@
-/* A matrix as a picture: a row for each token, as wide as the page whatever the number of columns. */
+/* A matrix as a picture: a row for each token, as wide as the page, however many columns it has. */
 
 import { svg } from "./dom.mjs";
 import { mapCanvas } from "./heatmap.mjs";
 import { shortened } from "./visible.mjs";
 
-const WIDTH = 560, NAME = 96, ROW = 15, TALLEST = 600, LEGEND = 30, NAMED = 9; /* points; rows have names from NAMED on */
+const WIDTH = 560, NAME = 96, ROW = 15, TALLEST = 600, NAMED = 9; /* points; rows of NAMED and more have names */
+const LEGEND = { width: 160, height: 10, room: 48, below: 12 }; /* `room` for the number on its right */
+const STEPS = Array.from({ length: 21 }, (_, i) => (i - 10) / 10);
+const LONGEST = 11; /* letters of a name */
+const central = { "dominant-baseline": "central" };
 
 /** An SVG of { T, S, values } with names of rows, of which one is `chosen`; blue is positive, red negative. */
 export function sheet({ T, S, values }, rows, chosen, label) {
-    const height = Math.min(ROW, TALLEST / T), wide = WIDTH - NAME, scale = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-    const image = mapCanvas({ rows: T, columns: S, data: values }, scale).toDataURL();
+    const height = Math.min(ROW, TALLEST / T), width = WIDTH - NAME, end = T * height + LEGEND.below;
+    const scale = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
     const names = rows.map((name, t) => (height >= NAMED || t === chosen) && svg("text", {
-        class: t === chosen ? "name chosen" : "name", x: NAME - 7, y: (t + 0.5) * height, "text-anchor": "end", "dominant-baseline": "central",
-    }, shortened(name, 11)));
-    return svg("svg", { class: "sheet", viewBox: `0 0 ${WIDTH} ${T * height + LEGEND}`, role: "img", "aria-label": label },
-        svg("image", { href: image, x: NAME, y: 0, width: wide, height: T * height, preserveAspectRatio: "none", css: { "image-rendering": "pixelated" } }),
-        names.filter(Boolean), svg("rect", { class: "band", x: NAME - 1, y: chosen * height, width: wide + 2, height }),
-        legend(scale, T * height + 12));
+        class: t === chosen ? "name chosen" : "name",
+        x: NAME - 7, y: (t + 0.5) * height, "text-anchor": "end", ...central,
+    }, shortened(name, LONGEST)));
+    const about = { class: "sheet", role: "img", "aria-label": label };
+    return svg("svg", { ...about, viewBox: `0 0 ${WIDTH} ${end + LEGEND.height}` },
+        image({ rows: T, columns: S, data: values }, scale, { x: NAME, y: 0, width, height: T * height }),
+        names, svg("rect", { class: "band", x: NAME - 1, y: chosen * height, width: width + 2, height }),
+        legend(scale, end));
 }
 
-/** From minus to plus `scale`. */
+/** A point for each number, as large as `place` says. */
+function image(numbers, scale, place) {
+    const sharp = { preserveAspectRatio: "none", css: { "image-rendering": "pixelated" } };
+    return svg("image", { href: mapCanvas(numbers, scale).toDataURL(), ...place, ...sharp });
+}
+
+/** Colours from minus to plus `scale`. */
 function legend(scale, y) {
-    const right = WIDTH - 48, left = right - 160, words = scale.toPrecision(3);
-    const image = mapCanvas({ rows: 1, columns: STEPS.length, data: STEPS }).toDataURL();
-    const text = (x, anchor, said) => svg("text", { class: "small", x, y: y + 5, "text-anchor": anchor, "dominant-baseline": "central" }, said);
+    const { width, height, room } = LEGEND, right = WIDTH - room, left = right - width, words = scale.toPrecision(3);
+    const text = (x, anchor, said) =>
+        svg("text", { class: "small", x, y: y + height / 2, "text-anchor": anchor, ...central }, said);
     return [
         text(left - 7, "end", `−${words}`), text(right + 7, "start", words),
-        svg("image", { href: image, x: left, y, width: 160, height: 10, preserveAspectRatio: "none", css: { "image-rendering": "pixelated" } }),
+        image({ rows: 1, columns: STEPS.length, data: STEPS }, 1, { x: left, y, width, height }),
     ];
 }
-
-const STEPS = Array.from({ length: 21 }, (_, i) => (i - 10) / 10);

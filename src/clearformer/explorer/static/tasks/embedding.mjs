@@ -6,29 +6,31 @@
 
 import { parametersOf } from "./parameters.mjs";
 
-const SINUSOIDAL = 0, LEARNED = 1; /* of the positions in transformer.h */
+const SINUSOIDAL = 0, LEARNED = 1; /* positions in the order of transformer.h */
 const MULTIPLIER = 1_000_003n, RANGE = 2n ** 40n, SHIFT = 20n; /* of ngrams.py */
 
 /** The parts that the model has, by the names of PyTorch's modules, [1, T, D] each; `segments` are numbers of texts. */
 export function embeddingOf(model, tokens, segments = []) {
-    const { sizes } = model, { D, positions, ngramBuckets } = sizes, parameter = parametersOf(model);
-    const table = (name, numbers, scale = 1) => rows(parameter(name), numbers, D, scale), p = tokens.map((_, i) => i), found = {};
-    found.embedding = table("embedding.weight", tokens, sizes.scaleEmbeddings ? Math.sqrt(D) : 1);
+    const { D, positions, ngramBuckets, scaleEmbeddings, segments: kinds } = model.sizes, found = {};
+    const parameter = parametersOf(model), p = tokens.map((_, i) => i);
+    const table = (name, rows) => rowsOf(parameter(name), rows, D);
+    const hashed = (n) => p.map((i) => bucketOf(tokens, i, n, ngramBuckets));
+    found.embedding = table("embedding.weight", tokens);
+    if (scaleEmbeddings) found.embedding.data = found.embedding.data.map((x) => x * Math.sqrt(D));
     if (positions === SINUSOIDAL) found.positions = sinusoids(p.length, D);
     if (positions === LEARNED) found.positions = table("positions.weight", p);
     if (ngramBuckets) {
-        const hashed = (n) => p.map((i) => bucket(Array.from({ length: n }, (_, back) => tokens[i - back] ?? 0), ngramBuckets));
-        const [pairs, triples] = [table("ngrams.pairs", hashed(2)), table("ngrams.triples", hashed(3))];
-        found.ngrams = { ...pairs, data: pairs.data.map((x, i) => x + triples.data[i]) };
+        const pairs = table("ngrams.pairs", hashed(2)), triples = table("ngrams.triples", hashed(3));
+        found.ngrams = { shape: pairs.shape, data: pairs.data.map((x, i) => x + triples.data[i]) };
     }
-    if (sizes.segments) found.segments = table("segments.weight", p.map((i) => segments[i] ?? 0));
+    if (kinds) found.segments = table("segments.weight", p.map((i) => segments[i] ?? 0));
     return found;
 }
 
-function rows(matrix, numbers, D, scale) {
-    const data = new Float32Array(numbers.length * D);
-    numbers.forEach((row, i) => data.set(matrix.subarray(row * D, (row + 1) * D), i * D));
-    return { shape: [1, numbers.length, D], data: data.map((x) => x * scale) };
+function rowsOf(matrix, rows, D) {
+    const data = new Float32Array(rows.length * D);
+    rows.forEach((row, i) => data.set(matrix.subarray(row * D, (row + 1) * D), i * D));
+    return { shape: [1, rows.length, D], data };
 }
 
 function sinusoids(T, D) {
@@ -39,8 +41,10 @@ function sinusoids(T, D) {
     return { shape: [1, T, D], data };
 }
 
-/** The row of a window of tokens, the newest first. */
-function bucket(window, buckets) {
-    const mixed = window.reduce((h, token) => ((h ^ BigInt(token + 1)) * MULTIPLIER) % RANGE, 1n);
+/** The row of token i and the n - 1 before it; before the start there are zeros. */
+function bucketOf(tokens, i, n, buckets) {
+    let mixed = 1n;
+    for (let back = 0; back < n; back++)
+        mixed = ((mixed ^ BigInt((tokens[i - back] ?? 0) + 1)) * MULTIPLIER) % RANGE;
     return Number((mixed ^ (mixed >> SHIFT)) % BigInt(buckets));
 }

@@ -1,4 +1,4 @@
-/* What a checkpoint has learned: how likely outputs are, and how it would go on. */
+/* What a model would say, at a checkpoint: of one place, and going on by itself. */
 
 import { softmax } from "./outputs.mjs";
 
@@ -8,8 +8,9 @@ export function probabilities({ model }, { inputs, at }) {
     return softmax(data.subarray(t * width, (t + 1) * width));
 }
 
-/** What a GPT writes after a text, or an encoder-decoder as its target, at most `most` of the likeliest tokens, as text. */
+/** What a GPT writes after a text, or an encoder-decoder of a source: at most `most` likeliest tokens, as text. */
 export function continuation({ model, vocabulary }, { inputs, most }) {
-    const given = inputs.source ? { source: inputs.source.slice(0, -1) } : inputs; /* <eos> is added to it */
-    return [...model.generate(given, { temperature: 0, maxTokens: most, slide: !inputs.source })].map((id) => vocabulary.texts[id]).join("");
+    const { source } = inputs, given = source ? { source: source.slice(0, -1) } : inputs; /* <eos> is added to it */
+    const ids = model.generate(given, { temperature: 0, maxTokens: most, slide: !source });
+    return Array.from(ids, (id) => vocabulary.texts[id]).join("");
 }

@@ -1,5 +1,5 @@
-/* Parameters of a model as they lie in its safetensors file: 8 bytes with the length of a header in JSON, the header, and
-   the numbers. */
+/* Parameters of a model as they lie in its safetensors file: 8 bytes with the length of a header in JSON, the header,
+   and the numbers. */
 
 /** A function from a name to its numbers where they lie, or undefined if the model has none; a classifier's stand below
     "body.". */

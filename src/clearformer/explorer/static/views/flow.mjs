@@ -7,10 +7,10 @@ import { printable, visible } from "../visible.mjs";
 import { boxesOf, diagramOf } from "./flow/boxes.mjs";
 import { Details } from "./flow/details.mjs";
 import { diagramPicture } from "./flow/diagram.mjs";
-import { KINDS, settingsOf } from "./flow/kinds.mjs";
+import { settingsOf, titleOf } from "./flow/kinds.mjs";
 
 const MASK = 4;
-const WIDE = window.matchMedia("(min-width: 94rem)"); /* room for two stacks and what is said beside them */
+const WIDE = matchMedia("(min-width: 94rem)"); /* room for two stacks, and what is said beside them */
 
 export const view = {
     name: "flow",
@@ -18,37 +18,34 @@ export const view = {
     answers: "How does the text become the answer, step by step?",
     suits: () => true,
     settings: { box: "", layer: 0, head: 0, at: -1, from: 0 },
-    render(host, state, model) {
+    render(host, state, model, { left }) {
         const rows = element("div", { class: "rows" }), figure = new Figure("flow"), details = new Details(state);
-        host.append(rows, element("div", { class: "flow" }, element("div", { class: "map" }, figure.element), details.element));
-        let scrolled;
+        const map = element("div", { class: "map" }, figure.element), settings = settingsOf(model);
+        host.append(rows, element("div", { class: "flow" }, map, details.element));
+        let last, redraw = () => {};
+        WIDE.addEventListener("change", () => redraw(), { signal: left });
         return async (reading, signal) => {
-            const settings = settingsOf(model), layer = Math.min(state.layer, settings.L - 1), at = placesOf(reading, state);
-            const boxes = boxesOf(diagramOf(model, layer)), walk = boxes.filter(({ kind }) => kind !== "folded"), box = walk.find(({ id }) => id === state.box) ?? walk[0];
-            const diagram = diagramOf(model, layer, opened(model, box)), drawn = boxesOf(diagram), all = new Map([...boxes, ...drawn].map((each) => [each.id, each]));
-            const asked = [...all.values()].map(({ id, value, text }) => ({ id, value, text }));
-            const { found, shown } = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
-            const classifies = model.family === "classifier", names = classifies ? model.run.classes : model.tokens, show = classifies ? printable : visible;
-            const output = (id) => show(names[id] ?? String(id)), head = Math.min(state.head, settings.H - 1);
-            const tokens = (text) => namesOf(reading, text), chosen = ({ text }) => tokens(text)[at[text]];
-            const c = { ...settings, found, shown, at, head, output, tokens, chosen, shape: (each, short) => shapeOf(each, settings, reading, short) };
-            drawTokens(rows, reading, at, state);
-            const press = ({ kind, id, stack, layer: l }) => state.set(kind === "folded" ? { layer: l, box: firstOf(model, stack, l) } : { box: id });
-            const focused = figure.picture.contains(document.activeElement);
-            figure.show("The model", diagramPicture(diagram, c, box.id, WIDE.matches, press), tableOf(drawn, c));
+            const layer = Math.min(state.layer, settings.L - 1), all = boxesOf(diagramOf(model, layer));
+            const walk = all.filter(({ kind }) => kind !== "folded");
+            const box = walk.find(({ id }) => id === state.box) ?? walk[0];
+            const at = placesOf(reading, state), boxes = [...all, ...foldedOf(model, layer)];
+            const asked = boxes.map(({ id, value, text }) => ({ id, value, text }));
+            const found = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
+            const c = { ...settings, ...found, ...namesOf(model, settings, reading, at), at };
+            c.head = Math.min(state.head, settings.H - 1);
+            drawTokens(rows, reading, c, state);
+            redraw = () => drawDiagram(figure, model, { box, layer, state, c });
+            redraw();
             details.draw(box, walk, c);
-            const pressed = figure.picture.querySelector("[aria-pressed=true]");
-            if (focused) pressed.focus({ preventScroll: true });
-            if (scrolled !== box.id) reveal(pressed, host.querySelector(".map"));
-            scrolled = box.id;
+            if (last !== box.id) reveal(figure.picture.querySelector("[aria-pressed=true]"), map);
+            last = box.id;
         };
     },
 };
 
-/** Where there is no room for two stacks, only that of the chosen box shows its layer. */
-const opened = ({ family }, box) => (stack) => WIDE.matches || family !== "transformer" || stack === box.stack;
-
-const firstOf = (model, stack, l) => boxesOf(diagramOf(model, l)).find((each) => each.stack === stack && each.layer === l && each.kind !== "folded").id;
+/** The folded box of the open layer: where there is no room for two stacks, the other one has it. */
+const foldedOf = (model, layer) =>
+    boxesOf(diagramOf(model, -1)).filter((box) => box.kind === "folded" && box.layer === layer);
 
 /** The chosen token of each text; if none was chosen, the first hidden one, or else the last. */
 function placesOf({ texts, inputs }, { at, from }) {
@@ -57,28 +54,46 @@ function placesOf({ texts, inputs }, { at, from }) {
     return texts.length > 1 ? [within(texts[0], from), within(texts[1], at)] : [within(texts[0], at)];
 }
 
-/** The tokens of a text as the model sees them. */
-const namesOf = ({ texts, masked = [] }, text) => texts[text].tokens.map((name, i) => (masked.includes(i) ? "<mask>" : name));
+/** Names of tokens, outputs and shapes, as kinds.mjs has them. */
+function namesOf({ family, run, tokens: vocabulary }, sizes, { texts, masked = [] }, at) {
+    const tokens = (text) => texts[text].tokens.map((name, i) => (masked.includes(i) ? "<mask>" : name));
+    const [outputs, show] = family === "classifier" ? [run.classes, printable] : [vocabulary, visible];
+    const lengths = { ...sizes, S: texts[0].ids.length, T: texts.at(-1).ids.length, "2F": 2 * sizes.F };
+    const shape = ({ axes }, short) => {
+        const [space, times] = short ? ["", " "] : [" ", " × "];
+        return axes.split(" ").map((letter) => `${letter}${space}${lengths[letter]}`).join(times);
+    };
+    const chosen = ({ text }) => tokens(text)[at[text]], output = (id) => show(outputs[id] ?? String(id));
+    return { tokens, shape, chosen, output };
+}
 
-function drawTokens(host, reading, at, state) {
-    const { texts } = reading, focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
+function drawTokens(host, { texts, masked = [] }, { tokens, at }, state) {
+    const focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
     host.replaceChildren(...texts.map(({ name, ids }, text) => {
-        const shown = namesOf(reading, text).map((each, i) => ({ id: reading.masked?.includes(i) ? MASK : ids[i], text: each })), setting = text < texts.length - 1 ? "from" : "at";
+        const setting = text < texts.length - 1 ? "from" : "at", number = (i) => (masked.includes(i) ? MASK : ids[i]);
         const label = texts.length > 1 ? `Follow a token of the ${name}` : "Follow a token";
-        return element("div", {}, element("h3", {}, label), tokenRow(label, shown, { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) }));
+        const shown = tokens(text).map((each, i) => ({ id: number(i), text: each }));
+        const choose = { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) };
+        return element("div", {}, element("h3", {}, label), tokenRow(label, shown, choose));
     }));
     host.querySelectorAll("button")[focused]?.focus();
 }
 
-/** "H 4 × T 15 × E 16", or shorter. */
-function shapeOf({ axes }, sizes, { texts }, short) {
-    const lengths = { S: texts[0].ids.length, T: texts.at(-1).ids.length, "2F": 2 * sizes.F };
-    return axes.split(" ").map((letter) => `${letter}${short ? "" : " "}${lengths[letter] ?? sizes[letter]}`).join(short ? " " : " × ");
+function drawDiagram(figure, model, { box, layer, state, c }) {
+    const beside = WIDE.matches, opened = (stack) => beside || model.family !== "transformer" || stack === box.stack;
+    const diagram = diagramOf(model, layer, opened), focused = figure.picture.contains(document.activeElement);
+    const open = ({ stack, layer: l }) => ({
+        layer: l, box: boxesOf(diagramOf(model, l)).find((each) => each.stack === stack && each.sub).id,
+    });
+    const press = (pressed) => state.set(pressed.kind === "folded" ? open(pressed) : { box: pressed.id });
+    const picture = diagramPicture(diagram, c, box.id, beside, press);
+    figure.show({ title: "The model", picture, rows: tableOf(boxesOf(diagram), c) });
+    if (focused) picture.querySelector("[aria-pressed=true]").focus({ preventScroll: true });
 }
 
-function tableOf(boxes, { found, shape }) {
-    const titleOf = (box) => (typeof KINDS[box.kind].title === "string" ? KINDS[box.kind].title : KINDS[box.kind].title(box));
-    const rows = boxes.map((box) => [titleOf(box), box.place ?? "", shape(box), ...["mean", "least", "most", "norm"].map((name) => found[box.id][name])]);
+function tableOf(boxes, c) {
+    const numbers = (box) => ["mean", "least", "most", "norm"].map((name) => c.found[box.id][name]);
+    const rows = boxes.map((box) => [titleOf(box, c), box.place ?? "", c.shape(box), ...numbers(box)]);
     return [["box", "name", "shape", "mean", "least", "most", "mean norm"], ...rows];
 }
 

@@ -1,4 +1,4 @@
-/* One box of the diagram: its step in the walk, its equation, its numbers, and the code that does it. */
+/* One box of the diagram: its step in the walk, its equation, its numbers, and the code that computes it. */
 
 import { bars } from "../../bars.mjs";
 import { list } from "../../controls.mjs";
@@ -8,43 +8,49 @@ import { heatmap } from "../../heatmap.mjs";
 import { sheet } from "../../sheet.mjs";
 import { percent, token } from "../../visible.mjs";
 import { code } from "./code.mjs";
-import { KINDS } from "./kinds.mjs";
-import { brief, length, words } from "./words.mjs";
+import { KINDS, titleOf, wordsOf } from "./kinds.mjs";
+import { brief, length } from "./numbers.mjs";
 
 const MOST = 10; /* outputs in a chart */
+const PLAIN = ["tokens", "weights", "probabilities"]; /* kinds of numbers that are no vectors */
+const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 export class Details {
     constructor(state) {
         this.state = state;
-        const button = (name, by) => element("button", { type: "button", click: () => this.#go(by) }, name);
+        const button = (words, by) => element("button", { type: "button", click: () => this.#go(by) }, words);
         [this.back, this.next] = [button("← Back", -1), button("Next →", 1)];
-        this.where = element("span", { class: "muted" });
-        this.said = element("p", { class: "said", "aria-live": "polite" });
+        this.step = element("span", { class: "muted" });
         this.title = element("h3");
+        this.words = element("p", { class: "said", "aria-live": "polite" });
         this.equation = element("p", { class: "equation" });
         this.numbers = element("dl", { class: "numbers" });
-        this.settings = element("div", { class: "controls" });
+        this.heads = element("div", { class: "controls" });
         this.figure = new Figure("values");
-        this.code = element("div", { class: "sources" });
+        this.code = element("div");
+        const walk = { class: "walk", role: "group", "aria-label": "Walk through the model" };
         this.element = element("section", { class: "details", "aria-label": "The chosen box" },
-            element("div", { class: "walk", role: "group", "aria-label": "Walk through the model" }, this.back, this.next, this.where),
-            this.title, this.said, this.equation, this.numbers, this.settings, this.figure.element, this.code);
+            element("div", walk, this.back, this.next, this.step), this.title, this.words, this.equation, this.numbers,
+            this.heads, this.figure.element, this.code);
     }
 
-    /** `walk`: the boxes in order. `c` as in words.mjs, with `shape` of a box and the numbers `shown` of this one. */
+    /** `walk`: the boxes in order; `c` as kinds.mjs has it, and the numbers of this box, `shown`. */
     draw(box, walk, c) {
-        const at = walk.indexOf(box), { title, equation, code: lines } = KINDS[box.kind];
+        const at = walk.indexOf(box), place = box.place ? element("code", {}, box.place) : "";
         Object.assign(this, { walk, at });
-        this.back.disabled = at <= 0;
+        this.back.disabled = at === 0;
         this.next.disabled = at === walk.length - 1;
-        this.where.textContent = `Step ${at + 1} of ${walk.length}`;
-        this.title.replaceChildren(title, " ", element("small", {}, c.shape(box)), box.place ? element("code", {}, box.place) : "");
-        this.said.replaceChildren(...words(box, c));
-        this.equation.textContent = equation(box, c);
-        this.#numbers(box, c);
-        this.#heads(box, c);
-        this.#picture(box, c);
-        this.code.replaceChildren(...lines(box, c).map(code));
+        this.step.textContent = `Step ${at + 1} of ${walk.length}`;
+        this.title.replaceChildren(titleOf(box, c), " ", element("small", {}, c.shape(box)), place);
+        this.words.replaceChildren(...wordsOf(box, c));
+        this.equation.textContent = KINDS[box.kind].equation(box, c);
+        this.numbers.replaceChildren(...statistics(box, c));
+        this.heads.replaceChildren(...this.#choice(box, c));
+        this.numbers.hidden = this.figure.element.hidden = box.kind === "tokens";
+        const { over, ...shown } = pictureOf(box, c);
+        this.figure.show(shown);
+        if (over) this.figure.picture.append(over);
+        this.code.replaceChildren(...KINDS[box.kind].code(box, c).map(code));
     }
 
     #go(by) {
@@ -52,45 +58,59 @@ export class Details {
         if (to) this.state.set({ box: to.id });
     }
 
-    #numbers(box, c) {
-        const { mean, least, most, norm, row, T } = c.found[box.id], plain = ["tokens", "weights", "probabilities"].includes(box.kind);
-        const one = T > 1 ? [[["norm of ", token(c.chosen(box))], brief(length(row))]] : [];
-        const items = [["mean", brief(mean)], ["range", `${brief(least)} to ${brief(most)}`], ...(plain ? [] : [[T > 1 ? "mean norm" : "norm", brief(norm)], ...one])];
-        this.numbers.hidden = this.figure.element.hidden = box.kind === "tokens";
-        this.numbers.replaceChildren(...items.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
-    }
-
-    /** The choice of a head, for what has heads. */
-    #heads(box, c) {
-        const { heads } = c.found[box.id], names = Array.from({ length: heads }, (_, h) => [String(h), `head ${h}`]);
+    /** Of a head, for what has heads. */
+    #choice(box, c) {
+        const { heads } = c.found[box.id], options = range(heads).map((h) => [String(h), `head ${h}`]);
         const change = (value) => this.state.set({ head: Number(value) * (c.H / heads) });
-        this.settings.replaceChildren(...(heads > 1 ? [list("Show", names, String(headOf(box, c)), change).element] : []));
+        return heads > 1 ? [list("Show", { options }, String(headOf(box, c)), change).element] : [];
     }
-
-    #picture(box, c) {
-        const { heads, T, width } = c.found[box.id], head = headOf(box, c), values = c.shown.data.subarray(head * T * width, (head + 1) * T * width);
-        const tokens = c.tokens(box.text), rows = T === tokens.length ? tokens : ["all tokens"], name = `${KINDS[box.kind].title}${heads > 1 ? `, head ${head}` : ""}`;
-        const table = (columns) => [["token", ...columns], ...rows.map((each, t) => [each, ...values.subarray(t * width, (t + 1) * width)])];
-        if (box.kind === "weights") {
-            const keys = c.tokens(box.sub === "cross_attention" ? 0 : box.text), title = `${name}: queries in rows, keys in columns`;
-            this.figure.show(title, heatmap({ T, S: width, values }, rows, keys, title).picture, table(keys));
-        } else if (["logits", "probabilities"].includes(box.kind)) {
-            const of = T > 1 ? [" at ", token(c.chosen(box))] : [];
-            this.figure.show([KINDS[box.kind].title, ...of], largestOutputs(box, c), table(Array.from({ length: width }, (_, id) => c.output(id))));
-        } else {
-            const title = `${name}: ${T > 1 ? `a row for each token, ` : ""}${width} numbers`, chosen = Math.min(c.at[box.text], T - 1);
-            this.figure.show(title, sheet({ T, S: width, values }, rows, chosen, title), table(Array.from({ length: width }, (_, i) => String(i))));
-        }
-    }
-}
-
-/** A chart of those of the chosen token. */
-function largestOutputs(box, { found, output }) {
-    const { row } = found[box.id], best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, MOST), are = box.kind === "logits";
-    const most = row[best[0]], least = Math.min(row[best.at(-1)], 0), share = (x) => (are ? (x - least) / (most - least || 1) : x);
-    const listed = best.map((id) => ({ name: output(id), p: share(row[id]), said: are ? brief(row[id]) : percent(row[id]) }));
-    return bars(listed, listed.map(({ name, said }) => `${name} ${said}`).join(", "));
 }
 
 /** H / G heads of queries share one of keys and values. */
-const headOf = (box, { found, head, H }) => (found[box.id].heads > 1 ? Math.floor(head / (H / found[box.id].heads)) : 0);
+function headOf(box, { found, head, H }) {
+    const { heads } = found[box.id];
+    return heads > 1 ? Math.floor(head / (H / heads)) : 0;
+}
+
+function statistics(box, c) {
+    const { mean, least, most, norm, row, T } = c.found[box.id], items = [["mean", brief(mean)]];
+    items.push(["range", `${brief(least)} to ${brief(most)}`]);
+    if (!PLAIN.includes(box.kind)) items.push([T > 1 ? "mean norm" : "norm", brief(norm)]);
+    if (!PLAIN.includes(box.kind) && T > 1) items.push([["norm of ", token(c.chosen(box))], brief(length(row))]);
+    return items.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
+}
+
+/** What the figure shows: the numbers of all tokens, of what has heads in one of them; `over` frames the chosen row. */
+function pictureOf(box, c) {
+    const { heads, T, width } = c.found[box.id], head = headOf(box, c), size = T * width;
+    const values = c.shown.data.subarray(head * size, (head + 1) * size), tokens = c.tokens(box.text);
+    const names = T === tokens.length ? tokens : ["all tokens"], numbers = { T, S: width, values };
+    const table = (columns) => [
+        ["token", ...columns], ...names.map((name, t) => [name, ...values.subarray(t * width, (t + 1) * width)]),
+    ];
+    const title = `${titleOf(box, c)}${heads > 1 ? `, head ${head}` : ""}`;
+    if (box.kind === "weights") {
+        const keys = c.tokens(box.sub === "cross_attention" ? 0 : box.text), note = "Queries in rows, keys in columns";
+        const { picture, over, mark } = heatmap(numbers, names, keys, title);
+        mark(c.at[box.text], -1);
+        return { title, note, picture, over, rows: table(keys) };
+    }
+    if (["logits", "probabilities"].includes(box.kind)) {
+        const of = T > 1 ? [title, " at ", token(c.chosen(box))] : title;
+        return { title: of, picture: likeliest(box, c), rows: table(range(width).map((id) => c.output(id))) };
+    }
+    const picture = sheet(numbers, names, Math.min(c.at[box.text], T - 1), title);
+    const note = `${T > 1 ? "A row for each token, " : ""}${width} numbers`;
+    return { title, note, picture, rows: table(range(width).map(String)) };
+}
+
+/** A chart of the chosen token's largest logits, or probabilities. */
+function likeliest({ id: box, kind }, { found, output }) {
+    const { row } = found[box], best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, MOST);
+    const most = row[best[0]], least = Math.min(row[best.at(-1)], 0), are = kind === "logits";
+    const listed = best.map((id) => ({
+        name: output(id), p: are ? (row[id] - least) / (most - least || 1) : row[id],
+        said: are ? brief(row[id]) : percent(row[id]),
+    }));
+    return bars(listed, listed.map(({ name, said }) => `${name} ${said}`).join(", "));
+}
