@@ -53,7 +53,13 @@ def test_outputs_and_attention_are_those_of_the_checkpoint(
         p = p[2 if family == "bert" else -1]
         history.append(p)
         explorer.open(
-            page_of(family, options=ALL), view="learn", text=TEXT[family], target=TARGET, checkpoint=number, layer=1, head=3
+            page_of(family, options=ALL),
+            view="learn",
+            text=TEXT[family],
+            target=TARGET,
+            checkpoint=number,
+            layer=1,
+            head=3,
         )
         _, *rows = explorer.rows(OUTPUTS)
         best = [int(row[1]) for row in rows]
@@ -64,7 +70,8 @@ def test_outputs_and_attention_are_those_of_the_checkpoint(
         np.testing.assert_allclose(np.nan_to_num(found), expected, rtol=0, atol=TOLERANCE)
     names, *rows = explorer.rows(HISTORY)
     likeliest = int(history[-1].argmax())
-    assert names[1] == (run.classes[likeliest] if family == "classifier" else run.tokenizer.token_text(likeliest).replace(" ", "␣"))
+    token = run.tokenizer.token_text(likeliest).replace(" ", "␣")
+    assert names[1] == (run.classes[likeliest] if family == "classifier" else token)
     assert [row[0] for row in rows] == ["untrained", "step 1", "step 2", "step 3", "step 3"]
     expected = [p[likeliest] for p in history]
     np.testing.assert_allclose([float(row[1]) for row in rows], expected, rtol=0, atol=TOLERANCE)
@@ -99,7 +106,8 @@ def test_a_second_run_is_opened_from_its_folder(
     chooser.value.set_files(run_folder("classifier"))
     explorer.page.wait_for_selector(".side + .side figure .bars")
     explorer.settle()
-    assert explorer.page.locator(".side > h3").all_inner_texts() == [run_folder("gpt").name, run_folder("classifier").name]
+    headings = explorer.page.locator(".side > h3").all_inner_texts()
+    assert headings == [run_folder("gpt").name, run_folder("classifier").name]
     second = explorer.page.locator(".side").nth(1).get_by_role("slider")
     assert second.get_attribute("aria-valuetext") == "step 3 (4 of 4)"
     explorer.page.get_by_role("button", name="Type", exact=True).click()  # and it is still there after another view

@@ -305,10 +305,10 @@ class Run(RunFolder):
     def explore(
         self, out: str | Path | None = None, *, checkpoints: int = 0, precision: "Precision" = "single"
     ) -> "Explorer":
-        """Write a page in which a browser runs the model, by default explore.html in the run's folder; notebooks show it.
+        """Write a page in which a browser runs the model, by default explore.html in the run's folder.
 
-        `checkpoints` is how many stages of training it holds, from the untrained model to the trained one. `precision`
-        "half" halves its size. Raises CheckpointError if there is no checkpoint.
+        Notebooks show it. `checkpoints` is how many stages of training it holds, from the untrained model to the trained
+        one. `precision` "half" halves its size. Raises CheckpointError if there is no checkpoint.
         """
         from clearformer.explorer.explore import explore
 
