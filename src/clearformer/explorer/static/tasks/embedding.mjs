@@ -4,16 +4,16 @@
 
    As clearformer/blocks/embedding.py, positions.py and ngrams.py. */
 
-import { parametersOf } from "./parameters.mjs";
+import { bucketOf } from "./ngrams.mjs";
+import { parametersOf } from "./vectors.mjs";
 
 const SINUSOIDAL = 0, LEARNED = 1; /* positions in the order of transformer.h */
-const MULTIPLIER = 1_000_003n, RANGE = 2n ** 40n, SHIFT = 20n; /* of ngrams.py */
 
 /** The parts that the model has, by the names of PyTorch's modules, [1, T, D] each; `segments` are numbers of texts. */
 export function embeddingOf(model, tokens, segments = []) {
     const { D, positions, ngramBuckets, scaleEmbeddings, segments: kinds } = model.sizes, found = {};
-    const parameter = parametersOf(model), p = tokens.map((_, i) => i);
-    const table = (name, rows) => rowsOf(parameter(name), rows, D);
+    const parameter = parametersOf(model), body = model.family === "classifier" ? "body." : "";
+    const table = (name, rows) => rowsOf(parameter(body + name), rows, D), p = tokens.map((_, i) => i);
     const hashed = (n) => p.map((i) => bucketOf(tokens, i, n, ngramBuckets));
     found.embedding = table("embedding.weight", tokens);
     if (scaleEmbeddings) found.embedding.data = found.embedding.data.map((x) => x * Math.sqrt(D));
@@ -39,12 +39,4 @@ function sinusoids(T, D) {
         return column % 2 ? Math.cos(angle) : Math.sin(angle);
     });
     return { shape: [1, T, D], data };
-}
-
-/** The row of token i and the n - 1 before it; before the start there are zeros. */
-function bucketOf(tokens, i, n, buckets) {
-    let mixed = 1n;
-    for (let back = 0; back < n; back++)
-        mixed = ((mixed ^ BigInt((tokens[i - back] ?? 0) + 1)) * MULTIPLIER) % RANGE;
-    return Number((mixed ^ (mixed >> SHIFT)) % BigInt(buckets));
 }

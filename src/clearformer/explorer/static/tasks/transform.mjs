@@ -4,7 +4,7 @@
 
    As clearformer/models/bert.py. */
 
-import { parametersOf } from "./parameters.mjs";
+import { parametersOf } from "./vectors.mjs";
 
 const EPS = 1e-5; /* of norms, as in PyTorch */
 const ERF = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];

@@ -7,13 +7,15 @@
    where the numbers come from, and `text` to which text they belong: 0, or of an encoder-decoder's target 1. `axes` are
    letters of the alphabet. All but one layer of a stack are folded: a box each, of what they leave on the stream. */
 
+import { stacksOf } from "../../stacks.mjs";
+
 const SINUSOIDAL = 0, LEARNED = 1; /* positions in the order of transformer.h */
 
 /** With the sub-layers of `layer` in those stacks that `opened` says. */
 export function diagramOf({ family, sizes }, layer, opened = () => true) {
-    const columns = stacksOf(family, sizes).map((stack) => {
+    const columns = stacksOf(family, sizes).map(lettered).map((stack) => {
         const layers = Array.from({ length: sizes.L }, (_, l) =>
-            l === layer && opened(stack.name) ? sublayersOf(stack, sizes, l) : [folded(stack, l)]);
+            l === layer && opened(stack.name) ? panelsOf(stack, sizes, l) : [folded(stack, l)]);
         const groups = [embeddingOf(stack, family, sizes), ...layers.flat(), endOf(stack)];
         return { title: stack.title, groups };
     });
@@ -25,12 +27,9 @@ export function diagramOf({ family, sizes }, layer, opened = () => true) {
 export const boxesOf = (diagram) => diagram.flatMap(({ groups }) => groups.flatMap(({ rows }) => rows.flat()));
 
 /** `T` is the letter of a stack's length, `S` that of the source, if it attends to one. */
-function stacksOf(family, { causalBody }) {
-    const encoder = { name: "encoder", title: "Encoder", text: 0, T: "S", causal: false };
-    const decoder = { name: "decoder", title: "Decoder", text: 1, T: "T", S: "S", causal: true };
-    if (family === "transformer") return [encoder, decoder];
-    const causal = family === "gpt" || Boolean(causalBody), name = causal ? "decoder" : "encoder";
-    return [{ name: family === "classifier" ? `body.${name}` : name, title: "", text: 0, T: "T", causal }];
+function lettered({ name, title, text }, _, { length }) {
+    const causal = name.endsWith("decoder"), crosses = length > 1 && causal;
+    return { name, title: length > 1 ? title : "", text, causal, T: length > 1 && !causal ? "S" : "T", S: crosses && "S" };
 }
 
 function embeddingOf({ name, text, T }, family, { positions, ngramBuckets, segments }) {
@@ -44,7 +43,7 @@ function embeddingOf({ name, text, T }, family, { positions, ngramBuckets, segme
     return { title: "Embedding", rows: [box("tokens", "tokens", { axes: T }), ...vectors, ...sum] };
 }
 
-function sublayersOf(stack, sizes, l) {
+function panelsOf(stack, sizes, l) {
     const { T, S } = stack, gated = sizes.activation > 2 ? 2 : 1;
     const attention = (sub, keys) => sublayer(stack, sizes, l, sub, (box) => [
         [
