@@ -70,7 +70,9 @@ def test_outputs_and_attention_are_those_of_the_checkpoint(
         np.testing.assert_allclose(np.nan_to_num(found), expected, rtol=0, atol=TOLERANCE)
     names, *rows = explorer.rows(HISTORY)
     likeliest = int(history[-1].argmax())
-    token = run.tokenizer.token_text(likeliest).replace(" ", "␣")
+    token = run.tokenizer.token_text(likeliest)
+    for char, shown in {" ": "␣", "\u202e": "⟨202E⟩", "\u200b": "⟨200B⟩"}.items():
+        token = token.replace(char, shown)
     assert names[1] == (run.classes[likeliest] if family == "classifier" else token)
     assert [row[0] for row in rows] == ["untrained", "step 1", "step 2", "step 3", "step 3"]
     expected = [p[likeliest] for p in history]
