@@ -103,7 +103,7 @@ export class Trainer {
 }
 
 /** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
-function tensorsOf({ c, memory, file, size, fault }, scope) {
+export function tensorsOf({ c, memory, file, size, fault }, scope) {
     const number = scope.take(8), bytes = Number(c.read_tensors(file, size, 0, number, fault));
     if (!bytes) throw Error(memory.text(fault)); /* training may have left weights that are not finite */
     const table = scope.take(bytes);

@@ -24,18 +24,23 @@ function furnish(made, { css = {}, ...attributes }, children) {
     return made;
 }
 
-/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. */
-export function roving(list) {
+/** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. `columns`
+    of them stand in a row, where up and down are other ways than left and right. */
+export function roving(list, { columns = 1 } = {}) {
     const buttons = () => [...list.querySelectorAll(BUTTON)];
     const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
     stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
+    if (roved.has(list)) return;
+    roved.add(list);
     list.addEventListener("focusin", ({ target }) => stop(target.closest(BUTTON)));
     list.addEventListener("keydown", (event) => {
         const all = buttons(), at = all.indexOf(document.activeElement), last = all.length - 1, { key } = event;
-        const next = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last };
-        const to = next[key];
+        const across = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last };
+        const to = { ...across, ArrowDown: at + columns, ArrowUp: at - columns }[key];
         if (at < 0 || to === undefined) return;
         event.preventDefault();
-        all[Math.min(Math.max(to, 0), last)].focus();
+        all[to]?.focus();
     });
 }
+
+const roved = new WeakSet(); /* elements that listen already, whose buttons may be others now */

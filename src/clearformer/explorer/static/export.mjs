@@ -4,7 +4,7 @@ import { svg } from "./dom.mjs";
 
 const STYLES = [
     "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "font-family", "font-size",
-    "font-weight", "text-anchor", "dominant-baseline",
+    "font-weight", "text-anchor", "dominant-baseline", "paint-order",
 ];
 const SCALE = 2; /* points of a PNG for each of the page */
 const KEPT = 10_000; /* milliseconds that a file is there to be saved */
@@ -32,7 +32,7 @@ export function pictureSVG(picture) {
 function styled(original, copy) {
     const style = getComputedStyle(original);
     for (const name of STYLES) copy.setAttribute(name, style.getPropertyValue(name));
-    copy.removeAttribute("class");
+    for (const name of ["class", "style"]) copy.removeAttribute(name);
     [...original.children].forEach((child, i) => styled(child, copy.children[i]));
     return copy;
 }

@@ -61,7 +61,10 @@ export class Figure {
     }
 }
 
-const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(DIGITS))) : visible(value));
+const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(DIGITS))) : words(value));
+
+/** Visible, but with plain spaces between words. */
+const words = (text) => visible(text).replace(/(?<=[^␣])␣(?=[^␣])/g, " ");
 
 /** Several, whose number changes; what is shown as a table stays so. */
 export class Figures {

@@ -1,19 +1,15 @@
 /* Weights of half precision, float16, as the float32 that the engine reads. */
 
-/** A safetensors file: 8 bytes with the length of a header in JSON, the header, and the numbers. */
+import { safetensors } from "./safetensors.mjs";
+
+/** The bytes of a safetensors file of float32, from those of one of float16. */
 export function single(file) {
-    const view = new DataView(file.buffer, file.byteOffset), length = Number(view.getBigUint64(0, true));
-    const { __metadata__: _, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
-    const numbers = (file.length - 8 - length) / 2, out = {};
-    for (const [name, { shape, data_offsets: [first, end] }] of Object.entries(header))
-        out[name] = { dtype: "F32", shape, data_offsets: [2 * first, 2 * end] };
-    const text = new TextEncoder().encode(JSON.stringify(out)), start = Math.ceil((8 + text.length) / 8) * 8;
-    const made = new Uint8Array(start + 4 * numbers).fill(32, 8, start); /* the header ends with spaces */
-    new DataView(made.buffer).setBigUint64(0, BigInt(start - 8), true);
-    made.set(text, 8);
-    const floats = new Float32Array(made.buffer, start);
-    for (let i = 0; i < numbers; i++) floats[i] = ofHalf(view.getUint16(8 + length + 2 * i, true));
-    return made;
+    const view = new DataView(file.buffer, file.byteOffset), start = 8 + Number(view.getBigUint64(0, true));
+    const { __metadata__: _, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
+    const floats = ([first, end]) => Float32Array.from({ length: (end - first) / 2 }, (_, i) =>
+        ofHalf(view.getUint16(start + first + 2 * i, true)));
+    const tensor = ({ shape, data_offsets: at }) => ({ shape, data: floats(at) });
+    return safetensors(new Map(Object.entries(header).map(([name, each]) => [name, tensor(each)])));
 }
 
 /** Sign, 5 bits of exponent, 10 bits of fraction. */

@@ -1,0 +1,91 @@
+"""What the page's worker computes of a model's inside is what `inspection` does in PyTorch, for every variant."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from clearformer.engines.c.library import FOLDER as ENGINE
+from clearformer.explorer.page import STATIC
+from clearformer.inspection.attribution import integrated_gradients
+from clearformer.inspection.contributions import contributions
+from clearformer.inspection.lens import logit_lens
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 1e-4
+"""of the spread of the numbers; float32 in another order makes 3e-6"""
+VARIANTS = [
+    {},
+    {"norm": "rms", "bias": False, "activation": "swiglu", "norm_order": "post"},
+    {"num_kv_heads": 1, "positions": "rotary", "tie_embeddings": False, "scale_embeddings": True, "norm_order": "pre"},
+    {"positions": "alibi", "window": 3, "qk_norm": True, "ngram_buckets": 5, "logit_cap": 2.0, "norm_order": "pre"},
+]
+FAMILIES = [
+    ("gpt", {}), ("transformer", {}), ("bert", {"segments": 2}),
+    ("classifier", {"pooling": "first"}), ("classifier", {"pooling": "mean"}),
+    ("classifier", {"body": "gpt", "pooling": "last"}),
+]  # fmt: skip
+AT, OUTPUT = 3, 1
+SCRIPT = """
+import { readFileSync } from "node:fs";
+const { engine: module, tasks, weights, config, inputs, at, output } = JSON.parse(readFileSync(0, "utf8"));
+const { instantiate } = await import(`file://${module}/transformer.mjs`), { TASKS } = await import(`file://${tasks}/all.mjs`);
+const engine = await instantiate(readFileSync(`${module}/transformer.wasm`));
+const session = { engine, config, model: engine.load(Buffer.from(weights, "hex"), config) };
+const { p } = TASKS.lens(session, { inputs, cell: [0, 0] });
+const { values } = TASKS.contributions(session, { inputs, at, output });
+const { texts } = TASKS.attribution(session, { inputs, at, output, steps: 64, points: [0, 64] });
+console.log(JSON.stringify({ p: [...p], values: [...values], texts: texts.flatMap((text) => [...text]) }));
+"""
+
+
+TEXT, TARGET = [5, 6, 5, 7, 10, 6], [1, 8, 5, 8, 6]
+"""tokens, of which some stand twice"""
+
+
+@pytest.mark.parametrize("choices", VARIANTS, ids=lambda choices: "-".join(choices) or "plain")
+@pytest.mark.parametrize(("family", "kind"), FAMILIES)
+def test_lens_contributions_and_attribution_are_those_of_pytorch(
+    family: str, kind: dict[str, Any], choices: dict[str, Any], tiny: Any
+):
+    if shutil.which("node") is None:
+        pytest.skip("Node was expected, found none; install nodejs")
+    model = tiny(family, **kind, **choices)
+    text, target = torch.tensor([TEXT]), torch.tensor([TARGET])
+    inputs, given = {
+        "gpt": ((text,), TEXT),
+        "transformer": ((text, target, text > 0, target > 0), {"source": TEXT, "target": TARGET}),
+    }.get(family, ((text, text > 0, torch.zeros_like(text)), {"tokens": TEXT}))
+    expected = {
+        "p": logit_lens(model, inputs)[:, 0].softmax(-1).amax(-1).flatten(),
+        "values": torch.cat(list(contributions(model, inputs, OUTPUT, AT).values())),
+        "texts": torch.cat(integrated_gradients(model, inputs, OUTPUT, AT).texts),
+    }
+    found = ask(model, given)
+    for name, values in expected.items():
+        assert np.abs(np.array(found[name]) - values.numpy()).max() <= TOLERANCE * np.ptp(values.numpy())
+
+
+def ask(model: Any, inputs: Any) -> Any:
+    """The answers of Node."""
+    kind = model.config.kind
+    values = {
+        "engine": str(ENGINE),
+        "tasks": str(STATIC / "tasks"),
+        "weights": save({name: x.detach().clone() for name, x in model.named_parameters()}).hex(),
+        "config": {"model": {"kind": kind, **asdict(model.config)}},
+        "inputs": inputs,
+        "at": 0 if kind == "classifier" else AT,
+        "output": OUTPUT,
+    }
+    done = subprocess.run(
+        ["node", "--input-type=module", "--eval", SCRIPT], input=json.dumps(values), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
