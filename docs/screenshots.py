@@ -1,4 +1,6 @@
-"""Take README's two screenshots, after `make demo`: `python docs/screenshots.py runs/demo/explore.html`.
+"""Take README's two screenshots of the demo's page, after `make demo`.
+
+    python docs/screenshots.py runs/demo/explore.html
 
 Playwright drives an installed Chromium, whose name may be given as a second argument.
 """

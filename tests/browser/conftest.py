@@ -155,6 +155,7 @@ class Explorer:
 @pytest.fixture
 def explorer(browser: Browser) -> Iterator[Explorer]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(90_000)  # of a machine that is busy
     explorer = Explorer(context.new_page())
     yield explorer
     context.close()

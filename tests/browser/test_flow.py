@@ -109,17 +109,11 @@ def test_the_numbers_of_every_box_are_those_of_pytorch(
 
 def test_the_marked_line_is_the_one_in_the_package(page_of: Callable[..., Path], explorer: Any):
     explorer.open(page_of("gpt"), view="flow", text=TEXT["gpt"], box="decoder.layer.attention_residual")
-    file, number = (
-        (explorer.page.locator(".code summary").text_content() or "")
-        .removeprefix("PreNormResidual.forward ")
-        .split(", line ")
-    )
+    summary = explorer.page.locator(".code summary").text_content() or ""
+    file, number = summary.removeprefix("PreNormResidual.forward ").split(", line ")
     line = (PACKAGE.parent / file).read_text(encoding="utf-8").splitlines()[int(number) - 1]
-    assert (
-        line.strip()
-        == explorer.page.locator(".code mark").text_content().strip()
-        == "return x + self.dropout(sublayer(self.norm(x)))"
-    )
+    marked = explorer.page.locator(".code mark").text_content().strip()
+    assert line.strip() == marked == "return x + self.dropout(sublayer(self.norm(x)))"
 
 
 def test_a_click_and_keys_choose_boxes_and_a_reload_keeps_the_choice(page_of: Callable[..., Path], explorer: Any):

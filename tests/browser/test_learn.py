@@ -105,10 +105,8 @@ def test_a_second_run_is_opened_from_its_folder(
     chooser.value.set_files(run_folder("classifier"))
     explorer.page.wait_for_selector(".side + .side figure .bars")
     explorer.settle()
-    assert explorer.page.locator(".side > h3").all_inner_texts() == [
-        run_folder("gpt").name,
-        run_folder("classifier").name,
-    ]
+    headings = explorer.page.locator(".side > h3").all_inner_texts()
+    assert headings == [run_folder("gpt").name, run_folder("classifier").name]
     second = explorer.page.locator(".side").nth(1).get_by_role("slider")
     assert second.get_attribute("aria-valuetext") == "step 3 (4 of 4)"
     explorer.page.get_by_role("button", name="Type", exact=True).click()  # and it is still there after another view

@@ -76,7 +76,6 @@ def write_report(path: Path, verdicts: Sequence[Verdict], runs: Sequence[RunFold
     )
     articles = "".join(f"<article>{heading(2, run.config.dataset)}{report(run, level=3)}</article>\n" for run in runs)
     inside = link("explore.html", "Type into both models, and see every number inside: explore.html")
-    body = (
-        f"<main>\n{heading(1, title)}{inside}<section>{heading(2, 'Four proofs')}{proven}</section>\n{articles}</main>"
-    )
+    proofs = f"<section>{heading(2, 'Four proofs')}{proven}</section>"
+    body = f"<main>\n{heading(1, title)}{inside}{proofs}\n{articles}</main>"
     path.write_text(page(title, body), encoding="utf-8")

@@ -54,9 +54,8 @@ MAX_CLASSES = 10
 def write_run_report(run: RunFolder) -> None:
     """Write report.html into the run's folder. Raises CheckpointError if the run has no checkpoint."""
     name = run.folder.resolve().name
-    inside = link(
-        "explore.html", "explore.html, where a browser runs the model, once clearformer explore has written it"
-    )
+    words = "explore.html, where a browser runs the model, once clearformer explore has written it"
+    inside = link("explore.html", words)
     body = f"<main>\n{heading(1, name)}{report(run, 2)}{inside}</main>"
     (run.folder / "report.html").write_text(page(f"clearformer: {name}", body), encoding="utf-8")
 

@@ -105,9 +105,8 @@ def test_a_page_is_written_into_the_run_and_shows_itself_in_a_notebook(pairs_run
     page = run.explore()
     assert page.path == pairs_run / "explore.html"
     assert repr(page).startswith(f"Explorer({str(page.path)!r}: ")
-    (frame,) = re.fullmatch(
-        r'<iframe title="explorer" style="[^"]*" srcdoc="([^"]*)"></iframe>', page._repr_html_()
-    ).groups()
+    pattern = r'<iframe title="explorer" style="[^"]*" srcdoc="([^"]*)"></iframe>'
+    (frame,) = re.fullmatch(pattern, page._repr_html_()).groups()
     assert html.unescape(frame) == page.path.read_text(encoding="utf-8")
     assert run.explore(tmp_path / "x.html", precision="half").path.stat().st_size < page.path.stat().st_size
 

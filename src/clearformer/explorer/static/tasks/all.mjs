@@ -18,5 +18,5 @@ import { reading } from "./reading.mjs";
 
 export const TASKS = {
     read, outputs, attention, next, beam, fill, reading, cut, sweep, lens, norms, contributions, attribution,
-    continuation, probabilities, flow,
+    flow, continuation, probabilities,
 };
