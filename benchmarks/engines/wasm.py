@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_file(initial_weights(MODEL, 1), Path(folder) / "model.safetensors")
         (Path(folder) / "config.json").write_text(Config(dataset="", model=MODEL).to_json())
-        command = ["node", Path(__file__).with_suffix(".mjs"), FOLDER, folder, str(options.rounds)]
+        command = ["node", str(Path(__file__).with_suffix(".mjs")), str(FOLDER), folder, str(options.rounds)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     times = {name: {key: round(value, 2) for key, value in times.items()} for name, times in found.items()}
     size = (FOLDER / "transformer.wasm").stat().st_size

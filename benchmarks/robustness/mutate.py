@@ -241,6 +241,7 @@ class Hostile:
             ["evaluate", run, "--split", "train", "--beam", "2", "--engine", "numpy", "--json"],
             ["fill", run, "--top", "2", "--json"],
             ["classify", run, "--top", "2", "--json"],
+            ["draw", run, "the fox", "--target", "n", "--layer", "0", "--head", "1", "--attention", "cross"],
             ["resume", run],
             ["recipes"],
             ["data", "list"],

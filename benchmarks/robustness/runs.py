@@ -164,7 +164,10 @@ def make_case(seed: int, files: list[tuple[str, bytes]]) -> Case:
         text = change_bytes(text, rng) if change == "text" else text
         header_text = change_bytes(header_text, rng) if change == "header text" else header_text
     weights = join(header_text, data, rng)
-    ids = [rng.choice([rng.randrange(9), rng.randrange(9), rng.randrange(9), 9, -1]) for _ in range(rng.randrange(10))]
+    ids = [
+        rng.choice([rng.randrange(9), rng.randrange(9), rng.randrange(9), 9, 2**31 - 1, -1, -(2**31)])
+        for _ in range(rng.randrange(10))
+    ]
     return text, change_bytes(weights, rng) if rng.random() < 0.1 else weights, ids
 
 
@@ -203,7 +206,7 @@ def kind_of(line: str) -> str:
     """A line without what differs from case to case."""
     line = re.sub(r"(, found|unknown key) .*", r"\1 _", line)
     line = re.sub(r"(tensor|shape) \S+ \[.*\]", r"\1 _", line)
-    return re.sub(r'".*"|\[.*\]|\b\d+', "_", line)
+    return re.sub(r'".*("|\.\.\.)|\[.*\]|\b\d+', "_", line)
 
 
 def run_cases(seeds: range) -> tuple[Counter[str], list[str]]:

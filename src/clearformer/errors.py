@@ -69,6 +69,7 @@ class TrainingError(ClearformerError):
 
 
 class EngineError(ClearformerError):
-    """A library behind an engine is missing, has the wrong version, or computes wrong results on this machine."""
+    """A library behind an engine is missing, has the wrong version, or computes wrong results on this machine.
 
-    exit_code = 1
+    Another --engine helps.
+    """

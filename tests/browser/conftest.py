@@ -1,4 +1,4 @@
-"""A small run of each family, with random weights, and its page in Chromium; whatever leaves the page fails the test."""
+"""A small run of each family, with random weights, and its page in Chromium. A request of the page fails its test."""
 
 import csv
 import json
@@ -38,6 +38,7 @@ CONFIGS: dict[str, AnyModelConfig] = {
 TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}
 TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img src=x onerror=hacked=1>"]
 CLASSES = ["praise", "blame", "<b>neither</b>"]
+EVIL, KEPT = "<img src=x onerror=hacked=1>\u202e\u200b", ["the", " quick", " brown", " fox", ","]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -72,6 +73,8 @@ def write_run(folder: Path, family: str) -> None:
     model = type(CONFIGS[family])(**{**vars(CONFIGS[family]), **sizes})
     config = Config(dataset="", model=model, train=TrainConfig(keep_checkpoints=3, average_checkpoints=2))
     tokenizer.save(folder / "tokenizer.json")
+    if family == "bert":
+        rename_tokens(folder / "tokenizer.json")
     (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
     (folder / "data.json").write_text(json.dumps({"classes": CLASSES}), encoding="utf-8")
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 3.5}\n', encoding="utf-8")
@@ -80,6 +83,16 @@ def write_run(folder: Path, family: str) -> None:
         weights = initial_weights(model, 1).items()
         noisy = {name: (x + rng.normal(0, 0.2, x.shape)).astype(np.float32) for name, x in weights}
         save_checkpoint(folder / "checkpoints", Checkpoint(step, {"model": noisy, "optimizer": {}}), keep=3)
+
+
+def rename_tokens(path: Path) -> None:
+    """Make a vocabulary hostile, but for a few words and the special tokens."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    content["model"]["vocab"] = {
+        word if number < 5 or word in KEPT else EVIL + word: number for word, number in words.items()
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 class Explorer:
@@ -99,6 +112,15 @@ class Explorer:
         """Open the page with this state in its address, and wait for what it shows."""
         self.page.goto("about:blank")  # another state alone would not load the page
         self.page.goto(f"{file.as_uri()}#{urlencode(state)}")
+        self.settle()
+
+    def go(self, **state: object) -> None:
+        """Another state of the page that is open."""
+        change = """hash => new Promise(done => {
+            addEventListener("hashchange", () => done(), { once: true });
+            location.hash = hash;
+        })"""
+        self.page.evaluate(change, urlencode(state))
         self.settle()
 
     def settle(self) -> None:

@@ -41,6 +41,8 @@ CORES = {
 }
 HEAD = 3
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=list(TEXT))
 def family(request: pytest.FixtureRequest) -> str:
@@ -89,42 +91,30 @@ def test_probabilities(
         assert found[:, 0].tolist() == np.argsort(-row)[:10].tolist()
 
 
-def test_weights_of_attention(family: str, trace: Trace, page_of: Callable[..., Path], explorer: Any):
+def test_attention(family: str, trace: Trace, page_of: Callable[..., Path], explorer: Any):
+    """In the order of CORES: the weights, those times the length of values, those without the first key, the scores."""
+    state = {"text": TEXT[family], "target": TARGET, "view": "attend", "layer": 1, "head": HEAD}
+    explorer.open(page_of(family), **state)
     for part, core in CORES[family].items():
-        explorer.open(page_of(family), text=TEXT[family], target=TARGET, view="attend", part=part, layer=1, head=HEAD)
-        found, expected = numbers(explorer.rows()), trace.attention[core][0, HEAD].numpy()
-        assert_near(np.nan_to_num(found), expected)
-        assert (expected[np.isnan(found)] == 0).all()
+        q, k, v = (share_heads(trace[kind][core], 4)[0, HEAD].numpy() for kind in ("queries", "keys", "values"))
+        weights = trace.attention[core][0, HEAD].numpy()
 
+        def shown(part: str = part, **more: object) -> NDArray[Any]:
+            explorer.go(**state, part=part, **more)
+            return numbers(explorer.rows())
 
-def test_scores_before_the_softmax(family: str, trace: Trace, page_of: Callable[..., Path], explorer: Any):
-    for part, core in CORES[family].items():
-        state = {"text": TEXT[family], "target": TARGET, "part": part, "layer": 1, "head": HEAD}
-        explorer.open(page_of(family), view="attend", show="scores", **state)
-        found, weights = numbers(explorer.rows()), trace.attention[core][0, HEAD].numpy()
-        exponentials = np.exp(np.where(np.isnan(found), -np.inf, found))
+        found = shown()
+        may = ~np.isnan(found)
+        assert (weights[~may] == 0).all()
+        assert_near(found[may], weights[may])
+        assert_near(shown(show="values")[may], (weights * np.linalg.norm(v, axis=-1))[may])
+        others = weights[:, 1:] / np.maximum(weights[:, 1:].sum(-1, keepdims=True), 1e-30)
+        assert_near(shown(hideFirst="true")[:, 1:][may[:, 1:]], others[may[:, 1:]])
+        found = shown(show="scores")
+        exponentials = np.exp(np.where(may, found, -np.inf))
         assert_near(exponentials / exponentials.sum(-1, keepdims=True), weights)
         if family != "gpt":  # whose scores ALiBi lowers
-            q, k = (share_heads(trace[kind][core], 4)[0, HEAD].numpy() for kind in ("queries", "keys"))
-            may = ~np.isnan(found)
             assert_near(found[may], (q @ k.T / 2)[may])  # 2: the root of a head's width
-
-
-def test_weights_times_the_length_of_values(family: str, trace: Trace, page_of: Callable[..., Path], explorer: Any):
-    for part, core in CORES[family].items():
-        state = {"text": TEXT[family], "target": TARGET, "part": part, "layer": 1, "head": HEAD}
-        explorer.open(page_of(family), view="attend", show="values", **state)
-        lengths = share_heads(trace["values"][core], 4)[0, HEAD].norm(dim=-1).numpy()
-        assert_near(np.nan_to_num(numbers(explorer.rows())), trace.attention[core][0, HEAD].numpy() * lengths)
-
-
-def test_weights_without_the_first_token(family: str, trace: Trace, page_of: Callable[..., Path], explorer: Any):
-    for part, core in CORES[family].items():
-        state = {"text": TEXT[family], "target": TARGET, "part": part, "layer": 1, "head": HEAD}
-        explorer.open(page_of(family), view="attend", hideFirst="true", **state)
-        others = trace.attention[core][0, HEAD, :, 1:].numpy()
-        expected = others / np.maximum(others.sum(-1, keepdims=True), 1e-30)
-        assert_near(np.nan_to_num(numbers(explorer.rows()))[:, 1:], expected)
 
 
 def test_scores_of_heads(family: str, reading: Reading, page_of: Callable[..., Path], explorer: Any):

@@ -1,4 +1,4 @@
-"""The page from a disk: it types, hovers, steps, saves, comes back from its address, opens folders, and loads nothing."""
+"""The page from a disk: typing, hovering, steps, files, addresses, folders, hostile text; nothing is loaded."""
 
 import json
 import re
@@ -72,7 +72,8 @@ def test_pictures_are_saved_as_svg_and_png(text: str, page_of: Callable[..., Pat
         with explorer.page.expect_download() as download:
             explorer.page.get_by_role("button", name=f"Save as {ending}").first.click()
         content = Path(download.value.path()).read_bytes()
-        assert content.startswith(start) and len(content) > 1000
+        assert content.startswith(start)
+        assert len(content) > 1000
 
 
 def test_a_table_stands_in_for_a_picture(page_of: Callable[..., Path], explorer: Any):
@@ -86,11 +87,48 @@ def test_a_table_stands_in_for_a_picture(page_of: Callable[..., Path], explorer:
 def test_hostile_text_classes_and_names_are_shown_as_text(family: str, page_of: Callable[..., Path], explorer: Any):
     for view in VIEWS:
         explorer.open(page_of(family), text=HOSTILE, view=view)
-        assert explorer.page.locator("img, i:not(.meter), b:has-text('neither')").count() == 0
+        assert explorer.page.locator("img, h1 i, b:has-text('neither')").count() == 0
         assert explorer.page.evaluate("window.hacked") is None
         shown = explorer.page.locator("main").text_content()
         assert not re.search("[\u202e\u200b\u2066\x07]", shown or "")
     assert explorer.page.locator("h1").text_content() == f"{family} <i>run"
+
+
+def test_a_hostile_vocabulary_is_shown_as_text(page_of: Callable[..., Path], explorer: Any):
+    explorer.open(page_of("bert"), text="the <mask> fox")
+    assert explorer.page.locator("img").count() == 0
+    assert explorer.page.locator(".bars text.name", has_text="<img␣src=x").count() >= 1
+    assert any(row[0].startswith("<img␣src=x␣onerror=hacked=1>⟨202E⟩⟨200B⟩") for row in explorer.rows())
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"layer": -3.5, "head": 99, "query": 1000, "key": -7, "view": "attend"},
+        {"part": "__proto__", "show": "constructor", "sort": "toString", "view": "attend", "hideFirst": 7},
+        {"at": 0.5, "view": "constructor", "run": 99, "masked": "1,x,-5", "target": "x"},
+        {"steps": 99999999, "beam": 3, "method": "toString", "view": "predict"},
+    ],
+)
+def test_an_address_that_nobody_wrote_shows_a_view(state: dict[str, Any], page_of: Callable[..., Path], explorer: Any):
+    for family in ("gpt", "transformer"):
+        explorer.open(page_of(family), text="the fox", **state)
+        assert explorer.page.locator("figure").count() >= 1
+        assert explorer.page.locator(".error").all_text_contents() in ([""], ["", ""])
+
+
+def test_a_worker_that_answers_no_more_is_replaced(page_of: Callable[..., Path], explorer: Any):
+    explorer.open(page_of("gpt"), text="the quick")
+    lose_one = """() => {
+        const post = Worker.prototype.postMessage;
+        Worker.prototype.postMessage = () => { Worker.prototype.postMessage = post; };
+    }"""
+    explorer.page.evaluate(lose_one)
+    field = explorer.page.get_by_label("Text", exact=True)
+    field.fill("the quick brown")
+    field.fill("the quick brown fox")
+    explorer.settle()
+    assert explorer.page.locator(".token").last.text_content().startswith("x")
 
 
 def test_a_long_text_is_cut_and_the_page_says_so(page_of: Callable[..., Path], explorer: Any):
@@ -132,9 +170,11 @@ def test_several_runs_in_a_page(page_of: Callable[..., Path], explorer: Any):
     explorer.page.wait_for_selector("h1:has-text('gpt')")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("family", ["gpt", "bert", "classifier", "transformer"])
-def test_axe_finds_nothing(scheme: str, family: str, page_of: Callable[..., Path], explorer: Any):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "scheme"), [("gpt", "light"), ("bert", "dark"), ("classifier", "light"), ("transformer", "dark")]
+)
+def test_axe_finds_nothing(family: str, scheme: str, page_of: Callable[..., Path], explorer: Any):
     explorer.page.emulate_media(color_scheme=scheme)
     for view in VIEWS:
         explorer.open(page_of(family), text="the fox", view=view, masked="1", cuts="d0h0x0,e0h1x0")
@@ -147,4 +187,3 @@ def test_the_page_fits_a_phone(page_of: Callable[..., Path], explorer: Any):
     for view in VIEWS:
         explorer.open(page_of("transformer"), text="March 24, 2027", view=view)
         assert explorer.page.evaluate("document.documentElement.scrollWidth") == 400
-

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from clearformer.api.run import Run, open_run
 from clearformer.generation.beam import Beam
+
+pytestmark = pytest.mark.slow
 
 NEAR = 0.002
 """of a score that is shown with three digits"""
@@ -37,9 +40,7 @@ def test_a_gpt_writes_greedily_beyond_its_context_and_back(
     assert texts_of(explorer, ".prose bdi") == [text, printable(written)]
     explorer.page.get_by_role("button", name="One step back").click()
     explorer.settle()
-    assert texts_of(explorer, ".prose bdi")[1] == printable(
-        run.generate(text, max_new_tokens=39, temperature=0.0)
-    )
+    assert texts_of(explorer, ".prose bdi")[1] == printable(run.generate(text, max_new_tokens=39, temperature=0.0))
 
 
 def test_a_seed_draws_the_same_and_top_k_leaves_the_likeliest(page_of: Callable[..., Path], explorer: Any):
@@ -72,20 +73,29 @@ def test_beam_search(run_folder: Callable[[str], Path], page_of: Callable[..., P
     assert [node[0] for node in explorer.rows()[1:]] == ["1"] * 3
 
 
-def test_a_mask_is_filled_with_what_the_command_fills_in(
+def test_masks_are_filled_as_the_command_fills_them(
     run_folder: Callable[[str], Path], page_of: Callable[..., Path], explorer: Any
 ):
-    text = "the quick <mask> fox"
-    explorer.open(page_of("bert"), text=text, view="predict", steps=1)
-    candidates = opened(run_folder("bert")).fillings([text], top=300)[0].masks[0]
-    filled = explorer.page.locator(".tokens .token-text").nth(2).text_content().replace("␣", " ")
-    assert filled == candidates[0].token or not candidates[0].token.startswith(" ")
+    text = "the quick <mask> fox <mask>"
+    expected = opened(run_folder("bert")).fillings([text], top=10)[0].masks
+    explorer.open(page_of("bert"), text=text, view="predict")
+    for figure, candidates in enumerate(expected):
+        rows = explorer.rows(figure)[1:]
+        assert [row[0] for row in rows] == [printable(each.token).replace(" ", "␣") for each in candidates]
+        assert (
+            np.abs([float(row[2]) - each.probability for row, each in zip(rows, candidates, strict=True)]).max() < 1e-5
+        )
+    explorer.page.get_by_role("button", name="One step forward").click()
+    explorer.settle()
+    surest = max((candidates[0] for candidates in expected), key=lambda each: each.probability)
+    filled = explorer.page.locator(".token:has(.meter) .token-text").text_content()
+    assert filled == printable(surest.token).replace(" ", "␣")
 
 
 def test_a_class_is_decided_from_the_tokens_that_were_read(
     run_folder: Callable[[str], Path], page_of: Callable[..., Path], explorer: Any
 ):
-    run, words = opened(run_folder("classifier")), "the quick brown fox".split()
+    run, words = opened(run_folder("classifier")), ["the", "quick", "brown", "fox"]
     explorer.open(page_of("classifier"), text=" ".join(words), view="predict")
     for count in (4, 2):
         p = run.classifications([" ".join(words[:count])]).probabilities[0]

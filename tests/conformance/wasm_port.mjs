@@ -21,19 +21,23 @@ const ACTIONS = {
     },
     step: ({ model, batches, settings }) => trainer(model).step(batches, settings),
     weights: ({ model }) => trainer(model).weights(),
-    free: ({ model }) => {
-        trainers[model]?.free();
-        models[model].free();
-    },
 };
+
+function free(model) {
+    trainers[model]?.free();
+    models[model].free();
+    delete trainers[model];
+    delete models[model];
+}
 
 const trainer = (model) => (trainers[model] ??= new Trainer(models[model]));
 const written = (_, value) => (value instanceof Float32Array ? Buffer.from(value.buffer).toString("base64") : value);
 
 for await (const line of createInterface({ input: process.stdin })) {
-    const { action, ...values } = JSON.parse(line);
+    const { action, unused, ...values } = JSON.parse(line);
     let answer;
     try {
+        unused.forEach(free);
         answer = { found: ACTIONS[action](values) };
     } catch (error) {
         answer = { error: error.stack };

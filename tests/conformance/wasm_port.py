@@ -33,12 +33,16 @@ def _node() -> "subprocess.Popen[str]":
     return process
 
 
+_unused: list[int] = []
+"""models to free; Python may find one unused at any time, also between a question and its answer"""
+
+
 def ask(action: str, **values: Any) -> Any:
     """The answer of Node."""
-    process = _node()
+    process, unused = _node(), [_unused.pop() for _ in range(len(_unused))]
     assert process.stdin
     assert process.stdout
-    process.stdin.write(json.dumps({"action": action, **values}) + "\n")
+    process.stdin.write(json.dumps({"action": action, "unused": unused, **values}) + "\n")
     process.stdin.flush()
     answer = json.loads(process.stdout.readline())
     assert "error" not in answer, answer["error"]
@@ -61,7 +65,7 @@ class Model:
         self.config = config
         file = base64.b64encode(save(weights)).decode()
         self.number = ask("load", weights=file, config=json.loads(config_for(config).to_json()))
-        weakref.finalize(self, ask, "free", model=self.number).atexit = False
+        weakref.finalize(self, _unused.append, self.number)
 
     def ask(self, action: str, **values: Any) -> Any:
         return ask(action, model=self.number, **values)

@@ -48,7 +48,8 @@ class Beam:
 
     def penalty(self, length: Int[NDArray[np.int64], "..."]) -> Float[NDArray[np.float64], "..."]:
         """lp of targets of these lengths, EOS included."""
-        return np.asarray(((5.0 + length) / 6.0) ** self.length_penalty)
+        with np.errstate(over="ignore"):  # a huge exponent makes all scores 0
+            return np.asarray(((5.0 + length) / 6.0) ** self.length_penalty)
 
 
 GREEDY_BEAM = Beam(size=1)

@@ -5,7 +5,7 @@
 
 x are the vectors of the token embedding and F is the logit. The baseline has zeros in their place, but keeps positions,
 segments and n-gram embeddings, so that it is a text of the same length without words. The mean is a Gauss-Legendre
-quadrature, which is dense at both ends: near 0 a norm makes F change fast.
+quadrature, which is dense at both ends: near 0 a norm makes F change fast. `gap` says how much it misses.
 
 captum has this method, too. Here are thirty lines in place of a dependency, since its hook on a layer expects that the
 layer is called once, and a translator calls its embedding for the source and again for the target.

@@ -1,13 +1,13 @@
 """Direct contributions: how much each part of a model adds to one logit.
 
-    x = embedding + sum of heads + sum of feed-forward layers + biases            the residual stream
+    x = embedding + sum of heads + sum of feed-forward layers + biases                      the residual stream
     logit = w · Norm(x) + b = sum over parts of w · M part + biases
+                                        Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"
 
 A norm divides by a scale, the standard deviation or root mean square of x. With this number held as it was, the norm is
-a linear map M, and the logit is a sum over the parts; that is all the linearisation there is, and it is exact: the
-contributions sum to the logit. A part of a post-norm model goes through the norm of every sub-layer above it, each held
-in this way. In a BERT the GELU(x) = x Φ(x) before the output is held too, at its Φ(x).
-                          Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; post-norm as above
+a linear map M plus a bias, so the contributions sum to the logit exactly; but they do not say how a part changes the
+scale. A part of a post-norm model passes the norm of its own sub-layer and of all above, each held in this way. In a
+BERT the GELU(x) = x Φ(x) before the output is held too, at its Φ(x).
 
 Only the direct path counts: what a part does through later layers is the contribution of those. Of a logit that is
 capped it is the number before the cap; of a translator, the decoder's parts.
@@ -50,7 +50,7 @@ def contributions(
     with torch.inference_mode():
         with record(model, "stream", "heads", "feed_forward") as trace:
             model(*inputs)
-        parts = stream_parts(model, trace)
+        parts = _stream_parts(model, trace)
         if isinstance(model, Classifier):
             vectors = {name: model.pool(part, inputs[1]) for name, part in parts.items()}
         else:
@@ -63,7 +63,7 @@ def contributions(
         return _add(found, None if output.bias is None else output.bias[token])
 
 
-def stream_parts(model: Model, trace: Trace) -> Parts:
+def _stream_parts(model: Model, trace: Trace) -> Parts:
     """The parts of the vectors behind the final norm, every norm held."""
     name, stack = last_stack(model)
     embedding = trace["stream"][f"{name}.layers.0"]
@@ -85,11 +85,11 @@ def stream_parts(model: Model, trace: Trace) -> Parts:
             parts = _add(parts, bias)
             residual = layer.get_submodule(f"{sublayer}_residual")
             if isinstance(residual, PostNormResidual):
-                parts = hold(residual.norm, parts)
-    return hold(stack.norm, parts)
+                parts = _hold(residual.norm, parts)
+    return _hold(stack.norm, parts)
 
 
-def hold(norm: nn.Module, parts: Parts) -> Parts:
+def _hold(norm: nn.Module, parts: Parts) -> Parts:
     """The parts of the norm of their sum, with its scale held; `nn.Identity` leaves them as they are."""
     if isinstance(norm, nn.Identity):
         return parts
@@ -121,4 +121,4 @@ def _transformed(model: BERT, parts: Parts) -> Parts:
     """The parts behind BERT's linear layer, GELU and norm."""
     parts = _add({name: part @ model.transform.weight.T for name, part in parts.items()}, model.transform.bias)
     gate = torch.special.ndtr(_sum(parts))
-    return hold(model.transform_norm, {name: part * gate for name, part in parts.items()})
+    return _hold(model.transform_norm, {name: part * gate for name, part in parts.items()})

@@ -1,10 +1,10 @@
-"""Logit lens: what would the model say if it stopped early?             nostalgebraist 2020, "interpreting GPT: the
-                                                                         logit lens" (lesswrong.com)
-    lens(l) = Unembed(Norm(x_l))        x_l: the residual stream that enters layer l; at the end, the final norm
+"""Logit lens: what would the model say if it stopped early?
+
+    lens(l) = Unembed(Norm(x_l))        x_l: the residual stream that enters layer l or, at the end, the final norm
+                                        nostalgebraist 2020, "interpreting GPT: the logit lens", lesswrong.com
 
 Unembed is the output projection; of a BERT, with the transform before it; of a classifier, the class projection of each
-token, before pooling. The layers of a post-norm model end in a norm, so that there no other is applied: what enters its
-layer 0 is the embedding as it is.
+token, before pooling. Post-norm layers end in a norm, so no other is applied; the embedding is then read as it is.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from clearformer.inspection.record import record
 def logit_lens(model: nn.Module, inputs: Sequence[Tensor]) -> Float[Tensor, "points B T _"]:
     """Logits of every token at L + 1 points of the stack that the output is computed from: embedding, layers, end.
 
-    `inputs` are the model's. Those of the last point are the model's own. Raises InspectionError for another's model.
+    `inputs` are the model's. The last point has the model's own logits. Raises InspectionError for another's model.
     """
     model = family(model)
     name, _ = last_stack(model)

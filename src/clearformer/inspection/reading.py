@@ -2,30 +2,25 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from clearformer.data.batches import collate
-from clearformer.data.labelled import collate_labelled, truncate
-from clearformer.data.tokenizers import PAD, Tokenizer
+from clearformer.config import ClassifierConfig
+from clearformer.data.tokenizers import Tokenizer
 from clearformer.errors import InspectionError, PromptError
-from clearformer.generation.fill import Filler
 from clearformer.inspection.attention import CROSS, SELF, AttentionHeads, AttentionMap
 from clearformer.inspection.attribution import integrated_gradients
 from clearformer.inspection.contributions import contributions
 from clearformer.inspection.families import in_range
+from clearformer.inspection.inputs import model_inputs
 from clearformer.inspection.lens import logit_lens
 from clearformer.inspection.record import record
-from clearformer.inspection.scores import head_scores, induction_scores
+from clearformer.inspection.scores import has_induction, head_scores, induction_scores
 from clearformer.inspection.views import Contributions, HeadScores, Lens, TokenValues
-from clearformer.models.bert import BERT
 from clearformer.models.build import Model
 from clearformer.models.classifier import Classifier
-from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
 from clearformer.training.device import move
 
@@ -117,9 +112,9 @@ class Reading:
         return TokenValues(self._output(index), list(zip(self.texts, values, strict=True)), found.gap)
 
     def scores(self, alignment: Collection[tuple[int, int]] = ()) -> HeadScores:
-        """The scores of every head on this text (`head_scores`), and of a GPT for induction, on random tokens."""
+        """The scores of every head on this text (`head_scores`); of a causal model also for induction."""
         found = head_scores(self.model, self.inputs, alignment)
-        if isinstance(self.model, GPT):
+        if has_induction(self.model):
             for place, score in induction_scores(self.model).items():
                 found[place]["induction"] = score
         return HeadScores(found)
@@ -131,9 +126,11 @@ class Reading:
         return self.classes[index] if self.classes else str(index)
 
     def _index(self, position: int, output: str | int | None) -> int:
-        """The number of an output."""
+        """The number of an output, from 0 on."""
         if isinstance(output, int):
-            return output
+            config = self.model.config
+            count = config.num_classes if isinstance(config, ClassifierConfig) else config.vocab_size
+            return in_range("output", output, count) % count
         if output is None:
             with torch.inference_mode():
                 logits = self.model(*self.inputs)[0]
@@ -156,7 +153,7 @@ def read(model: Model, tokenizer: Tokenizer, text: str, target: str = "", classe
 
     A classifier's text is truncated to the context. Raises PromptError for other longer texts, or an empty one.
     """
-    inputs, ids, written = _inputs(model, tokenizer, text, target)
+    inputs, ids, written = model_inputs(model, tokenizer, text, target)
     context = model.config.context
     for tokens in ids:
         if not 0 < len(tokens) <= context:
@@ -165,21 +162,3 @@ def read(model: Model, tokenizer: Tokenizer, text: str, target: str = "", classe
     device = next(model.parameters()).device
     tensors = tuple(move(array, device) for array in inputs)
     return Reading(model.eval(), tokenizer, tensors, tuple(texts), writes, classes)
-
-
-def _inputs(
-    model: Model, tokenizer: Tokenizer, text: str, target: str
-) -> tuple[tuple[NDArray[Any], ...], list[NDArray[np.int64]], NDArray[np.int64]]:
-    """A batch of one, the tokens of each text, and those that a translator writes."""
-    nothing = np.array([], dtype=np.int64)
-    if isinstance(model, Transformer):
-        pair = collate([(tokenizer.encode(text), tokenizer.encode(target))])
-        return pair.inputs, [pair.source[0], pair.target[0]], pair.targets[0]
-    if isinstance(model, Classifier):
-        texts = truncate(list(tokenizer.encode_batch(text.split("\t"))), model.config.context)
-        batch = collate_labelled([(texts, 0)], model.config.segments)
-        return batch.inputs, [batch.tokens[0]], nothing
-    encode = Filler(model, tokenizer).encode if isinstance(model, BERT) else tokenizer.encode
-    ids = np.array(encode(text), dtype=np.int64)
-    tokens = ids[None]
-    return (tokens, tokens != PAD, np.zeros_like(tokens)) if isinstance(model, BERT) else (tokens,), [ids], nothing

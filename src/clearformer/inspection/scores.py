@@ -1,6 +1,6 @@
 """Scores of heads: numbers for what a head's attention weights A (T x S) look like.
 
-    entropy    mean over t of -sum_s A[t, s] ln A[t, s], in nats: 0 if every query attends to one key
+    entropy    mean over t of -sum_s A[t, s] ln A[t, s], in nats: 0 if every query attends to one key     Clark et al.
     first      mean over t of A[t, 0]                               Xiao et al. 2023, arXiv:2309.17453 ("sink")
     diagonal   mean over t of A[t, t]; of cross-attention, of A[t, round(t (S - 1) / (T - 1))]
     previous   mean over t of A[t, t - 1]                           Clark et al. 2019, arXiv:1906.04341, section 3
@@ -10,9 +10,8 @@
     alignment  share of t that a given alignment contains, at which it contains (t, argmax A[t])
                                                                     as in Garg et al. 2019, arXiv:1909.02074
 
-Self-attention has the first five, without t = 0 but for the entropy: a causal model's first token attends to itself.
-Cross-attention has entropy, first, diagonal, monotone and alignment. Padding does not count. Entropy is as in Clark et
-al., too. What has no t to take a mean of is NaN.
+Self-attention has the first five, all but entropy without t = 0: a causal model's first token attends to itself alone.
+Cross-attention has entropy, first, diagonal, monotone and alignment. Padding does not count. A mean over no t is NaN.
 """
 
 from collections.abc import Collection, Sequence
@@ -49,11 +48,11 @@ def head_scores(model: nn.Module, inputs: Sequence[Tensor], alignment: Collectio
     for core, weights in trace.attention.items():
         queries = real_tokens(model, inputs, core)
         if core.endswith("cross_attention.core"):
-            found = _cross_scores(weights, queries, inputs[2])
+            found = cross_scores(weights, queries, inputs[2])
             if alignment:
                 found["alignment"] = agreement(weights, alignment)
         else:
-            found = _self_scores(weights, queries)
+            found = self_scores(weights, queries)
         for head in range(weights.shape[1]):
             table[core, head] = {name: float(values[head]) for name, values in found.items()}
     if alignment and not any("alignment" in scores for scores in table.values()):
@@ -61,12 +60,17 @@ def head_scores(model: nn.Module, inputs: Sequence[Tensor], alignment: Collectio
     return table
 
 
+def has_induction(model: nn.Module) -> bool:
+    """Whether the model reads from left to right, and enough for something to come twice."""
+    causal = isinstance(model, GPT) or (isinstance(model, Classifier) and model.config.body == "gpt")
+    return causal and family(model).config.context >= 4
+
+
 def induction_scores(model: nn.Module, *, texts: int = 8, seed: int = 1) -> dict[tuple[str, int], float]:
-    """The induction score of every head, on random texts. Raises InspectionError if the model is not a causal one."""
+    """The induction score of every head, on random texts. Raises InspectionError unless `has_induction(model)`."""
     model = family(model)
     n, vocab_size = min(MAX_RANDOM, model.config.context // 2), model.config.vocab_size
-    causal = isinstance(model, GPT) or (isinstance(model, Classifier) and model.config.body == "gpt")
-    if not causal or n < 2:
+    if not has_induction(model):
         raise InspectionError(
             "a GPT, or a classifier on one, with a context of 4 tokens or more was expected, since induction looks "
             f"back; found a {model.config.kind} with a context of {model.config.context}"
@@ -84,7 +88,8 @@ def induction_scores(model: nn.Module, *, texts: int = 8, seed: int = 1) -> dict
     }
 
 
-def _self_scores(weights: Weights, queries: Queries) -> dict[str, Float[Tensor, " H"]]:
+def self_scores(weights: Weights, queries: Queries) -> dict[str, Float[Tensor, " H"]]:
+    """The scores of self-attention, but induction."""
     t = torch.arange(weights.shape[-1], device=weights.device)[None]
     later = queries & (t > 0)
     return {
@@ -95,7 +100,8 @@ def _self_scores(weights: Weights, queries: Queries) -> dict[str, Float[Tensor, 
     }
 
 
-def _cross_scores(weights: Weights, queries: Queries, source: Bool[Tensor, "B S"]) -> dict[str, Float[Tensor, " H"]]:
+def cross_scores(weights: Weights, queries: Queries, source: Bool[Tensor, "B S"]) -> dict[str, Float[Tensor, " H"]]:
+    """The scores of cross-attention, but alignment; `source` is False for padding."""
     t = torch.arange(weights.shape[-2], device=weights.device)[None]
     T, S = queries.sum(-1, keepdim=True), source.sum(-1, keepdim=True)  # noqa: N806  # without padding
     proportional = (t * (S - 1) / (T - 1).clamp(min=1)).round().long().clamp(max=weights.shape[-1] - 1)

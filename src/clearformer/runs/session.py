@@ -32,8 +32,19 @@ class Update:
 def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, int]:
     """The trained model in evaluation mode, and the step of its newest undamaged checkpoint.
 
-    `engine` defaults to the one that trained the run; any engine can load any checkpoint. The weights are the mean of
-    the newest `average_checkpoints`. Raises CheckpointError if there is no checkpoint, or all are damaged.
+    `engine` defaults to the one that trained the run; any engine can load any checkpoint. Raises CheckpointError if
+    there is no checkpoint, or all are damaged.
+    """
+    checkpoint = trained_weights(run)
+    model = untrained_model(run, engine)
+    engine_of(model).load_weights(model, checkpoint.tensors["model"])
+    return model, checkpoint.step
+
+
+def trained_weights(run: RunFolder) -> Checkpoint:
+    """The weights, "model", of the trained model: the mean of the newest `average_checkpoints`.
+
+    Raises CheckpointError if there is no checkpoint, or all are damaged.
     """
     require_memory(run.config)
     shapes = {"model": parameter_shapes(run.config.model)}
@@ -42,9 +53,7 @@ def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, i
         raise CheckpointError(
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
         )
-    model = untrained_model(run, engine)
-    engine_of(model).load_weights(model, checkpoint.tensors["model"])
-    return model, checkpoint.step
+    return checkpoint
 
 
 def untrained_model(run: RunFolder, engine: EngineName | None = None) -> Any:

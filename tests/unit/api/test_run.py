@@ -176,7 +176,8 @@ def test_another_engine_gives_the_same_text(pairs_run: Path):
     assert numpy.attention(texts[0]).weights.shape[1] == len(texts[0]) + 1
 
 
-def test_unknown_tokens_are_reported(pairs_run: Path):
+def test_unknown_tokens_are_reported(pairs_run: Path, masked_run: Path):
     notices: list[str] = []
     clearformer.open_run(pairs_run, notify=notices.append).translate("n éé 1")
     assert notices == ["2 tokens of the input were not in the vocabulary and read as <unk>"]
+    clearformer.open_run(masked_run, notify=pytest.fail).fill("the quick <mask> fox")  # the mask's token has the space

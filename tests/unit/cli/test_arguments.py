@@ -28,7 +28,7 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
     ("typed", "words"),
     [
         (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, fill, "
-                    "classify, draw, check, data), "
+                    "classify, draw, explore, export, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
         (["train"], ", ag_news) or --data FILE was expected, found neither; name one after `train`"),

@@ -13,7 +13,8 @@ from clearformer.explorer.page import STATIC
 MODULES = {
     "main.mjs": 'import { double as twice,\n    NAME } from "./a.mjs";\nimport { half } from "./b/c.mjs";\n'
     "const value = 10;\nconsole.log(NAME, twice(value), half(value));\n",
-    "a.mjs": 'export const NAME = "a", UNUSED = 1;\nconst value = 2;\nexport function double(x) {\n    return value * x;\n}\n',
+    "a.mjs": 'export const NAME = "a", UNUSED = 1;\nconst value = 2;\n'
+    "export function double(x) {\n    return value * x;\n}\n",
     "b/c.mjs": 'import { double } from "../a.mjs";\nconst value = 4;\nexport const half = (x) => double(x) / value;\n',
 }
 

@@ -158,6 +158,7 @@ def test_the_length_penalty_worked_by_hand():
     assert Beam(length_penalty=1.0).penalty(np.array([1, 7, 13])).tolist() == [1.0, 2.0, 3.0]
     assert Beam(length_penalty=0.5).penalty(np.array([19])).tolist() == [2.0]
     assert Beam(length_penalty=0.6).penalty(np.array([7])).item() == pytest.approx(1.5157, abs=1e-4)  # 2^0.6
+    assert Beam(length_penalty=1e300).penalty(np.array([7])).item() == math.inf  # without a warning
 
 
 def test_a_larger_penalty_lets_a_longer_target_win_worked_by_hand(constant):

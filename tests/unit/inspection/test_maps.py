@@ -31,6 +31,16 @@ def test_all_heads_are_named_and_the_outer_maps_have_tokens():
     assert texts(heads([f"t{index}" for index in range(60)]).svg()).count("t59") == 0  # letters would be too small
 
 
+def test_each_frame_has_the_weights_of_its_layer_and_head():
+    every = heads(["a", " b"])
+    axes = every.figure().axes[0]
+    drawn, frames = axes.images[0].get_array(), iter(axes.patches)
+    for layer in range(2):
+        for head in range(3):
+            column, row = (int(place + 0.5) for place in next(frames).get_xy())
+            np.testing.assert_array_equal(drawn[row : row + 2, column : column + 2], every.weights[layer, head])
+
+
 def test_a_selection_keeps_its_numbers_and_weights():
     every = heads(["a", "b"])
     one = every.select(-1, 2)

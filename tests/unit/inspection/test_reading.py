@@ -52,6 +52,10 @@ def test_an_output_may_be_named(reading: Reading):
     name = reading.classes[1] if reading.classes else " fox" if reading.model.config.kind == "bert" else "n"
     index = 1 if reading.classes else reading.tokenizer.encode(name)[0]
     assert reading.contributions(0, name) == reading.contributions(0, index)
+    last = reading.classes[-1] if reading.classes else reading.tokenizer.token_text(reading.tokenizer.vocab_size - 1)
+    assert reading.contributions(0, -1).output == last
+    with pytest.raises(InspectionError, match=r"output must be from -\d+ to \d+, found 10000"):
+        reading.attribution(0, 10_000)
     with pytest.raises(
         InspectionError, match=r"one output of the model was expected, found 'n 1', which is \d of them"
     ):

@@ -7,7 +7,7 @@ import torch
 
 from clearformer.errors import InspectionError
 from clearformer.inspection.measures import agreement, entropy, induction, monotone
-from clearformer.inspection.scores import head_scores, induction_scores
+from clearformer.inspection.scores import cross_scores, head_scores, induction_scores, self_scores
 
 # float32: means of up to 24 weights, and logarithms
 ROUNDING = 1e-6
@@ -24,6 +24,19 @@ def test_entropy_by_hand():
     assert float(entropy(ROWS, ALL)) == approx((0 + math.log(2) + math.log(4)) / 3)
     first_two = torch.tensor([[True, True, False]])
     assert float(entropy(ROWS, first_two)) == approx(math.log(2) / 2)
+
+
+def test_scores_by_hand():
+    weights = torch.tensor([[[[1.0, 0.0, 0.0], [0.3, 0.6, 0.1], [0.4, 0.5, 0.1]]]])
+    found = {name: float(value) for name, value in self_scores(weights, ALL).items() if name != "entropy"}
+    assert found == {"first": approx((0.3 + 0.4) / 2), "diagonal": approx((0.6 + 0.1) / 2), "previous": approx(0.4)}
+    # in cross-attention from 3 tokens to 5, the diagonal is at 0, 2 and 4
+    weights = torch.tensor([[[[0.1, 0.9, 0, 0, 0], [0.2, 0, 0.7, 0, 0.1], [0, 0, 0, 0.6, 0.4]]]])
+    found = cross_scores(weights, ALL, torch.ones(1, 5, dtype=torch.bool))
+    assert float(found["diagonal"]) == approx((0.1 + 0.7 + 0.4) / 3)
+    assert float(found["first"]) == approx(0.1)
+    padded = torch.cat((weights, torch.zeros(1, 1, 3, 2)), -1)
+    assert cross_scores(padded, ALL, torch.arange(7)[None] < 5)["diagonal"] == found["diagonal"]
 
 
 def test_induction_is_the_weight_of_what_followed_the_first_occurrence():

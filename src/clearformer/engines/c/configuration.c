@@ -134,8 +134,8 @@ static int is_consistent(const config *c, char *fault)
     if (c->positions == SINUSOIDAL && D % 2)
         return explain(fault, "model.d_model must be even, as sinusoidal positions need, found %n" CHANGE_IT, D);
     if (c->positions == ROTARY && D / H % 2)
-        return explain(fault, "model.d_model must be an even multiple of num_heads, as rotary needs, found %n" CHANGE_IT,
-                       D);
+        return explain(fault, "model.d_model must be an even multiple of num_heads, as rotary needs, found %n"
+                       CHANGE_IT, D);
     if (H % G)
         return explain(fault, "model.num_kv_heads must be a divisor of num_heads (%n), found %n" CHANGE_IT, H,
                        G);

@@ -39,8 +39,8 @@ static void some(count N, count in, count first, count width, count out, float *
                  float *y)
 {
     const count wide = whole_vectors(N);
-    product(width, wide, in, (matrix){w.weight + first * in, in, 1}, (matrix){columns, wide, 1},
-            (matrix){piece, wide, 1}, 1, 0);
+    streamed_product(width, wide, in, (matrix){w.weight + first * in, in, 1}, (matrix){columns, wide, 1},
+                     (matrix){piece, wide, 1});
     for (count i = 0; i < N; i++)
         for (count j = 0; j < width; j++)
             y[i * out + first + j] = piece[j * wide + i];

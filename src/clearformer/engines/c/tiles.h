@@ -76,6 +76,7 @@ enum { LANES = 4, HEIGHT = 4 };
 enum { LANES = 8, HEIGHT = 5 };
 #endif
 enum { DOTS = 4, STRIP = 2 * HEIGHT }; /* rows on a side of inner products; queries that are done together */
+enum { LINE = 16 }; /* numbers that memory gives at once */
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 /* [i, j] stands at i * row + j * column, so that one transposed is a matrix too */
@@ -104,17 +105,21 @@ static inline matrix transposed(matrix x)
     return (matrix){x.at, x.column, x.row};
 }
 
-/* `height` rows and `vectors` vectors of columns of a product; both numbers are known when this is compiled */
+/* `height` rows and `vectors` vectors of columns of a product; both numbers are known when this is compiled. `ahead`:
+   whether the rows of a that follow are fetched from memory meanwhile. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, count depth, matrix a,
-                                                       matrix b, matrix c, float scale, int add)
+                                                       matrix b, matrix c, float scale, int add, const int ahead)
 {
     lanes sum[HEIGHT][2] = {{{0}}};
-    for (count p = 0; p < depth; p++)
+    for (count p = 0; p < depth; p++) {
+        for (int i = 0; ahead && p % LINE == 0 && i < height; i++)
+            __builtin_prefetch(a.at + (height + i) * a.row + p);
 #pragma GCC unroll 8
         for (int i = 0; i < height; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < vectors; j++)
                 sum[i][j] += a.at[i * a.row + p * a.column] * *(const lanes *)(b.at + p * b.row + j * LANES);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < height; i++)
 #pragma GCC unroll 2
@@ -125,13 +130,13 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
 }
 
 static inline __attribute__((always_inline)) void band(const int height, count width, count depth, matrix a, matrix b,
-                                                       matrix c, float scale, int add)
+                                                       matrix c, float scale, int add, const int ahead)
 {
     count j = 0;
     for (; j + 2 * LANES <= width; j += 2 * LANES)
-        tile(height, 2, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+        tile(height, 2, depth, a, from(b, 0, j), from(c, 0, j), scale, add, ahead);
     for (; j + LANES <= width; j += LANES)
-        tile(height, 1, depth, a, from(b, 0, j), from(c, 0, j), scale, add);
+        tile(height, 1, depth, a, from(b, 0, j), from(c, 0, j), scale, add, ahead);
     for (; j < width; j++)
         for (int i = 0; i < height; i++) {
             float sum = 0, *to = from(c, i, j).at;
@@ -146,9 +151,19 @@ static inline void product(count height, count width, count depth, matrix a, mat
 {
     count i = 0;
     for (; i + HEIGHT <= height; i += HEIGHT)
-        band(HEIGHT, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+        band(HEIGHT, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add, 0);
     for (; i < height; i++)
-        band(1, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add);
+        band(1, width, depth, from(a, i, 0), b, from(c, i, 0), scale, add, 0);
+}
+
+/* c = a b as above, where a has no gaps, and is so large and used so little that time goes into reading it */
+static inline void streamed_product(count height, count width, count depth, matrix a, matrix b, matrix c)
+{
+    count i = 0;
+    for (; i + HEIGHT <= height; i += HEIGHT)
+        band(HEIGHT, width, depth, from(a, i, 0), b, from(c, i, 0), 1, 0, 1);
+    for (; i < height; i++)
+        band(1, width, depth, from(a, i, 0), b, from(c, i, 0), 1, 0, 1);
 }
 
 static inline count whole_vectors(count width)
@@ -159,20 +174,19 @@ static inline count whole_vectors(count width)
 /* x [rows, width] as [width, rows], with zeros up to whole vectors */
 static inline void transpose(count rows, count width, matrix x, matrix out)
 {
-    memset(out.at, 0, width * out.row * sizeof(float));
     for (count j = 0; j < width; j++)
-        for (count i = 0; i < rows; i++)
-            out.at[j * out.row + i] = x.at[i * x.row + j];
+        for (count i = 0; i < out.row; i++)
+            out.at[j * out.row + i] = i < rows ? x.at[i * x.row + j] : 0;
 }
 
 static inline float total(lanes x)
 {
-    float part[LANES];
+    typedef float quarter __attribute__((vector_size(4 * sizeof(float))));
+    quarter part[LANES / 4], sum = {0};
     memcpy(part, &x, sizeof part);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            part[i] += part[i + n];
-    return part[0];
+    for (int i = 0; i < LANES / 4; i++)
+        sum += part[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 /* Σ_p x_p y_p, in the order of memory, with as many sums as hide the time that an addition takes */

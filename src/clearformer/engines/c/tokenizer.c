@@ -48,6 +48,17 @@ static const char *next_character(const char *at, const char *end, int *classes,
     return at;
 }
 
+/* Whether text is white space alone, up to what is no UTF-8. */
+int is_blank(const char *text, count length)
+{
+    const char *const end = text + length;
+    uint32_t code;
+    for (int bytes; text < end && (bytes = utf8(text, end, &code)) > 0; text += bytes)
+        if (classes_of(code) != SPACE_LIKE)
+            return 0;
+    return text == end;
+}
+
 /* Where the piece that begins at `at` ends. */
 static const char *piece_end(int kind, const char *at, const char *end)
 {

@@ -47,6 +47,7 @@ typedef struct {
 count read_tokenizer(const char *text, count length, char *memory, char *fault);
 
 /* tokenizer.c */
+int is_blank(const char *text, count length);
 int32_t *find_id(const tokenizer *t, const char *at, count length);
 int32_t *find_rank(const tokenizer *t, int32_t left, int32_t right);
 count encode_text(const tokenizer *t, const char *text, count length, int32_t *ids, char *memory);

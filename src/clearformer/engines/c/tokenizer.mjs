@@ -13,8 +13,8 @@ export class Tokenizer {
     constructor({ c, memory }, text) {
         Object.assign(this, { c, memory }, memory.hold((scope) => {
             const bytes = new TextEncoder().encode(text), fault = scope.take(FAULT_SIZE);
-            const given = [scope.copy(bytes), BigInt(bytes.length)], size = Number(c.read_tokenizer(...given, 0, fault));
-            const at = size ? scope.take(size) : 0;
+            const given = [scope.copy(bytes), BigInt(bytes.length)];
+            const size = Number(c.read_tokenizer(...given, 0, fault)), at = size ? scope.take(size) : 0;
             if (!size || !c.read_tokenizer(...given, at, fault)) throw Error(memory.text(fault));
             return { at };
         }));

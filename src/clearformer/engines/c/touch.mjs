@@ -1,7 +1,7 @@
 /* Look at a pass and change it: touch.c in JavaScript.
 
-   A change { name, scale: factor } multiplies the numbers of a place, 0 cuts them off; { name, put: kept } replaces them
-   by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns` are ranges
+   A change { name, scale: factor } multiplies the numbers of a place, 0 cuts them off; { name, put: kept } replaces
+   them by what `keep` returned of one text, or of as many as are computed. `heads`, `tokens` and `columns` are ranges
    [first, end], missing: everything; of attention weights, tokens are queries and columns are keys. */
 
 import { isList } from "./inputs.mjs";

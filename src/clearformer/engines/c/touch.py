@@ -1,8 +1,10 @@
 """Look at a model while it computes, and change it: touch.c in Python.
 
-kept = keep(model, inputs)                          # {"decoder.layers.0.attention": [B, T, D], …}
-with changed(model, [Scale("decoder.layers.0.attention.core", heads=range(1))]):
-    logits_of(model, inputs)                        # without head 0 of layer 0; decoders and losses likewise
+    kept = keep(model, inputs)                          # {"decoder.layers.0.attention": [B, T, D], …}
+    with changed(model, [Scale("decoder.layers.0.attention.core", heads=range(1))]):
+        logits_of(model, inputs)                        # without head 0 of layer 0; decoders and losses likewise
+
+The names are those of PyTorch's modules; `places` returns them all.
 """
 
 import difflib

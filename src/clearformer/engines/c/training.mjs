@@ -75,7 +75,7 @@ export class Trainer {
     #run(batches, settings, purpose) {
         if (!Array.isArray(batches) || !batches.every((batch) => isList(batch?.targets)))
             throw Error("an array of { inputs, targets } was expected, found something else; give one");
-        const all = batches.flatMap(({ targets }) => [...targets].flat());
+        const all = batches.flatMap(({ targets }) => [...targets].map((row) => (isList(row) ? [...row] : row))).flat();
         const number = all.filter((target) => target !== IGNORE).length;
         if (!number) throw Error("at least one target was expected, found none; give batches with targets");
         return batches.reduce((sum, batch) => sum + this.#summed(batch, number, settings, purpose) / number, 0);
@@ -104,7 +104,9 @@ export class Trainer {
 
 /** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
 export function tensorsOf({ c, memory, file, size, fault }, scope) {
-    const number = scope.take(8), table = scope.take(Number(c.read_tensors(file, size, 0, number, fault)));
+    const number = scope.take(8), bytes = Number(c.read_tensors(file, size, 0, number, fault));
+    if (!bytes) throw Error(memory.text(fault)); /* training may have left weights that are not finite */
+    const table = scope.take(bytes);
     c.read_tensors(file, size, table, number, fault);
     return Array.from({ length: memory.count(number) }, (_, i) => {
         const tensor = table + i * TENSOR.bytes, text = memory.pointer(tensor);

@@ -22,7 +22,7 @@ enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
 
 #define EPS 1e-5f /* of norms, as in PyTorch */
 
-enum { SERIAL = 1 << 15 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
+enum { SERIAL = 1 << 13 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
 
 /* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
 typedef struct {

@@ -3,6 +3,16 @@
 const PAUSE = 250; /* milliseconds without a change; browsers refuse many changes of the address in a short time */
 const JSON_VALUE = /^(-?\d+(\.\d+)?|true|false)$/;
 
+/** A place among `count` for what an address says; if that is no place at all, `otherwise`. */
+export function placeIn(count, value, otherwise = 0) {
+    return Number.isInteger(value) && value >= 0 ? Math.min(value, count - 1) : otherwise;
+}
+
+/** What an address says, if it is the name of an option [name, text], else the first one. */
+export function optionIn(options, value) {
+    return options.some(([name]) => name === value) ? value : options[0][0];
+}
+
 export class State {
     /** `defaults` has every value: texts, numbers and booleans; `changed` gets the names of those that change. */
     constructor(defaults, changed) {

@@ -1,6 +1,6 @@
 /* The page: a run of those that it holds, or one that is opened from its folder, in a workbench. */
 
-import { State } from "./address.mjs";
+import { State, placeIn } from "./address.mjs";
 import { element } from "./dom.mjs";
 import { Model } from "./model.mjs";
 import { opener } from "./opener.mjs";
@@ -8,6 +8,7 @@ import { embeddedRuns } from "./run.mjs";
 import { printable } from "./visible.mjs";
 import { Workbench } from "./workbench.mjs";
 
+const START = "Open a run that clearformer train wrote, and see what its model computes while you type.";
 const page = document.getElementById("page"), runs = embeddedRuns(), open = opener((run) => show(runs.push(run) - 1));
 let workbench;
 
@@ -27,8 +28,9 @@ async function show(index) {
 function start() {
     const state = new State({ run: 0 }, () => {});
     state.close();
-    if (runs.length) show(Math.min(Math.max(state.run, 0), runs.length - 1));
-    else page.replaceChildren(element("main", { class: "start" }, element("h1", {}, "clearformer"), open));
+    if (runs.length) return show(placeIn(runs.length, state.run));
+    page.replaceChildren(element("main", { class: "start" },
+        element("h1", {}, "clearformer"), element("p", {}, START), open));
 }
 
 start();

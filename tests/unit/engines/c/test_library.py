@@ -29,7 +29,14 @@ def test_without_a_compiler_one_message_says_what_to_install(monkeypatch: pytest
 @pytest.mark.parametrize("command", ["false", "/nowhere/cc"])
 def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, command: str):
     monkeypatch.setenv("CC", command)
-    with pytest.raises(EngineError, match=f"{command} cannot compile embedding.c: "):
+    with pytest.raises(EngineError, match=f"{command} cannot compile embedding.c: ") as caught:
+        library.library.__wrapped__()
+    assert caught.value.exit_code == 2
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLEARFORMER_CACHE", f"{__file__}/below")
+    with pytest.raises(EngineError, match=r"cannot compile embedding.c: .*Not a directory.*test_library.py"):
         library.library.__wrapped__()
 
 

@@ -7,6 +7,7 @@ import { attribution } from "./attribution.mjs";
 import { beam } from "./beam.mjs";
 import { contributions } from "./contributions.mjs";
 import { cut, sweep } from "./cut.mjs";
+import { fill } from "./fill.mjs";
 import { lens, norms } from "./lens.mjs";
 import { next } from "./next.mjs";
 import { outputs } from "./outputs.mjs";
@@ -14,5 +15,5 @@ import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
 export const TASKS = {
-    read, outputs, attention, next, beam, reading, cut, sweep, lens, norms, contributions, attribution,
+    read, outputs, attention, next, beam, fill, reading, cut, sweep, lens, norms, contributions, attribution,
 };

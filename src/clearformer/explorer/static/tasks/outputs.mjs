@@ -5,14 +5,14 @@
    of all tokens of the vocabulary, none left out. */
 
 /** Of each position of T, or of a classifier's one: the `top` likeliest outputs, { id, p }, best first, if it is among
-    `positions` (by default all are); and, where `targets` has an output for it, its probability and rank, from 1. */
+    `positions` (by default all are); and, where `targets` has an output for it, its probability: { top, target: { id, p } }. */
 export function outputs({ model }, { inputs, top = 10, positions, targets = [] }) {
     const { shape, data } = model.run(inputs), width = shape.at(-1);
     const rows = Array.from({ length: data.length / width }, (_, t) => {
         const p = softmax(data.subarray(t * width, (t + 1) * width)), id = targets[t];
         return {
             top: !positions || positions.includes(t) ? likeliest(p, top) : [],
-            target: id === undefined ? undefined : { id, p: p[id], rank: rankOf(p, id) },
+            target: id === undefined ? undefined : { id, p: p[id] },
         };
     });
     return { rows };
@@ -33,10 +33,4 @@ export function likeliest(p, top) {
     const least = p.slice().sort()[Math.max(p.length - top, 0)];
     const found = [...p.keys()].filter((id) => p[id] >= least).map((id) => ({ id, p: p[id] }));
     return found.sort((a, b) => b.p - a.p).slice(0, top);
-}
-
-function rankOf(p, id) {
-    let rank = 1;
-    for (const other of p) if (other > p[id]) rank++;
-    return rank;
 }

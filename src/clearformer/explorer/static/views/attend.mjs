@@ -1,5 +1,6 @@
 /* Attend: what each head looks at. */
 
+import { optionIn, placeIn } from "../address.mjs";
 import { controls } from "../controls.mjs";
 import { element, roving } from "../dom.mjs";
 import { mapCanvas } from "../heatmap.mjs";
@@ -15,15 +16,15 @@ const SHOW = [
     ["scores", "scores before the softmax"],
     ["values", "weights × length of the value"],
 ];
-const SORTS = {
-    layer: "layer",
-    entropy: "entropy, lowest first",
-    first: "first token",
-    diagonal: "diagonal",
-    previous: "previous token",
-    induction: "induction, on random tokens",
-    monotone: "monotone",
-};
+const SORTS = [
+    ["layer", "layer"],
+    ["entropy", "entropy, lowest first"],
+    ["first", "first token"],
+    ["diagonal", "diagonal"],
+    ["previous", "previous token"],
+    ["induction", "induction, on random tokens"],
+    ["monotone", "monotone"],
+];
 const HIDE = "Hide the first token, and share its weight among the others";
 
 export const view = {
@@ -40,9 +41,10 @@ export const view = {
         host.append(settings.element, element("div", { class: "attend" }, heads, large.element));
         return async (reading, signal) => {
             settings.show();
-            const { show, hideFirst } = state, { L, H } = model.sizes, part = partOf(model) ?? state.part;
-            const layer = Math.min(state.layer, L - 1), head = Math.min(state.head, H - 1), sort = sortOf(state, part);
-            const values = { inputs: reading.inputs, part, layer, head, show, hideFirst, sort };
+            const { L, H } = model.sizes, part = partOf(model) ?? optionIn(PARTS, state.part);
+            const layer = placeIn(L, state.layer), head = placeIn(H, state.head);
+            const sort = optionIn(sortsOf(part), state.sort), show = optionIn(SHOW, state.show);
+            const values = { inputs: reading.inputs, part, layer, head, show, sort, hideFirst: state.hideFirst };
             const found = await model.ask("attention", values, signal);
             drawHeads(heads, found.heads, sort, { layer, head }, (chosen) => state.set(chosen));
             large.draw({ ...found.head, title: `Layer ${layer}, head ${head}` }, namesOf(reading, part));
@@ -51,9 +53,7 @@ export const view = {
 };
 
 function settingsOf(model) {
-    const part = partOf(model);
-    const lacks = { encoder: ["induction", "monotone"], decoder: ["monotone"] }[part] ?? ["induction"];
-    const sorts = Object.entries(SORTS).filter(([name]) => !lacks.includes(name));
+    const part = partOf(model), sorts = part ? sortsOf(part) : [...new Set([...sortsOf("cross"), ...sortsOf("encoder")])];
     const parts = { name: "part", label: "Attention", options: PARTS };
     return [
         ...(part ? [] : [parts]),
@@ -69,9 +69,10 @@ function partOf({ family, sizes }) {
     return family === "gpt" || sizes.causalBody ? "decoder" : "encoder";
 }
 
-/** By which score heads are sorted: one that this part has. */
-function sortOf({ sort }, part) {
-    return sort === (part === "cross" ? "previous" : "monotone") ? "layer" : sort;
+/** The scores that heads of a part have. */
+function sortsOf(part) {
+    const lacks = { encoder: ["induction", "monotone"], decoder: ["monotone"], cross: ["induction", "previous"] }[part];
+    return SORTS.filter(([name]) => !lacks.includes(name));
 }
 
 /** The tokens of queries and keys. */
@@ -84,13 +85,13 @@ function namesOf({ texts, written }, part) {
 function drawHeads(host, heads, sort, chosen, choose) {
     const focused = host.contains(document.activeElement), sign = sort === "entropy" ? -1 : 1;
     const order = (a, b) => sign * (b.scores[sort] - a.scores[sort]), inLayers = sort === "layer";
-    const columns = inLayers ? heads.filter(({ layer }) => layer === 0).length : "auto-fill";
+    const words = Object.fromEntries(SORTS)[sort], columns = inLayers ? heads.filter(({ layer }) => layer === 0).length : "auto-fill";
     host.style.setProperty("--heads", columns);
     host.replaceChildren(...(inLayers ? heads : [...heads].sort(order)).map(({ layer, head, scores, map }) => {
         const score = inLayers ? "" : scores[sort].toFixed(2);
         const about = {
             type: "button", "aria-pressed": String(layer === chosen.layer && head === chosen.head),
-            "aria-label": `Layer ${layer}, head ${head}${score && `, ${SORTS[sort]} ${score}`}`,
+            "aria-label": `Layer ${layer}, head ${head}${score && `, ${words} ${score}`}`,
             title: Object.entries(scores).map(([name, value]) => `${name} ${value.toFixed(2)}`).join("\n"),
         };
         const name = element("small", {}, `L${layer} H${head}`, score && element("b", {}, ` ${score}`));

@@ -1,5 +1,6 @@
 /* Type: the tokens of what is typed, and what the model says about them. */
 
+import { placeIn } from "../address.mjs";
 import { distribution } from "../distribution.mjs";
 import { element } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
@@ -36,7 +37,7 @@ export const view = {
 /** Of each family, { rows, figures }. */
 const SHOW = {
     async gpt({ state, model, reading: { texts: [text] }, ask }) {
-        const last = text.ids.length - 1, at = placeOf(state.at, last);
+        const last = text.ids.length - 1, at = placeIn(last + 1, state.at, last);
         const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });
         const tokens = tokensOf(text, (i) => ({ p: rows[i - 1]?.target.p }));
         const title = ["Next, after ", token(text.tokens[at])];
@@ -71,7 +72,7 @@ const SHOW = {
     },
 
     async transformer({ state, model, reading: { texts: [source], written }, ask }) {
-        const last = written.ids.length - 1, at = placeOf(state.at, last);
+        const last = written.ids.length - 1, at = placeIn(last + 1, state.at, last);
         const { rows } = await ask({ positions: [at], targets: written.ids });
         const logP = rows.reduce((sum, { target }) => sum + Math.log(target.p), 0);
         const tokens = tokensOf(written, (i) => ({ p: rows[i].target.p }));
@@ -86,8 +87,6 @@ const SHOW = {
         };
     },
 };
-
-const placeOf = (at, last) => (at < 0 || at > last ? last : at);
 
 const choosing = (state, at, last) => ({
     pressed: (i) => i === at,

@@ -1,5 +1,6 @@
 /* One head: the map and the lines, which follow each other. */
 
+import { placeIn } from "../../address.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
@@ -37,7 +38,7 @@ export class Large {
     draw(head, names) {
         const { title, T, S, values } = head, { state, links } = this;
         const focused = links.picture.contains(document.activeElement);
-        const held = { query: state.query < T ? state.query : -1, key: state.key < S ? state.key : -1 };
+        const held = { query: placeIn(T, state.query, -1), key: placeIn(S, state.key, -1) };
         const heat = heatmap(head, names.query, names.key, `${title}: queries in rows, keys in columns`);
         const press = (kind, index) => state.set({ [kind]: index });
         const drawn = lines(head, names, `${title}: lines from queries to keys`, held, press);

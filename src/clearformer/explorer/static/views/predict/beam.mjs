@@ -1,5 +1,6 @@
 /* A translation by beam search, as a tree that grows step by step. */
 
+import { placeIn } from "../../address.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { tree } from "../../tree.mjs";
@@ -17,7 +18,7 @@ export function beamSearch(state, model) {
         async update({ inputs: { source } }, signal) {
             const values = { source: source.slice(0, -1), size: state.beam, lengthPenalty: state.lengthPenalty };
             const { steps, found } = await model.ask("beam", values, signal), last = steps.length;
-            const at = state.steps < 0 ? last : Math.min(state.steps, last);
+            const at = placeIn(last + 1, state.steps, last);
             list.replaceChildren(...found.map(({ tokens, score, logProbability }) => {
                 const numbers = ` score ${score.toFixed(3)}, log probability ${logProbability.toFixed(3)}`;
                 return element("li", {}, element("bdi", {}, text(tokens)), element("small", {}, numbers));

@@ -1,5 +1,6 @@
 /* The class that a classifier would decide for after each token that it reads. */
 
+import { placeIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
@@ -17,7 +18,7 @@ export function decide(state, model) {
         element: element("div", {}, row, figures.element),
         async update({ inputs, texts: [text] }, signal) {
             const found = await model.ask("reading", { inputs }, signal), last = found.length - 1;
-            const at = state.steps < 0 ? last : Math.min(state.steps, last);
+            const at = placeIn(last + 1, state.steps, last);
             const ranked = [...found[at].keys()].sort((a, b) => found[at][b] - found[at][a]);
             const read = text.ids.slice(0, last + 1).map((id, i) => ({ id, text: text.tokens[i] }));
             const choosing = { press: (i) => state.set({ steps: i }), pressed: (i) => i === at };

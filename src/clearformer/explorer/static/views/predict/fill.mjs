@@ -1,13 +1,14 @@
 /* Hidden tokens, filled in one after the other, the surest first. */
 
+import { placeIn } from "../../address.mjs";
 import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figures } from "../../figure.mjs";
 import { tokenRow } from "../../tokens.mjs";
 
-const MASK = 4, TOP = 10;
+const MASK = 4;
 const HINT = "Each step fills in the hidden token that the model is surest of, and reads the text again. " +
-    "A line below it is its probability.";
+    "A line below it is its probability among the tokens that may stand there.";
 const NONE = "Hide tokens first: choose them in the view Type, or type <mask>.";
 
 export function fill(state, model) {
@@ -15,28 +16,21 @@ export function fill(state, model) {
     return {
         element: element("div", {}, rows, figures.element),
         async update({ inputs, texts: [text] }, signal) {
-            const ids = [...inputs.tokens], count = ids.filter((id) => id === MASK).length, filled = new Map();
-            let open = await outputsOf(model, ids, signal);
-            while (filled.size < Math.min(state.steps, count)) {
+            const ids = [...inputs.tokens], tokens = [...text.tokens], filled = new Map();
+            const count = ids.filter((id) => id === MASK).length;
+            const ask = () => model.ask("fill", { ids, tokens }, signal);
+            let open = await ask();
+            while (filled.size < placeIn(count + 1, state.steps)) {
                 const { place, top: [best] } = open.reduce((a, b) => (b.top[0].p > a.top[0].p ? b : a));
-                filled.set(place, best);
-                ids[place] = best.id;
-                open = await outputsOf(model, ids, signal);
+                filled.set(place, best.p);
+                [ids[place], tokens[place]] = [best.id, model.tokens[best.id]];
+                open = await ask();
             }
-            const read = (id, i) => (filled.has(i) || id === MASK ? model.tokens[id] : text.tokens[i]);
-            const tokens = ids.map((id, i) => ({ id, text: read(id, i), p: filled.get(i)?.p }));
-            rows.replaceChildren(tokenRow("Text", tokens), element("p", { class: "muted" }, count ? HINT : NONE));
-            const shown = ({ place, top }) => distribution(`Token ${place + 1}`, model.tokens, top, top[0].id);
-            figures.show(open.map(shown));
+            const shown = ids.map((id, i) => ({ id, text: id === MASK ? model.tokens[id] : tokens[i], p: filled.get(i) }));
+            rows.replaceChildren(tokenRow("Text", shown), element("p", { class: "muted" }, count ? HINT : NONE));
+            figures.show(open.map(({ place, top }) =>
+                distribution(`Token ${place + 1}`, model.tokens, top, top[0].id)));
             return { at: filled.size, last: count, words: `${filled.size} of ${count} filled in` };
         },
     };
-}
-
-/** Of each hidden token { place, top }; special tokens are not filled in. */
-async function outputsOf(model, ids, signal) {
-    const positions = ids.flatMap((id, i) => (id === MASK ? [i] : [])), values = { inputs: { tokens: ids }, positions };
-    if (!positions.length) return [];
-    const { rows } = await model.ask("outputs", { ...values, top: TOP + MASK + 1 }, signal);
-    return positions.map((place) => ({ place, top: rows[place].top.filter(({ id }) => id > MASK).slice(0, TOP) }));
 }

@@ -1,5 +1,6 @@
 /* The text that a GPT, or the target that an encoder-decoder writes, one token at a time. */
 
+import { placeIn } from "../../address.mjs";
 import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
@@ -33,7 +34,7 @@ export function write(state, model) {
     return {
         element: element("div", {}, rows, figure.element),
         async update(reading, signal) {
-            const wanted = Math.min(Math.max(state.steps, 0), MOST), answers = await follow(reading, wanted, signal);
+            const wanted = placeIn(MOST + 1, state.steps), answers = await follow(reading, wanted, signal);
             const at = Math.min(wanted, answers.length - 1), { drawn, top, text, ended } = answers[at];
             const [given] = reading.texts, next = model.tokens[drawn];
             const written = answers.slice(0, at).map(({ drawn: id, p }) => ({ id, text: model.tokens[id], p }));

@@ -1,0 +1,32 @@
+"""`clearformer export`"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from clearformer.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run's model as a program that needs no Python: `make` compiles it."""
+
+    run: Positional[Path]
+    """the run's folder"""
+    folder: Positional[Path]
+    """a new folder for the program"""
+    to: Literal["c"] = "c"
+    """the language: C11, with the weights, the configuration and the tokenizer beside it"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    options = parse(Export, arguments, "export")
+    from clearformer.api.run import open_run
+    from clearformer.engines.c.export import export
+
+    export(open_run(options.run), options.folder)
+    print(f"{options.folder}: type make -C {options.folder}, then {options.folder / 'transformer'} --help")
+    return 0
