@@ -1,6 +1,7 @@
 """A small run of each family, with random weights, and its page in Chromium. A request of the page fails its test."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -35,6 +36,18 @@ CONFIGS: dict[str, AnyModelConfig] = {
     "transformer": TransformerConfig(**SIZES),
     "long": GPTConfig(**{**SIZES, "context": 128}),
 }
+VARIANTS: dict[str, AnyModelConfig] = {
+    "llama": GPTConfig(
+        **SIZES, num_kv_heads=1, norm="rms", activation="swiglu", positions="rotary", qk_norm=True, bias=False,
+        ngram_buckets=9, logit_cap=5.0, tie_embeddings=False, scale_embeddings=True,
+    ),
+    "pre-norm bert": BERTConfig(**SIZES, norm="rms", norm_order="pre", activation="squared_relu", ngram_buckets=9),
+    "gpt classifier": ClassifierConfig(
+        **SIZES, body="gpt", pooling="mean", norm_order="pre", activation="geglu", positions="none", num_classes=3
+    ),
+    "pre-norm transformer": TransformerConfig(**SIZES, norm_order="pre", activation="gelu", num_kv_heads=2),
+}  # fmt: skip
+"""settings that no family above has"""
 TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}
 TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img src=x onerror=hacked=1>"]
 CLASSES = ["praise", "blame", "<b>neither</b>"]
@@ -68,9 +81,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 def write_run(folder: Path, family: str) -> None:
     folder.mkdir()
-    tokenizer = train_tokenizer(TOKENIZERS[family], TEXTS, SIZES["vocab_size"], mask=family == "bert")  # type: ignore[arg-type]
-    sizes = {"vocab_size": tokenizer.vocab_size}
-    model = type(CONFIGS[family])(**{**vars(CONFIGS[family]), **sizes})
+    chosen = (CONFIGS | VARIANTS)[family]
+    tokenizer = train_tokenizer(TOKENIZERS[chosen.kind], TEXTS, SIZES["vocab_size"], mask=chosen.kind == "bert")  # type: ignore[arg-type]
+    model = dataclasses.replace(chosen, vocab_size=tokenizer.vocab_size)
     config = Config(dataset="", model=model, train=TrainConfig(keep_checkpoints=3, average_checkpoints=2))
     tokenizer.save(folder / "tokenizer.json")
     if family == "bert":
@@ -142,6 +155,7 @@ class Explorer:
 @pytest.fixture
 def explorer(browser: Browser) -> Iterator[Explorer]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(90_000)  # of a machine that is busy
     explorer = Explorer(context.new_page())
     yield explorer
     context.close()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg"
-VIEWS = ["type", "attend", "predict", "cut", "lens"]
+VIEWS = ["type", "attend", "predict", "cut", "lens", "learn", "flow"]
 HOSTILE = "<img src=x onerror=hacked=1>\u202eevil\u200b\u2066\x07 \u0301"
 
 
@@ -178,6 +179,7 @@ def test_axe_finds_nothing(family: str, scheme: str, page_of: Callable[..., Path
     explorer.page.emulate_media(color_scheme=scheme)
     for view in VIEWS:
         explorer.open(page_of(family), text="the fox", view=view, masked="1", cuts="d0h0x0,e0h1x0")
+        expect(explorer.page.locator("[aria-busy=true]")).to_have_count(0)  # what is old fades meanwhile
         found = Axe().run(explorer.page).response["violations"]
         assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
 

@@ -27,6 +27,8 @@ from clearformer.runs.folder import RunFolder, open_folder
 from clearformer.runs.splits import Notify
 
 if TYPE_CHECKING:
+    from clearformer.explorer.contents import Precision
+    from clearformer.explorer.explore import Explorer
     from clearformer.generation.beam import Beam
     from clearformer.generation.classification import Classified
     from clearformer.generation.fill import Filled, Filler
@@ -68,7 +70,8 @@ class Run(RunFolder):
         return (
             f"Run({str(self.folder)!r}): {family} of {size:,} parameters on {data}\n"
             f"  step {step or 0:,} of {config.train.steps:,}{losses}\n"
-            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.inspect(text), run.model, run.tokenizer"
+            f"  use: run.{USES[family][1]}(text), run.evaluate(), run.inspect(text), run.explore(), run.model, "
+            "run.tokenizer"
         )
 
     def _losses(self) -> str:
@@ -298,6 +301,19 @@ class Run(RunFolder):
 
         self.require("classifier")
         return classify(self.model, self.tokenizer, [text.split("\t") for text in texts])
+
+    def explore(
+        self, out: str | Path | None = None, *, checkpoints: int = 0, precision: "Precision" = "single"
+    ) -> "Explorer":
+        """Write a page in which a browser runs the model, by default explore.html in the run's folder.
+
+        Notebooks show it. `checkpoints` is how many stages of training it holds, from untrained to trained. `precision`
+        "half" halves its size. Raises CheckpointError if there is no checkpoint.
+        """
+        from clearformer.explorer.explore import explore
+
+        path = self.folder / "explore.html" if out is None else Path(out)
+        return explore([self], path, checkpoints=checkpoints, precision=precision, notify=self.notify)
 
     def inspect(self, text: str, target: str | None = None) -> "Reading":
         """Return the text as the model reads it: its inputs and tokens, and what they do inside.

@@ -11,10 +11,10 @@ from clearformer.cli.arguments import exit_code, parse
 
 @dataclass(frozen=True)
 class Demo:
-    """Train on dates and on Python's documentation, prove four claims, and write report.html."""
+    """Train on dates and on Python's documentation, prove four claims, and write explore.html and report.html."""
 
     out: Path = Path("runs/demo")
-    """folder for the two runs and report.html; a finished demo there is replaced"""
+    """folder for the two runs and what is written; a finished demo there is replaced"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,8 +33,10 @@ def run(arguments: Sequence[str]) -> int:
     for number, verdict in enumerate(story.prove(*runs), 1):
         verdicts.append(verdict)
         print(f"{number} {'holds' if verdict.holds else 'FAILS'}: {verdict.claim}\n    {verdict.measured}", flush=True)
-    report = options.out / "report.html"
+    report, page = options.out / "report.html", options.out / "explore.html"
     story.write_report(report, verdicts, runs)
+    story.write_page(page, *runs)
     held = sum(verdict.holds for verdict in verdicts)
-    print(f"\n{held} of {len(verdicts)} proofs hold, after {time.monotonic() - started:.0f} s; open {report}")
+    print(f"\n{held} of {len(verdicts)} proofs hold, after {time.monotonic() - started:.0f} s; see {report}")
+    print(f"open {page}: your browser runs both models, and shows every number inside")
     return 0 if held == len(verdicts) else 1

@@ -9,11 +9,7 @@ from tyro.conf import Positional
 
 from clearformer.api.display import say
 from clearformer.cli.arguments import parse
-from clearformer.errors import PromptError
 from clearformer.explorer.contents import Precision
-
-MAX_WEIGHTS = 64_000_000
-"""bytes in a page; more takes browsers long to open"""
 
 
 @dataclass(frozen=True)
@@ -27,29 +23,20 @@ class Explore:
     open: bool = True
     """--no-open only writes the file"""
     checkpoints: int = 0
-    """how many of a run's checkpoints to put in, evenly chosen, to see the model learn; each holds all weights"""
+    """how many stages of training to put in, from the untrained model to the trained one; each holds all weights.
+    Train with --train.checkpoint-every and --train.keep-checkpoints to have them"""
     precision: Precision = "single"
     """half: weights of 2 bytes instead of 4, with a relative error of at most 0.05 %"""
 
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Explore, arguments, "explore")
-    from clearformer.explorer.contents import contents, size
-    from clearformer.explorer.page import write
+    from clearformer.explorer.explore import explore
     from clearformer.runs.folder import open_folder
 
-    if options.checkpoints < 0:
-        raise PromptError(f"--checkpoints must be 0 or more, found {options.checkpoints}; raise it")
     runs = [open_folder(path, say) for path in options.runs]
-    total = sum(size(each, options.checkpoints, options.precision) for each in runs)
-    fits = total <= MAX_WEIGHTS
-    if not fits:
-        say(
-            f"the weights are {total / 1e6:.0f} MB, more than the {MAX_WEIGHTS / 1e6:.0f} MB that a page holds: it is "
-            "written without them, and opens a run's folder by a button; or try --precision half or fewer --checkpoints"
-        )
     out = options.out or (options.runs[0] if options.runs else Path()) / "explore.html"
-    write(out, [contents(each, options.checkpoints, options.precision) for each in runs] if fits else [])
+    explore(runs, out, checkpoints=options.checkpoints, precision=options.precision, notify=say)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     if options.open:
         webbrowser.open(out.resolve().as_uri())

@@ -13,7 +13,7 @@ from clearformer import __version__
 from clearformer.errors import ClearformerError
 
 COMMANDS = {
-    "demo": "train, prove four claims and write a report.html, in under three minutes",
+    "demo": "train, prove four claims, and write a report and a page to look inside, in three minutes",
     "recipes": "list what can be trained, with sizes and data",
     "train": "train a recipe into a run's folder",
     "resume": "continue a run exactly where it stopped",

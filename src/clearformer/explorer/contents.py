@@ -11,9 +11,9 @@ import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
 from clearformer.errors import CheckpointError, RunError
-from clearformer.models.initial import count_parameters, parameter_shapes
+from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import Checkpoint, checkpoint_folders, load_average, load_checkpoint
+from clearformer.runs.checkpoint import Checkpoint, Shapes, checkpoint_folders, load_average, load_checkpoint
 from clearformer.runs.folder import RunFolder
 
 Precision = Literal["single", "half"]
@@ -36,22 +36,21 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class Contents:
-    """A run in a page. `model` is the trained one, and also the last of `checkpoints` if there are any."""
+    """A run in a page."""
 
     about: dict[str, Any]
     """what the page's source folder.mjs reads of an opened folder, too"""
     weights: dict[str, bytes] = field(default_factory=dict)
-    """safetensors by name: "trained", or the name of a checkpoint; none in a page that opens the run's folder"""
+    """safetensors by name: "trained", the last one, "untrained", or the name of a checkpoint"""
 
 
 def size(run: RunFolder, checkpoints: int, precision: Precision) -> int:
     """The bytes of the weights that a page would hold."""
-    chosen = len(_chosen(run, checkpoints)) - _last_is_trained(run)
-    return count_parameters(run.config.model) * BYTES[precision] * (1 + max(chosen, 0))
+    return count_parameters(run.config.model) * BYTES[precision] * len(_chosen(run, checkpoints))
 
 
 def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "single") -> Contents:
-    """Read a run, with as many of its checkpoints, evenly chosen.
+    """Read a run, with as many checkpoints, evenly chosen from the untrained model to the trained one.
 
     Raises CheckpointError if there is none, or one is damaged, and RunError if half precision cannot hold a weight.
     """
@@ -61,12 +60,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         raise CheckpointError(
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
         )
-    found = {"trained": trained}
-    for path in _chosen(run, checkpoints)[: -1 if _last_is_trained(run) else None]:
-        found[path.name] = load_checkpoint(path, shapes)
-    steps = [
-        {"step": each.step, "weights": name} for name, each in sorted(found.items(), key=lambda item: item[1].step)
-    ]
+    found = {name: _load(run, name, shapes) for name in _chosen(run, checkpoints)[:-1]} | {"trained": trained}
     about = {
         "name": run.folder.resolve().name,
         "config": _config(run),
@@ -75,21 +69,25 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         "metrics": _thinned(metrics.read(run.metrics)),
         "example": "" if run.config.data else EXAMPLES.get(run.config.dataset, ""),
         "precision": precision,
-        "trained": {"step": trained.step, "weights": "trained"},
-        "checkpoints": steps if checkpoints else [],
+        "checkpoints": [{"step": each.step, "weights": name} for name, each in found.items()],
     }
     return Contents(about, {name: _bytes(run, each, precision) for name, each in found.items()})
 
 
-def _chosen(run: RunFolder, number: int) -> list[Any]:
-    """Folders of so many checkpoints, at even distances, the newest among them."""
-    folders = checkpoint_folders(run.checkpoints)
-    places = np.linspace(len(folders) - 1, 0, number).round().astype(int).tolist() if folders else []
-    return [folders[place] for place in sorted(set(places))]
+def _chosen(run: RunFolder, number: int) -> list[str]:
+    """Names of so many checkpoints at even distances, the trained model last."""
+    names = [path.name for path in checkpoint_folders(run.checkpoints)]
+    if run.config.train.average_checkpoints == 1:
+        names = names[:-1]  # it is the trained model
+    stops = [*([] if run.config.start_from else ["untrained"]), *names, "trained"]
+    places = np.linspace(len(stops) - 1, 0, max(number, 1)).round().astype(int).tolist()
+    return [stops[place] for place in sorted(set(places))]
 
 
-def _last_is_trained(run: RunFolder) -> bool:
-    return run.config.train.average_checkpoints == 1
+def _load(run: RunFolder, name: str, shapes: Mapping[str, Shapes]) -> Checkpoint:
+    if name == "untrained":
+        return Checkpoint(0, {"model": initial_weights(run.config.model, run.config.train.seed)})
+    return load_checkpoint(run.checkpoints / name, shapes)
 
 
 def _config(run: RunFolder) -> Any:

@@ -17,6 +17,7 @@ from clearformer.engines.c.library import FOLDER as ENGINE
 from clearformer.errors import RunError
 from clearformer.explorer.contents import Contents
 from clearformer.explorer.modules import bundle
+from clearformer.explorer.sources import sources
 
 STATIC = Path(__file__).parent / "static"
 
@@ -24,10 +25,12 @@ STATIC = Path(__file__).parent / "static"
 def page(runs: Sequence[Contents]) -> str:
     """The whole file; without runs it opens their folders."""
     title = " and ".join(run.about["name"] for run in runs)
-    script, style = _script(STATIC / "main.mjs"), (STATIC / "style.css").read_text(encoding="utf-8")
+    script = _script(STATIC / "main.mjs")
+    style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.css"), reverse=True))
     elements = [
         _element("text/plain", "worker-source", _script(STATIC / "worker.mjs")),
         _element("application/octet-stream", "engine", _base64((ENGINE / "transformer.wasm").read_bytes())),
+        _element("application/json", "sources", _json(sources())),
         _element("application/json", "runs", _json([run.about for run in runs])),
         *(
             _element("application/octet-stream", f"weights-{number}-{name}", _base64(weights))

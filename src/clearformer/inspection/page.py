@@ -43,6 +43,7 @@ body { font: 1rem/1.55 system-ui, sans-serif; background: var(--paper); color: v
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0; } h2 { font-size: 1.35rem; margin: 3rem 0 .5rem; }
 h3 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; } p { margin: .5rem 0 1rem; }
 .muted, figcaption, dt, small, th { color: var(--muted); } small, figcaption { font-size: .9rem; }
+a { color: var(--accent); }
 ol, ul { padding: 0; list-style: none; } li { background: var(--card); border-radius: .4rem; padding: .6rem .8rem;
   margin: .5rem 0; break-inside: avoid; }
 .right { color: var(--right); } .wrong { color: var(--wrong); } .answer { font-weight: 600; }
@@ -78,6 +79,11 @@ def heading(level: int, words: str) -> str:
 
 def paragraph(words: str) -> str:
     return f"<p>{html.escape(words)}</p>\n"
+
+
+def link(target: str, words: str) -> str:
+    """A paragraph that leads to another file."""
+    return f'<p><a href="{html.escape(target)}">{html.escape(words)}</a></p>\n'
 
 
 def facts(named: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from clearformer.data.corpora import TextCorpus
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.figures import loss_curve
-from clearformer.inspection.page import commands, count_table, facts, figure, heading, page, paragraph, plan
+from clearformer.inspection.page import commands, count_table, facts, figure, heading, link, page, paragraph, plan
 from clearformer.inspection.reading import read
 from clearformer.models.bert import BERT
 from clearformer.models.build import Model
@@ -54,9 +54,10 @@ MAX_CLASSES = 10
 def write_run_report(run: RunFolder) -> None:
     """Write report.html into the run's folder. Raises CheckpointError if the run has no checkpoint."""
     name = run.folder.resolve().name
-    (run.folder / "report.html").write_text(
-        page(f"clearformer: {name}", f"<main>\n{heading(1, name)}{report(run, 2)}</main>"), encoding="utf-8"
-    )
+    words = "explore.html, where a browser runs the model, once clearformer explore has written it"
+    inside = link("explore.html", words)
+    body = f"<main>\n{heading(1, name)}{report(run, 2)}{inside}</main>"
+    (run.folder / "report.html").write_text(page(f"clearformer: {name}", body), encoding="utf-8")
 
 
 def report(run: RunFolder, level: int) -> str:
@@ -184,6 +185,7 @@ def next_steps(run: RunFolder, step: int) -> dict[str, str]:
     unfinished = {"Train to the end": f"clearformer resume {folder}"} if step < run.config.train.steps else {}
     return unfinished | {
         use[0]: use[1],
+        "Run it in a browser, and see every number inside": f"clearformer explore {folder}",
         "Evaluate it, beside the untrained model": f"clearformer evaluate {folder}",
         "Evaluate the same weights with NumPy alone": f"clearformer evaluate {folder} --engine numpy",
         "Draw its attention, from Python": f"import clearformer\n\nrun = clearformer.open_run({str(run.folder)!r})\n"

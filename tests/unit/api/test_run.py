@@ -1,5 +1,6 @@
 """The Python API gives the same outputs as the commands."""
 
+import html
 import io
 import json
 import re
@@ -97,6 +98,17 @@ def test_a_run_that_is_resumed_has_the_new_model(pairs_run: Path, tmp_path: Path
     before = [weight.clone() for weight in run.model.parameters()]
     assert run.resume().step == run.config.train.steps == 12
     assert any((a != b).any() for a, b in zip(before, run.model.parameters(), strict=True))
+
+
+def test_a_page_is_written_into_the_run_and_shows_itself_in_a_notebook(pairs_run: Path, tmp_path: Path):
+    run = clearformer.open_run(pairs_run)
+    page = run.explore()
+    assert page.path == pairs_run / "explore.html"
+    assert repr(page).startswith(f"Explorer({str(page.path)!r}: ")
+    pattern = r'<iframe title="explorer" style="[^"]*" srcdoc="([^"]*)"></iframe>'
+    (frame,) = re.fullmatch(pattern, page._repr_html_()).groups()
+    assert html.unescape(frame) == page.path.read_text(encoding="utf-8")
+    assert run.explore(tmp_path / "x.html", precision="half").path.stat().st_size < page.path.stat().st_size
 
 
 def test_attention_is_drawn_for_every_family(

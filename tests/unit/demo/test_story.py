@@ -30,12 +30,23 @@ def test_an_unfinished_run_is_continued_and_a_finished_one_replaced(tmp_path: Pa
     assert not fresh.checkpoints.exists()
 
 
+def test_the_page_holds_both_models_at_every_stage_of_their_training(
+    dates: RunFolder, pydocs: RunFolder, tmp_path: Path
+):
+    story.write_page(tmp_path / "explore.html", dates, pydocs)
+    content = (tmp_path / "explore.html").read_text(encoding="utf-8")
+    held = re.findall(r'id="(weights-[^"]+)"', content)
+    assert held == ["weights-0-untrained", "weights-0-trained", "weights-1-untrained", "weights-1-trained"]
+    assert "<title>dates and pydocs · clearformer</title>" in content
+
+
 def test_the_report_shows_verdicts_curves_samples_and_attention(dates: RunFolder, pydocs: RunFolder, tmp_path: Path):
     verdicts = [Verdict("water is wet", True, "wetness 1 < 2"), Verdict("the moon is cheese", False, "0 % cheese")]
     story.write_report(tmp_path / "report.html", verdicts, (dates, pydocs))
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "holds: water is wet</div><small>wetness 1 &lt; 2</small>" in content
     assert "FAILS: the moon is cheese" in content
+    assert 'href="explore.html"' in content
     assert [content.count(f"<h2>{name}</h2>") for name in ("Four proofs", "dates", "pydocs")] == [1, 1, 1]
     for name in ("Plan", "Learning", "Samples", "Attention", "Next commands"):
         assert content.count(f"<h3>{name}</h3>") == 2

@@ -83,11 +83,12 @@ def test_a_page_names_no_path_of_the_machine(run: RunFolder):
     assert "somebody" not in page([contents(run)])
 
 
-def test_checkpoints_are_evenly_chosen_and_the_trained_one_is_held_once(run: RunFolder):
+def test_checkpoints_are_evenly_chosen_from_the_untrained_model_to_the_trained_one(run: RunFolder):
     held = contents(run, checkpoints=3)
-    assert [each["step"] for each in held.about["checkpoints"]] == [10, 30, 50]
-    assert held.about["checkpoints"][-1] == held.about["trained"] == {"step": 50, "weights": "trained"}
-    assert held.weights.keys() == {"trained", "step-000010", "step-000030"}
+    assert [each["step"] for each in held.about["checkpoints"]] == [0, 20, 50]
+    assert held.about["checkpoints"][-1] == {"step": 50, "weights": "trained"}
+    assert held.weights.keys() == {"untrained", "step-000020", "trained"}
+    assert contents(run).weights.keys() == {"trained"}
     weights = [value for content in held.weights.values() for value in safetensors.numpy.load(content).values()]
     assert size(run, 3, "single") == sum(value.nbytes for value in weights)
     assert size(run, 3, "half") == size(run, 3, "single") // 2
@@ -102,7 +103,7 @@ def test_half_precision_refuses_what_it_cannot_hold(run: RunFolder, tmp_path: Pa
 
 
 def test_what_is_too_heavy_is_left_out_and_said(run: RunFolder, monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setattr("clearformer.cli.explore.MAX_WEIGHTS", size(run, 0, "half"))
+    monkeypatch.setattr("clearformer.explorer.explore.MAX_WEIGHTS", size(run, 0, "half"))
     out = tmp_path / "x.html"
     assert main(["explore", str(run.folder), "--no-open", "--out", str(out)]) == 0
     assert "weights are 0 MB, more than the 0 MB" in capsys.readouterr().err

@@ -51,6 +51,7 @@ export class State {
     }
 
     #write() {
+        if (location.protocol === "about:") return; /* in a notebook the page has no address */
         const names = Object.keys(this.defaults).filter((name) => this[name] !== this.defaults[name]);
         history.replaceState(null, "", `#${new URLSearchParams(names.map((name) => [name, this[name]]))}`);
         this.written = location.hash.slice(1); /* as the browser spells it */

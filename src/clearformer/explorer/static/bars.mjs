@@ -5,10 +5,11 @@ import { cut, percent } from "./visible.mjs";
 
 const WIDTH = 360, ROW = 22, NAME = 110, NUMBER = 58, BAR = 14, FRAME = 18; /* points */
 
-/** `rows`: [{ name, p, strong, frame }], the strong ones in another colour; a frame has another probability. */
+/** `rows`: [{ name, p, strong, frame, said }], the strong ones in another colour; a frame has another probability, and
+    `said` is written in the place of p. */
 export function bars(rows, label) {
     const length = WIDTH - NAME - NUMBER;
-    const drawn = rows.map(({ name, p, strong, frame }, i) => {
+    const drawn = rows.map(({ name, p, strong, frame, said = percent(p) }, i) => {
         const middle = ROW * (i + 0.5), text = (x, attributes, words) =>
             svg("text", { x, y: middle, "text-anchor": "end", "dominant-baseline": "central", ...attributes }, words);
         const box = (kind, share, height) => svg("rect", {
@@ -16,7 +17,7 @@ export function bars(rows, label) {
         });
         return svg("g", { class: strong && "strong" },
             text(NAME - 8, { class: "name" }, cut(name)), box("track", 1, BAR), box("bar", p, BAR),
-            frame !== undefined && box("frame", frame, FRAME), text(WIDTH, {}, percent(p)));
+            frame !== undefined && box("frame", frame, FRAME), text(WIDTH, {}, said));
     });
     const viewBox = `0 0 ${WIDTH} ${ROW * rows.length}`;
     return svg("svg", { class: "bars", viewBox, role: "img", "aria-label": label }, drawn);

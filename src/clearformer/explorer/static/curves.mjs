@@ -30,9 +30,9 @@ export function curves(shown, at, tokens, label) {
     return svg("svg", about, grid, names, drawn, mark, ends);
 }
 
-/** The same places in the same order, none nearer to the one above than APART. */
+/** The same places in the same order, none below the base or nearer to the one below it than APART. */
 function spread(places) {
-    const order = [...places.keys()].sort((a, b) => places[a] - places[b]), out = [...places];
-    order.forEach((n, i) => i && (out[n] = Math.max(out[n], out[order[i - 1]] + APART)));
+    const order = [...places.keys()].sort((a, b) => places[b] - places[a]), out = [...places];
+    order.forEach((n, i) => (out[n] = Math.min(out[n], i ? out[order[i - 1]] - APART : BASE)));
     return out;
 }

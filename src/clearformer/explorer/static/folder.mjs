@@ -1,14 +1,15 @@
 /* A run's folder, chosen or dropped, as a run (run.mjs): clearformer/runs says what is in it. */
 
 const STEP = /(^|\/)checkpoints\/step-(\d{6,})\/model\.safetensors$/;
-const MOST_FILES = 10_000;
+const MOST_FILES = 10_000, MOST_CHECKPOINTS = 12;
 
 /** From [{ path, file }]. Throws an Error if something is missing. */
 export async function readFolder(files) {
     const config = await json(files, "config.json"), checkpoints = checkpointsOf(files);
     if (!checkpoints.length)
         throw Error("a checkpoint was expected in the run’s folder, found none; train the run first");
-    const newest = checkpoints.slice(-(config.train?.average_checkpoints ?? 1));
+    const newest = checkpoints.slice(-(config.train?.average_checkpoints ?? 1)), { step } = newest.at(-1);
+    const earlier = newest.length > 1 ? checkpoints : checkpoints.slice(0, -1); /* than the trained model */
     const { classes } = config.model?.kind === "classifier" ? await json(files, "data.json") : {};
     return {
         name: find(files, "config.json").path.split("/").at(-2) ?? "run",
@@ -18,11 +19,15 @@ export async function readFolder(files) {
         metrics: await lines(files),
         example: "",
         precision: "single",
-        trained: { step: newest.at(-1).step, files: newest.map(({ file }) => file) },
-        checkpoints: checkpoints.map(({ step, file }) => ({ step, files: [file] })),
-        weights: async (checkpoint) => mean(await Promise.all(checkpoint.files.map(bytesOf))),
+        checkpoints: [...some(earlier).map((each) => of(each.step, [each])), of(step, newest)],
+        weights: async ({ files: all }) => mean(await Promise.all(all.map(bytesOf))),
     };
 }
+
+const of = (step, checkpoints) => ({ step, files: checkpoints.map(({ file }) => file) });
+
+/** At most MOST_CHECKPOINTS, evenly chosen. */
+const some = (checkpoints) => checkpoints.filter((_, i) => i % Math.ceil(checkpoints.length / MOST_CHECKPOINTS) === 0);
 
 const bytesOf = async (file) => new Uint8Array(await file.arrayBuffer());
 

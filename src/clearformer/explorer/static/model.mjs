@@ -2,6 +2,7 @@
 
        const model = await Model.open(run);                        // see run.mjs; its trained model, or a checkpoint
        const { rows } = await model.ask("outputs", { inputs }, signal);
+       await model.at(checkpoint).ask("outputs", { inputs }, signal); // another checkpoint of the run
 
    tasks/all.mjs lists what can be asked. When a signal aborts, its task is dropped, and if it runs already it may end;
    a worker that takes a second more is stopped, and another begins. */
@@ -14,7 +15,7 @@ const LATE = `an answer within ${LONGEST / 1000} seconds was expected, found non
 
 export class Model {
     /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. */
-    static async open(run, checkpoint = run.trained) {
+    static async open(run, checkpoint = run.checkpoints.at(-1)) {
         const model = new Model(run, checkpoint);
         Object.assign(model, await model.#start());
         return model;
@@ -26,13 +27,31 @@ export class Model {
 
     /** What a task returns. Rejects with its error, or as soon as the signal aborts. */
     ask(task, values, signal) {
+        return this.#request({ task, values }, signal);
+    }
+
+    #request(message, signal) {
         return new Promise((resolve, reject) => {
             if (signal?.aborted) return reject(signal.reason);
-            const request = { message: { task, values }, resolve, reject };
+            const request = { message, resolve, reject };
             signal?.addEventListener("abort", () => this.#drop(request, signal.reason), { once: true });
             this.waiting.push(request);
             this.#next();
         });
+    }
+
+    /** The same with the weights of a checkpoint, which go to the worker once. */
+    at(checkpoint) {
+        if (checkpoint === this.checkpoint) return this;
+        const { run } = this, id = run.checkpoints.indexOf(checkpoint);
+        const ask = async (task, values, signal) => {
+            const { sent } = this;
+            const weights = sent.has(id) ? undefined : await run.weights(checkpoint);
+            const found = await this.#request({ task, values, checkpoint: { id, weights } }, signal);
+            sent.add(id);
+            return found;
+        };
+        return { ask };
     }
 
     close() {
@@ -43,6 +62,7 @@ export class Model {
     /** Begin a worker that opens the model; what it says about it. */
     async #start() {
         this.close();
+        this.sent = new Set(); /* checkpoints that the worker has */
         this.address = URL.createObjectURL(new Blob([elementText("worker-source")], { type: "text/javascript" }));
         this.worker = new Worker(this.address);
         const weights = await this.run.weights(this.checkpoint);

@@ -1,6 +1,6 @@
 /* A run as the page has it: name, config, tokenizer (the text of its file), classes, metrics, example, precision;
-   trained and checkpoints, each with its step; and weights(checkpoint), the bytes of a safetensors file.
-   explorer/contents.py writes those that are in the page. */
+   checkpoints, each with its step, of which the last is the trained model; and weights(checkpoint), the bytes of a
+   safetensors file. explorer/contents.py writes those that are in the page. */
 
 import { single } from "./half.mjs";
 

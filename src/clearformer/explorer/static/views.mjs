@@ -5,7 +5,7 @@
            answers: "Which tokens does a head look at?", // one sentence below the tab
            suits: (family) => true,                      // the families of models it is for
            settings: { layer: 0 },                       // of its own in the state, with their defaults
-           render(host, state, model) {                  // build elements in `host`, once, and return a function …
+           render(host, state, model, page) {            // build elements in `host`, once, and return a function …
                return async (reading, signal) => {};     // … called whenever the text or a setting has changed
            },
        };
@@ -13,12 +13,15 @@
    `state` (address.mjs) has text, target, masked and all settings; state.set({ layer: 1 }) changes them, and calls that
    function again. `model` (model.mjs) computes: await model.ask(task, values, signal); tasks/all.mjs has the tasks, and
    `reading` (tasks/read.mjs) the tokens. What the function throws is shown as a sentence. A picture goes into a figure
-   (figure.mjs), which can be saved and shown as a table. Settings of the same name are shared between views. */
+   (figure.mjs), which can be saved and shown as a table. Settings of the same name are shared between views. `page` has
+   all runs, the number of this one, and the signal `left`, which aborts when another view is shown. */
 
 import { view as attend } from "./views/attend.mjs";
 import { view as cut } from "./views/cut.mjs";
+import { view as flow } from "./views/flow.mjs";
+import { view as learn } from "./views/learn.mjs";
 import { view as lens } from "./views/lens.mjs";
 import { view as predict } from "./views/predict.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend, predict, cut, lens];
+export const VIEWS = [type, attend, predict, cut, lens, learn, flow];

@@ -11,7 +11,7 @@ const stopped = new DOMException("something newer was asked", "AbortError");
 export class Workbench {
     /** `index` of the model's run among `runs`; `show` shows another of them, `open` opens one. */
     constructor(model, { runs, index, show, open }) {
-        this.model = model;
+        Object.assign(this, { model, runs, index });
         this.views = VIEWS.filter(({ suits }) => suits(model.family));
         const common = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "" };
         const settings = Object.assign(common, ...this.views.map((view) => view.settings));
@@ -32,6 +32,7 @@ export class Workbench {
     close() {
         this.state.close();
         this.work.abort(stopped);
+        this.left.abort();
         this.model.close();
     }
 
@@ -52,7 +53,10 @@ export class Workbench {
         if (focused) this.tabs.querySelector("[aria-current]").focus();
         const body = element("div", { class: `view-${view.name}` });
         this.host.replaceChildren(element("h2", { id: "view-title" }, view.answers), body);
-        this.update = view.render(body, this.state, this.model);
+        this.left?.abort();
+        this.left = new AbortController();
+        const page = { runs: this.runs, index: this.index, left: this.left.signal };
+        this.update = view.render(body, this.state, this.model, page);
         this.#refresh();
     }
 

@@ -1,14 +1,17 @@
-/* The worker: it holds the model, and answers { task, values } with { found } or { error }, a sentence. */
+/* The worker: it holds the model, and answers { task, values } with { found } or { error }, a sentence. With
+   { checkpoint } it computes with the weights of another checkpoint of the run: tasks/checkpoint.mjs. */
 
 import { open } from "./tasks/open.mjs";
 import { TASKS } from "./tasks/all.mjs";
+import { checkpointOf } from "./tasks/checkpoint.mjs";
 
 let session; /* what `open` returned, for all tasks */
 
-self.addEventListener("message", async ({ data: { task, values } }) => {
+self.addEventListener("message", async ({ data: { task, values, checkpoint } }) => {
     try {
         if (task === "open") session = await open(values);
-        const found = task === "open" ? session.about : TASKS[task](session, values);
+        const used = checkpoint ? checkpointOf(session, checkpoint) : session;
+        const found = task === "open" ? session.about : TASKS[task](used, values);
         self.postMessage({ found }, [...new Set(buffers(found))]);
     } catch (error) {
         const engine = error instanceof WebAssembly.RuntimeError;

@@ -7,5 +7,5 @@ import { Vocabulary } from "./vocabulary.mjs";
 export async function open({ engine: bytes, weights, config, tokenizer }) {
     const engine = await instantiate(bytes), model = engine.load(weights, config), { family, sizes } = model;
     const vocabulary = new Vocabulary(engine, tokenizer, sizes);
-    return { engine, model, config, vocabulary, about: { family, sizes, tokens: vocabulary.texts } };
+    return { engine, config, model, vocabulary, about: { family, sizes, tokens: vocabulary.texts } };
 }

@@ -6,7 +6,8 @@ import { element, roving } from "../dom.mjs";
 import { mapCanvas } from "../heatmap.mjs";
 import { Large } from "./attend/large.mjs";
 
-const PARTS = [
+/** Of an encoder-decoder. */
+export const PARTS = [
     ["cross", "target to source"],
     ["encoder", "encoder, within the source"],
     ["decoder", "decoder, within the target"],
@@ -64,7 +65,7 @@ function settingsOf(model) {
 }
 
 /** The only part of a model, or undefined of an encoder-decoder, which has three. */
-function partOf({ family, sizes }) {
+export function partOf({ family, sizes }) {
     if (family === "transformer") return undefined;
     return family === "gpt" || sizes.causalBody ? "decoder" : "encoder";
 }
@@ -76,7 +77,7 @@ function sortsOf(part) {
 }
 
 /** The tokens of queries and keys. */
-function namesOf({ texts, written }, part) {
+export function namesOf({ texts, written }, part) {
     const { tokens } = part === "decoder" ? texts.at(-1) : texts[0];
     return { query: part === "cross" ? written.tokens : tokens, key: tokens };
 }

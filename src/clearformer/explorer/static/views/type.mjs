@@ -34,8 +34,8 @@ export const view = {
     },
 };
 
-/** Of each family, { rows, figures }. */
-const SHOW = {
+/** Of each family, { rows, figures }; `ask` computes outputs. */
+export const SHOW = {
     async gpt({ state, model, reading: { texts: [text] }, ask }) {
         const last = text.ids.length - 1, at = placeIn(last + 1, state.at, last);
         const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });

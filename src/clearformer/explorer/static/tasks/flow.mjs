@@ -1,0 +1,65 @@
+/* The numbers of one pass, box by box, for the view Flow; ../views/flow/boxes.mjs says which boxes a model has. */
+
+import { embeddingOf } from "./embedding.mjs";
+import { softmax } from "./outputs.mjs";
+import { transformOf } from "./transform.mjs";
+
+const POOLINGS = [(t) => Number(t === 0), (t, T) => Number(t === T - 1), (_, T) => 1 / T]; /* as in transformer.h */
+
+/** `boxes`: { id, value, text }; `at`: the place of the chosen token in each text. Returns { found, shown }: by the id
+    of each box { heads, T, width, mean, least, most, norm, row }, where `norm` is the mean length of a token's vector,
+    all its heads side by side, and `row` [heads, width] the chosen token's; and { shape, data } of the box `shown`. */
+export function flow(session, { inputs, boxes, at, shown }) {
+    const read = valuesOf(session, inputs, boxes), found = {};
+    for (const { id, value, text } of boxes) found[id] = summaryOf(read(value, text), at[text]);
+    const { value, text } = boxes.find(({ id }) => id === shown), { shape, data } = read(value, text);
+    return { found, shown: { shape, data: data.slice() } }; /* the original stays here */
+}
+
+/** A function of the name of a value and the number of a text; the last pass is remembered. */
+function valuesOf(session, inputs, boxes) {
+    const { model } = session, { sizes, family } = model, known = new Set(Object.keys(model.places()));
+    const places = boxes.map(({ value }) => value).filter((value) => known.has(value));
+    const key = JSON.stringify([inputs, places]);
+    if (session.flow?.key !== key) session.flow = { key, kept: model.keep(places, inputs) };
+    const { kept } = session.flow, texts = inputs.source ? [inputs.source, inputs.target] : [inputs.tokens ?? inputs];
+    const sums = texts.map((tokens) => embeddingOf(model, tokens, inputs.segments));
+    const logits = kept[family === "classifier" ? "class_projection" : "output_projection"];
+    const others = {
+        tokens: (text) => ({ shape: [1, texts[text].length, 1], data: Float32Array.from(texts[text]) }),
+        transform: () => transformOf(model, kept.encoder),
+        pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], POOLINGS[sizes.pooling]),
+        probabilities: () => probabilitiesOf(logits),
+    };
+    return (value, text) => {
+        if (value.startsWith("sum.")) return sums[text][value.slice("sum.".length)];
+        return others[value] ? others[value](text) : kept[value];
+    };
+}
+
+function pooled({ shape: [, T, D], data }, share) {
+    const sum = new Float64Array(D);
+    for (let t = 0; t < T; t++) for (let d = 0; d < D; d++) sum[d] += share(t, T) * data[t * D + d];
+    return { shape: [1, 1, D], data: Float32Array.from(sum) };
+}
+
+function probabilitiesOf({ shape, data }) {
+    const width = shape.at(-1), out = new Float32Array(data.length);
+    for (let i = 0; i < data.length; i += width) out.set(softmax(data.subarray(i, i + width)), i);
+    return { shape, data: out };
+}
+
+function summaryOf({ shape, data }, at) {
+    const width = shape.at(-1), heads = shape.length === 4 ? shape[1] : 1, T = shape.length > 2 ? shape.at(-2) : 1;
+    const t = Math.min(at, T - 1), row = new Float32Array(heads * width), squares = new Float64Array(T);
+    let sum = 0, least = Infinity, most = -Infinity;
+    data.forEach((x, i) => {
+        sum += x;
+        squares[Math.floor(i / width) % T] += x * x;
+        least = Math.min(least, x);
+        most = Math.max(most, x);
+    });
+    for (let h = 0; h < heads; h++) row.set(data.subarray((h * T + t) * width, (h * T + t + 1) * width), h * width);
+    const norm = squares.reduce((total, square) => total + Math.sqrt(square), 0) / T;
+    return { heads, T, width, mean: sum / data.length, least, most, norm, row };
+}

@@ -1,0 +1,40 @@
+/* The second run: which one it is, and its side. */
+
+import { list } from "../../controls.mjs";
+import { element } from "../../dom.mjs";
+import { Model } from "../../model.mjs";
+import { folderButton } from "../../opener.mjs";
+import { printable } from "../../visible.mjs";
+import { Side } from "./side.mjs";
+
+export class Beside {
+    /** Among all `runs`, of which number `index` is the first one. */
+    constructor(state, { runs, index, left }) {
+        Object.assign(this, { state, runs, index });
+        this.choice = element("div");
+        const open = folderButton((run) => this.#show(runs.push(run) - 1));
+        this.element = element("div", { class: "beside" }, element("h3", {}, "Beside another run"), this.choice, open);
+        left.addEventListener("abort", () => this.side?.model.close());
+    }
+
+    /** The side of the run that the state names, undefined if it names none. */
+    async update() {
+        const run = this.runs[this.state.beside];
+        this.#list();
+        if (this.side?.run === run) return this.side;
+        this.side?.model.close();
+        this.side = run && new Side(this.state, await Model.open(run), "checkpointBeside");
+        return this.side;
+    }
+
+    #show(number) {
+        this.state.set({ beside: number, checkpointBeside: -1 });
+    }
+
+    #list() {
+        const { state, runs, index } = this, named = runs.map(({ name }, i) => [String(i), printable(name)]);
+        const options = [["-1", "none"], ...named.filter((_, i) => i !== index)];
+        const make = () => list("Run", { options }, String(state.beside), (value) => this.#show(Number(value))).element;
+        this.choice.replaceChildren(...(runs.length > 1 ? [make()] : []));
+    }
+}

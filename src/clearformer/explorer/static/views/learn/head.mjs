@@ -1,0 +1,41 @@
+/* The attention map of one head, which is chosen for both runs alike. */
+
+import { list } from "../../controls.mjs";
+import { element } from "../../dom.mjs";
+import { Figure } from "../../figure.mjs";
+import { heatmap } from "../../heatmap.mjs";
+import { PARTS, namesOf, partOf } from "../attend.mjs";
+
+export class Head {
+    constructor(state, model) {
+        Object.assign(this, { state, model, figure: new Figure("attention") });
+        this.choice = element("div", { class: "controls" });
+        this.element = element("div", {}, this.choice, this.figure.element);
+    }
+
+    /** `ask`: of a checkpoint, whose name is `when`. */
+    async update(reading, ask, when) {
+        const { L, H } = this.model.sizes, part = partOf(this.model) ?? this.state.part;
+        const layer = Math.min(this.state.layer, L - 1), head = Math.min(this.state.head, H - 1);
+        this.#choose({ part, layer, head });
+        const { head: found } = await ask("attention", { part, layer, head, show: "softmax", sort: "layer" });
+        const { query, key } = namesOf(reading, part), { T, S, values } = found;
+        const title = `Layer ${layer}, head ${head}, ${when}`;
+        const note = `T = ${T} queries in rows, S = ${S} keys in columns`;
+        const rows = [["query", ...key], ...query.map((name, t) => [name, ...values.subarray(t * S, (t + 1) * S)])];
+        this.figure.show({ title, note, picture: heatmap(found, query, key, title).picture, rows });
+    }
+
+    /** The lists, of which one may have the focus. */
+    #choose({ part, layer, head }) {
+        const { sizes: { L, H } } = this.model, lists = () => [...this.choice.querySelectorAll("select")];
+        const focused = lists().indexOf(document.activeElement);
+        const make = (label, name, options, value, read = Number) =>
+            list(label, { options }, String(value), (chosen) => this.state.set({ [name]: read(chosen) })).element;
+        const numbers = (count) => Array.from({ length: count }, (_, i) => [String(i), String(i)]);
+        const parts = partOf(this.model) ? [] : [make("Attention", "part", PARTS, part, String)];
+        const layers = make("Layer", "layer", numbers(L), layer), heads = make("Head", "head", numbers(H), head);
+        this.choice.replaceChildren(...parts, layers, heads);
+        lists()[focused]?.focus();
+    }
+}
