@@ -68,15 +68,22 @@ const words = (text) => visible(text).replace(/(?<=[^␣])␣(?=[^␣])/g, " ");
 
 /** Several, whose number changes; what is shown as a table stays so. */
 export class Figures {
-    constructor(name) {
-        Object.assign(this, { name, all: [], element: element("div", { class: "figures" }) });
+    /** `scrolled`: what pictures are called for which the keyboard scrolls, if they may be wider than the page. */
+    constructor(name, scrolled = "") {
+        Object.assign(this, { name, scrolled, all: [], element: element("div", { class: "figures" }) });
     }
 
     /** What `Figure.show` takes, for each. */
     show(shown) {
-        while (this.all.length < shown.length) this.all.push(new Figure(this.name));
+        while (this.all.length < shown.length) this.all.push(this.#made());
         shown.forEach((each, i) => this.all[i].show(each));
         const wanted = this.all.slice(0, shown.length).map((figure) => figure.element);
         if (wanted.length !== this.element.children.length) this.element.replaceChildren(...wanted);
+    }
+
+    #made() {
+        const figure = new Figure(this.name);
+        if (this.scrolled) figure.focusable(this.scrolled);
+        return figure;
     }
 }

@@ -6,8 +6,11 @@ import { safetensors } from "./safetensors.mjs";
 export function single(file) {
     const view = new DataView(file.buffer, file.byteOffset), start = 8 + Number(view.getBigUint64(0, true));
     const { __metadata__: _, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
-    const floats = ([first, end]) => Float32Array.from({ length: (end - first) / 2 }, (_, i) =>
-        ofHalf(view.getUint16(start + first + 2 * i, true)));
+    const floats = ([first, end]) => {
+        const found = new Float32Array((end - first) / 2);
+        for (let i = 0; i < found.length; i++) found[i] = ofHalf(view.getUint16(start + first + 2 * i, true));
+        return found;
+    };
     const tensor = ({ shape, data_offsets: at }) => ({ shape, data: floats(at) });
     return safetensors(new Map(Object.entries(header).map(([name, each]) => [name, tensor(each)])));
 }

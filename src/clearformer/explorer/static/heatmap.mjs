@@ -12,9 +12,10 @@ const central = { "dominant-baseline": "central" };
 /** { picture, over, scale, cellAt, mark } of { T, S, values }, of which NaN is left blank, and the names of rows and
     columns: `over` is to be put over the picture, `scale` has the strongest colour, `cellAt(event)` is the cell [t, s]
     below a pointer, if there is one, and `mark(t, s)` frames a row and a column, -1 for none. Maps of the same `most`
-    have the same colours. */
-export function heatmap({ T, S, values }, rows, columns, label, most = largest(values)) {
-    const many = Math.max(T, S) > MOST, fitting = SPAN / Math.max(T, S), scale = most || 1;
+    have the same colours; a `wide` one has cells with numbers, unless there are too many. */
+export function heatmap({ T, S, values }, rows, columns, label, { most = largest(values), wide = false } = {}) {
+    const many = wide ? T * S > MOST ** 2 : Math.max(T, S) > MOST, scale = most || 1;
+    const fitting = wide && !many ? LARGEST : SPAN / Math.max(T, S);
     const cell = many ? fitting : Math.min(Math.max(Math.floor(fitting), SMALLEST), LARGEST);
     const size = Math.min(LETTER, cell), letters = (name) => [...shortened(name)].length;
     const longest = (names) => Math.max(...names.map(letters));

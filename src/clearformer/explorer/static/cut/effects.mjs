@@ -37,7 +37,7 @@ export function outputsFigure({ name, output }, outputs) {
     const rows = sorted.map(row), label = rows.map((each) => `${each.name} ${signed(each.value)}`).join(", ");
     return {
         title: "Change of ln P",
-        note: "Beside it P before and after. These outputs are the likeliest before or after.",
+        note: "ln P is the natural logarithm of the probability P. These outputs are the likeliest before or after.",
         picture: signedBars(rows, `Changes of ln P: ${label}`),
         rows: [
             ["output", "number", "ln P untouched", "ln P changed", "change"],
@@ -53,9 +53,10 @@ export function tokensFigures({ text, where }, targets) {
     const names = places.map(({ t }) => text.tokens[t + shift]);
     const values = Float64Array.from(places, ({ before, after }) => after - before);
     const said = names.map((each, i) => `${visible(each)} ${signed(values[i])}`).join(", ");
+    const size = { T: 1, S: names.length }, label = `Change of ln P: ${said}`;
     return [{
         title: "Change of ln P of each token",
-        picture: heatmap({ T: 1, S: names.length, values }, [""], names, `Change of ln P: ${said}`).picture,
+        picture: heatmap({ ...size, values }, [""], names, label, { wide: true }).picture,
         rows: [
             ["token", "ln P untouched", "ln P changed", "change"],
             ...places.map(({ before, after }, i) => [names[i], before, after, values[i]]),

@@ -40,7 +40,7 @@ export function mapFigures(model, heads, { name, output }) {
         const label = `${title}: change of ln P without each head; ${said}`;
         return {
             title: [`${title}: change of ln P of `, token(name(output))],
-            picture: heatmap({ T: L, S: H, values }, names("L", L), names("H", H), label, most).picture,
+            picture: heatmap({ T: L, S: H, values }, names("L", L), names("H", H), label, { most, wide: true }).picture,
             rows: [
                 ["layer", "head", "change", "largest weight"],
                 ...shown.map(({ layer, head, change, sharpness }) => [String(layer), head, change, sharpness]),

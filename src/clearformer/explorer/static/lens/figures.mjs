@@ -74,7 +74,7 @@ export function normsFigure({ points }, { T, values }, stack, { tokens }) {
     return {
         title: `Length of the residual stream${stack && `, ${stack.toLowerCase()}`}`,
         note: "The Euclidean norm of every token’s vector. L0 is behind layer 0.",
-        picture: heatmap({ T: points.length, S: T, values }, names, tokens, label).picture,
+        picture: heatmap({ T: points.length, S: T, values }, names, tokens, label, { wide: true }).picture,
         rows: [["point", ...tokens], ...points.map((point, r) => [point, ...values.subarray(r * T, (r + 1) * T)])],
     };
 }
@@ -91,7 +91,8 @@ export function attributionFigures({ name, output }, texts, shares) {
     return texts.map(({ name: text, tokens }, i) => {
         const values = worth[i], of = texts.length > 1 ? ` of the ${text}` : "";
         const label = tokens.map((each, t) => `${visible(each)} ${signed(values[t])}`).join(", ");
-        const { picture } = heatmap({ T: 1, S: tokens.length, values }, [""], tokens, `Worth: ${label}`, most);
+        const size = { T: 1, S: tokens.length }, look = { most, wide: true };
+        const { picture } = heatmap({ ...size, values }, [""], tokens, `Worth: ${label}`, look);
         return {
             title: [`What the tokens${of} are worth for `, token(name(output))],
             note: i === 0 ? note : "",

@@ -19,9 +19,10 @@ export function lens({ model }, { inputs, targets = [], cell: [point, token] }) 
     const stack = stacksOf(model.family, model.sizes).at(-1), names = streamOf(stack, model.sizes);
     const stream = model.keep(names, inputs), [, T] = stream[names[0]].shape, size = names.length * T;
     const ids = new Int32Array(size), p = new Float64Array(size), logP = new Float64Array(size).fill(NaN);
+    const norm = model.sizes.postNorm ? undefined : finalNorm(model, stack);
     let top;
     names.forEach((name, l) => {
-        const logits = unembedded(model, stack, stream[name]);
+        const logits = unembedded(model, norm, stream[name]);
         for (let t = 0; t < T; t++) {
             const found = logProbabilities(rowOf(logits, t)), best = largest(found), i = l * T + t;
             [ids[i], p[i]] = [best, Math.exp(found[best])];
@@ -35,9 +36,9 @@ export function lens({ model }, { inputs, targets = [], cell: [point, token] }) 
 const largest = (found) => found.reduce((best, value, i) => (value > found[best] ? i : best), 0);
 
 /** The logits [T, V], or a classifier's [T, C], of the stream [1, T, D]. */
-function unembedded(model, stack, stream) {
-    const { V, C, postNorm } = model.sizes, [, T] = stream.shape, shape = [T, model.family === "classifier" ? C : V];
-    const features = postNorm ? stream.data : normed(model, stack, stream);
+function unembedded(model, norm, stream) {
+    const { V, C } = model.sizes, [, T] = stream.shape, shape = [T, model.family === "classifier" ? C : V];
+    const features = norm ? normed(norm, stream) : stream.data;
     return model.memory.within((scope) => {
         const x = scope.copy(features), logits = scope.take(4 * T * shape[1]);
         const room = model.room(scope, { B: T, T: 1, S: 0 });
@@ -50,12 +51,19 @@ function unembedded(model, stack, stream) {
 /** A struct batch, in which pooling changes nothing. */
 const oneTokenTexts = (scope, B) => scope.struct("batch", B, 1, 0, 0, scope.copy(new Uint8Array(B).fill(1)), 0);
 
+/** Copies, as the engine's memory may move. */
+function finalNorm(model, { name }) {
+    const parameter = parametersOf(model), { rms } = model.sizes;
+    const [weight, bias] = ["weight", "bias"].map((kind) => parameter(`${name}.norm.${kind}`)?.slice());
+    return { weight, bias, rms };
+}
+
 /** The stream behind the final norm, [T, D]. */
-function normed(model, { name }, { shape: [, T, D], data }) {
-    const parameter = parametersOf(model), out = new Float32Array(T * D);
+function normed({ weight, bias, rms }, { shape: [, T, D], data }) {
+    const out = new Float32Array(T * D);
     for (let t = 0; t < T; t++) {
         const x = Float64Array.from(vectorOf(data, t, D));
-        hold([x], parameter(`${name}.norm.weight`), parameter(`${name}.norm.bias`), model.sizes.rms);
+        hold([x], weight, bias, rms);
         out.set(x, t * D);
     }
     return out;

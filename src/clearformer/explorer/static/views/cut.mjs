@@ -23,7 +23,7 @@ export const view = {
         const parts = [Question, Switches, Where, Heads].map((Part) => new Part(state, model));
         const [question, switches, where, heads] = parts;
         const said = element("div", { class: "rows", "aria-live": "polite" });
-        const outputs = new Figures("changes"), tokens = new Figures("changes-by-token");
+        const outputs = new Figures("changes"), tokens = new Figures("changes-by-token", "The tokens; arrow keys scroll");
         tokens.element.classList.add("wide");
         const left = column("Change the model", where.controls.element, switches.element, where.details, where.second);
         const right = column("What changes", said, outputs.element, tokens.element);
@@ -48,7 +48,7 @@ export const view = {
 class Heads {
     constructor(state, model) {
         this.model = model;
-        this.maps = new Figures("heads");
+        this.maps = new Figures("heads", "The map; arrow keys scroll");
         this.maps.element.classList.add("narrow");
         this.points = new Figures("attention-and-effect");
         this.words = element("div", { class: "rows" });

@@ -18,7 +18,9 @@ export const view = {
     suits: () => true,
     settings: { ...QUESTION, point: -1, attribute: true }, /* point: of the stream; -1: the last */
     render(host, state, model) {
-        const [lens, logit, tokens, norms] = ["lens", "logit", "attribution", "norms"].map((name) => new Figures(name));
+        const lens = new Figures("lens"), logit = new Figures("logit");
+        const tokens = new Figures("attribution", "The tokens; arrow keys scroll");
+        const norms = new Figures("norms", "The map; arrow keys scroll");
         const question = new Question(state, model), { family, sizes } = model, points = pointsOf(sizes);
         const stacks = stacksOf(family, sizes), stackTitle = ({ title }) => (stacks.length > 1 ? title : "");
         const work = new Work(state, "attribute", "Attribute the logit to the tokens that are read", tokens.element);
