@@ -8,11 +8,8 @@ import { beam } from "./beam.mjs";
 import { contributions } from "./contributions.mjs";
 import { cut, sweep } from "./cut.mjs";
 import { fill } from "./fill.mjs";
-<<<<<<< HEAD
-=======
 import { flow } from "./flow.mjs";
 import { continuation, probabilities } from "./learning.mjs";
->>>>>>> page
 import { lens, norms } from "./lens.mjs";
 import { next } from "./next.mjs";
 import { outputs } from "./outputs.mjs";
@@ -21,8 +18,5 @@ import { reading } from "./reading.mjs";
 
 export const TASKS = {
     read, outputs, attention, next, beam, fill, reading, cut, sweep, lens, norms, contributions, attribution,
-<<<<<<< HEAD
-=======
     flow, continuation, probabilities,
->>>>>>> page
 };

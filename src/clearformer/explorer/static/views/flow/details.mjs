@@ -27,6 +27,7 @@ export class Details {
         this.numbers = element("dl", { class: "numbers" });
         this.heads = element("div", { class: "controls" });
         this.figure = new Figure("values");
+        this.figure.focusable("The numbers of the box; the keyboard scrolls them");
         this.code = element("div");
         const walk = { class: "walk", role: "group", "aria-label": "Walk through the model" };
         this.element = element("section", { class: "details", "aria-label": "The chosen box" },

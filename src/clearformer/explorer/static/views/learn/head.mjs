@@ -9,6 +9,7 @@ import { PARTS, namesOf, partOf } from "../attend.mjs";
 export class Head {
     constructor(state, model) {
         Object.assign(this, { state, model, figure: new Figure("attention") });
+        this.figure.focusable("The attention map; the keyboard scrolls it");
         this.choice = element("div", { class: "controls" });
         this.element = element("div", {}, this.choice, this.figure.element);
     }
