@@ -1,33 +1,13 @@
-/* Reads cases from standard input, each a config.json, a model.safetensors and token ids, and prints a line for each: why
-   the files or the tokens were refused, or that a model has read them. All memory is of the size that was asked for, so
-   that -fsanitize=address sees every step out of it. */
+/* Of a config.json, a model.safetensors and token ids: why the files or the tokens were refused, or that a model has read
+   them. */
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "fuzzing.h"
 #include "loading.h"
 
 enum {
     CAPACITY = 12,    /* of a cache, at most */
     LARGEST = 1 << 26 /* bytes of a model beside its weights */
 };
-
-static void *allocate(count bytes)
-{
-    void *found = calloc(1, (size_t)bytes);
-    if (!found && bytes)
-        exit(1);
-    return found;
-}
-
-/* Bytes behind their number; NULL: the input has ended. */
-static char *read_block(uint32_t *length)
-{
-    if (fread(length, sizeof *length, 1, stdin) != 1)
-        return NULL;
-    char *block = allocate(*length);
-    return fread(block, 1, *length, stdin) == *length ? block : NULL;
-}
 
 static char *room_for(const model *m, count T, count S, count keys, room **r)
 {
@@ -39,7 +19,9 @@ static char *room_for(const model *m, count T, count S, count keys, room **r)
 static cache make_cache(const config *c, count capacity, count S)
 {
     const count G = c->G, E = c->D / c->H, keys = c->L * G * capacity * E * (count)sizeof(float);
-    return (cache){1, capacity, S, allocate(sizeof(int32_t)), allocate(capacity * (count)sizeof(int32_t)),
+    int32_t *lengths = allocate(sizeof *lengths);
+    *lengths = 0;
+    return (cache){1, capacity, S, lengths, allocate(capacity * (count)sizeof(int32_t)),
                    allocate(keys), allocate(keys), S ? allocate(c->L * S * 2 * G * E * (count)sizeof(float)) : NULL};
 }
 
@@ -118,28 +100,21 @@ static void use(const model *m, int32_t *tokens, count n, char *fault)
         decode(m, tokens, n, fault);
 }
 
+static void answer(const block *blocks, char *fault)
+{
+    const block configuration = blocks[0], weights = blocks[1], ids = blocks[2];
+    const count size = open_model(configuration.at, configuration.length, weights.at, weights.length, NULL, fault);
+    char *memory = size && size <= LARGEST ? allocate(size) : NULL;
+    if (size > LARGEST)
+        printf("opened, too large to be used");
+    else if (size && open_model(configuration.at, configuration.length, weights.at, weights.length, memory, fault))
+        use((const model *)memory, (int32_t *)ids.at, ids.length / sizeof(int32_t), fault);
+    else
+        printf("refused: %s", fault);
+    free(memory);
+}
+
 int main(void)
 {
-    uint32_t lengths[3];
-    for (char *blocks[3]; (blocks[0] = read_block(lengths));) {
-        for (int i = 1; i < 3; i++)
-            if (!(blocks[i] = read_block(lengths + i)))
-                return 1;
-        char *fault = allocate(FAULT_SIZE);
-        const count size = open_model(blocks[0], lengths[0], blocks[1], lengths[1], NULL, fault);
-        char *memory = size && size <= LARGEST ? allocate(size) : NULL;
-        if (size > LARGEST)
-            printf("opened, too large to be used");
-        else if (size && open_model(blocks[0], lengths[0], blocks[1], lengths[1], memory, fault))
-            use((const model *)memory, (int32_t *)blocks[2], lengths[2] / sizeof(int32_t), fault);
-        else
-            printf("refused: %s", fault);
-        printf("\n");
-        fflush(stdout);
-        for (int i = 0; i < 3; i++)
-            free(blocks[i]);
-        free(memory);
-        free(fault);
-    }
-    return 0;
+    return answer_all(answer);
 }

@@ -8,31 +8,23 @@ those out of range must be refused, and decodes until the context is full. A fai
 refusal without a sentence, or files that C opens and Python refuses. The exit code is 1 if there is any.
 """
 
-import argparse
 import copy
 import json
 import random
 import re
 import struct
-import subprocess
-import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from fuzzing import Case, Found, change_bytes, fuzz, main, places
 from safetensors import SafetensorError
 
 from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, Config, GPTConfig, TransformerConfig
-from clearformer.engines.c.library import FOLDER, PARTS
+from clearformer.engines.c.library import PARTS
 from clearformer.errors import ConfigError
 from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
-
-DRIVER = Path(__file__).with_suffix(".c")
-COMMAND = ["cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"]
 
 SIZES: dict[str, Any] = {"vocab_size": 9, "context": 8, "d_model": 8, "num_heads": 2, "num_layers": 2, "d_ff": 8}
 MODELS: list[AnyModelConfig] = [
@@ -57,22 +49,11 @@ WORDS = [
 ]
 VALUES: list[Any] = [*NUMBERS, *WORDS, None, True, False, "", "\0", "é", [], {}, [1], [8, 8], [8, 8, 8], [0, 256]]
 KEYS = ["", "x", "dtype", "shape", "data_offsets", "__metadata__", "kind", "format", "model", "segments", "embedding"]
-BYTES = [
-    *(b"", b"\xff", b"\0", b'"', b"\\", b"\\u0000", b"\\ud800", b"9" * 20, b"-", b"0", b"1", b"{", b"}", b"[", b"]"),
-    *(b",", b":", b"null", b"e", b" ", b"\n", b"[" * 99, b'{"a":' * 99),
-]
 FLOATS = [struct.pack("<f", x) for x in (np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0.0)]
 TRAINING_ONLY = ("dropout", "zero_outputs", "mask_share")
 LENGTHS = [0, 1, 4, 8, 2**31, 2**32, 2**63, 2**64 - 1, 2**64 - 8, 10**7, 10**7 + 1]
 
-Case = tuple[bytes, bytes, list[int]]
 SENTENCE = re.compile(r"[ -~]+ (must be|was expected|were expected|has the unknown key|must have)[ -~]+; [ -~]+")
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in a value with every key or index of it."""
-    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
 def change_value(file: Any, rng: random.Random) -> None:
@@ -93,15 +74,6 @@ def change_value(file: Any, rng: random.Random) -> None:
             container[key] = rng.choice([*NUMBERS, container[key] + rng.choice([-8, -4, -1, 1, 4, 8])])
         case _:
             container[key] = copy.deepcopy(rng.choice(VALUES))
-
-
-def change_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Flip a bit, or replace, insert, remove or repeat some bytes."""
-    start, length = rng.randrange(len(data) + 1), rng.choice([0, 1, 1, 2, 4, 50, len(data)])
-    if rng.random() < 0.3 and start < len(data):
-        return data[:start] + bytes([data[start] ^ 1 << rng.randrange(8)]) + data[start + 1 :]
-    put = rng.choice([*BYTES, rng.randbytes(1), data[start : start + rng.randrange(60)] * 2])
-    return data[:start] + put + data[start + length :]
 
 
 def change_numbers(data: bytes, rng: random.Random) -> bytes:
@@ -171,8 +143,9 @@ def make_case(seed: int, files: list[tuple[str, bytes]]) -> Case:
     return text, change_bytes(weights, rng) if rng.random() < 0.1 else weights, ids
 
 
-def fault_in(line: str, configuration: bytes, weights: bytes) -> str:
+def fault_in(line: str, case: Case) -> str:
     """What is wrong with the driver's line; empty if nothing."""
+    configuration, weights, _ = case
     how, _, sentence = line.partition(": ")
     if sentence and not SENTENCE.fullmatch(sentence):
         return f"no sentence: {line}"
@@ -186,22 +159,6 @@ def fault_in(line: str, configuration: bytes, weights: bytes) -> str:
     return "" if found == parameter_shapes(model) else "opened, but Python expects other shapes"
 
 
-def run_driver(driver: Path, cases: Iterable[Case]) -> Iterator[tuple[Case, str]]:
-    """Each case with the driver's line, an empty one where it has crashed, which is the last."""
-    with subprocess.Popen([str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for case in cases:
-            configuration, weights, ids = case
-            for block in (configuration, weights, struct.pack(f"{len(ids)}i", *ids)):
-                process.stdin.write(struct.pack("I", len(block)) + block)
-            process.stdin.flush()
-            line = process.stdout.readline().decode("utf-8").removesuffix("\n")
-            yield case, line
-            if not line:
-                return
-
-
 def kind_of(line: str) -> str:
     """A line without what differs from case to case."""
     line = re.sub(r"(, found|unknown key) .*", r"\1 _", line)
@@ -209,38 +166,15 @@ def kind_of(line: str) -> str:
     return re.sub(r'".*("|\.\.\.)|\[.*\]|\b\d+', "_", line)
 
 
-def run_cases(seeds: range) -> tuple[Counter[str], list[str]]:
-    """How the cases end, and what is wrong."""
+def run_cases(seeds: range) -> Found:
+    """Fuzz the loader with the cases of these seeds."""
     files = []
     for model in MODELS:
         values = {"format": 1, "model": json.loads(Config("none", model).to_json())["model"]}
         files.append((json.dumps(values), safetensors.numpy.save(initial_weights(model, 1))))
-    outcomes, faults = Counter[str](), list[str]()
-    with tempfile.TemporaryDirectory() as folder:
-        driver = Path(folder) / "driver"
-        sources = [DRIVER, *(FOLDER / name for name in PARTS)]
-        subprocess.run([*COMMAND, *map(str, sources), "-o", str(driver), "-lm"], check=True)
-        cases = run_driver(driver, (make_case(seed, files) for seed in seeds))
-        for seed, ((configuration, weights, _), line) in zip(seeds, cases, strict=False):  # it may end early
-            outcomes[kind_of(line) or "crashed"] += 1
-            fault = fault_in(line, configuration, weights) if line else "the driver crashed, its report is above"
-            faults += [f"{seed}: {fault}"] if fault else []
-    return outcomes, faults
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, help="run one case")
-    options = parser.parse_args()
-    seeds = range(options.cases) if options.seed is None else range(options.seed, options.seed + 1)
-    outcomes, faults = run_cases(seeds)
-    for outcome, number in outcomes.most_common():
-        print(f"{number:7}  {outcome}")
-    for fault in faults:
-        print(f"failed: {fault}")
-    return 1 if faults else 0
+    driver = Path(__file__).with_suffix(".c")
+    return fuzz(driver, PARTS, seeds, lambda seed: make_case(seed, files), kind_of, fault_in)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(__doc__, run_cases)

@@ -8,28 +8,19 @@ or a file that C reads and the `tokenizers` package does not, or with other ids 
 there is any.
 """
 
-import argparse
 import copy
 import json
 import random
 import re
-import struct
-import subprocess
-import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers
+from fuzzing import Case, Found, change_bytes, fuzz, main, places
 
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
-from clearformer.engines.c.library import FOLDER
 
-DRIVER = Path(__file__).with_suffix(".c")
-SOURCES = [DRIVER, *(FOLDER / name for name in ("json.c", "fault.c", "vocabulary.c", "tokenizer.c"))]
-COMMAND = ["cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"]
+PARTS = ("json.c", "fault.c", "vocabulary.c", "tokenizer.c")
 
 LINES = [
     "the quick brown fox\n",
@@ -44,11 +35,6 @@ VALUES: list[Any] = [
     *(None, True, False, 0, 1, 4, -1, 2**31, 2**63, 10**30, 0.5, 1.0, "", "x", "<pad>", "é", "Ġ", "\0", [], {}),
     *(["a"], [["a", "b"]]),
 ]
-BYTES = [
-    *(b"", b"\xff", b"\0", b'"', b"\\", b"\\u0000", b"\\ud800", b"9" * 20, b"-", b"0", b"{", b"]", b",", b"null", b"e"),
-]
-
-Case = tuple[bytes, bytes, list[int]]
 SENTENCE = re.compile(r"refused: .+ (was|were) expected.*, found .+; use the tokenizer.json .+")
 
 
@@ -58,12 +44,6 @@ def vocabularies() -> list[str]:
     return [
         train_tokenizer(kind, LINES * 3, size, mask).backend.to_str() for kind, size in kinds for mask in (False, True)
     ]
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in a value with every key or index of it."""
-    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
 def change_value(file: Any, rng: random.Random) -> None:
@@ -108,9 +88,7 @@ def mutate(text: str, rng: random.Random) -> bytes:
         (change_value if how == "values" else change_vocabulary)(file, rng)
     data = json.dumps(file, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     for _ in range(changes * (how == "bytes")):
-        start, length = rng.randrange(len(data) + 1), rng.choice([0, 1, 1, 2, 50, len(data)])
-        put = rng.choice([*BYTES, rng.randbytes(1), data[start : start + rng.randrange(60)] * 2])
-        data = data[:start] + put + data[start + length :]
+        data = change_bytes(data, rng)
     return data
 
 
@@ -125,8 +103,15 @@ def make_case(seed: int, files: list[str]) -> Case:
     return mutate(rng.choice(files), rng), text, ids
 
 
-def fault_in(line: str, file: bytes, text: bytes, ids: list[int]) -> str:
+def kind_of(line: str) -> str:
+    """A line without what differs from case to case."""
+    refusal = re.match("refused: (nothing|.+?, found)", line)
+    return refusal[0] if refusal else "read"
+
+
+def fault_in(line: str, case: Case) -> str:
     """What is wrong with the driver's line; empty if nothing."""
+    file, text, ids = case
     if line.startswith("refused: "):
         return "" if SENTENCE.fullmatch(line) else f"no sentence: {line}"
     encoded, _, decoded = line.rpartition(":")
@@ -144,49 +129,11 @@ def fault_in(line: str, file: bytes, text: bytes, ids: list[int]) -> str:
     return "" if found == tokenizer.decode(ids) else f"{ids} become {found!r}, in the library {tokenizer.decode(ids)!r}"
 
 
-def run_driver(driver: Path, cases: Iterable[Case]) -> Iterator[str]:
-    """The driver's line for each case, an empty one where it has crashed, which is the last."""
-    with subprocess.Popen([str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for file, text, ids in cases:
-            for block in (file, text, struct.pack(f"{len(ids)}i", *ids)):
-                process.stdin.write(struct.pack("I", len(block)) + block)
-            process.stdin.flush()
-            line = process.stdout.readline().decode("utf-8").removesuffix("\n")
-            yield line
-            if not line:
-                return
-
-
-def run_cases(seeds: range) -> tuple[Counter[str], list[str]]:
-    """How the cases end, and what is wrong."""
-    files, outcomes, faults = vocabularies(), Counter[str](), list[str]()
-    with tempfile.TemporaryDirectory() as folder:
-        driver = Path(folder) / "driver"
-        subprocess.run([*COMMAND, *map(str, SOURCES), "-o", str(driver), "-lm"], check=True)
-        cases = [make_case(seed, files) for seed in seeds]
-        for seed, case, line in zip(seeds, cases, run_driver(driver, cases), strict=False):  # it may end early
-            refusal = re.match("refused: (nothing|.+?, found)", line)
-            outcomes[refusal[0] if refusal else "read" if line else "crashed"] += 1
-            if fault := fault_in(line, *case) if line else "the driver crashed, its report is above":
-                faults.append(f"{seed}: {fault}")
-    return outcomes, faults
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, help="run one case")
-    options = parser.parse_args()
-    seeds = range(options.cases) if options.seed is None else range(options.seed, options.seed + 1)
-    outcomes, faults = run_cases(seeds)
-    for outcome, number in outcomes.most_common():
-        print(f"{number:7}  {outcome}")
-    for fault in faults:
-        print(f"failed: {fault}")
-    return 1 if faults else 0
+def run_cases(seeds: range) -> Found:
+    """Fuzz the tokenizers with the cases of these seeds."""
+    files, driver = vocabularies(), Path(__file__).with_suffix(".c")
+    return fuzz(driver, PARTS, seeds, lambda seed: make_case(seed, files), kind_of, fault_in)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(__doc__, run_cases)

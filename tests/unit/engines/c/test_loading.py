@@ -3,10 +3,7 @@
 import ctypes
 import dataclasses
 import json
-import runpy
 import struct
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +31,6 @@ CASES: dict[str, tuple[AnyModelConfig, tuple[NDArray[Any], ...]]] = {
     "bert": (BERTConfig(**SIZES, norm="rms", qk_norm=True, tie_embeddings=False), (TOKENS, REAL, TOKENS % 2)),
     "classifier": (ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="alibi"), (TOKENS, REAL)),
 }
-FUZZING = Path(__file__).parents[4] / "benchmarks" / "robustness" / "runs.py"
 MOST, MOST_ROWS = 2**20, 2**24
 
 
@@ -247,14 +243,7 @@ def test_tokens_that_a_model_cannot_read_are_refused():
 
 
 @pytest.mark.slow
-def test_mutated_files_open_as_in_python_or_are_refused_and_no_sanitizer_reports(tmp_path: Path):
-    program = tmp_path / "program.c"
-    program.write_text("int main(void) { return 0; }")
-    runs = runpy.run_path(str(FUZZING))
-    try:
-        subprocess.run([*runs["COMMAND"], program, "-o", tmp_path / "program"], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no compiler with -fsanitize=address,undefined: {error}")
-    outcomes, faults = runs["run_cases"](range(500))
+def test_mutated_files_open_as_in_python_or_are_refused_and_no_sanitizer_reports(fuzzer):
+    outcomes, faults = fuzzer("runs")(range(500))
     assert faults == []
     assert outcomes["opened"] > 0

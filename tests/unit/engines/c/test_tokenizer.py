@@ -2,15 +2,13 @@
 
 import ctypes
 import functools
-import importlib.util
 import itertools
 import json
 import operator
 import random
-import subprocess
+import runpy
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -273,27 +271,14 @@ def test_other_text_is_refused(text: bytes):
         CTokenizer(text)
 
 
-def script(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
-def test_a_damaged_file_is_refused_or_read_as_the_library_reads_it(tmp_path: Path):
-    fuzzing, program = script(ROOT / "benchmarks" / "robustness" / "vocabularies.py"), tmp_path / "program.c"
-    program.write_text("int main(void) { return 0; }", encoding="utf-8")
-    try:
-        subprocess.run([*fuzzing.COMMAND, str(program), "-o", str(tmp_path / "program")], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no compiler with -fsanitize=address,undefined: {error}")
-    outcomes, faults = fuzzing.run_cases(range(1_000))
+def test_a_damaged_file_is_refused_or_read_as_the_library_reads_it(fuzzer):
+    outcomes, faults = fuzzer("vocabularies")(range(1_000))
     assert not faults
     assert outcomes["read"] > 200
 
 
 @pytest.mark.slow
 def test_the_classes_of_all_characters_are_those_of_the_library():
-    classes = script(ROOT / "tools" / "unicode_classes.py")
-    assert classes.HEADER.read_text("utf-8") == classes.header()
+    classes = runpy.run_path(str(ROOT / "tools" / "unicode_classes.py"))
+    assert classes["HEADER"].read_text("utf-8") == classes["header"]()
