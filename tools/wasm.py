@@ -30,6 +30,7 @@ def build(to: Path) -> None:
     exports = [f"-Wl,--export={name}" for name in EXPORTS]
     command = [sys.executable, "-m", "ziglang", "cc", *OPTIONS, *exports, *PARTS, "-o", str(to)]
     subprocess.run(command, cwd=FOLDER, check=True)
+    to.chmod(0o644)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from clearformer.config import (
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent))  # samples.py
 
 SIZES: dict[str, Any] = {"vocab_size": 300, "context": 24, "d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 24}
 CONFIGS: dict[str, AnyModelConfig] = {
@@ -129,8 +132,9 @@ class Explorer:
 
     def go(self, **state: object) -> None:
         """Another state of the page that is open."""
-        change = """hash => new Promise(done => {
+        change = """hash => new Promise((done, fail) => {
             addEventListener("hashchange", () => done(), { once: true });
+            setTimeout(() => fail(Error("the state is the same")), 10_000);
             location.hash = hash;
         })"""
         self.page.evaluate(change, urlencode(state))

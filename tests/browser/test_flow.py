@@ -10,25 +10,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from samples import TARGET, TEXT, TOLERANCE
 
 import clearformer
 from clearformer.api.run import open_run
 from clearformer.inspection.reading import Reading
 from clearformer.inspection.record import record
 
-TOLERANCE = 1e-4
-"""of the spread of the numbers; sums of float32 in another order make about 1e-6"""
 RUNS = (
     "gpt", "bert", "classifier", "transformer", "llama", "pre-norm bert", "gpt classifier", "pre-norm transformer",
 )  # fmt: skip
 """those of conftest.py"""
-TEXT = {
-    "gpt": "the quick brown fox, naïve 東京",
-    "bert": "the quick <mask> fox jumps over zebras",
-    "classifier": "the quick brown dog\tjumps",
-    "transformer": "March 24, 2027",
-}
-TARGET = "2027-03"
 LAYER, HEAD, HEADS = 1, 3, 4
 PACKAGE = Path(clearformer.__file__).parent
 

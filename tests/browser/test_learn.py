@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from samples import TARGET, TEXT, TOLERANCE
 
 from clearformer.api.run import open_run
 from clearformer.models.build import load_weights
 from clearformer.models.initial import initial_weights
 
-TOLERANCE = 1e-4
-"""of the spread of the numbers; sums of float32 in another order make about 1e-6"""
-TEXT = {
-    "gpt": "the quick brown fox, naïve 東京",
-    "bert": "the quick <mask> fox jumps over zebras",
-    "classifier": "the quick brown dog\tjumps",
-    "transformer": "March 24, 2027",
-}
-TARGET = "2027-03"
 ALL = ("--checkpoints", "5")
 """untrained, of steps 1, 2 and 3, and the trained model, which is the mean of the last two"""
 LOSS, HISTORY, OUTPUTS, ATTENTION = range(4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from samples import TARGET, TEXT, TOLERANCE
 
 from clearformer.api.run import Run, open_run
 from clearformer.blocks.attention import share_heads
@@ -15,20 +16,10 @@ from clearformer.inspection.measures import induction
 from clearformer.inspection.reading import Reading
 from clearformer.inspection.record import Trace, record
 
-TOLERANCE = 1e-4
-"""of the spread of the numbers; sums of float32 in another order make about 1e-6"""
 DIGITS = 0.0051
 """half of the last of the two digits that a score is shown with"""
 HALF = 0.02
 """of the spread: weights of half precision, with 11 significant bits, in two layers; 0.003 measured"""
-
-TEXT = {
-    "gpt": "the quick brown fox, naïve 東京",
-    "bert": "the quick <mask> fox jumps over zebras",
-    "classifier": "the quick brown dog\tjumps",
-    "transformer": "March 24, 2027",
-}
-TARGET = "2027-03"
 CORES = {
     "gpt": {"decoder": "decoder.layers.1.attention.core"},
     "bert": {"encoder": "encoder.layers.1.attention.core"},

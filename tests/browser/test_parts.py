@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from samples import TOLERANCE
 
 from clearformer.api.run import open_run
 from clearformer.inspection.ablate import ablate
@@ -20,8 +21,6 @@ from clearformer.inspection.reading import Reading
 from clearformer.inspection.record import record
 
 pytestmark = pytest.mark.slow
-TOLERANCE = 1e-4
-"""of the spread of the numbers; sums of float32 in another order make about 1e-6"""
 
 TEXTS = {  # two of as many tokens each, some of them twice
     "gpt": ("the quick brown fox, the fox", "the quick brown dog, the dog"),

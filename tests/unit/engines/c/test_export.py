@@ -83,7 +83,8 @@ def test_the_sources_have_no_warnings(name: str, text_run: Path, tmp_path: Path)
     folder = export_run(text_run, tmp_path / "out")
     sources = map(str, folder.glob("*.c"))
     command = [*COMPILERS[name], *WARNINGS, "-fopenmp-simd", *sources, "-lm", "-o", str(tmp_path / "program")]
-    subprocess.run(command, check=True)
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert (compiled.returncode, compiled.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("prompts", [["the "], ["a", "the quick brown fox jumps over the lazy dog", "\n"]])

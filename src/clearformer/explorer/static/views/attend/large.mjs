@@ -44,9 +44,11 @@ export class Large {
         const drawn = lines(head, names, `${title}: lines from queries to keys`, held, press);
         const row = (name, t) => [name, ...values.subarray(t * S, (t + 1) * S)];
         const rows = [["query", ...names.key], ...names.query.map(row)];
-        const scale = heat.scale.toFixed(2), note = `Rows: T = ${T} queries. Columns: S = ${S} keys.`;
+        const note =
+            `Rows: T = ${T} queries. Columns: S = ${S} keys. The strongest colour is ${heat.scale.toFixed(2)}; a colour ` +
+            "is as strong as the square root of its number.";
         Object.assign(this, { head, names, held, heat, drawn });
-        this.map.show({ title, picture: heat.picture, rows, note: `${note} The strongest colour is ${scale}.` });
+        this.map.show({ title, picture: heat.picture, rows, note });
         this.map.picture.append(heat.over);
         links.show({ title: "Lines", picture: drawn.picture, rows, note: "From queries, on the left, to keys." });
         if (focused) drawn.picture.querySelector("[aria-pressed=true]")?.focus();
