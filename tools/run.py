@@ -170,8 +170,9 @@ def do_test(args: list[str]) -> int:
     if args:
         return pytest(python, args)
     fast = pytest(python, ["-m", "not slow"])
-    # loadgroup: workers get one test at a time, and tests of a group, which share costly fixtures, run in one worker
-    slow = pytest(python, ["--dist", "loadgroup", "-m", "slow"], shapes="off")
+    # loadgroup: workers get one test at a time, and tests of a group, which share costly fixtures, run in one worker;
+    # with it pytest-xdist 3.8 waits without end for the worker that replaces a crashed one
+    slow = pytest(python, ["--dist", "loadgroup", "--max-worker-restart", "0", "-m", "slow"], shapes="off")
     return report("test", {"fast tests": fast, "slow tests": slow})
 
 

@@ -5,7 +5,9 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,16 +58,38 @@ TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img 
 CLASSES = ["praise", "blame", "<b>neither</b>"]
 EVIL, KEPT = "<img src=x onerror=hacked=1>\u202e\u200b", ["the", " quick", " brown", " fox", ","]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+LIMIT = 240
+"""seconds of a test, after which Chromium is ended: `evaluate`, `count` and others of Playwright wait without end"""
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """An installed Chromium. A test without one is skipped, but fails in CI."""
+def living() -> Iterator[Callable[[], Browser]]:
+    """Gives an installed Chromium, or another if it has ended. A test without one is skipped, but fails in CI."""
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         (pytest.fail if "CI" in os.environ else pytest.skip)("Chromium was expected, found none; install chromium")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        launched: list[Browser] = []
+
+        def newest() -> Browser:
+            if not launched or not launched[-1].is_connected():
+                launched.append(playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]))
+            return launched[-1]
+
+        yield newest
+
+
+@pytest.fixture
+def browser(living: Callable[[], Browser]) -> Iterator[Browser]:
+    """Chromium for one test, which fails if it takes longer than LIMIT."""
+    browser = living()
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    number = next(each["id"] for each in processes if each["type"] == "browser")
+    timer = threading.Timer(LIMIT, os.kill, (number, signal.SIGKILL))
+    timer.start()
+    yield browser
+    timer.cancel()
+    assert browser.is_connected(), f"Chromium was expected to answer within {LIMIT} seconds, but it hung or crashed"
 
 
 @pytest.fixture(scope="session")

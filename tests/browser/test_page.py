@@ -54,7 +54,7 @@ def test_hovering_a_token_names_what_it_looks_at_and_a_click_holds_it(page_of: C
     explorer.settle()
     explorer.page.mouse.move(0, 0)
     assert (said.text_content() or "").startswith("3 looks most at")
-    assert "query=0" in explorer.page.evaluate("new Promise(done => setTimeout(() => done(location.hash), 400))")
+    explorer.page.wait_for_url(re.compile("query=0"))
 
 
 def test_the_map_is_read_by_arrow_keys(page_of: Callable[..., Path], explorer: Any):

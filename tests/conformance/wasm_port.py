@@ -6,8 +6,10 @@ import functools
 import json
 import shutil
 import subprocess
+import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,15 @@ from clearformer.generation.beam import Beam
 from clearformer.training.steps import Record, updates
 
 Arrays = dict[str, NDArray[Any]]
+LIMIT = 120
+"""seconds for an answer, of a machine that is busy"""
 
 
 @functools.cache
 def _node() -> "subprocess.Popen[str]":
     script = Path(__file__).with_suffix(".mjs")
     process = subprocess.Popen(["node", script, FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(process.communicate)  # it ends when nothing more is asked
+    atexit.register(process.kill)
     return process
 
 
@@ -42,9 +46,15 @@ def ask(action: str, **values: Any) -> Any:
     process, unused = _node(), [_unused.pop() for _ in range(len(_unused))]
     assert process.stdin
     assert process.stdout
-    process.stdin.write(json.dumps({"action": action, "unused": unused, **values}) + "\n")
-    process.stdin.flush()
-    answer = json.loads(process.stdout.readline())
+    timer = threading.Timer(LIMIT, process.kill)
+    timer.start()
+    with suppress(BrokenPipeError):  # it has ended, and its output, too
+        process.stdin.write(json.dumps({"action": action, "unused": unused, **values}) + "\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    timer.cancel()
+    assert line, f"an answer to {action} within {LIMIT} seconds was expected of Node, but it hung or ended"
+    answer = json.loads(line)
     assert "error" not in answer, answer["error"]
     return answer.get("found")
 
@@ -54,7 +64,7 @@ def missing() -> str:
 
 
 def describe() -> str:
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.check_output(["node", "--version"], text=True, timeout=LIMIT).strip()
     return f"C, compiled to WebAssembly by ziglang, in Node {version} (1 thread)"
 
 

@@ -31,7 +31,9 @@ def test_a_bundle_does_what_its_modules_do(folder: Path):
     if shutil.which("node") is None:
         pytest.skip("Node was expected, found none; install nodejs")
     done = [
-        subprocess.run(["node", "--input-type=module"], input=script, cwd=folder, capture_output=True, text=True)
+        subprocess.run(
+            ["node", "--input-type=module"], input=script, cwd=folder, capture_output=True, text=True, timeout=60
+        )
         for script in (f'import "{(folder / "main.mjs").as_uri()}";', bundle(folder / "main.mjs"))
     ]
     assert done[0].stdout == done[1].stdout == "a 20 5\n", done[1].stderr

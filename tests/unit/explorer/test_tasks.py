@@ -84,8 +84,7 @@ def ask(model: Any, inputs: Any) -> Any:
         "at": 0 if kind == "classifier" else AT,
         "output": OUTPUT,
     }
-    done = subprocess.run(
-        ["node", "--input-type=module", "--eval", SCRIPT], input=json.dumps(values), capture_output=True, text=True
-    )
+    command = ["node", "--input-type=module", "--eval", SCRIPT]
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
