@@ -1,10 +1,10 @@
 /* A text as the model reads it, as clearformer/inspection/reading.py has it.
 
-       reading = { inputs, texts: [{ ids, tokens }], written, masked, notes }
+       reading = { inputs, texts: [{ name, ids, tokens }], written, masked, notes }
 
-   `inputs` is what the engine takes. `texts` are the tokens that are read: a text, or a source and a target. `written`
-   are those that an encoder-decoder writes, one for each token of the target that it reads, and `masked` the places
-   that a masked language model does not see. `notes` are sentences about what was left out. */
+   `inputs` is what the engine takes. `texts` are the tokens that are read: those of a "text", or of a "source" and a
+   "target". `written` are those that an encoder-decoder writes, one for each token of the target that it reads, and
+   `masked` the places that a masked language model does not see. `notes` are sentences about what was left out. */
 
 import { BOS, EOS } from "../../../engines/c/decoding.mjs";
 import { MASK } from "./vocabulary.mjs";
@@ -21,14 +21,14 @@ const READERS = {
     gpt(vocabulary, { sizes: { context } }, text) {
         const { ids, tokens } = vocabulary.encode(text);
         const shown = { ids: ids.slice(-context), tokens: tokens.slice(-context) };
-        return { inputs: shown.ids, texts: [shown], notes: note(context, ids.length, "first") };
+        return { inputs: shown.ids, texts: [{ name: "text", ...shown }], notes: note(context, ids.length, "first") };
     },
 
     bert(vocabulary, { sizes: { context } }, text, { masked: given, before }) {
         const { kept, notes } = shortened(withMasks(vocabulary, text), context);
         const masked = moved(given, before ?? kept.ids, kept.ids);
         const ids = kept.ids.map((id, i) => (masked.includes(i) ? MASK : id));
-        return { inputs: { tokens: ids }, texts: [kept], masked, notes };
+        return { inputs: { tokens: ids }, texts: [{ name: "text", ...kept }], masked, notes };
     },
 
     classifier(vocabulary, { sizes: { context, segments } }, text) {
@@ -41,14 +41,15 @@ const READERS = {
             while (numbers.length < ids.length) numbers.push(Math.min(number, Math.max(segments - 1, 0)));
         });
         const notes = note(context, 1 + sum(lengths) + texts.length, "last");
-        return { inputs: { tokens: ids, segments: numbers }, texts: [{ ids, tokens }], notes };
+        return { inputs: { tokens: ids, segments: numbers }, texts: [{ name: "text", ids, tokens }], notes };
     },
 
     transformer(vocabulary, model, text, { target }) {
         const most = model.sizes.context - 1, source = shortened(vocabulary.encode(text), most);
         const written = target === "" ? translated(vocabulary, model, source.kept.ids) : vocabulary.encode(target);
         const { kept, notes } = shortened(written, most);
-        const texts = [ended(source.kept), begun(kept)], inputs = { source: texts[0].ids, target: texts[1].ids };
+        const texts = [{ name: "source", ...ended(source.kept) }, { name: "target", ...begun(kept) }];
+        const inputs = { source: texts[0].ids, target: texts[1].ids };
         return { inputs, texts, written: ended(kept), notes: [...source.notes, ...notes] };
     },
 };
