@@ -106,3 +106,10 @@ def test_a_second_run_is_opened_from_its_folder(
     explorer.page.get_by_role("button", name="Learn", exact=True).click()
     explorer.settle()
     assert explorer.page.locator(".side").count() == 2
+
+
+def test_what_is_hidden_from_the_first_run_is_hidden_from_the_second(page_of: Callable[..., Path], explorer: Any):
+    hidden = ".side:nth-child({}) .token[aria-pressed=true] .token-text"
+    explorer.open(page_of("bert", "pre-norm bert"), view="learn", text="the quick brown fox", masked="1", beside=1)
+    for side in (1, 2):
+        assert explorer.page.locator(hidden.format(side)).all_text_contents() == ["␣quick"]

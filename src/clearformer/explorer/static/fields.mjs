@@ -3,6 +3,8 @@
 import { element } from "./dom.mjs";
 
 export const MOST = 10_000; /* characters of a text */
+export const readable = (text) => text.slice(0, MOST);
+
 const CUT = `Only the first ${MOST.toLocaleString("en")} characters are read.`;
 const LABELS = {
     transformer: ["Source", ""],

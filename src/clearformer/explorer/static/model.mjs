@@ -10,19 +10,23 @@
 import { elementText, embedded } from "./run.mjs";
 
 const PATIENCE = 1000; /* milliseconds for a task that nobody waits for */
-const LONGEST = 60_000; /* milliseconds for any task */
-const LATE = `an answer within ${LONGEST / 1000} seconds was expected, found none; shorten the text`;
+const LONGEST = 60_000;
 
 export class Model {
-    /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. */
-    static async open(run, checkpoint = run.checkpoints.at(-1)) {
-        const model = new Model(run, checkpoint);
-        Object.assign(model, await model.#start());
-        return model;
+    /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. A
+        task may take `longest` milliseconds. */
+    static async open(run, checkpoint = run.checkpoints.at(-1), longest = LONGEST) {
+        const model = new Model(run, checkpoint, longest);
+        try {
+            return Object.assign(model, await model.#start());
+        } catch (error) {
+            model.close();
+            throw error;
+        }
     }
 
-    constructor(run, checkpoint) {
-        Object.assign(this, { run, checkpoint, waiting: [] });
+    constructor(run, checkpoint, longest) {
+        Object.assign(this, { run, checkpoint, longest, waiting: [] });
     }
 
     /** What a task returns. Rejects with its error, or as soon as the signal aborts. */
@@ -65,8 +69,10 @@ export class Model {
         this.sent = new Set(); /* checkpoints that the worker has */
         this.address = URL.createObjectURL(new Blob([elementText("worker-source")], { type: "text/javascript" }));
         this.worker = new Worker(this.address);
-        const weights = await this.run.weights(this.checkpoint);
-        const values = { engine: embedded("engine"), weights, config: this.run.config, tokenizer: this.run.tokenizer };
+        const { run } = this, weights = await run.weights(this.checkpoint);
+        for (const { message: { checkpoint: other } } of this.waiting) /* a worker before this one had its weights */
+            if (other) other.weights ??= await run.weights(run.checkpoints[other.id]);
+        const values = { engine: embedded("engine"), weights, config: run.config, tokenizer: run.tokenizer };
         const opened = new Promise((resolve, reject) => {
             this.running = { message: { task: "open", values }, resolve, reject };
         });
@@ -79,7 +85,7 @@ export class Model {
     #next() {
         if (this.running || !this.waiting.length) return;
         this.running = this.waiting.shift();
-        this.running.timer = setTimeout(() => this.#stop(), LONGEST);
+        this.running.timer = setTimeout(() => this.#stop(), this.longest);
         this.worker.postMessage(this.running.message);
     }
 
@@ -101,7 +107,8 @@ export class Model {
     }
 
     async #stop() {
-        this.running.reject(Error(LATE));
+        const limit = this.longest / 1000;
+        this.running.reject(Error(`an answer within ${limit} seconds was expected, found none; shorten the text`));
         try {
             await this.#start();
         } catch (error) {

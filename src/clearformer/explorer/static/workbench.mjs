@@ -3,7 +3,7 @@
 import { State } from "./address.mjs";
 import { element, roving } from "./dom.mjs";
 import { facts } from "./facts.mjs";
-import { MOST, fields } from "./fields.mjs";
+import { fields, readable } from "./fields.mjs";
 import { VIEWS } from "./views.mjs";
 
 const stopped = new DOMException("something newer was asked", "AbortError");
@@ -82,7 +82,7 @@ export class Workbench {
     /** What is typed, as tokens; places that are hidden move with their tokens. */
     async #read(signal) {
         const { state, model, reading: last } = this, masked = state.masked.split(",").filter(Boolean).map(Number);
-        const [text, target] = [state.text, state.target].map((typed) => typed.slice(0, MOST));
+        const [text, target] = [state.text, state.target].map(readable);
         const reading = await model.ask("read", { text, target, masked, before: last?.texts[0].ids }, signal);
         this.reading = reading;
         if (reading.masked) state.set({ masked: reading.masked.join(",") });

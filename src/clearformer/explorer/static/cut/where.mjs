@@ -2,7 +2,7 @@
 
 import { controls } from "../controls.mjs";
 import { element } from "../dom.mjs";
-import { MOST } from "../fields.mjs";
+import { MOST, readable } from "../fields.mjs";
 import { tokenRow } from "../tokens.mjs";
 
 const UNK = 3;
@@ -39,9 +39,11 @@ export class Where {
         this.controls.show();
         if (this.area.value !== state.second) this.area.value = state.second;
         this.#show(texts);
-        if (!state.second) this.tokens.replaceChildren();
-        if (!state.second) return undefined;
-        const values = { text: state.second.slice(0, MOST), target: texts[1] ? " " : "", masked }; /* any target */
+        if (!state.second) {
+            this.tokens.replaceChildren();
+            return undefined;
+        }
+        const values = { text: readable(state.second), target: texts[1] ? " " : "", masked }; /* any target */
         const { texts: [second], inputs } = await model.ask("read", values, signal);
         this.tokens.replaceChildren(tokenRow("Tokens of the second text", rowOf(second)));
         return inputs.source ? { ...inputs, target: first.target } : inputs;

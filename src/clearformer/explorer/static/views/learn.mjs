@@ -1,6 +1,7 @@
 /* Learn: what the model said, and what a head looked at, at the checkpoints of its training; two runs side by side. */
 
 import { element } from "../dom.mjs";
+import { readable } from "../fields.mjs";
 import { Figure } from "../figure.mjs";
 import { Beside } from "./learn/beside.mjs";
 import { lossChart, lossRows } from "./learn/chart.mjs";
@@ -28,12 +29,27 @@ export const view = {
             if (elements.some((each, i) => each !== there[i]) || there.length !== elements.length)
                 sides.replaceChildren(...elements);
             drawLoss(figure, all, state);
-            const { text, target } = state;
-            const read = (side) => (side === first ? reading : side.model.ask("read", { text, target }, signal));
-            await Promise.all(all.map(async (side) => side.update(await read(side), signal)));
+            const readings = [reading, second && (await readBeside(second.model, state, reading, signal))];
+            await Promise.all(all.map((side, i) => side.update(readings[i], signal)));
         };
     },
 };
+
+/** The same text as the second run reads it; where tokens are hidden from the first run, so are its own. */
+async function readBeside(model, { text, target }, { texts: [first], masked: hidden = [] }, signal) {
+    const ask = (masked) => model.ask("read", { text: readable(text), target: readable(target), masked }, signal);
+    const reading = await ask([]), { texts: [second] } = reading;
+    if (!reading.masked || !hidden.length) return reading;
+    const places = spansOf(first).filter((_, i) => hidden.includes(i));
+    const meets = ([start, end]) => places.some(([from, to]) => start < to && from < end);
+    return ask(spansOf(second).flatMap((span, i) => (meets(span) ? [i] : [])));
+}
+
+/** Where each token begins and ends in the text, in characters. */
+function spansOf({ tokens }) {
+    let end = 0;
+    return tokens.map((token) => [end, (end += token.length)]);
+}
 
 function advice() {
     return element("p", { class: "muted few" },

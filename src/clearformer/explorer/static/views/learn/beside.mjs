@@ -14,17 +14,23 @@ export class Beside {
         this.choice = element("div");
         const open = folderButton((run) => this.#show(runs.push(run) - 1));
         this.element = element("div", { class: "beside" }, element("h3", {}, "Beside another run"), this.choice, open);
-        left.addEventListener("abort", () => this.side?.model.close());
+        left.addEventListener("abort", () => this.#close());
     }
 
-    /** The side of the run that the state names, undefined if it names none. */
-    async update() {
+    /** A promise of the side of the run that the state names, undefined if it names none. */
+    update() {
         const run = this.runs[this.state.beside];
         this.#list();
-        if (this.side?.run === run) return this.side;
-        this.side?.model.close();
-        this.side = run && new Side(this.state, await Model.open(run), "checkpointBeside");
+        if (this.run === run) return this.side;
+        this.#close();
+        this.run = run;
+        this.side = run && Model.open(run).then((model) => new Side(this.state, model, "checkpointBeside"));
         return this.side;
+    }
+
+    /** Also what is still being opened. */
+    #close() {
+        this.side?.then(({ model }) => model.close(), () => {});
     }
 
     #show(number) {
