@@ -84,19 +84,20 @@ export class Decoder {
 
 /** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS.
     `temperature`, `topK`, `topP` and `seed` are those of sampling.mjs. With `slide` a full context is cut to its later
-    half, which is read again from position 0; else, without maxTokens, it is the end. Memory is given back at the end,
+    half, which is read again from position 0; else, without maxTokens, it is the end. A `decoder` may be given that has
+    read the prompt but for its last token, and is not freed. Memory is given back at the end,
     also by `break` or `return()`. */
-export function* generate(model, inputs, { maxTokens = Infinity, slide = false, ...sampling } = {}) {
+export function* generate(model, inputs, { maxTokens = Infinity, slide = false, decoder: given, ...sampling } = {}) {
     if (!(maxTokens >= 0)) throw Error(`maxTokens: 0 or more was expected, found ${maxTokens}; change it`);
     const sampler = new Sampler(sampling), { context } = model.sizes;
     const { row, sources, limit, never } = start(model, inputs);
-    let decoder = new Decoder(model, [row], context, sources);
+    let decoder = given ?? new Decoder(model, [row], context, sources);
     try {
         for (let done = 0; done < Math.min(maxTokens, limit); done++) {
             const { length } = decoder.rows[0];
             if (length > context && slide) {
                 const half = decoder.rows[0].slice(-Math.max(1, context >> 1));
-                decoder.free();
+                if (decoder !== given) decoder.free();
                 decoder = new Decoder(model, [half], context);
             } else if (length > context && done > 0) {
                 if (maxTokens === Infinity) return;
@@ -109,7 +110,7 @@ export function* generate(model, inputs, { maxTokens = Infinity, slide = false, 
             yield token;
         }
     } finally {
-        decoder.free();
+        if (decoder !== given) decoder.free();
     }
 }
 

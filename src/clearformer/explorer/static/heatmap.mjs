@@ -7,6 +7,7 @@ import { shortened } from "./visible.mjs";
 const MOST = 64; /* rows or columns in SVG, and with names */
 const SPAN = 560, LARGEST = 36, SMALLEST = 12, NUMBERED = 30; /* points: the whole, cells, one that has its number */
 const LETTER = 13, WIDTH = 0.61; /* height of a letter at most, and its width as a share of the height */
+const LEVELS = 255; /* of a colour */
 const central = { "dominant-baseline": "central" };
 
 /** { picture, over, scale, cellAt, mark } of { T, S, values }, of which NaN is left blank, and the names of rows and
@@ -76,12 +77,21 @@ function onCanvas({ cell, T, S, values, about, scale }) {
 /** A point for each number. */
 export function mapCanvas({ rows, columns, data }, scale = 1) {
     const canvas = element("canvas", { width: columns, height: rows, "aria-hidden": "true" });
-    const context = canvas.getContext("2d"), image = context.createImageData(columns, rows), colours = palette();
-    data.forEach((value, i) => {
-        if (!Number.isNaN(value)) image.data.set([...shade(colours, value / scale), 255], 4 * i);
-    });
+    const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
+    const points = new Uint32Array(image.data.buffer), shades = pixels();
+    for (let i = 0; i < data.length; i++) {
+        const share = LEVELS * Math.sqrt(Math.min(Math.abs(data[i] / scale), 1));
+        if (share >= 0) points[i] = shades[LEVELS + Math.sign(data[i]) * Math.round(share)]; /* NaN stays blank */
+    }
     context.putImageData(image, 0, 0);
     return canvas;
+}
+
+/** The shades of numbers whose square roots are -LEVELS to LEVELS, as the points of an image. */
+function pixels() {
+    const colours = palette(), bytes = Array.from({ length: 2 * LEVELS + 1 }, (_, i) => i - LEVELS)
+        .flatMap((level) => [...shade(colours, Math.sign(level) * (level / LEVELS) ** 2), 255]);
+    return new Uint32Array(Uint8Array.from(bytes).buffer);
 }
 
 function cellAt({ clientX, clientY }, picture, { left, top, cell, T, S }) {

@@ -1,6 +1,7 @@
 /* What the heads of a model look at. */
 
 import { induction, inductionTexts, scoresOf } from "./measures.mjs";
+import { pass } from "./pass.mjs";
 
 const PARTS = {
     encoder: /(^|\.)encoder\..*\.attention\.core\.weights$/,
@@ -31,20 +32,16 @@ export function attention(session, { inputs, part, layer, head, show, hideFirst,
     return { heads, head: { T, S, values } };
 }
 
-/** Queries, keys, values and weights of each layer, [H or G, T or S, ...]; those of the last text are remembered. */
+/** Queries, keys, values and weights of each layer, [H or G, T or S, ...]. */
 function kept(session, inputs, part) {
-    const key = JSON.stringify([inputs, part]), { model } = session;
-    if (session.kept?.key === key) return session.kept.layers;
-    const cores = coresOf(model, part);
-    const found = model.keep(cores.flatMap((core) => KINDS.map((kind) => `${core}.${kind}`)), inputs);
-    const layers = cores.map((core) => {
+    const { model } = session, cores = coresOf(model, part);
+    const found = pass(session, inputs, cores.flatMap((core) => KINDS.map((kind) => `${core}.${kind}`)));
+    return cores.map((core) => {
         const of = Object.fromEntries(KINDS.map((kind) => [kind, found[`${core}.${kind}`].data]));
         const [, H, T, S] = found[`${core}.weights`].shape, [, G, , E] = found[`${core}.keys`].shape;
         const slopes = model.sizes.positions === ALIBI && part !== "cross" ? slopesOf(H) : undefined;
         return { ...of, H, G, T, S, E, slopes };
     });
-    session.kept = { key, layers };
-    return layers;
 }
 
 function coresOf(model, part) {

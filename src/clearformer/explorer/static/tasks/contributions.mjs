@@ -7,13 +7,14 @@
    more. Of a logit that is capped it is the number before the cap; of an encoder-decoder, the decoder's parts. */
 
 import { stacksOf, sublayersOf } from "../stacks.mjs";
+import { pass } from "./pass.mjs";
 import { add, dot, hold, parametersOf, sumOf, times } from "./vectors.mjs";
 
 const POOLINGS = ["first", "last", "mean"]; /* as transformer.h has them */
 
 /** { names, values }: of each part what it adds to the logit of `output`, at token `at`, which a classifier ignores. */
-export function contributions({ model }, { inputs, at, output }) {
-    const { family, sizes } = model, parts = new Parts(model, inputs), { parameter, names } = parts;
+export function contributions(session, { inputs, at, output }) {
+    const { family, sizes } = session.model, parts = new Parts(session, inputs), { parameter, names } = parts;
     const head = family === "classifier" ? "class_projection" : "output_projection";
     const weights = parameter(`${head}.weight`) ?? parameter("embedding.weight");
     const weight = weights.subarray(output * sizes.D, (output + 1) * sizes.D), values = new Float64Array(names.length);
@@ -34,15 +35,16 @@ function pooled(T, { pooling }) {
 
 /** The parts of the vectors behind the final norm. */
 class Parts {
-    constructor(model, inputs) {
-        const stack = stacksOf(model.family, model.sizes).at(-1), sublayers = sublayersOf(model.family, stack);
+    constructor(session, inputs) {
+        const { model } = session, stack = stacksOf(model.family, model.sizes).at(-1);
+        const sublayers = sublayersOf(model.family, stack);
         const layers = Array.from({ length: model.sizes.L }, (_, l) => l);
         this.sizes = model.sizes;
         this.stack = stack.name;
         this.sublayers = layers.flatMap((layer) => sublayers.map((kind) => sublayerOf(stack.name, layer, kind)));
         this.names = ["biases", "embedding", ...this.sublayers.flatMap((sublayer) => namesOf(sublayer, model.sizes))];
         this.input = `${stack.name}.input`;
-        this.kept = model.keep([this.input, ...this.sublayers.map(({ place }) => place)], inputs);
+        this.kept = pass(session, inputs, [this.input, ...this.sublayers.map(({ place }) => place)]);
         this.parameter = parametersOf(model);
         this.T = this.kept[this.input].shape[1];
     }

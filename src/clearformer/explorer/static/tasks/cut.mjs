@@ -5,6 +5,7 @@
    As clearformer/inspection/ablate.py, with zero, and patch.py. */
 
 import { likeliest } from "./outputs.mjs";
+import { decoderOf, logitsOf, pass } from "./pass.mjs";
 import { logProbabilities, rowOf } from "./probability.mjs";
 
 const TOP = 8; /* outputs */
@@ -14,9 +15,11 @@ const GOES_ON = 12; /* tokens of a GPT */
 /** `changes` are as touch.mjs has them, but in place of { put } they may have { patch: true }: what stands there in a
     pass over `second`. Returns log probabilities { before, after }: of `outputs` at row `at`, with their `id`, the
     likeliest before, those after, and `output`; of `targets` that are not undefined; and what the model `writes`. */
-export function cut({ model, vocabulary }, { inputs, second, changes, at, output, targets }) {
-    const pass = () => ({ logits: model.run(inputs), writes: written(model, vocabulary, inputs) });
-    const before = pass(), after = changes.length ? changed(model, withPatches(model, second, changes), pass) : before;
+export function cut(session, { inputs, second, changes, at, output, targets }) {
+    const { model, vocabulary } = session, decoder = model.family === "gpt" ? decoderOf(session, inputs) : undefined;
+    const before = { logits: logitsOf(pass(session, inputs)), writes: written(model, vocabulary, inputs, decoder) };
+    const again = () => ({ logits: model.run(inputs), writes: written(model, vocabulary, inputs) });
+    const after = changes.length ? changed(model, withPatches(model, second, changes), again) : before;
     const row = (t) => [before, after].map(({ logits }) => logProbabilities(rowOf(logits, t)));
     const pair = ([from, to], id) => ({ before: from[id], after: to[id] }), rows = row(at);
     const ids = new Set([...rows.flatMap((row) => likeliest(row, TOP).map(({ id }) => id)), output]);
@@ -29,8 +32,9 @@ export function cut({ model, vocabulary }, { inputs, second, changes, at, output
 
 /** The heads of the layers' `cores`, each cut in turn: { core, head, logP, sharpness }, the log probability of `output`
     at row `at` without it, and the mean over all queries that have a choice of their largest attention weight. */
-export function sweep({ model }, { inputs, cores, at, output }) {
-    const kept = model.keep(cores.map((core) => `${core}.weights`), inputs), heads = [...Array(model.sizes.H).keys()];
+export function sweep(session, { inputs, cores, at, output }) {
+    const { model } = session, kept = pass(session, inputs, cores.map((core) => `${core}.weights`));
+    const heads = [...Array(model.sizes.H).keys()];
     return cores.flatMap((core) => heads.map((head) => {
         const off = { name: core, heads: [head, head + 1], scale: 0 };
         const logits = changed(model, [off], () => model.run(inputs));
@@ -66,8 +70,8 @@ function withPatches(model, second, changes) {
     });
 }
 
-/** Of a GPT its likeliest next tokens, of an encoder-decoder its translation, as text. */
-function written(model, { tokenizer }, inputs) {
+/** Of a GPT its likeliest next tokens, of an encoder-decoder its translation, as text; `decoder` as `generate` has it. */
+function written(model, { tokenizer }, inputs, decoder) {
     const { family, sizes: { context } } = model;
     if (family === "transformer") {
         const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], BEAM);
@@ -75,5 +79,5 @@ function written(model, { tokenizer }, inputs) {
     }
     if (family !== "gpt") return undefined;
     const maxTokens = Math.min(GOES_ON, context + 1 - inputs.length);
-    return tokenizer.decode([...model.generate(inputs, { maxTokens, temperature: 0 })]);
+    return tokenizer.decode([...model.generate(inputs, { maxTokens, temperature: 0, decoder })]);
 }

@@ -2,6 +2,7 @@
 
 import { embeddingOf } from "./embedding.mjs";
 import { softmax } from "./outputs.mjs";
+import { logitsOf, pass } from "./pass.mjs";
 import { transformOf } from "./transform.mjs";
 
 const POOLINGS = [(t) => Number(t === 0), (t, T) => Number(t === T - 1), (_, T) => 1 / T]; /* as in transformer.h */
@@ -16,20 +17,17 @@ export function flow(session, { inputs, boxes, at, shown }) {
     return { found, shown: { shape, data: data.slice() } }; /* the original stays here */
 }
 
-/** A function of the name of a value and the number of a text; the last pass is remembered. */
+/** A function of the name of a value and the number of a text. */
 function valuesOf(session, inputs, boxes) {
-    const { model } = session, { sizes, family } = model, known = new Set(Object.keys(model.places()));
+    const { model } = session, { sizes } = model, known = new Set(Object.keys(model.places()));
     const places = boxes.map(({ value }) => value).filter((value) => known.has(value));
-    const key = JSON.stringify([inputs, places]);
-    if (session.flow?.key !== key) session.flow = { key, kept: model.keep(places, inputs) };
-    const { kept } = session.flow, texts = inputs.source ? [inputs.source, inputs.target] : [inputs.tokens ?? inputs];
+    const kept = pass(session, inputs, places), texts = inputs.source ? [inputs.source, inputs.target] : [inputs.tokens ?? inputs];
     const sums = texts.map((tokens) => embeddingOf(model, tokens, inputs.segments));
-    const logits = kept[family === "classifier" ? "class_projection" : "output_projection"];
     const others = {
         tokens: (text) => ({ shape: [1, texts[text].length, 1], data: Float32Array.from(texts[text]) }),
         transform: () => transformOf(model, kept.encoder),
         pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], POOLINGS[sizes.pooling]),
-        probabilities: () => probabilitiesOf(logits),
+        probabilities: () => probabilitiesOf(logitsOf(kept)),
     };
     return (value, text) => {
         if (value.startsWith("sum.")) return sums[text][value.slice("sum.".length)];

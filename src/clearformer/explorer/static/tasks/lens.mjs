@@ -7,6 +7,7 @@
 
 import { stacksOf, streamOf } from "../stacks.mjs";
 import { likeliest } from "./outputs.mjs";
+import { pass } from "./pass.mjs";
 import { logProbabilities, rowOf } from "./probability.mjs";
 import { dot, hold, parametersOf } from "./vectors.mjs";
 
@@ -15,9 +16,9 @@ const TOP = 10; /* outputs */
 /** Of each of L + 1 points and T tokens: the likeliest output, `ids`, its probability, `p`, and `logP`, the log
     probability of the output `targets[t]`, if there is one; all [L + 1, T]. `top` are the likeliest outputs at `cell`,
     [point, token], { id, p }. */
-export function lens({ model }, { inputs, targets = [], cell: [point, token] }) {
-    const stack = stacksOf(model.family, model.sizes).at(-1), names = streamOf(stack, model.sizes);
-    const stream = model.keep(names, inputs), [, T] = stream[names[0]].shape, size = names.length * T;
+export function lens(session, { inputs, targets = [], cell: [point, token] }) {
+    const { model } = session, stack = stacksOf(model.family, model.sizes).at(-1);
+    const names = streamOf(stack, model.sizes), stream = pass(session, inputs, names), [, T] = stream[names[0]].shape, size = names.length * T;
     const ids = new Int32Array(size), p = new Float64Array(size), logP = new Float64Array(size).fill(NaN);
     const norm = model.sizes.postNorm ? undefined : finalNorm(model, stack);
     let top;
@@ -72,9 +73,10 @@ function normed({ weight, bias, rms }, { shape: [, T, D], data }) {
 const vectorOf = (data, t, D) => data.subarray(t * D, (t + 1) * D);
 
 /** The length of the stream's vectors, `values` [L + 1, T], of each stack. */
-export function norms({ model }, { inputs }) {
+export function norms(session, { inputs }) {
+    const { model } = session;
     return stacksOf(model.family, model.sizes).map((stack) => {
-        const names = streamOf(stack, model.sizes), stream = model.keep(names, inputs);
+        const names = streamOf(stack, model.sizes), stream = pass(session, inputs, names);
         const [, T, D] = stream[names[0]].shape;
         const length = (x) => Math.sqrt(dot(x, x)), tokens = [...Array(T).keys()];
         const values = names.flatMap((name) => tokens.map((t) => length(vectorOf(stream[name].data, t, D))));

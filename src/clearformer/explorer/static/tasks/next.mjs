@@ -3,6 +3,8 @@
 import { Decoder, EOS, NEVER, targetLimit } from "../../../engines/c/decoding.mjs";
 import { Sampler } from "../../../engines/c/sampling.mjs";
 import { likeliest, softmax } from "./outputs.mjs";
+import { logitsOf, pass } from "./pass.mjs";
+import { rowOf } from "./probability.mjs";
 
 /** After `tokens`, of which the first `start` were given; of an encoder-decoder they begin with <bos>, and `source`
     ends with <eos>. `step` counts the tokens that were drawn before: with `sampling`, the settings of sampling.mjs, it
@@ -35,13 +37,14 @@ function within(tokens, start, context) {
 
 /** Through the cache of the step before, if one more token is all that is new. */
 function logitsAfter(session, tokens, source) {
-    const { model, decoding: old } = session, key = JSON.stringify(source ?? null), row = old?.decoder.rows[0];
+    if (!source) return rowOf(logitsOf(pass(session, tokens)), tokens.length - 1);
+    const { model, decoding: old } = session, key = JSON.stringify(source), row = old?.decoder.rows[0];
     const begins = old?.key === key && row.every((id, i) => id === tokens[i]), more = tokens.length - row?.length;
     if (begins && more === 0) return old.logits;
     session.decoding = undefined; /* should this fail */
     const reuse = begins && more === 1;
     if (!reuse) old?.decoder.free();
-    const decoder = reuse ? old.decoder : new Decoder(model, [tokens], model.sizes.context, source && [source]);
+    const decoder = reuse ? old.decoder : new Decoder(model, [tokens], model.sizes.context, [source]);
     if (reuse) decoder.append(tokens.slice(-1));
     const [logits] = decoder.nextLogits();
     session.decoding = { key, decoder, logits };

@@ -4,10 +4,12 @@
 
    of all tokens of the vocabulary, none left out. */
 
+import { logitsOf, pass } from "./pass.mjs";
+
 /** Of each position of T, or of a classifier's one: the `top` likeliest outputs, { id, p }, best first, if it is among
     `positions` (by default all are); and, where `targets` has an output for it, its probability: { top, target: { id, p } }. */
-export function outputs({ model }, { inputs, top = 10, positions, targets = [] }) {
-    const { shape, data } = model.run(inputs), width = shape.at(-1);
+export function outputs(session, { inputs, top = 10, positions, targets = [] }) {
+    const { shape, data } = logitsOf(pass(session, inputs)), width = shape.at(-1);
     const rows = Array.from({ length: data.length / width }, (_, t) => {
         const p = softmax(data.subarray(t * width, (t + 1) * width)), id = targets[t];
         return {
