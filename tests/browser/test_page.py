@@ -160,7 +160,7 @@ def test_a_folder_that_is_no_run_is_refused_in_a_sentence(
     (folder / "config.json").write_text(json.dumps({"model": {"kind": "gpt", "vocab_size": -1}}), encoding="utf-8")
     explorer.open(page_of())
     explorer.page.locator("input[type=file]").set_input_files(folder)
-    refusal = explorer.page.get_by_role("alert")
+    refusal = explorer.page.get_by_role("alert").first
     expect(refusal).to_contain_text("model.vocab_size must be a number from 1")
 
 

@@ -2,10 +2,11 @@
    is the usual one. */
 
 import { element } from "./dom.mjs";
+import { MASK, UNK } from "./special.mjs";
 import { tokenRow } from "./tokens.mjs";
 import { counted, percent, token, visible } from "./visible.mjs";
 
-const UNK = 3, MASK = 4, OFFERED = 12; /* outputs in the list */
+const OFFERED = 12; /* outputs in the list */
 
 export const QUESTION = { at: -1, output: -1 };
 

@@ -12,9 +12,8 @@ export class Workbench {
     /** `index` of the model's run among `runs`; `show` shows another of them, `open` opens one. */
     constructor(model, { runs, index, show, open }) {
         Object.assign(this, { model, runs, index });
-        this.views = VIEWS.filter(({ suits }) => suits(model.family));
-        const common = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "" };
-        const settings = Object.assign(common, ...this.views.map((view) => view.settings));
+        const common = { run: 0, view: VIEWS[0].name, text: model.run.example, target: "", masked: "" };
+        const settings = Object.assign(common, ...VIEWS.map((view) => view.settings));
         this.state = new State(settings, (names) => this.#changed(names));
         this.fields = fields(this.state, model.family);
         this.notes = element("div", { class: "notes", "aria-live": "polite" });
@@ -44,9 +43,9 @@ export class Workbench {
 
     /** Build the view that the state names. */
     #show() {
-        const view = this.views.find(({ name }) => name === this.state.view) ?? this.views[0];
+        const view = VIEWS.find(({ name }) => name === this.state.view) ?? VIEWS[0];
         const focused = this.tabs.contains(document.activeElement);
-        this.tabs.replaceChildren(...this.views.map(({ name, title }) => element("button", {
+        this.tabs.replaceChildren(...VIEWS.map(({ name, title }) => element("button", {
             type: "button", "aria-current": name === view.name && "page", click: () => this.state.set({ view: name }),
         }, title)));
         roving(this.tabs);

@@ -7,7 +7,7 @@
    `masked` the places that a masked language model does not see. `notes` are sentences about what was left out. */
 
 import { BOS, EOS } from "../../../engines/c/decoding.mjs";
-import { MASK } from "./vocabulary.mjs";
+import { MASK } from "../special.mjs";
 
 const BEAM = { beam: 4, lengthPenalty: 0.6 }; /* of the model's own translation: as `clearformer translate` */
 

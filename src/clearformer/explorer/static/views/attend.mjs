@@ -32,7 +32,6 @@ export const view = {
     name: "attend",
     title: "Attend",
     answers: "What does each head look at?",
-    suits: () => true,
     settings: {
         part: "cross", sort: "layer", show: "softmax", hideFirst: false, layer: 0, head: 0, query: -1, key: -1,
     },

@@ -1,7 +1,8 @@
 /* Flow: the whole model as a diagram, with the numbers of the text, and a walk through it. */
 
-import { element } from "../dom.mjs";
+import { element, replace } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
+import { MASK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { printable, visible } from "../visible.mjs";
 import { boxesOf, diagramOf } from "./flow/boxes.mjs";
@@ -9,14 +10,12 @@ import { Details } from "./flow/details.mjs";
 import { diagramPicture } from "./flow/diagram.mjs";
 import { settingsOf, titleOf } from "./flow/kinds.mjs";
 
-const MASK = 4;
 const WIDE = matchMedia("(min-width: 94rem)"); /* room for two stacks, and what is said beside them */
 
 export const view = {
     name: "flow",
     title: "Flow",
     answers: "How does the text become the answer, step by step?",
-    suits: () => true,
     settings: { box: "", layer: 0, head: 0, at: -1, from: 0 },
     render(host, state, model, { left }) {
         const rows = element("div", { class: "rows" }), figure = new Figure("flow"), details = new Details(state);
@@ -68,15 +67,13 @@ function namesOf({ family, run, tokens: vocabulary }, sizes, { texts, masked = [
 }
 
 function drawTokens(host, { texts, masked = [] }, { tokens, at }, state) {
-    const focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
-    host.replaceChildren(...texts.map(({ name, ids }, text) => {
+    replace(host, ...texts.map(({ name, ids }, text) => {
         const setting = text < texts.length - 1 ? "from" : "at", number = (i) => (masked.includes(i) ? MASK : ids[i]);
         const label = texts.length > 1 ? `Follow a token of the ${name}` : "Follow a token";
         const shown = tokens(text).map((each, i) => ({ id: number(i), text: each }));
         const choose = { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) };
         return element("div", {}, element("h3", {}, label), tokenRow(label, shown, choose));
     }));
-    host.querySelectorAll("button")[focused]?.focus();
 }
 
 function drawDiagram(figure, model, { box, layer, state, c }) {

@@ -15,7 +15,6 @@ export const view = {
     name: "lens",
     title: "Lens",
     answers: "What would the model say at each layer, and what makes it say so?",
-    suits: () => true,
     settings: { ...QUESTION, point: -1, attribute: true }, /* point: of the stream; -1: the last */
     render(host, state, model) {
         const lens = new Figures("lens"), logit = new Figures("logit");

@@ -3,9 +3,10 @@
 
 import { curves } from "../../curves.mjs";
 import { element } from "../../dom.mjs";
+import { MASK } from "../../special.mjs";
 import { printable, visible } from "../../visible.mjs";
 
-const FOLLOWED = 4, MASK = 4; /* outputs in the picture; the token */
+const FOLLOWED = 4; /* outputs in the picture */
 
 /** The position whose output is followed, as Type has it; -1 if nothing is hidden from a masked language model. */
 export function placeOf({ texts, inputs }, { at }, family) {

@@ -1,6 +1,6 @@
 /* One run at one of its checkpoints: what it says, what a head looks at, and how likely the answer was at all. */
 
-import { element } from "../../dom.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
 import { slider } from "../../slider.mjs";
 import { printable } from "../../visible.mjs";
@@ -45,9 +45,7 @@ export class Side {
         this.slider.show(names, at);
         this.slider.element.hidden = names.length < 2;
         const said = await SHOW[model.family]({ state, model, reading, ask: (values) => ask("outputs", values) });
-        const focused = [...this.rows.querySelectorAll("button")].indexOf(document.activeElement);
-        this.rows.replaceChildren(...said.rows);
-        this.rows.querySelectorAll("button")[focused]?.focus();
+        replace(this.rows, ...said.rows);
         this.outputs.show(said.figures);
         await this.head.update(reading, ask, names[at]);
         await this.#look(reading, signal);
