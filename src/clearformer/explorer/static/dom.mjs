@@ -46,7 +46,8 @@ export function pressed(press) {
 export function roving(list, { columns = 1 } = {}) {
     const buttons = () => [...list.querySelectorAll(BUTTON)];
     const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
-    stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
+    const focused = buttons().find((button) => button === document.activeElement);
+    stop(focused ?? list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
     if (roved.has(list)) return;
     roved.add(list);
     list.addEventListener("focusin", ({ target }) => stop(target.closest(BUTTON)));

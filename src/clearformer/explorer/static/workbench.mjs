@@ -5,6 +5,7 @@ import { element, roving } from "./dom.mjs";
 import { facts } from "./facts.mjs";
 import { fields, readable } from "./fields.mjs";
 import { VIEWS } from "./views.mjs";
+import { printable } from "./visible.mjs";
 
 const stopped = new DOMException("something newer was asked", "AbortError");
 
@@ -73,7 +74,7 @@ export class Workbench {
             if (!empty) await this.update(reading, signal);
             this.failed.textContent = "";
         } catch (error) {
-            if (error !== stopped) this.failed.textContent = error.message;
+            if (error !== stopped) this.failed.textContent = printable(error.message);
         }
         if (!signal.aborted) this.host.setAttribute("aria-busy", "false");
     }

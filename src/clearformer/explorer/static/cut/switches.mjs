@@ -10,7 +10,7 @@ const LABELS = { h: "Heads", a: "Attention", c: "Cross heads", b: "Cross", f: "F
 export class Switches {
     constructor(state, model) {
         Object.assign(this, { state, model, stacks: stacksOf(model.family, model.sizes) });
-        this.tables = this.stacks.map(() => element("table", { class: "switches" }));
+        this.tables = this.stacks.map(({ title }) => element("table", { class: "switches", "aria-label": title }));
         this.list = element("ul", { class: "changes", "aria-label": "Changes" });
         const scrolled = this.tables.map((table) => element("div", { class: "scroll" }, table));
         this.element = element("div", { class: "rows" }, scrolled, this.#neuron(), this.list);

@@ -4,11 +4,10 @@
 
    As clearformer/inspection/ablate.py, with zero, and patch.py. */
 
-import { likeliest } from "./outputs.mjs";
-import { logProbabilities, rowOf } from "./probability.mjs";
+import { likeliest, logProbabilities, rowOf } from "./probability.mjs";
+import { COMMAND } from "./read.mjs";
 
 const TOP = 8; /* outputs */
-const BEAM = { beam: 4, lengthPenalty: 0.6 }; /* as `clearformer translate` */
 const GOES_ON = 12; /* tokens of a GPT */
 
 /** `changes` are as touch.mjs has them, but in place of { put } they may have { patch: true }: what stands there in a
@@ -70,7 +69,7 @@ function withPatches(model, second, changes) {
 function written(model, { tokenizer }, inputs) {
     const { family, sizes: { context } } = model;
     if (family === "transformer") {
-        const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], BEAM);
+        const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], COMMAND);
         return tokenizer.decode(tokens);
     }
     if (family !== "gpt") return undefined;

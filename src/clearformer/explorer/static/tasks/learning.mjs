@@ -1,11 +1,11 @@
 /* What a model would say, at a checkpoint: of one place, and going on by itself. */
 
-import { softmax } from "./outputs.mjs";
+import { rowOf, softmax } from "./probability.mjs";
 
 /** The probabilities of all outputs at position `at`, of a classifier at its only one. */
 export function probabilities({ model }, { inputs, at }) {
-    const { shape, data } = model.run(inputs), width = shape.at(-1), t = shape.length > 2 ? at : 0;
-    return softmax(data.subarray(t * width, (t + 1) * width));
+    const logits = model.run(inputs);
+    return softmax(rowOf(logits, logits.shape.length > 2 ? at : 0));
 }
 
 /** What a GPT writes after a text, or an encoder-decoder of a source: at most `most` likeliest tokens, as text. */

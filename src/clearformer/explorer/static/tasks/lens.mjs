@@ -6,8 +6,7 @@
    and a post-norm model has no final norm. */
 
 import { stacksOf, streamOf } from "../stacks.mjs";
-import { likeliest } from "./outputs.mjs";
-import { logProbabilities, rowOf } from "./probability.mjs";
+import { likeliest, logProbabilities, rowOf } from "./probability.mjs";
 import { dot, hold, parametersOf } from "./vectors.mjs";
 
 const TOP = 10; /* outputs */

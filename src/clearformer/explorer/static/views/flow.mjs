@@ -1,5 +1,6 @@
 /* Flow: the whole model as a diagram, with the numbers of the text, and a walk through it. */
 
+import { isPlace, placeIn } from "../address.mjs";
 import { element, replace } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
 import { MASK } from "../special.mjs";
@@ -24,14 +25,14 @@ export const view = {
         let last, redraw = () => {};
         WIDE.addEventListener("change", () => redraw(), { signal: left });
         return async (reading, signal) => {
-            const layer = Math.min(state.layer, settings.L - 1), all = boxesOf(diagramOf(model, layer));
+            const layer = placeIn(settings.L, state.layer), all = boxesOf(diagramOf(model, layer));
             const walk = all.filter(({ kind }) => kind !== "folded");
             const box = walk.find(({ id }) => id === state.box) ?? walk[0];
             const at = placesOf(reading, state), boxes = [...all, ...foldedOf(model, layer)];
             const asked = boxes.map(({ id, value, text }) => ({ id, value, text }));
             const found = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
             const c = { ...settings, ...found, ...namesOf(model, settings, reading, at), at };
-            c.head = Math.min(state.head, settings.H - 1);
+            c.head = placeIn(settings.H, state.head);
             drawTokens(rows, reading, c, state);
             redraw = () => drawDiagram(figure, model, { box, layer, state, c });
             redraw();
@@ -49,7 +50,7 @@ const foldedOf = (model, layer) =>
 /** The chosen token of each text; if none was chosen, the first hidden one, or else the last. */
 function placesOf({ texts, inputs }, { at, from }) {
     const hidden = inputs.tokens?.indexOf(MASK) ?? -1, last = ({ ids }) => (hidden < 0 ? ids.length - 1 : hidden);
-    const within = (text, i) => (i < 0 || i >= text.ids.length ? last(text) : i);
+    const within = (text, i) => (isPlace(i, text.ids.length) ? i : last(text));
     return texts.length > 1 ? [within(texts[0], from), within(texts[1], at)] : [within(texts[0], at)];
 }
 

@@ -1,5 +1,6 @@
 /* The attention map of one head, which is chosen for both runs alike. */
 
+import { optionIn, placeIn } from "../../address.mjs";
 import { list } from "../../controls.mjs";
 import { element, replace } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
@@ -16,8 +17,8 @@ export class Head {
 
     /** `ask`: of a checkpoint, whose name is `when`. */
     async update(reading, ask, when) {
-        const { L, H } = this.model.sizes, part = partOf(this.model) ?? this.state.part;
-        const layer = Math.min(this.state.layer, L - 1), head = Math.min(this.state.head, H - 1);
+        const { L, H } = this.model.sizes, part = partOf(this.model) ?? optionIn(PARTS, this.state.part);
+        const layer = placeIn(L, this.state.layer), head = placeIn(H, this.state.head);
         this.#choose({ part, layer, head });
         const { head: found } = await ask("attention", { part, layer, head, show: "softmax", sort: "layer" });
         const { query, key } = namesOf(reading, part), { T, S, values } = found;

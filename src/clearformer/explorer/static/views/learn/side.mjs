@@ -1,5 +1,6 @@
 /* One run at one of its checkpoints: what it says, what a head looks at, and how likely the answer was at all. */
 
+import { placeIn } from "../../address.mjs";
 import { element, replace } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
 import { slider } from "../../slider.mjs";
@@ -30,8 +31,8 @@ export class Side {
 
     /** The number of the checkpoint that is shown. */
     get at() {
-        const at = this.state[this.setting], last = this.run.checkpoints.length - 1;
-        return at < 0 || at > last ? last : at;
+        const { length } = this.run.checkpoints;
+        return placeIn(length, this.state[this.setting], length - 1);
     }
 
     get names() {
