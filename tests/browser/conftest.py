@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clearformer.cli.main import main
 from clearformer.config import (
@@ -58,6 +58,9 @@ TEXTS = ["the quick brown fox jumps over the lazy dog", "March 14, 2027", "<img 
 CLASSES = ["praise", "blame", "<b>neither</b>"]
 EVIL, KEPT = "<img src=x onerror=hacked=1>\u202e\u200b", ["the", " quick", " brown", " fox", ","]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 90_000
+"""milliseconds for what is expected of a page, on a machine that is busy"""
+expect.set_options(timeout=PATIENCE)
 LIMIT = 240
 """seconds of a test, after which Chromium is ended: `evaluate`, `count` and others of Playwright wait without end"""
 
@@ -183,7 +186,7 @@ class Explorer:
 @pytest.fixture
 def explorer(browser: Browser) -> Iterator[Explorer]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(90_000)  # of a machine that is busy
+    context.set_default_timeout(PATIENCE)
     explorer = Explorer(context.new_page())
     yield explorer
     context.close()

@@ -109,13 +109,15 @@ def test_a_hostile_vocabulary_is_shown_as_text(page_of: Callable[..., Path], exp
         {"part": "__proto__", "show": "constructor", "sort": "toString", "view": "attend", "hideFirst": 7},
         {"at": 0.5, "view": "constructor", "run": 99, "masked": "1,x,-5", "target": "x"},
         {"steps": 99999999, "beam": 3, "method": "toString", "view": "predict"},
+        {"layer": -3.5, "head": -7.5, "at": 0.5, "from": -0.5, "box": "constructor", "view": "flow"},
+        {"layer": -3.5, "head": 0.5, "at": 0.5, "checkpoint": 0.5, "beside": 0.5, "part": "__proto__", "view": "learn"},
     ],
 )
 def test_an_address_that_nobody_wrote_shows_a_view(state: dict[str, Any], page_of: Callable[..., Path], explorer: Any):
     for family in ("gpt", "transformer"):
         explorer.open(page_of(family), text="the fox", **state)
         assert explorer.page.locator("figure").count() >= 1
-        assert explorer.page.locator(".error").all_text_contents() in ([""], ["", ""])
+        assert explorer.page.locator(".error:not(:empty)").count() == 0
 
 
 def test_a_worker_that_answers_no_more_is_replaced(page_of: Callable[..., Path], explorer: Any):
@@ -160,7 +162,7 @@ def test_a_folder_that_is_no_run_is_refused_in_a_sentence(
     (folder / "config.json").write_text(json.dumps({"model": {"kind": "gpt", "vocab_size": -1}}), encoding="utf-8")
     explorer.open(page_of())
     explorer.page.locator("input[type=file]").set_input_files(folder)
-    refusal = explorer.page.get_by_role("alert")
+    refusal = explorer.page.get_by_role("alert").first
     expect(refusal).to_contain_text("model.vocab_size must be a number from 1")
 
 
@@ -185,8 +187,9 @@ def test_axe_finds_nothing(family: str, scheme: str, page_of: Callable[..., Path
         assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
 
 
-def test_the_page_fits_a_phone(page_of: Callable[..., Path], explorer: Any):
+def test_the_page_fits_a_phone_and_all_its_words_are_known(page_of: Callable[..., Path], explorer: Any):
     explorer.page.set_viewport_size({"width": 400, "height": 800})
     for view in VIEWS:
         explorer.open(page_of("transformer"), text="March 24, 2027", view=view)
         assert explorer.page.evaluate("document.documentElement.scrollWidth") == 400
+        assert "undefined" not in explorer.page.locator("main").inner_html()

@@ -3,6 +3,8 @@
 const PAUSE = 250; /* milliseconds without a change; browsers refuse many changes of the address in a short time */
 const JSON_VALUE = /^(-?\d+(\.\d+)?|true|false)$/;
 
+export const isPlace = (value, count) => Number.isInteger(value) && value >= 0 && value < count;
+
 /** A place among `count` for what an address says; if that is no place at all, `otherwise`. */
 export function placeIn(count, value, otherwise = 0) {
     return Number.isInteger(value) && value >= 0 ? Math.min(value, count - 1) : otherwise;

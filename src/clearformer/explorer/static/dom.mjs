@@ -24,12 +24,30 @@ function furnish(made, { css = {}, ...attributes }, children) {
     return made;
 }
 
+/** Put other children into an element; of its buttons and lists the one in the same place keeps the focus. */
+export function replace(host, ...children) {
+    const all = () => [...host.querySelectorAll("button, select")], focused = all().indexOf(document.activeElement);
+    host.replaceChildren(...children);
+    all()[focused]?.focus();
+}
+
+/** Attributes of an SVG element that is pressed as a button is. */
+export function pressed(press) {
+    const keydown = (event) => {
+        if (!["Enter", " "].includes(event.key)) return;
+        event.preventDefault();
+        press();
+    };
+    return { role: "button", click: press, keydown };
+}
+
 /** Let arrow keys, Home and End move among the buttons in an element, which is then one stop of the Tab key. `columns`
     of them stand in a row, where up and down are other ways than left and right. */
 export function roving(list, { columns = 1 } = {}) {
     const buttons = () => [...list.querySelectorAll(BUTTON)];
     const stop = (one) => buttons().forEach((button) => button.setAttribute("tabindex", button === one ? 0 : -1));
-    stop(list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
+    const focused = buttons().find((button) => button === document.activeElement);
+    stop(focused ?? list.querySelector("[aria-pressed=true], [aria-current]") ?? buttons()[0]);
     if (roved.has(list)) return;
     roved.add(list);
     list.addEventListener("focusin", ({ target }) => stop(target.closest(BUTTON)));

@@ -35,7 +35,8 @@ export function heatmap({ T, S, values }, rows, columns, label, { most = largest
 
 const boxOf = ({ left, top, cell, T, S }) => `0 0 ${left + S * cell} ${top + T * cell}`;
 
-function largest(values) {
+/** The largest size of a number; NaN has none. */
+export function largest(values) {
     let most = 0;
     for (const value of values) if (Math.abs(value) > most) most = Math.abs(value);
     return most;

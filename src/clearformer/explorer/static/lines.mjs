@@ -1,6 +1,6 @@
 /* Lines between tokens: queries on the left, keys on the right, a stronger line for a larger number. */
 
-import { roving, svg } from "./dom.mjs";
+import { pressed, roving, svg } from "./dom.mjs";
 import { shortened, visible } from "./visible.mjs";
 
 const MOST = 64; /* tokens on a side */
@@ -27,7 +27,7 @@ export function lines({ T, S, values }, names, label, held, press) {
     }));
     const sides = ["query", "key"].map((kind) => svg("g", { role: "group", "aria-label": kind },
         shown[kind].map((index, i) => button(kind, index, i, names[kind][index], held[kind] === index, press))));
-    sides.forEach(roving);
+    sides.forEach((side) => roving(side));
     const viewBox = `0 0 ${WIDTH} ${ROW * Math.max(shown.query.length, shown.key.length)}`;
     const about = { class: "lines", viewBox, role: "group", "aria-label": label };
     const mark = (t, s) => drawn.forEach((each) =>
@@ -38,16 +38,11 @@ export function lines({ T, S, values }, names, label, held, press) {
 
 const middle = (row) => ROW * (row + 0.5);
 
-function button(kind, index, row, name, pressed, press) {
-    const act = () => press(kind, pressed ? -1 : index), { box, text, anchor } = SIDES[kind];
-    const key = (event) => {
-        if (!["Enter", " "].includes(event.key)) return;
-        event.preventDefault();
-        act();
-    };
+function button(kind, index, row, name, isHeld, press) {
+    const act = () => press(kind, isHeld ? -1 : index), { box, text, anchor } = SIDES[kind];
     return svg("g", {
-        class: "name", role: "button", "aria-label": `${kind} ${index + 1}: ${visible(name)}`,
-        "aria-pressed": String(pressed), "data-kind": kind, "data-index": index, click: act, keydown: key,
+        class: "name", "aria-label": `${kind} ${index + 1}: ${visible(name)}`, "aria-pressed": String(isHeld),
+        "data-kind": kind, "data-index": index, ...pressed(act),
     }, svg("rect", { x: box, y: ROW * row + 1, width: NAME - 2, height: ROW - 2, rx: 3 }),
     svg("text", { x: text, y: middle(row), "text-anchor": anchor, "dominant-baseline": "central" }, shortened(name)));
 }

@@ -21,7 +21,7 @@ async function show(index) {
         page.replaceChildren(workbench.element);
         document.title = `${printable(run.name)} · clearformer`;
     } catch (error) {
-        page.replaceChildren(element("main", { class: "start" }, about("alert", error.message), open));
+        page.replaceChildren(element("main", { class: "start" }, about("alert", printable(error.message)), open));
     }
 }
 

@@ -2,6 +2,7 @@
 
 import { element } from "./dom.mjs";
 import { filesOfDrop, readFolder } from "./folder.mjs";
+import { printable } from "./visible.mjs";
 
 /** `opened` is called with the run. */
 export function opener(opened) {
@@ -24,7 +25,7 @@ function button(opened, note) {
         try {
             await opened(await readFolder(await files));
         } catch (error) {
-            failed.textContent = error.message;
+            failed.textContent = printable(error.message);
         }
     };
     const field = element("input", {

@@ -1,11 +1,13 @@
 /* Which output a view is about: a place in the text, and a token or class there. The settings are `at` and `output`; -1
    is the usual one. */
 
+import { isPlace } from "./address.mjs";
 import { element } from "./dom.mjs";
+import { MASK, UNK } from "./special.mjs";
 import { tokenRow } from "./tokens.mjs";
 import { counted, percent, token, visible } from "./visible.mjs";
 
-const UNK = 3, MASK = 4, OFFERED = 12; /* outputs in the list */
+const OFFERED = 12; /* outputs in the list */
 
 export const QUESTION = { at: -1, output: -1 };
 
@@ -21,8 +23,6 @@ const FAMILIES = {
     transformer: ({ written }) => ({ text: written, own: written.ids, where: "in the place of " }),
     classifier: ({ texts: [text] }) => ({ text, own: [], usual: text.ids.length - 1 }),
 };
-
-const within = (number, limit) => Number.isInteger(number) && number >= 0 && number < limit;
 
 export class Question {
     constructor(state, model) {
@@ -44,7 +44,7 @@ export class Question {
             const values = { inputs: reading.inputs, targets: own, positions, top: OFFERED };
             return (await model.ask("outputs", values, signal)).rows;
         };
-        const at = within(state.at, text.ids.length) ? state.at : usual ?? leastSure(await ask([]));
+        const at = isPlace(state.at, text.ids.length) ? state.at : usual ?? leastSure(await ask([]));
         const row = this.classifies ? 0 : at, rows = await ask([row]), output = this.#offer(rows[row], own[row]);
         this.#show(family, rows, at);
         const place = where ? [where, token(text.tokens[at])] : [];
@@ -58,7 +58,7 @@ export class Question {
     /** Fill the list of outputs; the one that is chosen. */
     #offer({ top, target }, own) {
         const { C, V } = this.model.sizes, { output: given } = this.state, usual = own ?? top[0].id;
-        const chosen = within(given, this.classifies ? C : V) ? given : usual;
+        const chosen = isPlace(given, this.classifies ? C : V) ? given : usual;
         const known = [target, ...top].filter((each) => each);
         const share = new Map(known.map(({ id, p }) => [id, percent(p)]));
         const others = [...new Set([...share.keys(), chosen])].filter((id) => id !== usual);

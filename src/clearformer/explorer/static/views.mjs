@@ -3,7 +3,6 @@
        export const view = {
            name: "attend", title: "Attend",              // in the address, and on the tab
            answers: "Which tokens does a head look at?", // one sentence below the tab
-           suits: (family) => true,                      // the families of models it is for
            settings: { layer: 0 },                       // of its own in the state, with their defaults
            render(host, state, model, page) {            // build elements in `host`, once, and return a function …
                return async (reading, signal) => {};     // … called whenever the text or a setting has changed

@@ -2,6 +2,7 @@
 
 import { controls } from "./controls.mjs";
 import { element } from "./dom.mjs";
+import { printable } from "./visible.mjs";
 
 const PAUSE = 250; /* milliseconds without anything newer, before it begins */
 
@@ -36,7 +37,7 @@ export class Work {
             this.#say();
             return found;
         } catch (error) {
-            if (!signal.aborted) this.#say("", error.message);
+            if (!signal.aborted) this.#say("", printable(error.message));
             return undefined;
         } finally {
             if (!signal.aborted) this.shown.removeAttribute("aria-busy");

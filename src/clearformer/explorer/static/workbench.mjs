@@ -5,6 +5,7 @@ import { element, roving } from "./dom.mjs";
 import { facts } from "./facts.mjs";
 import { fields, readable } from "./fields.mjs";
 import { VIEWS } from "./views.mjs";
+import { printable } from "./visible.mjs";
 
 const stopped = new DOMException("something newer was asked", "AbortError");
 
@@ -12,9 +13,8 @@ export class Workbench {
     /** `index` of the model's run among `runs`; `show` shows another of them, `open` opens one. */
     constructor(model, { runs, index, show, open }) {
         Object.assign(this, { model, runs, index });
-        this.views = VIEWS.filter(({ suits }) => suits(model.family));
-        const common = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "" };
-        const settings = Object.assign(common, ...this.views.map((view) => view.settings));
+        const common = { run: 0, view: VIEWS[0].name, text: model.run.example, target: "", masked: "" };
+        const settings = Object.assign(common, ...VIEWS.map((view) => view.settings));
         this.state = new State(settings, (names) => this.#changed(names));
         this.fields = fields(this.state, model.family);
         this.notes = element("div", { class: "notes", "aria-live": "polite" });
@@ -44,9 +44,9 @@ export class Workbench {
 
     /** Build the view that the state names. */
     #show() {
-        const view = this.views.find(({ name }) => name === this.state.view) ?? this.views[0];
+        const view = VIEWS.find(({ name }) => name === this.state.view) ?? VIEWS[0];
         const focused = this.tabs.contains(document.activeElement);
-        this.tabs.replaceChildren(...this.views.map(({ name, title }) => element("button", {
+        this.tabs.replaceChildren(...VIEWS.map(({ name, title }) => element("button", {
             type: "button", "aria-current": name === view.name && "page", click: () => this.state.set({ view: name }),
         }, title)));
         roving(this.tabs);
@@ -74,7 +74,7 @@ export class Workbench {
             if (!empty) await this.update(reading, signal);
             this.failed.textContent = "";
         } catch (error) {
-            if (error !== stopped) this.failed.textContent = error.message;
+            if (error !== stopped) this.failed.textContent = printable(error.message);
         }
         if (!signal.aborted) this.host.setAttribute("aria-busy", "false");
     }

@@ -1,6 +1,6 @@
 /* A button for every part of the model, which changes it. */
 
-import { element, roving } from "../dom.mjs";
+import { element, replace, roving } from "../dom.mjs";
 import { stacksOf } from "../stacks.mjs";
 import { KINDS, effect, find, kindsOf, numberOf, parse, title, toggled, write } from "./changes.mjs";
 
@@ -10,7 +10,7 @@ const LABELS = { h: "Heads", a: "Attention", c: "Cross heads", b: "Cross", f: "F
 export class Switches {
     constructor(state, model) {
         Object.assign(this, { state, model, stacks: stacksOf(model.family, model.sizes) });
-        this.tables = this.stacks.map(() => element("table", { class: "switches" }));
+        this.tables = this.stacks.map(({ title }) => element("table", { class: "switches", "aria-label": title }));
         this.list = element("ul", { class: "changes", "aria-label": "Changes" });
         const scrolled = this.tables.map((table) => element("div", { class: "scroll" }, table));
         this.element = element("div", { class: "rows" }, scrolled, this.#neuron(), this.list);
@@ -35,8 +35,7 @@ export class Switches {
         const { family, sizes } = this.model, kinds = kindsOf(family, stack).filter((kind) => kind !== NEURON);
         const numbers = (kind) => Array.from({ length: numberOf(kind, sizes) ?? 1 }, (_, i) => i);
         const partsOf = (kind) => numbers(kind).map((number) => ({ kind, ...(KINDS[kind].axis && { number }) }));
-        const columns = kinds.flatMap(partsOf), buttons = () => [...table.querySelectorAll("button")];
-        const focused = buttons().indexOf(document.activeElement);
+        const columns = kinds.flatMap(partsOf);
         const button = (part) => element("td", {}, this.#button(part, find(changes, part)));
         const row = (layer) => columns.map((column) => button({ stack, layer, ...column }));
         const head = (kind) => element("th", { scope: "colgroup", colspan: numbers(kind).length }, LABELS[kind]);
@@ -44,9 +43,8 @@ export class Switches {
         const rows = Array.from({ length: sizes.L }, (_, layer) =>
             element("tr", {}, element("th", { scope: "row" }, String(layer)), row(layer)));
         const first = element("tr", {}, corner, kinds.map(head));
-        table.replaceChildren(element("thead", {}, first), element("tbody", {}, rows));
+        replace(table, element("thead", {}, first), element("tbody", {}, rows));
         roving(table, { columns: columns.length });
-        if (focused >= 0) buttons()[focused].focus();
     }
 
     /** Of a part, with its change, if there is one. */

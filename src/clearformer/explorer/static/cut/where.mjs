@@ -1,11 +1,11 @@
 /* How a press changes a part, the second text to patch from, and the tokens that are changed. */
 
 import { controls } from "../controls.mjs";
-import { element } from "../dom.mjs";
+import { element, replace } from "../dom.mjs";
 import { MOST, readable } from "../fields.mjs";
+import { UNK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 
-const UNK = 3;
 const ACTS = [["scale", "scales a part"], ["patch", "patches it from the second"]];
 const CONTROLS = [
     { name: "act", label: "A press", options: ACTS },
@@ -56,14 +56,12 @@ export class Where {
 
     /** The tokens of the texts, to choose among. */
     #show(texts) {
-        const focused = [...this.only.querySelectorAll("button")].indexOf(document.activeElement);
-        this.only.replaceChildren(...namesOf(texts).map((name, i) => {
+        replace(this.only, ...namesOf(texts).map((name, i) => {
             const chosen = numbersIn(this.state[name]);
             const press = (t) => this.state.set({ [name]: flipped(chosen, t).join(",") });
             const label = `Change only these tokens of the ${texts[i].name}`;
             return tokenRow(label, rowOf(texts[i]), { pressed: (t) => chosen.includes(t), press });
         }));
-        if (focused >= 0) this.only.querySelectorAll("button")[focused]?.focus();
     }
 }
 

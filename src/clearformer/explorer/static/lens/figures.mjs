@@ -7,7 +7,7 @@ import { heatmap } from "../heatmap.mjs";
 import { signed, signedBars } from "../signed.mjs";
 import { percent, token, visible } from "../visible.mjs";
 
-const COLUMNS = 48, PARTS = 16; /* tokens and parts in a picture */
+const COLUMNS = 24, PARTS = 16; /* tokens and parts in a picture */
 const EXACT = 0.005; /* of a sum that is shown with two digits */
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);

@@ -8,8 +8,8 @@
    only one that is not always zero, so that the gradient of the loss is ∂z/∂x times a known number. */
 
 import { IGNORE, Trainer } from "../../../engines/c/training.mjs";
-import { probe } from "./probe.mjs";
 import { rowOf } from "./probability.mjs";
+import { probe } from "./probe.mjs";
 import { dot } from "./vectors.mjs";
 
 /** The share of IG that the points `first` to `end` - 1 of a quadrature of so many `steps` have, for each token of each

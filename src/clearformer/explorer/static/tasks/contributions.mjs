@@ -7,10 +7,16 @@
    more. Of a logit that is capped it is the number before the cap; of an encoder-decoder, the decoder's parts. */
 
 import { stacksOf, sublayersOf } from "../stacks.mjs";
+<<<<<<< HEAD
 import { pass } from "./pass.mjs";
 import { add, dot, hold, parametersOf, sumOf, times } from "./vectors.mjs";
 
 const POOLINGS = ["first", "last", "mean"]; /* as transformer.h has them */
+=======
+import { sharesOf } from "./pooling.mjs";
+import { transform } from "./transform.mjs";
+import { add, dot, hold, parametersOf, times } from "./vectors.mjs";
+>>>>>>> js
 
 /** { names, values }: of each part what it adds to the logit of `output`, at token `at`, which a classifier ignores. */
 export function contributions(session, { inputs, at, output }) {
@@ -18,19 +24,13 @@ export function contributions(session, { inputs, at, output }) {
     const head = family === "classifier" ? "class_projection" : "output_projection";
     const weights = parameter(`${head}.weight`) ?? parameter("embedding.weight");
     const weight = weights.subarray(output * sizes.D, (output + 1) * sizes.D), values = new Float64Array(names.length);
-    for (const [t, share] of family === "classifier" ? pooled(parts.T, sizes) : [[at, 1]]) {
+    for (const [t, share] of family === "classifier" ? sharesOf(parts.T, sizes) : [[at, 1]]) {
         const vectors = parts.at(t);
         if (family === "bert") transform(vectors, parameter, sizes);
         vectors.forEach((vector, i) => (values[i] += share * dot(vector, weight)));
     }
     values[0] += parameter(`${head}.bias`)?.[output] ?? 0;
     return { names, values };
-}
-
-/** Which tokens a classifier's vector is made of, and their shares: as `share` in families.c. */
-function pooled(T, { pooling }) {
-    if (POOLINGS[pooling] === "mean") return Array.from({ length: T }, (_, t) => [t, 1 / T]);
-    return [[POOLINGS[pooling] === "first" ? 0 : T - 1, 1]];
 }
 
 /** The parts of the vectors behind the final norm. */
@@ -91,22 +91,4 @@ function namesOf({ layer, kind, attends }, { H }) {
     const cross = kind === "cross_attention" ? " cross-attention" : "";
     if (!attends) return [`layer ${layer} feed-forward`];
     return Array.from({ length: H }, (_, h) => `layer ${layer}${cross} head ${h}`);
-}
-
-/** Behind BERT's linear layer, GELU(x) = x Φ(x), held at its Φ(x), and norm; in place. */
-function transform(vectors, parameter, { D, rms }) {
-    vectors.forEach((vector, i) => (vectors[i] = times(parameter("transform.weight"), D, vector)));
-    add(vectors[0], parameter("transform.bias"));
-    const gate = sumOf(vectors).map(normal);
-    for (const vector of vectors) for (let d = 0; d < D; d++) vector[d] *= gate[d];
-    hold(vectors, parameter("transform_norm.weight"), parameter("transform_norm.bias"), rms);
-}
-
-const SERIES = [0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429];
-
-/** Φ, to 1e-7: Abramowitz and Stegun 1964, 7.1.26. */
-function normal(x) {
-    const u = 1 / (1 + (0.3275911 * Math.abs(x)) / Math.SQRT2);
-    const tail = SERIES.reduceRight((sum, a) => u * (a + sum), 0) * Math.exp((-x * x) / 2);
-    return x > 0 ? 1 - tail / 2 : tail / 2;
 }

@@ -4,12 +4,16 @@
 
    As clearformer/inspection/ablate.py, with zero, and patch.py. */
 
+<<<<<<< HEAD
 import { likeliest } from "./outputs.mjs";
 import { decoderOf, logitsOf, pass } from "./pass.mjs";
 import { logProbabilities, rowOf } from "./probability.mjs";
+=======
+import { likeliest, logProbabilities, rowOf } from "./probability.mjs";
+import { COMMAND } from "./read.mjs";
+>>>>>>> js
 
 const TOP = 8; /* outputs */
-const BEAM = { beam: 4, lengthPenalty: 0.6 }; /* as `clearformer translate` */
 const GOES_ON = 12; /* tokens of a GPT */
 
 /** `changes` are as touch.mjs has them, but in place of { put } they may have { patch: true }: what stands there in a
@@ -74,7 +78,7 @@ function withPatches(model, second, changes) {
 function written(model, { tokenizer }, inputs, decoder) {
     const { family, sizes: { context } } = model;
     if (family === "transformer") {
-        const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], BEAM);
+        const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], COMMAND);
         return tokenizer.decode(tokens);
     }
     if (family !== "gpt") return undefined;

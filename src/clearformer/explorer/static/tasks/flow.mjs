@@ -1,11 +1,14 @@
 /* The numbers of one pass, box by box, for the view Flow; ../views/flow/boxes.mjs says which boxes a model has. */
 
 import { embeddingOf } from "./embedding.mjs";
+<<<<<<< HEAD
 import { softmax } from "./outputs.mjs";
 import { logitsOf, pass } from "./pass.mjs";
+=======
+import { softmax } from "./probability.mjs";
+import { pooled } from "./pooling.mjs";
+>>>>>>> js
 import { transformOf } from "./transform.mjs";
-
-const POOLINGS = [(t) => Number(t === 0), (t, T) => Number(t === T - 1), (_, T) => 1 / T]; /* as in transformer.h */
 
 /** `boxes`: { id, value, text }; `at`: the place of the chosen token in each text. Returns { found, shown }: by the id
     of each box { heads, T, width, mean, least, most, norm, row }, where `norm` is the mean length of a token's vector,
@@ -26,19 +29,18 @@ function valuesOf(session, inputs, boxes) {
     const others = {
         tokens: (text) => ({ shape: [1, texts[text].length, 1], data: Float32Array.from(texts[text]) }),
         transform: () => transformOf(model, kept.encoder),
+<<<<<<< HEAD
         pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], POOLINGS[sizes.pooling]),
         probabilities: () => probabilitiesOf(logitsOf(kept)),
+=======
+        pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], sizes),
+        probabilities: () => probabilitiesOf(logits),
+>>>>>>> js
     };
     return (value, text) => {
         if (value.startsWith("sum.")) return sums[text][value.slice("sum.".length)];
         return others[value] ? others[value](text) : kept[value];
     };
-}
-
-function pooled({ shape: [, T, D], data }, share) {
-    const sum = new Float64Array(D);
-    for (let t = 0; t < T; t++) for (let d = 0; d < D; d++) sum[d] += share(t, T) * data[t * D + d];
-    return { shape: [1, 1, D], data: Float32Array.from(sum) };
 }
 
 function probabilitiesOf({ shape, data }) {

@@ -7,9 +7,9 @@
    `masked` the places that a masked language model does not see. `notes` are sentences about what was left out. */
 
 import { BOS, EOS } from "../../../engines/c/decoding.mjs";
-import { MASK } from "./vocabulary.mjs";
+import { MASK } from "../special.mjs";
 
-const BEAM = { beam: 4, lengthPenalty: 0.6 }; /* of the model's own translation: as `clearformer translate` */
+export const COMMAND = { beam: 4, lengthPenalty: 0.6 }; /* of the model's own translation: as `clearformer translate` */
 
 /** `masked`: the places of tokens that a masked language model shall not see, counted in the tokens `before`. */
 export function read({ model, vocabulary }, { text, target, masked, before }) {
@@ -103,6 +103,6 @@ function moved(places, before, now) {
 
 /** The model's own translation. */
 function translated(vocabulary, model, ids) {
-    const [[{ tokens }]] = model.translate([ids], BEAM);
+    const [[{ tokens }]] = model.translate([ids], COMMAND);
     return vocabulary.written(tokens);
 }

@@ -1,7 +1,7 @@
 /* What a classifier says while it reads: of the first n tokens of a text, for every n. */
 
 import { EOS } from "../../../engines/c/decoding.mjs";
-import { softmax } from "./outputs.mjs";
+import { rowOf, softmax } from "./probability.mjs";
 
 const ROWS = 32; /* texts in a pass */
 
@@ -13,8 +13,8 @@ export function reading({ model }, { inputs: { tokens, segments } }) {
     const found = [];
     for (let at = 0; at < texts.length; at += ROWS) {
         const some = texts.slice(at, at + ROWS), field = (name) => some.map((text) => text[name]);
-        const { shape: [, C], data } = model.run({ tokens: field("tokens"), segments: field("segments") });
-        some.forEach((_, i) => found.push(softmax(data.subarray(i * C, (i + 1) * C))));
+        const logits = model.run({ tokens: field("tokens"), segments: field("segments") });
+        some.forEach((_, i) => found.push(softmax(rowOf(logits, i))));
     }
     return found;
 }

@@ -1,8 +1,6 @@
 /* The run's tokenizer: the engine encodes, this gives each token a text that can be shown. */
 
-import { UNK } from "../../../engines/c/decoding.mjs";
-
-export const MASK = 4; /* of a masked language model's vocabulary */
+import { UNK } from "../special.mjs";
 
 /* The pieces of clearformer/data/tokenizers.py, of which each is a token where the vocabulary has no byte pairs. */
 const WORD = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";

@@ -32,12 +32,11 @@ export const view = {
     name: "attend",
     title: "Attend",
     answers: "What does each head look at?",
-    suits: () => true,
     settings: {
         part: "cross", sort: "layer", show: "softmax", hideFirst: false, layer: 0, head: 0, query: -1, key: -1,
     },
     render(host, state, model) {
-        const settings = controls(state, settingsOf(model)), heads = element("div", { class: "heads" });
+        const settings = controls(state, settingsOf(model)), heads = element("div", { class: "heads", role: "group", "aria-label": "Heads" });
         const large = new Large(state);
         host.append(settings.element, element("div", { class: "attend" }, heads, large.element));
         return async (reading, signal) => {
@@ -86,8 +85,8 @@ export function namesOf({ texts, written }, part) {
 function drawHeads(host, heads, sort, chosen, choose) {
     const focused = host.contains(document.activeElement), sign = sort === "entropy" ? -1 : 1;
     const order = (a, b) => sign * (b.scores[sort] - a.scores[sort]), inLayers = sort === "layer";
-    const words = Object.fromEntries(SORTS)[sort], columns = inLayers ? heads.filter(({ layer }) => layer === 0).length : "auto-fill";
-    host.style.setProperty("--heads", columns);
+    const words = Object.fromEntries(SORTS)[sort], columns = heads.filter(({ layer }) => layer === 0).length;
+    host.style.setProperty("--heads", inLayers ? columns : "auto-fill");
     host.replaceChildren(...(inLayers ? heads : [...heads].sort(order)).map(({ layer, head, scores, map }) => {
         const score = inLayers ? "" : scores[sort].toFixed(2);
         const about = {

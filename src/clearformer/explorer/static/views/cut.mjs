@@ -17,7 +17,6 @@ export const view = {
     name: "cut",
     title: "Cut",
     answers: "Which parts does the output need?",
-    suits: () => true,
     settings: { ...QUESTION, ...WHERE, cuts: "", sweep: true },
     render(host, state, model) {
         const parts = [Question, Switches, Where, Heads].map((Part) => new Part(state, model));

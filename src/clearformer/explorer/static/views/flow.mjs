@@ -1,7 +1,9 @@
 /* Flow: the whole model as a diagram, with the numbers of the text, and a walk through it. */
 
-import { element } from "../dom.mjs";
+import { isPlace, placeIn } from "../address.mjs";
+import { element, replace } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
+import { MASK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { printable, visible } from "../visible.mjs";
 import { boxesOf, diagramOf } from "./flow/boxes.mjs";
@@ -9,14 +11,12 @@ import { Details } from "./flow/details.mjs";
 import { diagramPicture } from "./flow/diagram.mjs";
 import { settingsOf, titleOf } from "./flow/kinds.mjs";
 
-const MASK = 4;
 const WIDE = matchMedia("(min-width: 94rem)"); /* room for two stacks, and what is said beside them */
 
 export const view = {
     name: "flow",
     title: "Flow",
     answers: "How does the text become the answer, step by step?",
-    suits: () => true,
     settings: { box: "", layer: 0, head: 0, at: -1, from: 0 },
     render(host, state, model, { left }) {
         const rows = element("div", { class: "rows" }), figure = new Figure("flow"), details = new Details(state);
@@ -25,14 +25,14 @@ export const view = {
         let last, redraw = () => {};
         WIDE.addEventListener("change", () => redraw(), { signal: left });
         return async (reading, signal) => {
-            const layer = Math.min(state.layer, settings.L - 1), all = boxesOf(diagramOf(model, layer));
+            const layer = placeIn(settings.L, state.layer), all = boxesOf(diagramOf(model, layer));
             const walk = all.filter(({ kind }) => kind !== "folded");
             const box = walk.find(({ id }) => id === state.box) ?? walk[0];
             const at = placesOf(reading, state), boxes = [...all, ...foldedOf(model, layer)];
             const asked = boxes.map(({ id, value, text }) => ({ id, value, text }));
             const found = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
             const c = { ...settings, ...found, ...namesOf(model, settings, reading, at), at };
-            c.head = Math.min(state.head, settings.H - 1);
+            c.head = placeIn(settings.H, state.head);
             drawTokens(rows, reading, c, state);
             redraw = () => drawDiagram(figure, model, { box, layer, state, c });
             redraw();
@@ -50,7 +50,7 @@ const foldedOf = (model, layer) =>
 /** The chosen token of each text; if none was chosen, the first hidden one, or else the last. */
 function placesOf({ texts, inputs }, { at, from }) {
     const hidden = inputs.tokens?.indexOf(MASK) ?? -1, last = ({ ids }) => (hidden < 0 ? ids.length - 1 : hidden);
-    const within = (text, i) => (i < 0 || i >= text.ids.length ? last(text) : i);
+    const within = (text, i) => (isPlace(i, text.ids.length) ? i : last(text));
     return texts.length > 1 ? [within(texts[0], from), within(texts[1], at)] : [within(texts[0], at)];
 }
 
@@ -68,15 +68,13 @@ function namesOf({ family, run, tokens: vocabulary }, sizes, { texts, masked = [
 }
 
 function drawTokens(host, { texts, masked = [] }, { tokens, at }, state) {
-    const focused = [...host.querySelectorAll("button")].indexOf(document.activeElement);
-    host.replaceChildren(...texts.map(({ name, ids }, text) => {
+    replace(host, ...texts.map(({ name, ids }, text) => {
         const setting = text < texts.length - 1 ? "from" : "at", number = (i) => (masked.includes(i) ? MASK : ids[i]);
         const label = texts.length > 1 ? `Follow a token of the ${name}` : "Follow a token";
         const shown = tokens(text).map((each, i) => ({ id: number(i), text: each }));
         const choose = { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) };
         return element("div", {}, element("h3", {}, label), tokenRow(label, shown, choose));
     }));
-    host.querySelectorAll("button")[focused]?.focus();
 }
 
 function drawDiagram(figure, model, { box, layer, state, c }) {

@@ -15,7 +15,6 @@ export const view = {
     name: "learn",
     title: "Learn",
     answers: "How did the model come to this answer?",
-    suits: () => true,
     settings: { checkpoint: -1, beside: -1, checkpointBeside: -1, part: "cross", layer: 0, head: 0, at: -1 },
     render(host, state, model, page) {
         const first = new Side(state, model, "checkpoint"), beside = new Beside(state, page);

@@ -1,5 +1,6 @@
 /* Lens: what the model would say at each layer, and which parts and tokens a logit comes from. */
 
+import { isPlace } from "../address.mjs";
 import { reveal } from "../cells.mjs";
 import { distribution } from "../distribution.mjs";
 import { Figures } from "../figure.mjs";
@@ -15,7 +16,6 @@ export const view = {
     name: "lens",
     title: "Lens",
     answers: "What would the model say at each layer, and what makes it say so?",
-    suits: () => true,
     settings: { ...QUESTION, point: -1, attribute: true }, /* point: of the stream; -1: the last */
     render(host, state, model) {
         const lens = new Figures("lens"), logit = new Figures("logit");
@@ -27,7 +27,7 @@ export const view = {
         for (const { element: wide } of [lens, tokens, norms]) wide.classList.add("wide");
         host.append(question.element, lens.element, logit.element, work.element, tokens.element, norms.element);
         return async (reading, signal) => {
-            const point = Number.isInteger(state.point) && points[state.point] ? state.point : sizes.L;
+            const point = isPlace(state.point, points.length) ? state.point : sizes.L;
             const asked = { ...(await question.ask(reading, signal)), point, points }, { inputs, texts } = reading;
             const { text, at, row, output, own: targets, names } = asked;
             const ask = (task, values) => model.ask(task, { inputs, ...values }, signal);

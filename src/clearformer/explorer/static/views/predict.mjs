@@ -32,7 +32,6 @@ export const view = {
     name: "predict",
     title: "Predict",
     answers: "What comes out, step by step?",
-    suits: () => true,
     settings: { steps: -1, method: "beam", temperature: 1, topK: 0, topP: 1, seed: 1, beam: 4, lengthPenalty: 0.6 },
     render(host, state, model) {
         const settings = element("div"), steps = stepper(state, "steps"), body = element("div");

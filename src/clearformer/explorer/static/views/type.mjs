@@ -2,12 +2,13 @@
 
 import { placeIn } from "../address.mjs";
 import { distribution } from "../distribution.mjs";
-import { element } from "../dom.mjs";
+import { element, replace } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
+import { MASK, UNK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { counted, printable, token } from "../visible.mjs";
 
-const UNK = 3, MASK = 4, CLASSES = 20; /* the most classes that are shown */
+const CLASSES = 20; /* the most classes that are shown */
 const HINTS = {
     gpt: "A line below a token is the probability that the model gave it, having read those before it.",
     bert: "Choose a token to hide it: the model says what it may have been.",
@@ -18,7 +19,6 @@ export const view = {
     name: "type",
     title: "Type",
     answers: "What does the model read, and what does it say?",
-    suits: () => true,
     settings: { at: -1 }, /* the token whose outputs are shown; -1: the last */
     render(host, state, model) {
         const rows = element("div", { class: "rows" }), figures = new Figures("outputs");
@@ -26,9 +26,7 @@ export const view = {
         return async (reading, signal) => {
             const ask = (values) => model.ask("outputs", { inputs: reading.inputs, ...values }, signal);
             const shown = await SHOW[model.family]({ state, model, reading, ask });
-            const focused = [...rows.querySelectorAll("button")].indexOf(document.activeElement);
-            rows.replaceChildren(...shown.rows, element("p", { class: "muted" }, HINTS[model.family] ?? ""));
-            if (focused >= 0) rows.querySelectorAll("button")[focused]?.focus();
+            replace(rows, ...shown.rows, element("p", { class: "muted" }, HINTS[model.family] ?? ""));
             figures.show(shown.figures);
         };
     },

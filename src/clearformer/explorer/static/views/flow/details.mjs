@@ -2,7 +2,7 @@
 
 import { bars } from "../../bars.mjs";
 import { list } from "../../controls.mjs";
-import { element } from "../../dom.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
 import { sheet } from "../../sheet.mjs";
@@ -46,7 +46,7 @@ export class Details {
         this.words.replaceChildren(...wordsOf(box, c));
         this.equation.textContent = KINDS[box.kind].equation(box, c);
         this.numbers.replaceChildren(...statistics(box, c));
-        this.heads.replaceChildren(...this.#choice(box, c));
+        replace(this.heads, ...this.#choice(box, c));
         this.numbers.hidden = this.figure.element.hidden = box.kind === "tokens";
         const { over, ...shown } = pictureOf(box, c);
         this.figure.show(shown);

@@ -1,7 +1,7 @@
 /* The diagram: a box for each part of the model, with its shape, and of the chosen token a strip of its vector. */
 
 import { palette } from "../../colours.mjs";
-import { roving, svg } from "../../dom.mjs";
+import { pressed, roving, svg } from "../../dom.mjs";
 import { cut, percent, shortened } from "../../visible.mjs";
 import { titleOf } from "./kinds.mjs";
 import { STREAM, arrowsOf, layoutOf } from "./layout.mjs";
@@ -60,12 +60,11 @@ function memoryOf({ x, panels }, encoder) {
     return to && svg("path", { class: "arrow", fill: "none", "marker-end": "url(#head)", d });
 }
 
-function boxOf({ box, x, y, width, height }, c, colours, pressed, press) {
+function boxOf({ box, x, y, width, height }, c, colours, isChosen, press) {
     const name = titleOf(box, c), number = numberOf(box, c), narrow = width < NARROW, right = x + width - PAD;
     const about = {
-        class: `box ${box.kind}`, role: "button", "aria-pressed": String(pressed), "data-box": box.id,
-        "aria-label": `${name}, ${c.shape(box)}, ${number}`, click: press,
-        keydown: (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), press()),
+        class: `box ${box.kind}`, "aria-pressed": String(isChosen), "data-box": box.id,
+        "aria-label": `${name}, ${c.shape(box)}, ${number}`, ...pressed(press),
     };
     const text = (kind, at, line, words) => svg("text", {
         class: kind, x: at, y: y + line, "text-anchor": at === right ? "end" : "start", ...central,

@@ -1,7 +1,7 @@
 /* The second run: which one it is, and its side. */
 
 import { list } from "../../controls.mjs";
-import { element } from "../../dom.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Model } from "../../model.mjs";
 import { folderButton } from "../../opener.mjs";
 import { printable } from "../../visible.mjs";
@@ -42,6 +42,6 @@ export class Beside {
         const options = [["-1", "none"], ...named.filter((_, i) => i !== index)];
         const chosen = runs[state.beside] ? String(state.beside) : "-1";
         const make = () => list("Run", { options }, chosen, (value) => this.#show(Number(value))).element;
-        this.choice.replaceChildren(...(runs.length > 1 ? [make()] : []));
+        replace(this.choice, ...(runs.length > 1 ? [make()] : []));
     }
 }

@@ -1,7 +1,8 @@
 /* The attention map of one head, which is chosen for both runs alike. */
 
+import { optionIn, placeIn } from "../../address.mjs";
 import { list } from "../../controls.mjs";
-import { element } from "../../dom.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
 import { heatmap } from "../../heatmap.mjs";
 import { PARTS, namesOf, partOf } from "../attend.mjs";
@@ -16,8 +17,8 @@ export class Head {
 
     /** `ask`: of a checkpoint, whose name is `when`. */
     async update(reading, ask, when) {
-        const { L, H } = this.model.sizes, part = partOf(this.model) ?? this.state.part;
-        const layer = Math.min(this.state.layer, L - 1), head = Math.min(this.state.head, H - 1);
+        const { L, H } = this.model.sizes, part = partOf(this.model) ?? optionIn(PARTS, this.state.part);
+        const layer = placeIn(L, this.state.layer), head = placeIn(H, this.state.head);
         this.#choose({ part, layer, head });
         const { head: found } = await ask("attention", { part, layer, head, show: "softmax", sort: "layer" });
         const { query, key } = namesOf(reading, part), { T, S, values } = found;
@@ -27,16 +28,13 @@ export class Head {
         this.figure.show({ title, note, picture: heatmap(found, query, key, title).picture, rows });
     }
 
-    /** The lists, of which one may have the focus. */
     #choose({ part, layer, head }) {
-        const { sizes: { L, H } } = this.model, lists = () => [...this.choice.querySelectorAll("select")];
-        const focused = lists().indexOf(document.activeElement);
+        const { L, H } = this.model.sizes;
         const make = (label, name, options, value, read = Number) =>
             list(label, { options }, String(value), (chosen) => this.state.set({ [name]: read(chosen) })).element;
         const numbers = (count) => Array.from({ length: count }, (_, i) => [String(i), String(i)]);
         const parts = partOf(this.model) ? [] : [make("Attention", "part", PARTS, part, String)];
         const layers = make("Layer", "layer", numbers(L), layer), heads = make("Head", "head", numbers(H), head);
-        this.choice.replaceChildren(...parts, layers, heads);
-        lists()[focused]?.focus();
+        replace(this.choice, ...parts, layers, heads);
     }
 }

@@ -1,17 +1,19 @@
 /* How likely outputs were at each checkpoint of a run: the trained model's likeliest one, and those that were the
    likeliest on the way. */
 
+import { placeIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { element } from "../../dom.mjs";
+import { MASK } from "../../special.mjs";
 import { printable, visible } from "../../visible.mjs";
 
-const FOLLOWED = 4, MASK = 4; /* outputs in the picture; the token */
+const FOLLOWED = 4; /* outputs in the picture */
 
 /** The position whose output is followed, as Type has it; -1 if nothing is hidden from a masked language model. */
 export function placeOf({ texts, inputs }, { at }, family) {
     if (family === "bert") return inputs.tokens.indexOf(MASK);
-    const last = texts.at(-1).ids.length - 1;
-    return at < 0 || at > last ? last : at;
+    const { length } = texts.at(-1).ids;
+    return placeIn(length, at, length - 1);
 }
 
 /** What a figure shows of the probabilities [V] at each checkpoint, of which number `at` is marked. */

@@ -1,6 +1,7 @@
 /* One run at one of its checkpoints: what it says, what a head looks at, and how likely the answer was at all. */
 
-import { element } from "../../dom.mjs";
+import { placeIn } from "../../address.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
 import { slider } from "../../slider.mjs";
 import { printable } from "../../visible.mjs";
@@ -30,8 +31,8 @@ export class Side {
 
     /** The number of the checkpoint that is shown. */
     get at() {
-        const at = this.state[this.setting], last = this.run.checkpoints.length - 1;
-        return at < 0 || at > last ? last : at;
+        const { length } = this.run.checkpoints;
+        return placeIn(length, this.state[this.setting], length - 1);
     }
 
     get names() {
@@ -45,21 +46,23 @@ export class Side {
         this.slider.show(names, at);
         this.slider.element.hidden = names.length < 2;
         const said = await SHOW[model.family]({ state, model, reading, ask: (values) => ask("outputs", values) });
-        const focused = [...this.rows.querySelectorAll("button")].indexOf(document.activeElement);
-        this.rows.replaceChildren(...said.rows);
-        this.rows.querySelectorAll("button")[focused]?.focus();
+        replace(this.rows, ...said.rows);
         this.outputs.show(said.figures);
         await this.head.update(reading, ask, names[at]);
         await this.#look(reading, signal);
-        await this.#write(ask);
+        this.#write(ask, signal); /* nobody waits for it, so that all else can be used meanwhile */
     }
 
-    async #write(ask) {
+    async #write(ask, signal) {
         const words = WRITES[this.model.family];
         this.written.hidden = !words;
         if (!words) return;
-        const text = printable(await ask("continuation", { most: MOST })).replaceAll("\n", "⏎");
-        this.written.replaceChildren(element("span", { class: "muted" }, words), element("bdi", {}, text));
+        this.written.setAttribute("aria-busy", "true");
+        const text = await ask("continuation", { most: MOST }).then(printable, ({ message }) => message);
+        if (signal.aborted) return;
+        const shown = element("bdi", {}, text.replaceAll("\n", "⏎"));
+        this.written.replaceChildren(element("span", { class: "muted" }, words), shown);
+        this.written.removeAttribute("aria-busy");
     }
 
     /** Back at all checkpoints; what they computed of a text is remembered until there is another. */

@@ -3,10 +3,10 @@
 import { placeIn } from "../../address.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
+import { EOS } from "../../special.mjs";
 import { tree } from "../../tree.mjs";
 import { printable } from "../../visible.mjs";
 
-const EOS = 2;
 const NOTE = "Numbers: the probability so far. Filled: ends. Dashed: dropped. Thick: leads to the best.";
 
 export function beamSearch(state, model) {

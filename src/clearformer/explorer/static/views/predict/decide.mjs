@@ -3,7 +3,7 @@
 import { placeIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { distribution } from "../../distribution.mjs";
-import { element } from "../../dom.mjs";
+import { element, replace } from "../../dom.mjs";
 import { Figures } from "../../figure.mjs";
 import { tokenRow } from "../../tokens.mjs";
 import { printable } from "../../visible.mjs";
@@ -22,7 +22,7 @@ export function decide(state, model) {
             const ranked = [...found[at].keys()].sort((a, b) => found[at][b] - found[at][a]);
             const read = text.ids.slice(0, last + 1).map((id, i) => ({ id, text: text.tokens[i] }));
             const choosing = { press: (i) => state.set({ steps: i }), pressed: (i) => i === at };
-            row.replaceChildren(tokenRow(LABEL, read, choosing));
+            replace(row, tokenRow(LABEL, read, choosing));
             const top = ranked.slice(0, BARS).map((id) => ({ id, p: found[at][id] }));
             const bars = distribution(`After ${at} of ${last} tokens`, classes, top, ranked[0], printable);
             figures.show([bars, reading(found, ranked.slice(0, LINES), name, at, text.tokens)]);

@@ -4,9 +4,9 @@ import { placeIn } from "../../address.mjs";
 import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figures } from "../../figure.mjs";
+import { MASK } from "../../special.mjs";
 import { tokenRow } from "../../tokens.mjs";
 
-const MASK = 4;
 const HINT = "Each step fills in the hidden token that the model is surest of, and reads the text again. " +
     "A line below it is its probability among the tokens that may stand there.";
 const NONE = "Hide tokens first: choose them in the view Type, or type <mask>.";
