@@ -7,16 +7,10 @@
    more. Of a logit that is capped it is the number before the cap; of an encoder-decoder, the decoder's parts. */
 
 import { stacksOf, sublayersOf } from "../stacks.mjs";
-<<<<<<< HEAD
 import { pass } from "./pass.mjs";
-import { add, dot, hold, parametersOf, sumOf, times } from "./vectors.mjs";
-
-const POOLINGS = ["first", "last", "mean"]; /* as transformer.h has them */
-=======
 import { sharesOf } from "./pooling.mjs";
 import { transform } from "./transform.mjs";
 import { add, dot, hold, parametersOf, times } from "./vectors.mjs";
->>>>>>> js
 
 /** { names, values }: of each part what it adds to the logit of `output`, at token `at`, which a classifier ignores. */
 export function contributions(session, { inputs, at, output }) {

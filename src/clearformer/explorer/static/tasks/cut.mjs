@@ -4,14 +4,9 @@
 
    As clearformer/inspection/ablate.py, with zero, and patch.py. */
 
-<<<<<<< HEAD
-import { likeliest } from "./outputs.mjs";
 import { decoderOf, logitsOf, pass } from "./pass.mjs";
-import { logProbabilities, rowOf } from "./probability.mjs";
-=======
 import { likeliest, logProbabilities, rowOf } from "./probability.mjs";
 import { COMMAND } from "./read.mjs";
->>>>>>> js
 
 const TOP = 8; /* outputs */
 const GOES_ON = 12; /* tokens of a GPT */

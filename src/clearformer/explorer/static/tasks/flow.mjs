@@ -1,13 +1,9 @@
 /* The numbers of one pass, box by box, for the view Flow; ../views/flow/boxes.mjs says which boxes a model has. */
 
 import { embeddingOf } from "./embedding.mjs";
-<<<<<<< HEAD
-import { softmax } from "./outputs.mjs";
 import { logitsOf, pass } from "./pass.mjs";
-=======
-import { softmax } from "./probability.mjs";
 import { pooled } from "./pooling.mjs";
->>>>>>> js
+import { softmax } from "./probability.mjs";
 import { transformOf } from "./transform.mjs";
 
 /** `boxes`: { id, value, text }; `at`: the place of the chosen token in each text. Returns { found, shown }: by the id
@@ -29,13 +25,8 @@ function valuesOf(session, inputs, boxes) {
     const others = {
         tokens: (text) => ({ shape: [1, texts[text].length, 1], data: Float32Array.from(texts[text]) }),
         transform: () => transformOf(model, kept.encoder),
-<<<<<<< HEAD
-        pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], POOLINGS[sizes.pooling]),
-        probabilities: () => probabilitiesOf(logitsOf(kept)),
-=======
         pooled: () => pooled(kept[`body.${sizes.causalBody ? "decoder" : "encoder"}`], sizes),
-        probabilities: () => probabilitiesOf(logits),
->>>>>>> js
+        probabilities: () => probabilitiesOf(logitsOf(kept)),
     };
     return (value, text) => {
         if (value.startsWith("sum.")) return sums[text][value.slice("sum.".length)];

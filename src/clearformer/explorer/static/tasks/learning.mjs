@@ -1,21 +1,12 @@
 /* What a model would say, at a checkpoint: of one place, and going on by itself. */
 
-<<<<<<< HEAD
-import { softmax } from "./outputs.mjs";
 import { decoderOf, logitsOf, pass } from "./pass.mjs";
-
-/** The probabilities of all outputs at position `at`, of a classifier at its only one. */
-export function probabilities(session, { inputs, at }) {
-    const { shape, data } = logitsOf(pass(session, inputs)), width = shape.at(-1), t = shape.length > 2 ? at : 0;
-    return softmax(data.subarray(t * width, (t + 1) * width));
-=======
 import { rowOf, softmax } from "./probability.mjs";
 
 /** The probabilities of all outputs at position `at`, of a classifier at its only one. */
-export function probabilities({ model }, { inputs, at }) {
-    const logits = model.run(inputs);
+export function probabilities(session, { inputs, at }) {
+    const logits = logitsOf(pass(session, inputs));
     return softmax(rowOf(logits, logits.shape.length > 2 ? at : 0));
->>>>>>> js
 }
 
 /** What a GPT writes after a text, or an encoder-decoder of a source: at most `most` likeliest tokens, as text. */

@@ -6,13 +6,8 @@
    and a post-norm model has no final norm. */
 
 import { stacksOf, streamOf } from "../stacks.mjs";
-<<<<<<< HEAD
-import { likeliest } from "./outputs.mjs";
 import { pass } from "./pass.mjs";
-import { logProbabilities, rowOf } from "./probability.mjs";
-=======
 import { likeliest, logProbabilities, rowOf } from "./probability.mjs";
->>>>>>> js
 import { dot, hold, parametersOf } from "./vectors.mjs";
 
 const TOP = 10; /* outputs */

@@ -2,13 +2,8 @@
 
 import { Decoder, EOS, NEVER, targetLimit } from "../../../engines/c/decoding.mjs";
 import { Sampler } from "../../../engines/c/sampling.mjs";
-<<<<<<< HEAD
-import { likeliest, softmax } from "./outputs.mjs";
 import { logitsOf, pass } from "./pass.mjs";
-import { rowOf } from "./probability.mjs";
-=======
-import { likeliest, softmax } from "./probability.mjs";
->>>>>>> js
+import { likeliest, rowOf, softmax } from "./probability.mjs";
 
 /** After `tokens`, of which the first `start` were given; of an encoder-decoder they begin with <bos>, and `source`
     ends with <eos>. `step` counts the tokens that were drawn before: with `sampling`, the settings of sampling.mjs, it
