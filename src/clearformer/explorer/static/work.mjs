@@ -6,6 +6,12 @@ import { printable } from "./visible.mjs";
 
 const PAUSE = 250; /* milliseconds without anything newer, before it begins */
 
+/** Resolves if nothing newer is asked for a while, else rejects. */
+export async function pause(signal) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    signal.throwIfAborted();
+}
+
 export class Work {
     /** `setting`: the name of a boolean in the state; `label`: what the work is; `shown`: what shows the results. */
     constructor(state, setting, label, shown) {
@@ -27,8 +33,7 @@ export class Work {
         const found = [];
         try {
             this.shown.setAttribute("aria-busy", "true");
-            await new Promise((resolve) => setTimeout(resolve, PAUSE));
-            signal.throwIfAborted();
+            await pause(signal);
             for (const step of steps) {
                 this.#say(`${found.length} of ${steps.length} …`);
                 found.push(await step());

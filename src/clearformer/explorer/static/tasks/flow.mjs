@@ -20,7 +20,8 @@ export function flow(session, { inputs, boxes, at, shown }) {
 function valuesOf(session, inputs, boxes) {
     const { model } = session, { sizes } = model, known = new Set(Object.keys(model.places()));
     const places = boxes.map(({ value }) => value).filter((value) => known.has(value));
-    const kept = pass(session, inputs, places), texts = inputs.source ? [inputs.source, inputs.target] : [inputs.tokens ?? inputs];
+    const kept = pass(session, inputs, places), { source, target, tokens = inputs } = inputs;
+    const texts = source ? [source, target] : [tokens];
     const sums = texts.map((tokens) => embeddingOf(model, tokens, inputs.segments));
     const others = {
         tokens: (text) => ({ shape: [1, texts[text].length, 1], data: Float32Array.from(texts[text]) }),

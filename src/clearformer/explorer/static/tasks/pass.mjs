@@ -30,15 +30,16 @@ function readOn(session, inputs, names, last) {
     return memory.within((scope) => {
         const batch = readBatch(model, scope, inputs.slice(past), { past, cache: cache.at });
         const touches = keepers(model, scope, names, { B: 1, T, S: 0 });
-        const room = model.room(scope, { ...batch, S: 0 }, { keys: context, touches: touches.map(({ touch }) => touch) });
+        const more = { keys: context, touches: touches.map(({ touch }) => touch) };
+        const room = model.room(scope, { ...batch, S: 0 }, more);
         const features = c.decoder_features(model.at, batch.at, scope.struct("memory", 0, 0, 0), room);
         const logits = scope.take(4 * batch.T * V);
         c.token_logits(model.at, BigInt(batch.T), features, logits, room);
-        const found = touches.map(({ name, shape, at }) => [name, model.array(shape, at)]);
-        const all = { ...Object.fromEntries(found), output_projection: { shape: [1, T, V], data: new Float32Array(T * V) } };
-        all.output_projection.data.set(memory.floats(logits, batch.T * V), past * V);
-        for (const name of past ? Object.keys(all) : []) putRows(last.kept[name], all[name], past);
-        return all;
+        const found = Object.fromEntries(touches.map(({ name, shape, at }) => [name, model.array(shape, at)]));
+        found.output_projection = { shape: [1, T, V], data: new Float32Array(T * V) };
+        found.output_projection.data.set(memory.floats(logits, batch.T * V), past * V);
+        if (past) for (const name of Object.keys(found)) putRows(last.kept[name], found[name], past);
+        return found;
     });
 }
 

@@ -31,8 +31,9 @@ export const view = {
             const asked = { ...(await question.ask(reading, signal)), point, points }, { inputs, texts } = reading;
             const { text, at, row, output, own: targets, names } = asked;
             const ask = (task, values) => model.ask(task, { inputs, ...values }, signal);
-            const found = await ask("lens", { targets, cell: [point, at] }), lengths = await ask("norms");
-            const parts = await ask("contributions", { at: row, output });
+            const [found, lengths, parts] = await Promise.all([
+                ask("lens", { targets, cell: [point, at] }), ask("norms"), ask("contributions", { at: row, output }),
+            ]);
             const focused = document.activeElement.closest(".cell");
             lens.show([lensFigure(asked, found, state)]);
             if (focused) lens.element.querySelector(".cell[aria-pressed=true]").focus({ preventScroll: true });

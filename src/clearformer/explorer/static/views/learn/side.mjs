@@ -5,6 +5,7 @@ import { element, replace } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
 import { slider } from "../../slider.mjs";
 import { printable } from "../../visible.mjs";
+import { pause } from "../../work.mjs";
 import { SHOW } from "../type.mjs";
 import { Head } from "./head.mjs";
 import { historyOf, placeOf } from "./history.mjs";
@@ -58,7 +59,8 @@ export class Side {
         this.written.hidden = !words;
         if (!words) return;
         this.written.setAttribute("aria-busy", "true");
-        const text = await ask("continuation", { most: MOST }).then(printable, ({ message }) => message);
+        const asked = pause(signal).then(() => ask("continuation", { most: MOST }));
+        const text = await asked.then(printable, ({ message }) => message);
         if (signal.aborted) return;
         const shown = element("bdi", {}, text.replaceAll("\n", "⏎"));
         this.written.replaceChildren(element("span", { class: "muted" }, words), shown);
