@@ -13,7 +13,8 @@ export class Figure {
         this.title = element("figcaption");
         this.note = element("p", { class: "muted" });
         this.picture = element("div", { class: "picture" });
-        this.table = element("div", { class: "table", hidden: true, tabindex: "0", role: "group", "aria-label": "Table" });
+        const reached = { tabindex: "0", role: "group", "aria-label": "Table" };
+        this.table = element("div", { class: "table", hidden: true, ...reached });
         const table = { type: "button", "aria-pressed": "false", click: ({ target }) => this.#toggle(target) };
         const tools = element("div", { class: "tools", role: "group", "aria-label": "This picture" },
             element("button", table, "Table"), this.#save("SVG", () => pictureSVG(this.drawn)),

@@ -69,7 +69,7 @@ function withPatches(model, second, changes) {
     });
 }
 
-/** Of a GPT its likeliest next tokens, of an encoder-decoder its translation, as text; `decoder` as `generate` has it. */
+/** Of a GPT its likeliest next tokens, of an encoder-decoder its translation, as text; `decoder` as in `generate`. */
 function written(model, { tokenizer }, inputs, decoder) {
     const { family, sizes: { context } } = model;
     if (family === "transformer") {

@@ -11,7 +11,8 @@ export function probabilities(session, { inputs, at }) {
 
 /** What a GPT writes after a text, or an encoder-decoder of a source: at most `most` likeliest tokens, as text. */
 export function continuation(session, { inputs, most }) {
-    const { model, vocabulary } = session, { source } = inputs, given = source ? { source: source.slice(0, -1) } : inputs; /* <eos> is added to it */
+    const { model, vocabulary } = session, { source } = inputs;
+    const given = source ? { source: source.slice(0, -1) } : inputs; /* <eos> is added to it */
     const ids = model.generate(given, {
         temperature: 0, maxTokens: most, slide: !source, decoder: source ? undefined : decoderOf(session, inputs),
     });

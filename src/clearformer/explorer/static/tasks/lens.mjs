@@ -17,7 +17,8 @@ const TOP = 10; /* outputs */
     [point, token], { id, p }. */
 export function lens(session, { inputs, targets = [], cell: [point, token] }) {
     const { model } = session, stack = stacksOf(model.family, model.sizes).at(-1);
-    const names = streamOf(stack, model.sizes), stream = pass(session, inputs, names), [, T] = stream[names[0]].shape, size = names.length * T;
+    const names = streamOf(stack, model.sizes), stream = pass(session, inputs, names);
+    const [, T] = stream[names[0]].shape, size = names.length * T;
     const ids = new Int32Array(size), p = new Float64Array(size), logP = new Float64Array(size).fill(NaN);
     const norm = model.sizes.postNorm ? undefined : finalNorm(model, stack);
     let top;

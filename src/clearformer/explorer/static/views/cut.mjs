@@ -22,7 +22,8 @@ export const view = {
         const parts = [Question, Switches, Where, Heads].map((Part) => new Part(state, model));
         const [question, switches, where, heads] = parts;
         const said = element("div", { class: "rows", "aria-live": "polite" });
-        const outputs = new Figures("changes"), tokens = new Figures("changes-by-token", "The tokens; arrow keys scroll");
+        const outputs = new Figures("changes");
+        const tokens = new Figures("changes-by-token", "The tokens; arrow keys scroll");
         tokens.element.classList.add("wide");
         const left = column("Change the model", where.controls.element, switches.element, where.details, where.second);
         const right = column("What changes", said, outputs.element, tokens.element);

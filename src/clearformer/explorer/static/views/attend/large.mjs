@@ -45,8 +45,8 @@ export class Large {
         const row = (name, t) => [name, ...values.subarray(t * S, (t + 1) * S)];
         const rows = [["query", ...names.key], ...names.query.map(row)];
         const note =
-            `Rows: T = ${T} queries. Columns: S = ${S} keys. The strongest colour is ${heat.scale.toFixed(2)}; a colour ` +
-            "is as strong as the square root of its number.";
+            `Rows: T = ${T} queries. Columns: S = ${S} keys. The strongest colour is ${heat.scale.toFixed(2)}; ` +
+            "a colour is as strong as the square root of its number.";
         Object.assign(this, { head, names, held, heat, drawn });
         this.map.show({ title, picture: heat.picture, rows, note });
         this.map.picture.append(heat.over);
