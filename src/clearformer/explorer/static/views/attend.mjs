@@ -54,8 +54,8 @@ export const view = {
 };
 
 function settingsOf(model) {
-    const part = partOf(model), parts = part ? [part] : ["cross", "encoder"];
-    const sorts = [...new Set(parts.flatMap(sortsOf))];
+    const part = partOf(model), scored = part ? [part] : ["cross", "encoder"];
+    const sorts = [...new Set(scored.flatMap(sortsOf))];
     const parts = { name: "part", label: "Attention", options: PARTS };
     return [
         ...(part ? [] : [parts]),
