@@ -26,8 +26,8 @@ export function fill(state, model) {
                 [ids[place], tokens[place]] = [best.id, model.tokens[best.id]];
                 open = await ask();
             }
-            const text = (id, i) => (id === MASK ? model.tokens[id] : tokens[i]);
-            const shown = ids.map((id, i) => ({ id, text: text(id, i), p: filled.get(i) }));
+            const shownAs = (id, i) => (id === MASK ? model.tokens[id] : tokens[i]);
+            const shown = ids.map((id, i) => ({ id, text: shownAs(id, i), p: filled.get(i) }));
             rows.replaceChildren(tokenRow("Text", shown), element("p", { class: "muted" }, count ? HINT : NONE));
             figures.show(open.map(({ place, top }) =>
                 distribution(`Token ${place + 1}`, model.tokens, top, top[0].id)));
