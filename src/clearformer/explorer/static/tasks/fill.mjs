@@ -1,11 +1,11 @@
-/* What may stand in the place of hidden tokens, as clearformer/generation/fill.py has it: no special token, no part of a
-   character, and with a space before it where the hidden token has one. */
+/* What may stand in the place of hidden tokens, as clearformer/generation/fill.py has it: no special token, no part of
+   a character, and with a space before it where the hidden token has one. */
 
 import { MASK } from "../special.mjs";
 import { likeliest, rowOf, softmax } from "./probability.mjs";
 
-/** Of each hidden token of `ids` the `top` likeliest that are permitted: { place, top: [{ id, p }] }, best first; p is the
-    probability among those. `tokens` are texts, those of hidden tokens with the space that they include. */
+/** Of each hidden token of `ids` the `top` likeliest that are permitted: { place, top: [{ id, p }] }, best first; p is
+    the probability among those. `tokens` are texts, those of hidden tokens with the space that they include. */
 export function fill({ model, vocabulary: { texts } }, { ids, tokens, top = 10 }) {
     const all = model.run({ tokens: ids });
     return ids.flatMap((id, place) => {

@@ -36,7 +36,8 @@ export const view = {
         part: "cross", sort: "layer", show: "softmax", hideFirst: false, layer: 0, head: 0, query: -1, key: -1,
     },
     render(host, state, model) {
-        const settings = controls(state, settingsOf(model)), heads = element("div", { class: "heads", role: "group", "aria-label": "Heads" });
+        const settings = controls(state, settingsOf(model));
+        const heads = element("div", { class: "heads", role: "group", "aria-label": "Heads" });
         const large = new Large(state);
         host.append(settings.element, element("div", { class: "attend" }, heads, large.element));
         return async (reading, signal) => {
@@ -53,7 +54,7 @@ export const view = {
 };
 
 function settingsOf(model) {
-    const part = partOf(model), sorts = part ? sortsOf(part) : [...new Set([...sortsOf("cross"), ...sortsOf("encoder")])];
+    const part = partOf(model), kinds = part ? [part] : ["cross", "encoder"], sorts = [...new Set(kinds.flatMap(sortsOf))];
     const parts = { name: "part", label: "Attention", options: PARTS };
     return [
         ...(part ? [] : [parts]),
