@@ -1,35 +1,12 @@
-/* The memory of the WebAssembly module: who has which part of it, and the structs of transformer.h in it. */
+/* The memory of the WebAssembly module: who has which part of it. */
 
-/** The fields of a struct: q count, p pointer, i int32, f float. */
-const LAYOUTS = {
-    pointer: "p", tensor: "pqqp", batch: "qqpppp", memory: "qpp", cache: "qqqppppp", objective: "pffi",
-    update: "qppppfff", touch: "ifqqqqqqqqp",
-};
+import { structs, upTo } from "./structs.mjs";
+
 export const FAULT_SIZE = 320; /* bytes of a sentence in fault.h */
-const FIELDS = {
-    q: [8, (view, at, value) => view.setBigInt64(at, BigInt(value), true)],
-    p: [4, (view, at, value) => view.setUint32(at, value, true)],
-    i: [4, (view, at, value) => view.setInt32(at, value, true)],
-    f: [4, (view, at, value) => view.setFloat32(at, value, true)],
-};
 const PAGE = 65536, LIMIT = 65536 * PAGE; /* of an address of 32 bits */
 
 /** How many numbers an array of a shape has. */
 export const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
-
-const upTo = (multiple, n) => Math.ceil(n / multiple) * multiple;
-
-/** Offsets of a layout's fields; each stands at a multiple of its size, and so does the next struct of a table. */
-function offsets(layout) {
-    let end = 0, largest = 4;
-    const found = [...layout].map((field) => {
-        const size = FIELDS[field][0], at = upTo(size, end);
-        end = at + size;
-        largest = Math.max(largest, size);
-        return at;
-    });
-    return { found, size: upTo(largest, end) };
-}
 
 export class Memory {
     /** All beyond what the module itself has. */
@@ -114,7 +91,7 @@ export class Memory {
 }
 
 /** Memory that is given back together. */
-export class Scope {
+class Scope {
     constructor(memory) {
         this.memory = memory;
         this.taken = [];
@@ -126,7 +103,7 @@ export class Scope {
         return at;
     }
 
-    /** The address of a copy of an array of numbers. */
+    /** The address of a copy of a typed array, or of a DataView. */
     copy(array) {
         const at = this.take(array.byteLength);
         this.memory.bytes(at, array.byteLength).set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
@@ -135,10 +112,7 @@ export class Scope {
 
     /** The address of structs, one after the other, each given as the values of its fields. */
     table(name, rows) {
-        const { found, size } = offsets(LAYOUTS[name]), at = this.take(size * rows.length), view = this.memory.view;
-        rows.forEach((values, row) =>
-            [...LAYOUTS[name]].forEach((field, i) => FIELDS[field][1](view, at + row * size + found[i], values[i])));
-        return at;
+        return this.copy(structs(name, rows));
     }
 
     struct(name, ...values) {

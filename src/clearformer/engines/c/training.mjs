@@ -5,10 +5,9 @@
        trainer.free(); */
 
 import { isList, readInputs, textsOf } from "./inputs.mjs";
-import { sizeOf } from "./memory.mjs";
+import { tensorsOf } from "./tensors.mjs";
 import { LOSS, TRAINING } from "./transformer.mjs";
 
-const TENSOR = { bytes: 32, rows: 8, columns: 16, at: 24 }; /* struct tensor: its size, and where fields stand */
 export const IGNORE = -100; /* the target of a token without a loss */
 
 /** A model's gradients and AdamW's averages. Batches are { inputs, targets }: a target for each token of the texts, or
@@ -100,19 +99,6 @@ export class Trainer {
         if (most > 0 && norm > most) for (const g of all) g.forEach((x, i) => (g[i] = x * (most / (norm + 1e-6))));
         return norm;
     }
-}
-
-/** The model's parameters, which stand in its file: { name, text, shape, size, at }. */
-export function tensorsOf({ c, memory, file, size, fault }, scope) {
-    const number = scope.take(8), bytes = Number(c.read_tensors(file, size, 0, number, fault));
-    if (!bytes) throw Error(memory.text(fault)); /* training may have left weights that are not finite */
-    const table = scope.take(bytes);
-    c.read_tensors(file, size, table, number, fault);
-    return Array.from({ length: memory.count(number) }, (_, i) => {
-        const tensor = table + i * TENSOR.bytes, text = memory.pointer(tensor);
-        const shape = [TENSOR.rows, TENSOR.columns].map((at) => memory.count(tensor + at)).filter((size) => size > 0);
-        return { name: memory.text(text), text, shape, size: sizeOf(shape), at: memory.pointer(tensor + TENSOR.at) };
-    });
 }
 
 /** Targets [B, T], or [B] of a classifier's texts, as C reads them. */

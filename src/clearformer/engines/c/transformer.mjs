@@ -19,7 +19,8 @@ import { FAULT_SIZE, Memory, sizeOf } from "./memory.mjs";
 import { Tokenizer } from "./tokenizer.mjs";
 import { keepers, placesOf, touchOf } from "./touch.mjs";
 
-export const INFERENCE = 0, LOSS = 1, TRAINING = 2; /* purposes of a room */
+const INFERENCE = 0; /* purposes of a room */
+export const LOSS = 1, TRAINING = 2;
 const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
 const INTEGERS = [ /* of struct config */
     "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "rms", "postNorm",

@@ -1,6 +1,6 @@
 /* A chart of probabilities: a bar each, the name on its left, the number on its right. */
 
-import { svg } from "./dom.mjs";
+import { central, svg } from "./dom.mjs";
 import { cut, percent } from "./visible.mjs";
 
 const WIDTH = 360, ROW = 22, NAME = 110, NUMBER = 58, BAR = 14, FRAME = 18; /* points */
@@ -11,7 +11,7 @@ export function bars(rows, label) {
     const length = WIDTH - NAME - NUMBER;
     const drawn = rows.map(({ name, p, strong, frame, said = percent(p) }, i) => {
         const middle = ROW * (i + 0.5), text = (x, attributes, words) =>
-            svg("text", { x, y: middle, "text-anchor": "end", "dominant-baseline": "central", ...attributes }, words);
+            svg("text", { x, y: middle, "text-anchor": "end", ...central, ...attributes }, words);
         const box = (kind, share, height) => svg("rect", {
             class: kind, x: NAME, y: middle - height / 2, width: length * share, height, rx: 2,
         });

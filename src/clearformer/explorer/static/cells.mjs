@@ -1,12 +1,12 @@
 /* A table of words as a picture: a cell for each row and column, shaded by a share; a press chooses one. */
 
 import { inkOn, palette, rgb, shade } from "./colours.mjs";
-import { svg } from "./dom.mjs";
+import { central, svg } from "./dom.mjs";
 import { shortened } from "./visible.mjs";
 
 const WIDE = 84, HIGH = 40, TOP = 26, LETTER = 6.8, LETTERS = 9; /* points, and letters in a cell */
 const EDGE = 4; /* of the row's names, beyond the picture */
-const central = { "dominant-baseline": "central" }, middle = { ...central, "text-anchor": "middle" };
+const middle = { ...central, "text-anchor": "middle" };
 
 /** `rows` and `columns` are names; cell(r, c) is { text, note, share, framed, label }. `chosen` is [r, c], and
     press(r, c) is called with another. */

@@ -1,6 +1,6 @@
 /* Probabilities that change from token to token: a line each, named at its end. */
 
-import { svg } from "./dom.mjs";
+import { central, svg } from "./dom.mjs";
 import { cut, shortened } from "./visible.mjs";
 
 const WIDTH = 460, HEIGHT = 220, LEFT = 34, RIGHT = 100, TOP = 10, BOTTOM = 40; /* points */
@@ -11,7 +11,6 @@ const DASHES = ["", "7 4", "2 4", "10 3 2 3", "1 6"];
 export function curves(shown, at, tokens, label) {
     const count = shown[0].values.length, every = Math.ceil(count / TICKS);
     const x = (i) => LEFT + ((END - LEFT) * i) / Math.max(count - 1, 1), y = (p) => TOP + (1 - p) * (BASE - TOP);
-    const central = { "dominant-baseline": "central" };
     const grid = [0, 0.5, 1].flatMap((p) => [
         svg("line", { class: "grid", x1: LEFT, x2: END, y1: y(p), y2: y(p) }),
         svg("text", { class: "tick", x: LEFT - 6, y: y(p), "text-anchor": "end", ...central }, `${100 * p} %`),

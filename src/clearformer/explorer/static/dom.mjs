@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BUTTON = "button, [role=button]";
+export const central = { "dominant-baseline": "central" }; /* of a text: its middle is at y */
 
 /** An HTML element. An attribute that is a function listens to the event of its name, `css` has properties such as
     "--share", true is an attribute without a value, and false, null and undefined are none. */

@@ -1,20 +1,19 @@
 /* Numbers [T, S] as a picture: a row for each query, a column for each key; SVG, or a canvas where they are many. */
 
 import { inkOn, palette, rgb, shade } from "./colours.mjs";
-import { element, svg } from "./dom.mjs";
+import { central, element, svg } from "./dom.mjs";
 import { shortened } from "./visible.mjs";
 
 const MOST = 64; /* rows or columns in SVG, and with names */
 const SPAN = 560, LARGEST = 36, SMALLEST = 12, NUMBERED = 30; /* points: the whole, cells, one that has its number */
 const LETTER = 13, WIDTH = 0.61; /* height of a letter at most, and its width as a share of the height */
 const LEVELS = 255; /* of a colour */
-const central = { "dominant-baseline": "central" };
 
 /** { picture, over, scale, cellAt, mark } of { T, S, values }, of which NaN is left blank, and the names of rows and
     columns: `over` is to be put over the picture, `scale` has the strongest colour, `cellAt(event)` is the cell [t, s]
     below a pointer, if there is one, and `mark(t, s)` frames a row and a column, -1 for none. Maps of the same `most`
     have the same colours; a `wide` one has cells with numbers, unless there are too many. */
-export function heatmap({ T, S, values }, rows, columns, label, { most = largest(values), wide = false } = {}) {
+export function heatmap({ T, S, values }, rows, columns, label, { most = magnitude(values), wide = false } = {}) {
     const many = wide ? T * S > MOST ** 2 : Math.max(T, S) > MOST, scale = most || 1;
     const fitting = wide && !many ? LARGEST : SPAN / Math.max(T, S);
     const cell = many ? fitting : Math.min(Math.max(Math.floor(fitting), SMALLEST), LARGEST);
@@ -36,7 +35,7 @@ export function heatmap({ T, S, values }, rows, columns, label, { most = largest
 const boxOf = ({ left, top, cell, T, S }) => `0 0 ${left + S * cell} ${top + T * cell}`;
 
 /** The largest size of a number; NaN has none. */
-export function largest(values) {
+export function magnitude(values) {
     let most = 0;
     for (const value of values) if (Math.abs(value) > most) most = Math.abs(value);
     return most;

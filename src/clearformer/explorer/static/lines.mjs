@@ -1,6 +1,6 @@
 /* Lines between tokens: queries on the left, keys on the right, a stronger line for a larger number. */
 
-import { pressed, roving, svg } from "./dom.mjs";
+import { central, pressed, roving, svg } from "./dom.mjs";
 import { shortened, visible } from "./visible.mjs";
 
 const MOST = 64; /* tokens on a side */
@@ -44,7 +44,7 @@ function button(kind, index, row, name, isHeld, press) {
         class: "name", "aria-label": `${kind} ${index + 1}: ${visible(name)}`, "aria-pressed": String(isHeld),
         "data-kind": kind, "data-index": index, ...pressed(act),
     }, svg("rect", { x: box, y: ROW * row + 1, width: NAME - 2, height: ROW - 2, rx: 3 }),
-    svg("text", { x: text, y: middle(row), "text-anchor": anchor, "dominant-baseline": "central" }, shortened(name)));
+    svg("text", { x: text, y: middle(row), "text-anchor": anchor, ...central }, shortened(name)));
 }
 
 /** The largest number, of those that are held. */

@@ -10,17 +10,20 @@ import { Workbench } from "./workbench.mjs";
 
 const START = "Open a run that clearformer train wrote, and see what its model computes while you type.";
 const page = document.getElementById("page"), runs = embeddedRuns(), open = opener((run) => show(runs.push(run) - 1));
-let workbench;
+let workbench, newest; /* the run that was asked for last */
 
 async function show(index) {
     workbench?.close();
-    const run = runs[index], about = (role, words) => element("p", { class: "notice", role }, words);
+    const run = (newest = runs[index]), about = (role, words) => element("p", { class: "notice", role }, words);
     page.replaceChildren(about("status", `Opening ${printable(run.name)} …`));
     try {
-        workbench = new Workbench(await Model.open(run), { runs, index, show, open });
+        const model = await Model.open(run);
+        if (run !== newest) return model.close();
+        workbench = new Workbench(model, { runs, index, show, open });
         page.replaceChildren(workbench.element);
         document.title = `${printable(run.name)} · clearformer`;
     } catch (error) {
+        if (run !== newest) return;
         page.replaceChildren(element("main", { class: "start" }, about("alert", printable(error.message)), open));
     }
 }

@@ -1,19 +1,18 @@
 /* A matrix as a picture: a row for each token, as wide as the page, however many columns it has. */
 
-import { svg } from "./dom.mjs";
-import { largest, mapCanvas } from "./heatmap.mjs";
+import { central, svg } from "./dom.mjs";
+import { magnitude, mapCanvas } from "./heatmap.mjs";
 import { shortened } from "./visible.mjs";
 
 const WIDTH = 560, NAME = 96, ROW = 15, TALLEST = 600, NAMED = 9; /* points; rows of NAMED and more have names */
 const LEGEND = { width: 160, height: 10, room: 48, below: 12 }; /* `room` for the number on its right */
 const STEPS = Array.from({ length: 21 }, (_, i) => (i - 10) / 10);
 const LONGEST = 11; /* letters of a name */
-const central = { "dominant-baseline": "central" };
 
 /** An SVG of { T, S, values } with names of rows, of which one is `chosen`; blue is positive, red negative. */
 export function sheet({ T, S, values }, rows, chosen, label) {
     const height = Math.min(ROW, TALLEST / T), width = WIDTH - NAME, end = T * height + LEGEND.below;
-    const scale = largest(values) || 1;
+    const scale = magnitude(values) || 1;
     const names = rows.map((name, t) => (height >= NAMED || t === chosen) && svg("text", {
         class: t === chosen ? "name chosen" : "name",
         x: NAME - 7, y: (t + 0.5) * height, "text-anchor": "end", ...central,

@@ -1,6 +1,6 @@
 /* A chart of numbers that are more or less than zero: a bar each to the right or the left, its name and its number. */
 
-import { svg } from "./dom.mjs";
+import { central, svg } from "./dom.mjs";
 
 const WIDTH = 416, ROW = 22, BAR = 14, NAME = 140, NUMBER = 52, NOTE = 120;
 
@@ -12,7 +12,7 @@ export function signedBars(rows, label, total) {
     const x = (value) => NAME + ((right - NAME) * (value - least)) / (most - least || 1), end = ROW * rows.length;
     const line = (from, to) => svg("line", { class: "zero", x1: from.x, y1: from.y, x2: to.x, y2: to.y });
     const drawn = all.map(({ name, value, note, strong }, i) => {
-        const y = ROW * (i + 0.5), place = { y, "text-anchor": "end", "dominant-baseline": "central" };
+        const y = ROW * (i + 0.5), place = { y, "text-anchor": "end", ...central };
         const bar = { x: Math.min(x(value), x(0)), width: Math.max(Math.abs(x(value) - x(0)), 1) };
         const shape = { y: y - BAR / 2, height: BAR, rx: 1, class: value < 0 ? "bar less" : "bar" };
         return svg("g", { class: strong && "strong" },

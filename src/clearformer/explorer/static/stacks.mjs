@@ -1,5 +1,7 @@
 /* The stacks of a model and the names of their parts, as touch.c and clearformer/inspection/places.py have them. */
 
+export const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]; /* in the order of transformer.h */
+
 /** In the order of computation: { name, title, text }; `text` is the number of the text that the stack reads. The
     vectors of the last stack become logits. */
 export function stacksOf(family, { causalBody }) {

@@ -1,6 +1,6 @@
 /* A tree that grows to the right, a column for each step. */
 
-import { svg } from "./dom.mjs";
+import { central, svg } from "./dom.mjs";
 import { percent, shortened } from "./visible.mjs";
 
 const COLUMN = 96, ROW = 40, WIDE = 72, HIGH = 30, ROOT = { x: 10, gap: 30 }; /* points */
@@ -13,7 +13,7 @@ export function tree(steps, label) {
     steps.forEach((step, i) => step.forEach(({ name, p, parent, kind, best }, j) => {
         const to = [x(i), y(rows[i][j])], from = i ? [x(i - 1) + WIDE, y(rows[i - 1][parent])] : [ROOT.x, root];
         edges.push(svg("path", { class: best ? "edge best" : "edge", d: curve(from, to) }));
-        const centred = { x: to[0] + WIDE / 2, "text-anchor": "middle", "dominant-baseline": "central" };
+        const centred = { x: to[0] + WIDE / 2, "text-anchor": "middle", ...central };
         const text = (name, down, words) => svg("text", { class: name, y: to[1] + down, ...centred }, words);
         nodes.push(svg("g", { class: best ? `node ${kind} best` : `node ${kind}` },
             svg("rect", { x: to[0], y: to[1] - HIGH / 2, width: WIDE, height: HIGH, rx: 5 }),

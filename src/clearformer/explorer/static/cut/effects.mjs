@@ -2,10 +2,10 @@
 
 import { element } from "../dom.mjs";
 import { heatmap } from "../heatmap.mjs";
+import { sum } from "../numbers.mjs";
 import { signed, signedBars } from "../signed.mjs";
 import { percent, shortened, token, visible } from "../visible.mjs";
 
-const sum = (values) => values.reduce((a, b) => a + b, 0);
 const number = (value) => value.toFixed(2).replace("-", "−");
 const share = (logP) => percent(Math.exp(logP));
 

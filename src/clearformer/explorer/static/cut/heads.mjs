@@ -6,7 +6,7 @@ import { stacksOf, sublayersOf } from "../stacks.mjs";
 import { token } from "../visible.mjs";
 
 /** The kinds of heads: { title, cores }, a core for each layer. */
-export function kindsOf({ family, sizes }) {
+export function kindsOfHeads({ family, sizes }) {
     const stackTitle = ({ title }) => (family === "transformer" ? title : "Self-attention");
     return stacksOf(family, sizes).flatMap((stack) => {
         const attentions = sublayersOf(family, stack).filter((sublayer) => sublayer !== "feed_forward");
@@ -20,7 +20,7 @@ export function kindsOf({ family, sizes }) {
 /** All heads, { kind, title, layer, head, change, sharpness }, of what the task "sweep" found for all cores, when ln P
     is `before` untouched. */
 export function headsOf(model, found, before) {
-    const layers = kindsOf(model).flatMap(({ title: kind, cores }) =>
+    const layers = kindsOfHeads(model).flatMap(({ title: kind, cores }) =>
         cores.map((core, layer) => ({ kind, core, layer })));
     return layers.flatMap(({ kind, core, layer }) => {
         const where = model.family === "transformer" ? `${kind.toLowerCase()} ` : "";
@@ -33,7 +33,7 @@ export function headsOf(model, found, before) {
 export function mapFigures(model, heads, { name, output }) {
     const { L, H } = model.sizes, most = Math.max(...heads.map(({ change }) => Math.abs(change)));
     const names = (letter, length) => Array.from({ length }, (_, i) => `${letter}${i}`);
-    return kindsOf(model).map(({ title }) => {
+    return kindsOfHeads(model).map(({ title }) => {
         const shown = heads.filter(({ kind }) => kind === title);
         const values = Float64Array.from(shown, ({ change }) => change);
         const said = shown.map((head) => `${head.title} ${head.change.toFixed(3)}`).join(", ");

@@ -4,13 +4,12 @@
 import { cells } from "../cells.mjs";
 import { element } from "../dom.mjs";
 import { heatmap } from "../heatmap.mjs";
+import { sum } from "../numbers.mjs";
 import { signed, signedBars } from "../signed.mjs";
 import { percent, token, visible } from "../visible.mjs";
 
 const COLUMNS = 24, PARTS = 16; /* tokens and parts in a picture */
 const EXACT = 0.005; /* of a sum that is shown with two digits */
-
-const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 /** The likeliest output at each point and token, of the task "lens". */
 export function lensFigure({ text, own, at, point, points, name }, { T, ids, p, logP }, state) {

@@ -1,5 +1,6 @@
 /* What the heads of a model look at. */
 
+import { POSITIONS } from "../stacks.mjs";
 import { induction, inductionTexts, scoresOf } from "./measures.mjs";
 import { pass } from "./pass.mjs";
 
@@ -10,7 +11,6 @@ const PARTS = {
 };
 const KINDS = ["queries", "keys", "values", "weights"];
 const SMALL = 64; /* rows and columns of a small map */
-const ALIBI = 3; /* of the positions in transformer.h */
 
 /** Of one part of the model: { heads, head }. `heads` has each { layer, head, scores, map }; a map is pooled to at most
     SMALL x SMALL. `head` is the one that is asked for, { T, S, values [T, S] }, NaN where it may not attend: of `show`
@@ -39,7 +39,7 @@ function kept(session, inputs, part) {
     return cores.map((core) => {
         const of = Object.fromEntries(KINDS.map((kind) => [kind, found[`${core}.${kind}`].data]));
         const [, H, T, S] = found[`${core}.weights`].shape, [, G, , E] = found[`${core}.keys`].shape;
-        const slopes = model.sizes.positions === ALIBI && part !== "cross" ? slopesOf(H) : undefined;
+        const slopes = POSITIONS[model.sizes.positions] === "alibi" && part !== "cross" ? slopesOf(H) : undefined;
         return { ...of, H, G, T, S, E, slopes };
     });
 }

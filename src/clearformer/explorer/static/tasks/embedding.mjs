@@ -4,10 +4,9 @@
 
    As clearformer/blocks/embedding.py, positions.py and ngrams.py. */
 
+import { POSITIONS } from "../stacks.mjs";
 import { bucketOf } from "./ngrams.mjs";
 import { parametersOf } from "./vectors.mjs";
-
-const SINUSOIDAL = 0, LEARNED = 1; /* positions in the order of transformer.h */
 
 /** The parts that the model has, by the names of PyTorch's modules, [1, T, D] each; `segments` are numbers of texts. */
 export function embeddingOf(model, tokens, segments = []) {
@@ -17,8 +16,8 @@ export function embeddingOf(model, tokens, segments = []) {
     const hashed = (n) => p.map((i) => bucketOf(tokens, i, n, ngramBuckets));
     found.embedding = table("embedding.weight", tokens);
     if (scaleEmbeddings) found.embedding.data = found.embedding.data.map((x) => x * Math.sqrt(D));
-    if (positions === SINUSOIDAL) found.positions = sinusoids(p.length, D);
-    if (positions === LEARNED) found.positions = table("positions.weight", p);
+    if (POSITIONS[positions] === "sinusoidal") found.positions = sinusoids(p.length, D);
+    if (POSITIONS[positions] === "learned") found.positions = table("positions.weight", p);
     if (ngramBuckets) {
         const pairs = table("ngrams.pairs", hashed(2)), triples = table("ngrams.triples", hashed(3));
         found.ngrams = { shape: pairs.shape, data: pairs.data.map((x, i) => x + triples.data[i]) };

@@ -3,7 +3,7 @@
    So the embedding's rows are the vectors of the tokens, which can be scaled, and whose gradients the engine has, also
    where a token stands twice, or the output projection shares its matrix. */
 
-import { tensorsOf } from "../../../engines/c/training.mjs";
+import { tensorsOf } from "../../../engines/c/tensors.mjs";
 import { safetensors } from "../safetensors.mjs";
 import { bucketOf, renumbered } from "./ngrams.mjs";
 

@@ -3,7 +3,7 @@
    A norm divides by a number, the standard deviation or the root mean square. With this number held as it is, the norm
    is a linear map, and the norm of a sum is the sum of its parts under it: clearformer/inspection/contributions.py. */
 
-import { tensorsOf } from "../../../engines/c/training.mjs";
+import { tensorsOf } from "../../../engines/c/tensors.mjs";
 
 const EPS = 1e-5; /* of norms, as in PyTorch */
 

@@ -3,7 +3,7 @@
 import { parse, touches } from "../cut/changes.mjs";
 import { outputsFigure, sentences, tokensFigures } from "../cut/effects.mjs";
 import { examples, explained } from "../cut/explanation.mjs";
-import { headsOf, kindsOf, mapFigures, pointsFigure } from "../cut/heads.mjs";
+import { headsOf, kindsOfHeads, mapFigures, pointsFigure } from "../cut/heads.mjs";
 import { Switches } from "../cut/switches.mjs";
 import { WHERE, Where } from "../cut/where.mjs";
 import { element } from "../dom.mjs";
@@ -61,7 +61,7 @@ class Heads {
     /** Nobody waits for it, so that all else can be used meanwhile. */
     async show(asked, inputs, before, signal) {
         const { model, work } = this, { row: at, output, name } = asked;
-        const cores = kindsOf(model).flatMap((kind) => kind.cores);
+        const cores = kindsOfHeads(model).flatMap((kind) => kind.cores);
         const steps = cores.map((core) => () => model.ask("sweep", { inputs, cores: [core], at, output }, signal));
         const found = await work.run(JSON.stringify([inputs, at, output]), steps, signal);
         if (signal.aborted) return;

@@ -7,9 +7,7 @@
    where the numbers come from, and `text` to which text they belong: 0, or of an encoder-decoder's target 1. `axes` are
    letters of the alphabet. All but one layer of a stack are folded: a box each, of what they leave on the stream. */
 
-import { stacksOf } from "../../stacks.mjs";
-
-const SINUSOIDAL = 0, LEARNED = 1; /* positions in the order of transformer.h */
+import { POSITIONS, stacksOf } from "../../stacks.mjs";
 
 /** With the sub-layers of `layer` in those stacks that `opened` says. */
 export function diagramOf({ family, sizes }, layer, opened = () => true) {
@@ -35,7 +33,7 @@ function lettered({ name, title, text }, _, { length }) {
 function embeddingOf({ name, text, T }, family, { positions, ngramBuckets, segments }) {
     const common = { stack: name, text, axes: `${T} D` };
     const box = (kind, value, more) => [{ id: `${name}.${kind}`, kind, value, ...common, ...more }];
-    const has = { positions: positions === SINUSOIDAL || positions === LEARNED, ngrams: ngramBuckets, segments };
+    const has = { positions: ["sinusoidal", "learned"].includes(POSITIONS[positions]), ngrams: ngramBuckets, segments };
     const parts = Object.keys(has).filter((part) => has[part] > 0);
     const normed = name.endsWith("encoder") && family !== "transformer", place = `${name}.input`;
     const sum = parts.length || normed ? [box("input", place, { place, parts, normed })] : [];

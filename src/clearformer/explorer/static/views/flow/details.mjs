@@ -9,7 +9,7 @@ import { sheet } from "../../sheet.mjs";
 import { percent, token } from "../../visible.mjs";
 import { code } from "./code.mjs";
 import { KINDS, titleOf, wordsOf } from "./kinds.mjs";
-import { brief, length } from "./numbers.mjs";
+import { brief, length } from "../../numbers.mjs";
 
 const MOST = 10; /* outputs in a chart */
 const PLAIN = ["tokens", "weights", "probabilities"]; /* kinds of numbers that are no vectors */

@@ -1,17 +1,16 @@
 /* The diagram: a box for each part of the model, with its shape, and of the chosen token a strip of its vector. */
 
 import { palette } from "../../colours.mjs";
-import { pressed, roving, svg } from "../../dom.mjs";
+import { central, pressed, roving, svg } from "../../dom.mjs";
 import { cut, percent, shortened } from "../../visible.mjs";
 import { titleOf } from "./kinds.mjs";
 import { STREAM, arrowsOf, layoutOf } from "./layout.mjs";
-import { brief, largest, length } from "./numbers.mjs";
+import { brief, largest, length } from "../../numbers.mjs";
 import { strip } from "./strip.mjs";
 
 const LARGER = 1.15; /* the most that it is drawn larger than its points */
 const NARROW = 150, SHORT = 250; /* points: narrower boxes have their shape below the name, or without signs */
 const PAD = 8, SUM = 7, PLUS = 4; /* points: around texts, and sizes of the sign of a sum */
-const central = { "dominant-baseline": "central" };
 
 /** An SVG of `diagram` (boxes.mjs), of which the box with the id `chosen` is pressed; `c` as kinds.mjs has it. With
     `beside` two stacks stand beside each other. `press` is called with a box. */

@@ -7,18 +7,18 @@
    `head`, and the places `at` of the chosen token in each text; functions from the number of a text to its `tokens`,
    from that of an output to its name (`output`), from a box to the token that is `chosen`, and to its `shape`. */
 
+import { POSITIONS } from "../../stacks.mjs";
 import { token } from "../../visible.mjs";
 import { ATTENTION } from "./kinds/attention.mjs";
 import { EMBEDDING } from "./kinds/embedding.mjs";
 import { FEED_FORWARD } from "./kinds/feedforward.mjs";
 import { OUTPUT } from "./kinds/output.mjs";
 import { STREAM } from "./kinds/stream.mjs";
-import { brief, length } from "./numbers.mjs";
+import { brief, length } from "../../numbers.mjs";
 
 export const KINDS = { ...EMBEDDING, ...STREAM, ...ATTENTION, ...FEED_FORWARD, ...OUTPUT };
 
 const ACTIVATIONS = ["relu", "gelu", "squared_relu", "swiglu", "geglu"]; /* in the order of transformer.h */
-const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"];
 
 /** The sizes of a model, with the names of its activation and positions, and the cap of its logits. */
 export function settingsOf({ sizes, family, run }) {

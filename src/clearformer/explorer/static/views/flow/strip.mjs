@@ -2,7 +2,7 @@
 
 import { rgb, shade } from "../../colours.mjs";
 import { svg } from "../../dom.mjs";
-import { largest } from "./numbers.mjs";
+import { largest } from "../../numbers.mjs";
 
 const CELLS = 40; /* at most: each has the number of largest size among those that it stands for */
 const OVERLAP = 0.4; /* points, so that no gaps show */

@@ -1,13 +1,12 @@
 /* Loss by steps, of one or two runs, as training wrote it to metrics.jsonl. */
 
-import { svg } from "../../dom.mjs";
+import { central, svg } from "../../dom.mjs";
 import { cut, printable } from "../../visible.mjs";
 
 const NARROWEST = 340, WIDEST = 840, HEIGHT = 250, LEFT = 46, RIGHT = 16, TOP = 12, BOTTOM = 46; /* points */
 const BASE = HEIGHT - BOTTOM, TICKS = 5, MARGIN = 0.05; /* above and below the curves, as a share of their height */
 const LEGEND = { line: 24, row: 19, one: 112, two: 190 }; /* points: lines, rows, and widths for one run and two */
 const CURVES = { training: "loss", validation: "validation_loss" };
-const central = { "dominant-baseline": "central" };
 
 /** `runs`: [{ name, lines, steps, at }], with the lines of the file, and the steps of the checkpoints, of which number
     `at` is shown; one of them has a loss. `room`: for its width. `press` is called with the number of the first run's

@@ -4,6 +4,7 @@
 import { placeIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { element } from "../../dom.mjs";
+import { largest } from "../../numbers.mjs";
 import { MASK } from "../../special.mjs";
 import { printable, visible } from "../../visible.mjs";
 
@@ -19,7 +20,7 @@ export function placeOf({ texts, inputs }, { at }, family) {
 /** What a figure shows of the probabilities [V] at each checkpoint, of which number `at` is marked. */
 export function historyOf({ family, run, tokens }, probabilities, names, at) {
     const [outputs, show] = family === "classifier" ? [run.classes, printable] : [tokens, visible];
-    const best = probabilities.map((p) => p.indexOf(p.reduce((a, b) => Math.max(a, b)))), last = best.at(-1);
+    const best = probabilities.map(largest), last = best.at(-1);
     const most = (id) => Math.max(...probabilities.map((p) => p[id])), others = new Set(best);
     others.delete(last);
     const ids = [last, ...[...others].sort((a, b) => most(b) - most(a)).slice(0, FOLLOWED - 1)];

@@ -1,7 +1,7 @@
 /* Attention: queries, keys and values, the weights of each head, and what the heads bring. */
 
 import { token } from "../../../visible.mjs";
-import { brief, largest, share } from "../numbers.mjs";
+import { brief, largest, share } from "../../../numbers.mjs";
 
 const FILE = "blocks/multihead.py", ROTARY = "blocks/rotary.py";
 const ROTATED = " It is rotated by angles that grow with the position, so that products depend on distances.";

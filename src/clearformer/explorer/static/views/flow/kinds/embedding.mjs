@@ -1,6 +1,6 @@
 /* From text to the residual stream: tokens, and the vectors that are added to each. */
 
-import { brief, count } from "../numbers.mjs";
+import { brief, count } from "../../../numbers.mjs";
 import { NORM } from "./stream.mjs";
 
 const PARTS = { positions: "P[p]", ngrams: "N-grams", segments: "W_s" };

@@ -2,7 +2,7 @@
 
 import { element } from "../../../dom.mjs";
 import { token } from "../../../visible.mjs";
-import { brief, count, largest, share } from "../numbers.mjs";
+import { brief, count, largest, share } from "../../../numbers.mjs";
 import { NORM } from "./stream.mjs";
 
 const POOLINGS = [ /* in the order of transformer.h */

@@ -1,6 +1,6 @@
 /* The residual stream: norms before or behind the sub-layers, what they add, and how it ends. */
 
-import { brief, length } from "../numbers.mjs";
+import { brief, length } from "../../../numbers.mjs";
 
 const SUBLAYERS = { attention: "Attention", cross_attention: "CrossAttention", feed_forward: "FFN" };
 

@@ -1,9 +1,11 @@
 /* Numbers as words and texts need them. */
 
-import { percent } from "../../visible.mjs";
+import { percent } from "./visible.mjs";
 
 /** Three digits. */
 export const brief = (x) => x.toFixed(Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2).replace("-", "−");
+
+export const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 /** The Euclidean norm. */
 export const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
