@@ -14,6 +14,9 @@ TINY = ["--model.d-model", "16", "--model.num-heads", "2", "--model.num-layers",
 SHORT = ["--model.dropout", "0.1", "--train.steps", "600", "--train.batch-tokens", "256", "--train.device", "cpu"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # threads of several processes would wait for each other
 
+LIMIT = 300
+"""seconds of a process"""
+
 
 def _train(folder: Path) -> list[str]:
     return [*COMMAND, "train", "reverse", "--out", str(folder), *TINY, *SHORT]
@@ -36,24 +39,24 @@ def _weights(folder: Path) -> bytes:
 def test_killed_and_stopped_by_signals_a_run_resumes_with_the_same_result(tmp_path: Path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     resume = [*COMMAND, "resume", str(stopped)]
-    subprocess.run(_train(whole), check=True, capture_output=True, env=ENVIRONMENT)
+    subprocess.run(_train(whole), check=True, capture_output=True, env=ENVIRONMENT, timeout=LIMIT)
 
     process = subprocess.Popen(_train(stopped), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     _wait_for_steps(stopped, 5)
     process.kill()
-    process.wait()
+    process.wait(LIMIT)
     assert not (stopped / "checkpoints").exists()  # so it starts over
 
     for number, code, lines in ((signal.SIGINT, 130, 12), (signal.SIGTERM, 143, 30)):
         process = subprocess.Popen(resume, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
         _wait_for_steps(stopped, lines)
         process.send_signal(number)
-        _, output = process.communicate()
+        _, output = process.communicate(timeout=LIMIT)
         assert process.returncode == code
         assert "Traceback" not in output
         assert f"which is saved; continue with: clearformer resume {stopped}" in output
         assert len(list((stopped / "checkpoints").iterdir())) >= 1
 
-    subprocess.run(resume, check=True, capture_output=True, env=ENVIRONMENT)
+    subprocess.run(resume, check=True, capture_output=True, env=ENVIRONMENT, timeout=LIMIT)
     assert (stopped / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert _weights(stopped) == _weights(whole)

@@ -28,6 +28,10 @@ CHANGES = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink")
 """functions of `os` that `Path` and `shutil` call"""
 
 
+LIMIT = 300
+"""seconds of a child, after which SIGALRM ends it"""
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -42,6 +46,7 @@ def was_killed(function: Callable[[], None]) -> bool:
     """Run `function` in a child process; return whether it was killed. Exit if it failed otherwise."""
     child = os.fork()
     if child == 0:
+        signal.alarm(LIMIT)
         try:
             function()
         except BaseException as error:
