@@ -13,6 +13,8 @@ from playwright.sync_api import expect
 
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg"
 VIEWS = ["type", "attend", "predict", "cut", "lens", "learn", "flow"]
+ROUNDING = 1e-5
+"""of probabilities; float32 sums in another order, as tokens that were there are not computed again"""
 HOSTILE = "<img src=x onerror=hacked=1>\u202eevil\u200b\u2066\x07 \u0301"
 
 
@@ -26,7 +28,9 @@ def test_a_change_is_shown_as_one_types_and_the_address_keeps_it(page_of: Callab
     explorer.page.wait_for_url(re.compile("text=the\\+quick\\+brown\\+fox"))
     explorer.page.reload()
     explorer.settle()
-    assert explorer.rows() == after
+    for typed, read_anew in zip(after[1:], explorer.rows()[1:], strict=True):
+        assert typed[:2] == read_anew[:2]
+        assert float(typed[2]) == pytest.approx(float(read_anew[2]), rel=ROUNDING)
 
 
 def test_a_hidden_token_stays_hidden_when_the_text_before_it_changes(page_of: Callable[..., Path], explorer: Any):

@@ -8,7 +8,7 @@ import { sum } from "../numbers.mjs";
 import { signed, signedBars } from "../signed.mjs";
 import { percent, token, visible } from "../visible.mjs";
 
-const COLUMNS = 24, PARTS = 16; /* tokens and parts in a picture */
+const COLUMNS = 16, PARTS = 16; /* tokens and parts in a picture */
 const EXACT = 0.005; /* of a sum that is shown with two digits */
 
 /** The likeliest output at each point and token, of the task "lens". */

@@ -88,6 +88,7 @@ function drawHeads(host, heads, sort, chosen, choose) {
     const focused = host.contains(document.activeElement), sign = sort === "entropy" ? -1 : 1;
     const order = (a, b) => sign * (b.scores[sort] - a.scores[sort]), inLayers = sort === "layer";
     const words = Object.fromEntries(SORTS)[sort], columns = heads.filter(({ layer }) => layer === 0).length;
+    const canvases = [...host.querySelectorAll("canvas")];
     host.style.setProperty("--heads", inLayers ? columns : "auto-fill");
     host.replaceChildren(...(inLayers ? heads : [...heads].sort(order)).map(({ layer, head, scores, map }) => {
         const score = inLayers ? "" : scores[sort].toFixed(2);
@@ -97,7 +98,8 @@ function drawHeads(host, heads, sort, chosen, choose) {
             title: Object.entries(scores).map(([name, value]) => `${name} ${value.toFixed(2)}`).join("\n"),
         };
         const name = element("small", {}, `L${layer} H${head}`, score && element("b", {}, ` ${score}`));
-        return element("button", { ...about, click: () => choose({ layer, head }) }, mapCanvas(map), name);
+        const small = mapCanvas(map, 1, canvases.pop());
+        return element("button", { ...about, click: () => choose({ layer, head }) }, small, name);
     }));
     roving(host);
     if (focused) host.querySelector("[aria-pressed=true]")?.focus();
