@@ -205,6 +205,12 @@ def do_wasm(_: list[str]) -> int:
     return run([str(install()), str(ROOT / "tools" / "wasm.py")])
 
 
+def do_guide(args: list[str]) -> int:
+    """every stage and question of guide/ in full, its pictures and output into guide/figures"""
+    env = {"OMP_NUM_THREADS": "1", "CLEARFORMER_GUIDE": "full"}
+    return run([str(install()), str(ROOT / "tools" / "guide.py"), *args], env)
+
+
 def do_docs(_: list[str]) -> int:
     """the API reference from the docstrings, into build/docs"""
     # by name: the package loads its modules lazily, so pdoc does not find them
@@ -231,16 +237,17 @@ TARGETS = {
     "lint": do_lint,
     "bench": do_bench,
     "wasm": do_wasm,
+    "guide": do_guide,
     "docs": do_docs,
     "clean": do_clean,
 }
-TAKE_ARGUMENTS = ("demo", "test", "bench")
+TAKE_ARGUMENTS = ("demo", "test", "bench", "guide")
 
 
 def usage() -> str:
     """List the targets."""
     lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
-    example = "demo, test and bench pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
+    example = "demo, test, bench and guide pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])
 
 
