@@ -5,6 +5,20 @@
 # word and a batch of sentences.
 #
 # *15 minutes*
+#
+# The loop that is left adds up values, each times its weight. That, too, is a product of matrices. The table of weights
+# has T rows and S columns; the values are the rows of a matrix $V$ with S rows and E columns. In the product, row $t$
+# is the sum of all values, each times its weight in row $t$: what word $t$ takes. So all of attention is
+#
+# $\text{softmax}(Q K^T / \sqrt{E}) V$
+#
+# which is the first equation of the paper. $Q$, $K$ and $V$ hold the queries, keys and values as rows, and E is the
+# width of a query. The paper calls the width $d_k$.
+#
+# The line says nothing of how many axes there are, because `@`, `transpose(-2, -1)` and the softmax look at the last
+# two only. Axes in front of them ride along: every sentence of a batch is computed for itself, by the same line. Part 2
+# will use this for heads.
+
 
 # %% tags=["code"]
 import math
@@ -118,14 +132,25 @@ print("word    what it takes")
 for word, row in zip(words, out, strict=True):
     print(f"{word:6}" + "".join(f"{number:7.2f}" for number in row))
 
+# %% [markdown]
+# **Predict.** Five words ask, and seven are asked; E is 3. What shape has the output? And what, if only one word asks,
+# or there are two such sentences?
+
+
 # %%
-print("queries        keys           out")
-for shape in ((E,), (5, E), (2, 5, E), (2, 4, 5, E)):
+print("queries        keys, values   out")
+for shape in ((5, E), (E,), (2, 5, E), (2, 4, 5, E)):
     keys = torch.randn(*shape[:-2], 7, E)
     print(f"{shape!s:14} {tuple(keys.shape)!s:14} {tuple(attention(torch.randn(shape), keys, keys).shape)}")
 
 # %% [markdown]
+# Each query gets one vector, so the output has as many rows as there are queries. The seven keys are gone: they have
+# been summed over. Queries may come from one sentence and keys from another, and that is how the decoder will read its
+# memory. What must agree is the number of keys and values, and the width of keys and queries.
+
+# %% [markdown]
 # **Predict.** The words come in another order. Does a word take something else then?
+
 
 # %%
 order = [2, 0, 1]
@@ -133,6 +158,16 @@ shuffled = attention(*query_key_value(x[order], w_query, w_key, w_value))
 print("word    what it takes in the new order")
 for index, row in zip(order, shuffled, strict=True):
     print(f"{words[index]:6}" + "".join(f"{number:7.2f}" for number in row))
+
+# %% [markdown]
+# No: the rows have moved, and the numbers in them are the same. A score depends on two vectors, not on where they
+# stand, and a sum does not care for the order of what is added. To attention a sentence is a bag of words, in which the
+# dog bites the man whenever the man bites the dog. That this is so is easy to forget, and nothing fails when one does;
+# stage 17 tells the words where they stand.
+#
+# All of attention stands there as functions now. One thing is missing before a layer can learn: a home for the three
+# matrices.
+
 
 # %%
 loop = torch.stack([(scores.softmax(0)[:, None] * v).sum(0) for scores in q @ k.T / E**0.5])
