@@ -32,7 +32,8 @@ VIEWS = ("type", "attend", "predict", "cut", "lens", "learn", "flow")
 SHOWN = """() => new Promise((done) => {
     const look = () => {
         const view = document.querySelector("section.view");
-        if (view?.getAttribute("aria-busy") === "false") requestAnimationFrame(() => setTimeout(() => done(performance.now())));
+        const drawn = () => setTimeout(() => done(performance.now()));
+        if (view?.getAttribute("aria-busy") === "false") requestAnimationFrame(drawn);
         else setTimeout(look, 1);
     };
     look();
