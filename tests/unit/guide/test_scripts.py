@@ -34,7 +34,7 @@ def test_a_script_has_a_title_a_lesson_and_cells_that_parse(script: Script):
     assert script.number is None or script.minutes
     for cell in script.cells:
         assert cell.is_text or ast.parse(cell.source).body
-    assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(script.cells[-1].source)))
+    assert "assert" in [cell.source for cell in script.cells if not cell.is_text][-1]  # or torch.testing.assert_close
 
 
 @pytest.mark.parametrize("stage", STAGES[1:], ids=name)
