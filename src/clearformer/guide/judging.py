@@ -45,14 +45,14 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 def main(judge: str, submission: str, results: str) -> None:
     _limit()
     torch.set_num_threads(1)
-    tests = tests_of(judge)
+    tests = read_tests(judge)
     with Path(results).open("a", encoding="utf-8") as out:
         _fence()
         for name, reason in verdicts(tests, submission):
             print(json.dumps([name, reason]), file=out, flush=True)
 
 
-def tests_of(judge: str) -> dict[str, Test]:
+def read_tests(judge: str) -> dict[str, Test]:
     """The functions `test_CLAIM` of a judge's file."""
     return {name: test for name, test in vars(_load(judge)).items() if name.startswith("test_")}
 

@@ -7,7 +7,7 @@ import pytest
 
 from clearformer.guide import grading
 from clearformer.guide.exercises import Exercise, read_exercises
-from clearformer.guide.judging import tests_of, verdicts
+from clearformer.guide.judging import read_tests, verdicts
 
 EXERCISES = read_exercises()
 
@@ -36,7 +36,7 @@ def failures(exercise: Exercise, source: str, folder: Path) -> dict[str, str]:
     """Why which claim does not hold, judged in this process."""
     file = folder / exercise.file_name
     file.write_text(source, encoding="utf-8")
-    reasons = dict(verdicts(tests_of(str(exercise.folder / "judge.py")), str(file)))
+    reasons = dict(verdicts(read_tests(str(exercise.folder / "judge.py")), str(file)))
     assert list(reasons) == exercise.claims
     return {claim.removeprefix("test_"): reason for claim, reason in reasons.items() if reason}
 

@@ -34,8 +34,7 @@ def test_a_script_has_a_title_a_lesson_and_cells_that_parse(script: Script):
     assert script.number is None or script.minutes
     for cell in script.cells:
         assert cell.is_text or ast.parse(cell.source).body
-    *_, last = (cell for cell in script.cells if not cell.is_text)
-    assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(last.source)))
+    assert "assert" in [cell.source for cell in script.cells if not cell.is_text][-1]  # or torch.testing.assert_close
 
 
 @pytest.mark.parametrize("stage", STAGES[1:], ids=name)
