@@ -7,15 +7,16 @@ import { shortened } from "./visible.mjs";
 const MOST = 64; /* rows or columns in SVG, and with names */
 const SPAN = 560, LARGEST = 36, SMALLEST = 12, NUMBERED = 30; /* points: the whole, cells, one that has its number */
 const LETTER = 13, WIDTH = 0.61; /* height of a letter at most, and its width as a share of the height */
+const NUMBERS = 512; /* the most in one picture; browsers need long for more text in SVG */
 const LEVELS = 255; /* of a colour */
 
 /** { picture, over, scale, cellAt, mark } of { T, S, values }, of which NaN is left blank, and the names of rows and
     columns: `over` is to be put over the picture, `scale` has the strongest colour, `cellAt(event)` is the cell [t, s]
     below a pointer, if there is one, and `mark(t, s)` frames a row and a column, -1 for none. Maps of the same `most`
-    have the same colours; a `wide` one has cells with numbers, unless there are too many. */
+    have the same colours; a `wide` one is as wide as its cells need, and these have numbers, unless there are too many. */
 export function heatmap({ T, S, values }, rows, columns, label, { most = magnitude(values), wide = false } = {}) {
     const many = wide ? T * S > MOST ** 2 : Math.max(T, S) > MOST, scale = most || 1;
-    const fitting = wide && !many ? LARGEST : SPAN / Math.max(T, S);
+    const fitting = !wide || many ? SPAN / Math.max(T, S) : T * S > NUMBERS ? SMALLEST : LARGEST;
     const cell = many ? fitting : Math.min(Math.max(Math.floor(fitting), SMALLEST), LARGEST);
     const size = Math.min(LETTER, cell), letters = (name) => [...shortened(name)].length;
     const longest = (names) => Math.max(...names.map(letters));

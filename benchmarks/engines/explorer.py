@@ -1,6 +1,6 @@
 """Milliseconds from a typed character to what the page shows of it, and of a pointer over a heat map, in Chromium.
 
-    python benchmarks/explorer/speed.py --rounds 40 --page runs/demo/explore.html
+    python benchmarks/engines/explorer.py --rounds 40 --page runs/demo/explore.html
 
 The model is a GPT of 6 layers, width 384 and 6 heads, the text has 128 tokens, of which the last changes. A change is
 shown when a frame of the finished view has been drawn. --page also times how long another page takes from its
@@ -9,7 +9,6 @@ navigation until its first view is shown. Prints one JSON object.
 
 import argparse
 import json
-import platform
 import shutil
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import step
 from playwright.sync_api import Page, sync_playwright
 
 from clearformer.config import Config, GPTConfig
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="a page to open")
     options = parser.parse_args()
     text = (LETTERS * TOKENS)[: TOKENS - 1]
-    found: dict[str, Any] = {"processor": platform.processor() or platform.machine()}
+    found: dict[str, Any] = {"processor": step.processor()}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         file, found["parameters"] = write_page(Path(folder))
