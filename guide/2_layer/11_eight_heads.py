@@ -199,9 +199,9 @@ figure
 # Each square shows who attends to whom among the five words: rows ask, columns are asked, dark is much. Above are eight
 # different questions, below one question eight times.
 #
-# None of the three raises an error, and every shape is right. Training would not give the second away either, it would
-# only be worse. Two plain checks find it: count the parameters and compare with arithmetic, and see whether two heads
-# give the same. `clearformer check` compares the heads of any model.
+# None of the three raises an error, and every shape is right. Training would not give one head eight times away either;
+# the model would only be worse. Two plain checks find it: count the parameters and compare with arithmetic, and see
+# whether two heads give the same. `clearformer check` compares the heads of any model.
 #
 # Every head now fills its own eight places of a word's vector. Next they are mixed.
 

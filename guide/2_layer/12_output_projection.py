@@ -179,7 +179,7 @@ figure
 # To forget this matrix is a silent slip, since H · E is D in nearly every model and all shapes still fit. Comparing
 # parameters with arithmetic finds it: attention has four matrices of D · D numbers, not three.
 #
-# The part is complete now. It is also slow: eight heads are eight turns of a Python loop.
+# Multi-head attention is complete now. It is also slow: eight heads are eight turns of a Python loop.
 
 
 # %%

@@ -145,8 +145,8 @@ for name, tensor in (("x", x), ("queries, keys, values", qkv), ("queries by head
     print(f"{name:22} {tuple(tensor.shape)}")
 
 # %% [markdown]
-# **Predict.** Someone splits the heads with `x.reshape(B, H, T, E)`, which has the same shape. Is it the same tensor?
-# The second table takes three words and two heads, and calls the piece of word 1 for head 0 `1.0`.
+# **Predict.** Someone splits the heads with `queries.reshape(B, H, T, E)`, which has the same shape. Is it the same
+# tensor? The second table takes three words and two heads, and calls the piece of word 1 for head 0 `1.0`.
 
 
 # %%

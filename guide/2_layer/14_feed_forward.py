@@ -176,9 +176,9 @@ print(f"one matrix in place of two, largest difference: {collapsed:.0e} without 
 # %% [markdown]
 # One. Two matrices in a row are always equal to a single one, their product, and the difference is nothing but
 # rounding. All the room in between would be wasted. The cut is what makes two matrices more than one, and it is easily
-# lost when code is moved about: everything runs without it, and learns less.
+# lost when code is moved about, for nothing complains without it.
 #
-# Both boxes of the layer are filled now. Twelve of them in a row do not work yet, and the next stage shows why.
+# Both boxes of the layer are filled now. But a stack of such layers would hardly learn, and the next stage shows why.
 
 
 # %%

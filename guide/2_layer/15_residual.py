@@ -6,9 +6,9 @@
 #
 # *20 minutes*
 #
-# Our layer replaces a word's vector twice: by what attention has taken from the sentence, then by what the feed-forward
-# network makes of that. What the word was before is gone, unless both parts carry it through, and in a stack of six
-# that happens twelve times.
+# Our layer has two parts, and each replaces the word's vector: attention by what it has taken from the sentence, the
+# feed-forward network by what it makes of that. What the word was before is gone, unless both parts carry it through,
+# and in a stack of six layers that happens twelve times.
 #
 # It hurts most where a model learns. Training asks of each weight: if I make this a little larger, how much does the
 # error grow? The answer, a number for each weight, is the *gradient*, and every weight is moved a small step against
@@ -187,7 +187,8 @@ figure
 # What goes wrong in practice is that the sum is forgotten in one of its two places. Everything runs. A check finds it:
 # set the last matrix of both parts to zero, and the layer must return its input exactly. The assertions below do that.
 #
-# A sum has a cost, though. What is added twelve times and never taken away grows. The next stage keeps it in bounds.
+# A sum has a cost, though. A vector to which something is added in every layer grows. The next stage keeps it in
+# bounds.
 
 
 # %%

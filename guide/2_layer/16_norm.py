@@ -231,8 +231,8 @@ axes[0].legend(frameon=False)
 figure
 
 # %% [markdown]
-# The size is the root of the mean square of all numbers. All are means over eight seeds, because gradients differ much
-# from seed to seed. The weights are drawn so that a matrix leaves a vector about as large as it was
+# The size is the root of the mean square of all numbers. All are geometric means over eight seeds, because gradients
+# differ much from seed to seed. The weights are drawn so that a matrix leaves a vector about as large as it was
 # (`xavier_uniform_`).
 #
 # Without a norm the vectors grow by a factor in each layer, nearly a straight line in the left picture, and the first
@@ -240,10 +240,10 @@ figure
 # grow, but slowly: each part reads a vector of size 1 and adds about as much as the part before, whatever has been
 # summed up already.
 #
-# With post-norm the gradients are largest in the last layer, and there larger than pre-norm's. That is held to be the
-# reason why post-norm must begin training with tiny steps, as the paper does (Xiong et al. 2020, arXiv:2002.04745);
-# pre-norm can do without. But pre-norm needs one more norm behind the last layer, to bring the sum to size, and that
-# one is easily forgotten.
+# Both norms keep the gradients of all layers within a factor of about two. With post-norm they are largest in the last
+# layers, and there larger than pre-norm's. That is held to be the reason why post-norm must begin training with tiny
+# steps, as the paper does (Xiong et al. 2020, arXiv:2002.04745); pre-norm can do without. But pre-norm needs one more
+# norm behind the last layer, to bring the sum to size, and that one is easily forgotten.
 #
 # Size is settled. What is still unknown to every part of the encoder is the order of the words.
 

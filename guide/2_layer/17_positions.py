@@ -199,6 +199,7 @@ print(f"a word's vector changes by {without:.0e} without positions, by {with_pos
 # %% [markdown]
 # Without positions only rounding changes; with them a word's vector is another in another place. The picture shows the
 # first 50 positions: on the left four of the 64 elements, as curves; on the right all of them, a row for each position.
+# The stripes are slow hands, whose sines stay near 0 and whose cosines stay near 1.
 
 
 # %%
@@ -224,9 +225,10 @@ for apart in (0, 1, 5, 15):
     print(f"{apart:5}" + "".join(f"{table[start] @ table[start + apart]:9.2f}" for start in (0, 10, 30)))
 
 # %% [markdown]
-# Only on how far apart they are: all three columns are equal. For one hand, $\sin a \sin b + \cos a \cos b = \cos(a -
-# b)$, and the dot product adds this up over all hands. In the table, places close together are more alike than places
-# further off. So a head can learn to look at the word before, wherever that is, with what it has: dot products.
+# Only on how far apart they are: all three columns are equal. For one hand,
+# $\sin a \sin b + \cos a \cos b = \cos(a - b)$, and the dot product adds this up over all hands. In the table, places
+# close together are more alike than places further off. So a head can learn to look at the word before, wherever that
+# is, with what it has: dot products.
 #
 # The usual slip comes later, when words are generated one at a time, and each is given position 0 because it arrives
 # alone. `embed` counts from 0 whatever it is given; part 4 will have to be careful.

@@ -7,7 +7,7 @@
 # *20 minutes*
 #
 # A model with many weights can learn its examples by heart. Then it is right on what it has seen and lost on anything
-# new. Somewhere a combination of a few numbers has come to stand for one particular sentence.
+# new. Often a few of its numbers together have come to stand for one particular sentence.
 #
 # *Dropout* makes such combinations unreliable. While the model learns, each number of a part's output is set to zero
 # with a small probability $p$, in the paper one in ten, drawn anew at each step. What is to survive must not hang on a
