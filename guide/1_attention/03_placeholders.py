@@ -23,9 +23,9 @@
 # decoder.
 #
 # The placeholder is the smallest neural network there is. `nn.Linear` makes a new vector $y$ out of the old vector $x$:
-# each new number is a sum of all old ones, each times a *weight*, and a constant is added, the *bias*: $y_j = b_j +
-# \sum_i w_{ji} x_i$. Then `relu` replaces negative numbers by zero. Weights and biases are the *parameters*, the
-# numbers that training will change.
+# each new number is a sum of all old ones, each times a *weight*, and a constant is added, the *bias*:
+# $y_j = b_j + \sum_i w_{ji} x_i$. Then `relu` replaces negative numbers by zero. Weights and biases are the
+# *parameters*, the numbers that training will change.
 
 
 # %% tags=["code"]

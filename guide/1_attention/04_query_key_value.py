@@ -22,8 +22,8 @@
 # one number of column $e$ of $W_Q$. E may be smaller than D. The matrices are parameters: training will find which
 # questions are worth asking. Here they are random, so our words ask nonsense, but in the right way.
 #
-# Our three words get vectors made by hand: the first three numbers say which word it is, the fourth is something they
-# share.
+# Our three words get vectors made by hand: the first three numbers say which word it is, the fourth is a property that
+# all of them have, some more, some less.
 
 
 # %% tags=["code"]

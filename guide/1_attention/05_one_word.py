@@ -9,10 +9,10 @@
 # `cat` has a query, and every word has a key. We need one number for each word, larger the better its key fits the
 # query.
 #
-# The usual measure of how well two vectors agree is their *dot product*: multiply them number by number and add up, $q
-# \cdot k = \sum_e q_e k_e$. Where both numbers have the same sign, the sum grows; where the signs differ, it shrinks.
-# Vectors that point the same way have a large dot product, unrelated ones a small one, opposite ones a negative one.
-# The score of word $s$ is
+# The usual measure of how well two vectors agree is their *dot product*: multiply them number by number and add up,
+# $q \cdot k = \sum_e q_e k_e$. Where both numbers have the same sign, the sum grows; where the signs differ, it
+# shrinks. Vectors that point the same way have a large dot product, unrelated ones a small one, opposite ones a
+# negative one. The score of word $s$ is
 #
 # $\text{score}_s = q \cdot k_s / \sqrt{E}$
 #

@@ -143,8 +143,8 @@ print(f"       sum {scores.sum():7.2f}               {shares.sum():9.2f}")
 print(f"sat / cat: a difference of {scores[2] - scores[1]:.2f}, a factor of {shares[2] / shares[1]:.2f}")
 
 # %% [markdown]
-# The factor is $e^{0.95}$, between 2 and 3. `sat` is given more than half, and the other two still have a fifth each: a
-# softmax prefers, and leaves nobody out entirely. Hence its name, a soft maximum.
+# The factor is $e^{0.95}$, between 2 and 3. `sat` is given more than half, and the other two still have about a fifth
+# each: a softmax prefers, and leaves nobody out entirely. Hence its name, a soft maximum.
 
 # %% [markdown]
 # **Predict.** All scores are multiplied by 4, as if the division by the square root had been forgotten at E = 16. Do

@@ -140,9 +140,8 @@ for word, share, value in zip(words, shares, v, strict=True):
 print("  weighted mean      " + " ".join(f"{number:5.2f}" for number in out))
 
 # %% [markdown]
-# Each number of the last line lies between the largest and the smallest of its column, and nearer to that of `sat`,
-# which has the largest share. So attention moves and mixes what is there; it does not make anything new. Making is left
-# to the feed-forward network.
+# Each number of the last line lies between the largest and the smallest of its column. So attention moves and mixes
+# what is there; it does not make anything new. Making is left to the feed-forward network.
 
 # %% [markdown]
 # **Predict.** The query is zero, so every score is zero. What does the word take?
@@ -154,7 +153,8 @@ print("query zero   " + " ".join(f"{number:5.2f}" for number in undecided))
 print("mean of v    " + " ".join(f"{number:5.2f}" for number in v.mean(0)))
 
 # %% [markdown]
-# Equal scores, equal shares, the plain mean. The picture shows the first two numbers of each vector. The values are the
+# Equal scores, equal shares, the plain mean. Compared with it, all three numbers that `cat` takes lie nearer to those
+# of `sat`, which has the largest share. The picture shows the first two numbers of each vector. The values are the
 # corners of a triangle; a word that cannot decide is in its middle, and the better it decides, the nearer it comes to a
 # corner. It never leaves the triangle.
 

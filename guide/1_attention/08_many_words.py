@@ -20,8 +20,8 @@
 # part both are words of the same sentence, so T is S.
 #
 # A softmax must now be taken of each row for itself, for a row is the choice of one word. `max(-1)` and `sum(-1)` work
-# along the last axis, from left to right. `keepdim=True` keeps that axis, with length 1, so that the result fits under
-# each number of its row.
+# along the last axis, from left to right. `keepdim=True` keeps that axis, with length 1, so that the result fits each
+# number of its row.
 
 
 # %% tags=["code"]
@@ -173,7 +173,7 @@ print("sums of columns", " ".join(f"{total:.2f}" for total in weights.sum(0)))
 # matrices.
 #
 # The slip to fear is a softmax along the wrong axis, or over the whole table. The shape is right, every number lies
-# between zero and one, and training even makes some progress. The sums of the rows show it in one line.
+# between zero and one, and nothing complains. The sums of the rows show it in one line.
 #
 # The weights of all words are there. Now all words take.
 

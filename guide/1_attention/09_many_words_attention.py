@@ -16,8 +16,7 @@
 # width of a query. The paper calls the width $d_k$.
 #
 # The line says nothing of how many axes there are, because `@`, `transpose(-2, -1)` and the softmax look at the last
-# two only. Axes in front of them ride along: every sentence of a batch is computed for itself, by the same line. Part 2
-# will use this for heads.
+# two only. Axes in front of them ride along: every sentence of a batch is computed for itself, by the same line.
 
 
 # %% tags=["code"]
@@ -146,7 +145,8 @@ for shape in ((5, E), (E,), (2, 5, E), (2, 4, 5, E)):
 # %% [markdown]
 # Each query gets one vector, so the output has as many rows as there are queries. The seven keys are gone: they have
 # been summed over. Queries may come from one sentence and keys from another, and that is how the decoder will read its
-# memory. What must agree is the number of keys and values, and the width of keys and queries.
+# memory. What must agree is the number of keys and values, and the width of keys and queries. The last line has one
+# axis more; part 2 will put the heads there.
 
 # %% [markdown]
 # **Predict.** The words come in another order. Does a word take something else then?
@@ -162,11 +162,10 @@ for index, row in zip(order, shuffled, strict=True):
 # %% [markdown]
 # No: the rows have moved, and the numbers in them are the same. A score depends on two vectors, not on where they
 # stand, and a sum does not care for the order of what is added. To attention a sentence is a bag of words, in which the
-# dog bites the man whenever the man bites the dog. That this is so is easy to forget, and nothing fails when one does;
-# stage 17 tells the words where they stand.
+# dog bites the man whenever the man bites the dog. It is easy to forget, since nothing fails; stage 17 tells the words
+# where they stand.
 #
-# All of attention stands there as functions now. One thing is missing before a layer can learn: a home for the three
-# matrices.
+# Attention is complete as a function. One thing is missing before a layer can learn: a home for the three matrices.
 
 
 # %%

@@ -3,7 +3,19 @@
 #
 # Several narrow heads ask several questions at once, but only if each has weights of its own.
 #
-# *25 minutes*
+# *20 minutes*
+#
+# A head has one softmax a word, and so one question. But a verb may need to know who acts, and also when. One head
+# could give half of its attention to each, and what it takes is then the mean of the two values, in which nobody can
+# tell any more which came from where.
+#
+# So we let several heads attend to the same sentence at the same time, each with its own three matrices, and put their
+# outputs side by side: `torch.cat` along the last axis. If H heads are each $E = D / H$ wide, the joined vector is as
+# wide as the model, and all heads together have as many parameters as one head of full width. The paper takes eight
+# heads of width 64, for $D = 512$. Several questions cost no more than one wide one.
+#
+# With this the encoder's layer loses its first placeholder. In the decoder they stay until part 3.
+
 
 # %% tags=["code"]
 import math
@@ -116,11 +128,19 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
+# %%
 torch.manual_seed(0)
 B, T, D, H = 1, 5, 64, 8
 x = torch.randn(B, T, D)
 attention_layer = MultiHeadAttention(D, H)
 print(f"{H} heads of width {D // H}: in {tuple(x.shape)}, out {tuple(attention_layer(x).shape)}")
+
+# %% [markdown]
+# Here are two ways to get the list of heads wrong. The first is the slip of stage 1, one object named eight times. The
+# second keeps it in a plain Python list as well, in place of an `nn.ModuleList`. A published walk-through ends like the
+# second: eight heads of the same three matrices, in a list, in a model that runs.
 
 
 # %%
@@ -138,8 +158,8 @@ class HeadsInAList(MultiHeadAttention):
 
 
 # %% [markdown]
-# **Predict.** All three layers have eight heads in a row, and give outputs of the same shape. How many parameters
-# does an optimizer find in each?
+# **Predict.** All three layers have eight heads in a row, and give outputs of the same shape. How many parameters does
+# an optimizer find in each? One head has three matrices of 64 times 8 numbers.
 
 
 # %%
@@ -156,6 +176,35 @@ layers = {"eight heads": attention_layer, "[head] * 8": OneHeadEightTimes(D, H),
 print(f"{'':14}{'out':>12}{'parameters':>12}{'copies of head 0':>18}")
 for name, layer in layers.items():
     print(f"{name:14}{tuple(layer(x).shape)!s:>12}{count(layer):12,}{equal_heads(layer):18}")
+
+# %% [markdown]
+# Eight heads have 12,288 parameters. One head eight times has an eighth of them, and seven of its heads are copies of
+# the first. The plain list has none, for `nn.Module` does not look into lists.
+
+
+# %%
+def attention_weights(head: SingleHeadAttention) -> Tensor:
+    return attention_scores(head.query_projection(x), head.key_projection(x)).softmax(-1)[0].detach()
+
+
+figure, axes = plt.subplots(2, H, figsize=(7.5, 2.1), layout="constrained", sharex=True, sharey=True)
+for row, name in zip(axes, ("eight heads", "[head] * 8"), strict=True):
+    for index, (axis, head) in enumerate(zip(row, layers[name].heads, strict=True)):
+        axis.imshow(attention_weights(head), cmap="Greys", vmin=0, vmax=0.5)
+        axis.set(title=f"head {index}" if row is axes[0] else "", xticks=[], yticks=[])
+    row[0].set_ylabel(name)
+figure
+
+# %% [markdown]
+# Each square shows who attends to whom among the five words: rows ask, columns are asked, dark is much. Above are eight
+# different questions, below one question eight times.
+#
+# None of the three raises an error, and every shape is right. Training would not give one head eight times away either;
+# the model would only be worse. Two plain checks find it: count the parameters and compare with arithmetic, and see
+# whether two heads give the same. `clearformer check` compares the heads of any model.
+#
+# Every head now fills its own eight places of a word's vector. Next they are mixed.
+
 
 # %%
 assert all(layer(x).shape == x.shape for layer in layers.values())

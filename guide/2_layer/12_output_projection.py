@@ -1,10 +1,24 @@
 # %% [markdown]
 # # 12. Back to the model's width
 #
-# Side by side, each head fills its own part of a word's vector; one more matrix mixes what they found and returns it
-# to the width of the model.
+# Side by side, each head fills its own part of a word's vector; one more matrix mixes what they found and returns it to
+# the width of the model.
 #
 # *15 minutes*
+#
+# With eight heads of width 8 side by side, the numbers 0 to 7 of a word's vector belong to head 0, the numbers 8 to 15
+# to head 1, and so on. The shape fits, so one could leave it at that. But then a head can write into its own eight
+# places only. If what it found should change number 50, it has no way to do so; and where two heads found the same
+# thing, nobody can add up their evidence.
+#
+# The paper puts one more matrix behind the heads, the *output projection* $W_O$:
+#
+# $\text{MultiHead}(x) = [o_1, o_2, …, o_H] W_O$
+#
+# where $o_h$ is the output of head $h$, the brackets set the outputs side by side, and $W_O$ has H · E rows and D
+# columns. Every new number is a sum over all numbers of all heads. To *project* is to multiply by such a matrix, no
+# more. Whatever H · E is, D numbers come out, as the next part of the layer expects.
+
 
 # %% tags=["code"]
 import math
@@ -121,8 +135,9 @@ class Transformer(nn.Module):
 from matplotlib import pyplot as plt
 
 # %% [markdown]
-# **Predict.** Only head 3's values are changed. Which of the 64 output numbers change without the projection, and
-# which with it?
+# **Predict.** Only head 3's values are changed; the heads are counted from 0. Which of the 64 output numbers change
+# without the projection, and which with it?
+
 
 # %%
 torch.manual_seed(0)
@@ -140,8 +155,10 @@ with torch.no_grad():
     layer.heads[3].value_projection.weight += 0.1
     after = joined(x), layer(x)
 changes = torch.stack([(new - old)[0, 0].abs() for old, new in zip(before, after, strict=True)])
-for name, change in zip(("heads side by side", "after the projection"), changes, strict=True):
-    print(f"{name:20} {int((change > 0).sum()):3} of {D} numbers change")
+places = changes[0].nonzero().flatten()
+print(f"heads side by side   {len(places):2} of {D} numbers change, {places.min()} to {places.max()}")
+print(f"after the projection {int((changes[1] > 0).sum()):2} of {D} numbers change")
+
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 1.6), layout="constrained")
@@ -150,9 +167,24 @@ axes.set_yticks([0, 1], ["side by side", "projected"])
 axes.set_xlabel("element of the first word's vector (D)")
 figure
 
+# %% [markdown]
+# Side by side, eight numbers change, 24 to 31, which are the places of head 3. Behind the projection all 64 change,
+# some more, some less, as the matrix has it; the darker a stripe, the larger the change. The eight of the first row
+# change by equal amounts, since the same number was added to all of the head's value weights.
+#
+# Here is another way to read the formula. Cut $W_O$ into H pieces of E rows. Then the sum falls apart into one sum for
+# each head, so each head writes to all of the word's vector with a piece of matrix of its own, and what the heads write
+# is added. Later, when we look inside a trained model, this allows us to ask what a single head contributed.
+#
+# To forget this matrix is a silent slip, since H · E is D in nearly every model and all shapes still fit. Comparing
+# parameters with arithmetic finds it: attention has four matrices of D · D numbers, not three.
+#
+# Multi-head attention is complete now. It is also slow: eight heads are eight turns of a Python loop.
+
+
 # %%
 E = D // H
-assert (changes[0] > 0).nonzero().flatten().tolist() == list(range(3 * E, 4 * E))
+assert places.tolist() == list(range(3 * E, 4 * E))
 assert (changes[1] > 0).sum() == D
 by_hand = joined(x) @ layer.output_projection.weight.T + layer.output_projection.bias
 torch.testing.assert_close(layer(x), by_hand)

@@ -1,10 +1,27 @@
 # %% [markdown]
 # # 13. All heads in one product
 #
-# One matrix computes the queries, keys and values of all heads, and an axis of the tensor, not a loop, tells the
-# heads apart.
+# One matrix computes the queries, keys and values of all heads, and an axis of the tensor, not a loop, tells the heads
+# apart.
 #
 # *20 minutes*
+#
+# Eight heads with three matrices each make 24 small products, started one after the other from Python. Processors, and
+# graphics cards much more, like one large product better. Nothing about the mathematics changes in this stage, only the
+# arrangement.
+#
+# All 24 products have the same left factor, the words $x$. Matrices that are multiplied by the same thing can be set
+# side by side: the columns of the product stand side by side as well. So one matrix of D rows and 3D columns makes all
+# queries, keys and values at once, and `chunk(3, dim=-1)` cuts the result into the three.
+#
+# Then the heads must be told apart. `unflatten` turns the last axis, of length D, into two, of lengths H and E: the
+# numbers stay where they are, and are counted in groups. That gives the shape (B, T, H, E). But attention works on the
+# last two axes, and those must be words and width. So `transpose(1, 2)` exchanges words and heads, which gives (B, H,
+# T, E). The heads now ride along in front like the sentences of a batch, as stage 9 has shown, and our one line of
+# attention computes them all. `join_heads` goes the same way back.
+#
+# The large matrix has biases, which the paper's formula does not; GPT-2 and BERT have them too, Llama has none.
+
 
 # %% tags=["code"]
 import math
@@ -128,12 +145,29 @@ for name, tensor in (("x", x), ("queries, keys, values", qkv), ("queries by head
     print(f"{name:22} {tuple(tensor.shape)}")
 
 # %% [markdown]
-# **Predict.** Someone splits the heads with `x.reshape(B, H, T, E)`, which has the same shape. Is it the same tensor?
+# **Predict.** Someone splits the heads with `queries.reshape(B, H, T, E)`, which has the same shape. Is it the same
+# tensor? The second table takes three words and two heads, and calls the piece of word 1 for head 0 `1.0`.
+
 
 # %%
 queries = qkv.chunk(3, dim=-1)[0]
 wrong = queries.reshape(B, H, T, E)
 print(f"shapes {tuple(wrong.shape)} and {tuple(q.shape)}; equal elements: {(wrong == q).float().mean():.0%}")
+
+pieces = torch.tensor([[[word + head / 10 for head in range(2)] for word in range(3)]])
+for name, split in (("split_heads", split_heads(pieces, 2)), ("reshape", pieces.reshape(1, 2, 3, 1))):
+    rows = [" ".join(f"{piece:.1f}" for piece in head.flatten()) for head in split[0]]
+    print(f"{name:12} head 0 has {rows[0]}   head 1 has {rows[1]}")
+
+# %% [markdown]
+# The shapes agree, and of the elements hardly any. `reshape` reads the numbers in the order in which they lie and deals
+# them out anew: head 0 gets the first pieces, whichever head they were made for. The table shows it. Rightly, head 0
+# has its own piece of the words 0, 1 and 2. After the `reshape`, it has both pieces of word 0 and one of word 1, so the
+# words in a head are no longer the words of the sentence. This slip raises no error, and a model can be trained with
+# it.
+#
+# The proof that the arrangement changes nothing computes one head after the other, as in the last stage, with slices of
+# the large matrix.
 
 
 # %%
@@ -153,6 +187,13 @@ def head_by_head(x: Tensor) -> Tensor:
 
 difference = (layer(x) - head_by_head(x)).abs().max().item()
 print(f"largest difference: {difference:.0e}")
+
+# %% [markdown]
+# Nothing, or on another machine the little that rounding leaves. The loop was right and readable, the product is right
+# and fast, and the one proves the other.
+#
+# Attention is finished. The second box of the layer, `feed_forward`, has waited since stage 3.
+
 
 # %%
 assert difference < 1e-5  # float32 sums in another order

@@ -5,6 +5,23 @@
 # cuts off what is negative, and narrows it again.
 #
 # *15 minutes*
+#
+# Attention carries things from word to word; what it writes is a mean of what was there. Something must work with what
+# has been brought together: if *bank* has taken something from *river*, then it is not the bank with the money.
+#
+# The *feed-forward* network does this for each word by itself, with the same weights for all words:
+#
+# $\text{FFN}(x) = \max(0, x W_1 + b_1) W_2 + b_2$
+#
+# $W_1$ widens the vector from D to F numbers, $\max(0, …)$, the `relu` of stage 3, replaces the negative ones by zero,
+# and $W_2$ narrows it to D again. $b_1$ and $b_2$ are biases. The F numbers in the middle are called *hidden*. Each of
+# them asks one question of the word: a weighted sum of its properties, which counts only if it is positive. Where it
+# is, the hidden number adds its row of $W_2$ to the result. So the network is a table of F rules of the form *if this,
+# then add that*. The paper takes F four times as large as D.
+#
+# Our placeholder was half of this: one matrix, then the cut. The change is small; it looks long because all
+# constructors now hand on `d_ff`, which is F.
+
 
 # %% tags=["code"]
 import math
@@ -127,7 +144,12 @@ print(f"in {tuple(x.shape)}, hidden {tuple(hidden.shape)}, out {tuple(layer(x).s
 print(f"{(hidden == 0).float().mean():.0%} of the hidden numbers are zero")
 
 # %% [markdown]
-# **Predict.** Of the parameters of one encoder layer, what share is feed-forward, what share attention?
+# About half of the rules apply to a word, as one expects of random weights. Each word has its own half.
+
+# %% [markdown]
+# **Predict.** Of the parameters of one encoder layer, what share is feed-forward, what share attention? Attention has
+# four matrices of D · D numbers; here F is four times D.
+
 
 # %%
 encoder_layer = EncoderLayer(D, 8, F)
@@ -136,7 +158,12 @@ for name, count in counts.items():
     print(f"{name:13}{count:8,}  {count / sum(counts.values()):.0%}")
 
 # %% [markdown]
+# Two thirds are feed-forward: its two matrices of D · 4D are worth eight of D · D, against four. Attention has the
+# fame, and most of the weights of a layer are here.
+
+# %% [markdown]
 # **Predict.** Without the cut at zero, how many matrices would the two be worth?
+
 
 # %%
 product = layer.linear2.weight @ layer.linear1.weight
@@ -145,6 +172,14 @@ without_relu = layer.linear2(layer.linear1(x))
 collapsed = (without_relu - (x @ product.T + bias)).abs().max().item()
 with_relu = (layer(x) - (x @ product.T + bias)).abs().max().item()
 print(f"one matrix in place of two, largest difference: {collapsed:.0e} without the cut, {with_relu:.1f} with it")
+
+# %% [markdown]
+# One. Two matrices in a row are always equal to a single one, their product, and the difference is nothing but
+# rounding. All the room in between would be wasted. The cut is what makes two matrices more than one, and it is easily
+# lost when code is moved about, for nothing complains without it.
+#
+# Both boxes of the layer are filled now. But a stack of such layers would hardly learn, and the next stage shows why.
+
 
 # %%
 assert counts == {"attention": 4 * D * D + 4 * D, "feed_forward": 2 * D * F + F + D}

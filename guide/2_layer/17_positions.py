@@ -5,6 +5,27 @@
 # each word.
 #
 # *20 minutes*
+#
+# To attention a sentence is a bag of words, as stage 9 has shown. The feed-forward network and the norm work on each
+# word by itself, so they know no better. Something must tell a word its place.
+#
+# The first thing to try is to add the place itself, 0 for the first word, 1 for the second. But then the hundredth word
+# drowns in its place. Fractions of the length fail too, since a step would mean more in a short sentence than in a long
+# one. What we want are numbers of fixed size, different for each place, with equal steps.
+#
+# A clock has that. Its hand never leaves the dial, and each minute turns it by the same angle. One hand soon repeats
+# itself, so a clock has several, some fast, some slow. The paper takes D / 2 hands, and writes the tip of each as two
+# numbers, the sine and the cosine of its angle:
+#
+# $P_{p, 2i} = \sin(p / 10000^{2i / D})$,  $P_{p, 2i+1} = \cos(p / 10000^{2i / D})$
+#
+# Here $p$ is the place, counted from 0, and $i$ the number of the hand. Hand 0 turns by an angle of 1 with each word,
+# so it is round after $2\pi$ words, a little more than six. Each hand is slower than the one before by the same factor.
+# In the code `wavelengths` is the number of words for an angle of 1; a whole turn takes $2\pi$ times as many.
+#
+# $P_p$ is added to the vector of word $p$ once, before the first layer, by the method `embed`. Adding keeps the width
+# at D, and training can find room for both.
+
 
 # %% tags=["code"]
 import math
@@ -156,8 +177,9 @@ class Transformer(nn.Module):
 from matplotlib import pyplot as plt
 
 # %% [markdown]
-# **Predict.** The words of a sentence are put into another order. Do the encoder's vectors change, or only their
-# order? And with positions?
+# **Predict.** The words of a sentence are put into another order. Do the encoder's vectors change, or only their order?
+# And with positions?
+
 
 # %%
 torch.manual_seed(0)
@@ -174,21 +196,45 @@ def difference(embed: Callable[[Tensor], Tensor]) -> float:
 without, with_positions = difference(lambda x: x), difference(model.embed)
 print(f"a word's vector changes by {without:.0e} without positions, by {with_positions:.1f} with them")
 
+# %% [markdown]
+# Without positions only rounding changes; with them a word's vector is another in another place. The picture shows the
+# first 50 positions: on the left four of the 64 elements, as curves; on the right all of them, a row for each position.
+# The stripes are slow hands, whose sines stay near 0 and whose cosines stay near 1.
+
+
 # %%
 table = sinusoidal(torch.arange(50), D)
-figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
-axes.imshow(table, aspect="auto", cmap="coolwarm", vmin=-1, vmax=1)
-axes.set(xlabel="element of the vector (D)", ylabel="position (T)")
+figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+for element, style in zip((0, 8, 16, 32), ("-", "--", "-.", ":"), strict=True):
+    axes[0].plot(table[:, element], style, label=f"element {element}")
+axes[0].set(xlabel="position (T)", ylabel="added number", ylim=(-1.1, 2.1))
+axes[0].legend(frameon=False, ncols=2, loc="upper right")
+image = axes[1].imshow(table, aspect="auto", cmap="Greys", vmin=-1, vmax=1)
+axes[1].set(xlabel="element of the vector (D)", ylabel="position (T)")
+figure.colorbar(image)
 figure
 
 # %% [markdown]
 # **Predict.** The dot product of two positions says how alike they are. Does it depend on where they stand, or on how
 # far apart they are?
 
+
 # %%
 print("apart   from 0  from 10  from 30")
 for apart in (0, 1, 5, 15):
     print(f"{apart:5}" + "".join(f"{table[start] @ table[start + apart]:9.2f}" for start in (0, 10, 30)))
+
+# %% [markdown]
+# Only on how far apart they are: all three columns are equal. For one hand,
+# $\sin a \sin b + \cos a \cos b = \cos(a - b)$, and the dot product adds this up over all hands. In the table, places
+# close together are more alike than places further off. So a head can learn to look at the word before, wherever that
+# is, with what it has: dot products.
+#
+# The usual slip comes later, when words are generated one at a time, and each is given position 0 because it arrives
+# alone. `embed` counts from 0 whatever it is given; part 4 will have to be careful.
+#
+# The encoder now has all its parts but one.
+
 
 # %%
 assert without < 1e-5 < with_positions

@@ -1,10 +1,23 @@
 # %% [markdown]
 # # 18. The encoder, and its proof
 #
-# Dropout hides a random part of every sum while the model learns and nothing afterwards; with it the encoder is
-# whole, and equal to the package's.
+# Dropout sets a random tenth of what each part adds to zero while the model learns, and nothing afterwards; with it the
+# encoder is whole, and equal to the package's.
 #
 # *20 minutes*
+#
+# A model with many weights can learn its examples by heart. Then it is right on what it has seen and lost on anything
+# new. Often a few of its numbers together have come to stand for one particular sentence.
+#
+# *Dropout* makes such combinations unreliable. While the model learns, each number of a part's output is set to zero
+# with a small probability $p$, in the paper one in ten, drawn anew at each step. What is to survive must not hang on a
+# single number. The others are multiplied by $1 / (1 - p)$, so that the sum stays the same on average. When the model
+# is used, dropout does nothing at all.
+#
+# So a module must know whether it is learning. PyTorch keeps this in every module: `model.train()` says yes, which is
+# how each starts, and `model.eval()` says no. Dropout stands where the paper has it: on what a part is about to add to
+# the sum, and on the sum of word and position in `embed`.
+
 
 # %% tags=["code"]
 import math
@@ -173,7 +186,12 @@ dropout.eval()
 print(f"afterwards:  {(dropout(x) == 0).float().mean():.1%} are zero, mean {dropout(x).mean():.3f}")
 
 # %% [markdown]
+# Ten thousand ones go in. In training about a tenth become zero, the others a ninth larger than they were, and the mean
+# stays near one. Afterwards all pass.
+
+# %% [markdown]
 # **Predict.** The encoder is called twice with the same words. Is the output the same in training? In evaluation?
+
 
 # %%
 D, H, F, L = 64, 8, 256, 3
@@ -184,6 +202,15 @@ for mode in ("training", "evaluation"):
     encoder.train(mode == "training")
     repeats[mode] = torch.equal(encoder(x), encoder(x))
     print(f"{mode:10}  the same output twice: {repeats[mode]}")
+
+# %% [markdown]
+# In training it differs from call to call, and that is right. To forget `eval()` before a model is used is one of the
+# commonest slips of all: the answers are a little worse, and never twice the same. The opposite, an `eval()` before a
+# measurement and no `train()` after it, trains on without dropout, and nobody notices.
+#
+# Now the proof of this part. The package builds its encoder of the same parts, by other means: a fused kernel for
+# attention, PyTorch's own norm, parts handed in from outside. The names of the parameters are the same, so it can load
+# our weights; if one were missing or of another shape, `load_state_dict` would refuse.
 
 
 # %%
@@ -201,6 +228,15 @@ package_encoder.load_state_dict(encoder.state_dict())
 difference = (encoder(x) - package_encoder(x)).abs().max().item()
 print(f"{sum(weight.numel() for weight in encoder.parameters()):,} parameters with the same names")
 print(f"largest difference from clearformer.blocks.encoder.Encoder: {difference:.0e}")
+
+# %% [markdown]
+# Three layers, and no number differs by as much as a millionth. `nn.Identity()` stands in the place of the last norm,
+# which post-norm does not need. Both must be in evaluation: with dropout each would draw its own zeros, and the proof
+# would fail though both were right.
+#
+# The left half of the paper's picture is done. The right half writes, and must be kept from reading what it has not yet
+# written. Part 3 begins with that.
+
 
 # %%
 assert abs((dropped == 0).float().mean() - 0.1) < 0.02
