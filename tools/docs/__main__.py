@@ -1,0 +1,81 @@
+"""Build the site: `python -m tools.docs` into build/docs, in a minute or two. Needs no network.
+
+`--no-live` leaves out the page that runs a model, for which two small models are trained.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.docs import ROOT, Nav, Pages, api, commands, live, texts
+from tools.docs.links import source_pages
+
+SETTINGS = Path(__file__).parent / "settings.yml"
+STATIC = Path(__file__).parent / "static"
+
+
+def write(folder: Path, with_live: bool) -> None:
+    """Write what Zensical reads: `folder`/site with all pages and files, and `folder`/mkdocs.yml."""
+    site = folder / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.copytree(STATIC, site)
+    pages, nav = all_pages()
+    if with_live:
+        live.write(folder, site)
+        pages = live.framed(pages)
+    for page, text in pages.items():
+        (site / page).parent.mkdir(parents=True, exist_ok=True)
+        (site / page).write_text(text, encoding="utf-8")
+    texts.copy_pictures(site)
+    settings = {"INHERIT": str(SETTINGS), "nav": nav}
+    (folder / "mkdocs.yml").write_text(json.dumps(settings, indent=1), encoding="utf-8")  # JSON is YAML
+
+
+def all_pages() -> tuple[Pages, Nav]:
+    """All pages, and their order."""
+    pages = texts.pages()
+    command_pages, command_nav = commands.pages()
+    api_pages, api_nav = api.pages()
+    pages |= command_pages | api_pages
+    pages |= source_pages(pages)
+    nav: Nav = [
+        {"Start here": texts.START},
+        {"Checks": texts.CHECKS},
+        {"Measured": texts.MEASURED},
+        {"Commands": command_nav},
+        {"API": api_nav},
+        {"Project": texts.project(pages)},
+    ]
+    return pages, nav
+
+
+def build(folder: Path) -> int:
+    """Run Zensical, which stops at a link that leads nowhere; return its exit code."""
+    zensical = Path(sys.executable).with_name("zensical")
+    done = subprocess.run([zensical, "build", "--strict", "--clean", "--config-file", folder / "mkdocs.yml"])
+    if done.returncode == 0:
+        # pages opened from a disk cannot read JSON, but run a script
+        index = (folder / "docs" / "search.json").read_text(encoding="utf-8")
+        (folder / "docs" / "search.js").write_text(f"var __index = {index}", encoding="utf-8")
+    return done.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description=__doc__.splitlines()[0])
+    parser.add_argument("--no-live", action="store_true", help="without the page that runs a model")
+    parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder for site/ and docs/ (default: build)")
+    options = parser.parse_args()
+    folder = options.out.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, not options.no_live)
+    code = build(folder)
+    if code == 0:
+        print(f"open {folder / 'docs' / 'index.html'}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+/* A page opened from a disk may not start a worker, so there the search's script runs in a hidden frame. */
+if (location.protocol === "file:") {
+  window.Worker = class {
+    constructor(url) {
+      const frame = document.createElement("iframe");
+      frame.hidden = true;
+      frame.title = "search";
+      document.body.append(frame);
+      this.frame = frame;
+      frame.contentWindow.postMessage = (data) => this.onmessage({ data });
+      this.ready = new Promise((resolve, reject) => {
+        const script = frame.contentDocument.createElement("script");
+        script.src = url;
+        script.onload = resolve;
+        script.onerror = reject;
+        frame.contentDocument.body.append(script);
+      });
+      this.ready.catch((event) => this.onerror(event));
+    }
+
+    async postMessage(data) {
+      await this.ready;
+      const target = this.frame.contentWindow;
+      target.dispatchEvent(new target.MessageEvent("message", { data }));
+    }
+
+    terminate() {
+      this.frame.remove();
+    }
+  };
+}
