@@ -13,15 +13,14 @@ from pathlib import Path
 from tools.docs import ROOT, Nav, Pages, api, commands, live, texts
 from tools.docs.links import source_pages
 
-SETTINGS = Path(__file__).parent / "settings.yml"
-STATIC = Path(__file__).parent / "static"
+HERE = Path(__file__).parent
 
 
 def write(folder: Path, with_live: bool) -> None:
     """Write what Zensical reads: `folder`/site with all pages and files, and `folder`/mkdocs.yml."""
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
-    shutil.copytree(STATIC, site)
+    shutil.copytree(HERE / "static", site)
     pages, nav = all_pages()
     if with_live:
         live.write(folder, site)
@@ -30,7 +29,9 @@ def write(folder: Path, with_live: bool) -> None:
         (site / page).parent.mkdir(parents=True, exist_ok=True)
         (site / page).write_text(text, encoding="utf-8")
     texts.copy_pictures(site)
-    settings = {"INHERIT": str(SETTINGS), "nav": nav}
+    reader = {"paths": [str(ROOT / "src")], "options": {"extensions": [str(HERE / "demonstrations.py")]}}
+    plugins = {"mkdocstrings": {"handlers": {"python": reader}}}
+    settings = {"INHERIT": str(HERE / "settings.yml"), "nav": nav, "plugins": plugins}
     (folder / "mkdocs.yml").write_text(json.dumps(settings, indent=1), encoding="utf-8")  # JSON is YAML
 
 

@@ -7,6 +7,8 @@ from tools.docs import ROOT, Nav, Pages
 from tools.docs.links import module, relative
 
 SOURCE = ROOT / "src" / "clearformer"
+INHERITING = ("clearformer.config",)
+"""modules whose classes are shown with what they inherit"""
 INTRODUCTION = """# API
 
 `import clearformer` offers the [names that most need](clearformer.md), and everything can be imported from where it is
@@ -40,8 +42,13 @@ def pages() -> tuple[Pages, Nav]:
     rows = "\n".join(f"| [`{package}`]({package}.md) | {_purpose(package)} |" for package in found)
     made = {"api/index.md": INTRODUCTION.format(letters=letters, packages=rows)}
     for package, modules in found.items():
-        made[f"api/{package}.md"] = f"# {package}\n\n" + "\n".join(f"::: {name}\n" for name in modules)
+        made[f"api/{package}.md"] = f"# {package}\n\n" + "\n".join(map(_block, modules))
     return made, ["api/index.md", *({package: f"api/{package}.md"} for package in found)]
+
+
+def _block(name: str) -> str:
+    options = "    options:\n      inherited_members: true\n" if name in INHERITING else ""
+    return f"::: {name}\n{options}"
 
 
 def _purpose(package: str) -> str:

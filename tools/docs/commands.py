@@ -11,6 +11,8 @@ from tools.docs import Nav, Pages
 from tools.docs.links import code
 
 COLUMNS = "100"
+WIDE = "---\nhide: [toc]\n---\n\n"
+"""without a table of contents, so that a terminal's lines fit beside the list of pages"""
 EXAMPLES = {"train": ["dates"]}
 """arguments with which a command's help says more"""
 
@@ -24,7 +26,7 @@ def pages() -> tuple[Pages, Nav]:
     }
     for name, summary in COMMANDS.items():
         shown = [_shown([name])] + ([_shown([name, *EXAMPLES[name]])] if name in EXAMPLES else [])
-        made[f"commands/{name}.md"] = f"# {name}\n\n{html.escape(summary[0].upper() + summary[1:])}.\n\n" + "\n".join(shown)
+        made[f"commands/{name}.md"] = f"{WIDE}# {name}\n\n{html.escape(summary[0].upper() + summary[1:])}.\n\n" + "\n".join(shown)
     return made, ["commands/index.md", *({name: f"commands/{name}.md"} for name in COMMANDS)]
 
 

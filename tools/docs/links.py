@@ -70,7 +70,7 @@ def rewrite(markdown: str, file: str, page: str) -> str:
         there, _, name = site_path(repository_path).partition("#")
         anchor = anchor or (f"{module(repository_path)}.{symbol}" if symbol and name else name)
         link = posixpath.relpath(there, posixpath.dirname(page) or ".") + (f"#{anchor}" if anchor else "")
-        return f"{found[0][: -len(target) - 1]}{link})"
+        return f"[`{symbol}`]({link})" if symbol else f"{found[0][: -len(target) - 1]}{link})"
 
     return CODE_OR_LINK.sub(replace, markdown)
 
