@@ -13,7 +13,7 @@ import clearformer
 SOURCE = Path(clearformer.__file__).parent
 WAY = ("data", "blocks", "models", "training", "runs", "generation", "evaluation", "inspection")
 EVERYWHERE = ("config", "engine", "shapes", "errors")
-EDGES = ("api", "cli", "demo", "engines", "interop", "checks", "explorer")
+EDGES = ("api", "cli", "demo", "engines", "interop", "checks", "explorer", "guide")
 MODULES = sorted(SOURCE.rglob("*.py"))
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from clearformer.api.display import Display, say
 from clearformer.checks.subject import Kind
 from clearformer.cli.arguments import parse
+from clearformer.cli.files import write_file
 from clearformer.cli.findings import print_report
 from clearformer.errors import ClearformerError
 
@@ -75,8 +76,10 @@ def run(arguments: Sequence[str]) -> int:
         print(as_json(report), end="")
     else:
         print_report(report)
-    _write(options.junit, lambda: as_junit(report))
-    _write(options.markdown, lambda: as_markdown(report))
+    if options.junit:
+        write_file(options.junit, as_junit(report))
+    if options.markdown:
+        write_file(options.markdown, as_markdown(report))
     if not any(result.outcome.status in ("passed", "failed", "crashed") for result in report.results):
         raise ClearformerError(
             "a check that applies to this model was expected, but there is none; see the reasons above"
@@ -126,13 +129,3 @@ def _check_part(options: Check) -> "Report":
         results = list(running)
         display.show(len(names))
     return Report(options.target.rpartition(":")[2], options.as_, options.seed, results)
-
-
-def _write(path: Path | None, make: Callable[[], str]) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(make(), encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ClearformerError(f"a file that can be written to was expected at {path}, but: {error}") from error

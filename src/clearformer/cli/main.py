@@ -14,6 +14,7 @@ from clearformer.errors import ClearformerError
 
 COMMANDS = {
     "demo": "train, prove four claims, and write a report and a page to look inside, in three minutes",
+    "guide": "build a transformer up from nothing, in stages that run",
     "recipes": "list what can be trained, with sizes and data",
     "train": "train a recipe into a run's folder",
     "resume": "continue a run exactly where it stopped",

@@ -27,7 +27,7 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (["trian"], "a command was expected (demo, recipes, train, resume, evaluate, generate, translate, fill, "
+        (["trian"], "a command was expected (demo, guide, recipes, train, resume, evaluate, generate, translate, fill, "
                     "classify, draw, explore, export, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
