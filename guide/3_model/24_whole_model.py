@@ -1,0 +1,267 @@
+# %% [markdown]
+# # 24. The whole model, counted and proven
+#
+# With the paper's sizes the model has the paper's number of parameters, and with the same weights it gives the logits
+# of the package's Transformer.
+#
+# *20 minutes*
+
+# %% tags=["code"]
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# %% tags=["code"]
+PAD = 0
+
+
+# %% tags=["code"]
+def attention_scores(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+
+
+# %% tags=["code"]
+def causal_mask(length: int) -> Tensor:
+    return torch.ones(length, length, dtype=torch.bool).tril()
+
+
+# %% tags=["code"]
+def padding_mask(tokens: Tensor) -> Tensor:
+    return (tokens != PAD)[:, None, None, :]
+
+
+# %% tags=["code"]
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    scores = attention_scores(q, k)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1) @ v
+
+
+# %% tags=["code"]
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+# %% tags=["code"]
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv_projection = nn.Linear(d_model, 3 * d_model)
+        self.output_projection = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv_projection(x).chunk(3, dim=-1))
+        return self.output_projection(join_heads(attention(q, k, v, mask)))
+
+
+# %% tags=["code"]
+class CrossAttention(nn.Module):
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query_projection = nn.Linear(d_model, d_model)
+        self.kv_projection = nn.Linear(d_model, 2 * d_model)
+        self.output_projection = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        q = split_heads(self.query_projection(x), self.num_heads)
+        k, v = (split_heads(part, self.num_heads) for part in self.kv_projection(memory).chunk(2, dim=-1))
+        return self.output_projection(join_heads(attention(q, k, v, mask)))
+
+
+# %% tags=["code"]
+class FeedForward(nn.Module):
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(d_model, d_ff)
+        self.linear2 = nn.Linear(d_ff, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.linear1(x).relu())
+
+
+# %% tags=["code"]
+class LayerNorm(nn.Module):
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-5) * self.weight + self.bias
+
+
+# %% tags=["code"]
+class PostNormResidual(nn.Module):
+    def __init__(self, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+# %% tags=["code"]
+class TokenEmbedding(nn.Module):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(d_model)
+        self.weight = nn.Parameter(torch.randn(vocab_size, d_model) / self.scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.weight) * self.scale
+
+
+# %% tags=["code"]
+def sinusoidal(positions: Tensor, d_model: int) -> Tensor:
+    wavelengths = 10_000.0 ** (torch.arange(0, d_model, 2) / d_model)
+    angles = positions[:, None] / wavelengths
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+
+
+# %% tags=["code"]
+class EncoderLayer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.attention_residual = PostNormResidual(d_model, dropout)
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.feed_forward_residual = PostNormResidual(d_model, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+# %% tags=["code"]
+class Encoder(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float, num_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+# %% tags=["code"]
+class DecoderLayer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.attention_residual = PostNormResidual(d_model, dropout)
+        self.cross_attention = CrossAttention(d_model, num_heads)
+        self.cross_attention_residual = PostNormResidual(d_model, dropout)
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.feed_forward_residual = PostNormResidual(d_model, dropout)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor, memory_mask: Tensor | None = None) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask))
+        x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+# %% tags=["code"]
+class Decoder(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float, num_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None = None) -> Tensor:
+        mask = causal_mask(x.shape[1])
+        for layer in self.layers:
+            x = layer(x, memory, mask, memory_mask)
+        return x
+
+
+# %% tags=["code"]
+@dataclass(frozen=True)
+class Config:
+    vocab_size: int = 37_000
+    d_model: int = 512
+    num_heads: int = 8
+    d_ff: int = 2048
+    dropout: float = 0.1
+    num_layers: int = 6
+
+
+# %% tags=["code"]
+class Transformer(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        sizes = config.d_model, config.num_heads, config.d_ff, config.dropout, config.num_layers
+        self.embedding = TokenEmbedding(config.vocab_size, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = Encoder(*sizes)
+        self.decoder = Decoder(*sizes)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        return self.dropout(x + sinusoidal(torch.arange(x.shape[1]), x.shape[2]))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        mask = padding_mask(source)
+        memory = self.encoder(self.embed(source), mask)
+        x = self.decoder(self.embed(target), memory, mask)
+        return F.linear(x, self.embedding.weight)
+
+
+# %%
+from clearformer.config import TransformerConfig
+from clearformer.models.build import load_weights, weights_of
+from clearformer.models.transformer import Transformer as PackageTransformer
+
+# %% [markdown]
+# **Predict.** The paper gives 65 million parameters for its base model. Which part holds most of them: the table of
+# tokens, the encoder or the decoder?
+
+# %%
+base = Config()
+with torch.device("meta"):
+    paper = Transformer(base)
+parts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in paper.named_children()}
+total = sum(parts.values())
+for name in ("embedding", "encoder", "decoder"):
+    print(f"{name:10}{parts[name]:12,}  {parts[name] / total:.0%}")
+print(f"{'all':10}{total:12,}")
+
+# %%
+D, F_, L, V = base.d_model, base.d_ff, base.num_layers, base.vocab_size
+attention_count = 4 * D * D + 4 * D
+feed_forward_count = 2 * D * F_ + F_ + D
+norm_count = 2 * D
+by_hand = V * D + L * (3 * attention_count + 2 * feed_forward_count + 5 * norm_count)
+print(f"V·D + L·(3 attention + 2 feed-forward + 5 norms) = {by_hand:,}")
+
+# %%
+torch.manual_seed(0)
+small = Config(vocab_size=50, d_model=64, num_heads=8, d_ff=256, num_layers=2)
+model = Transformer(small).eval()
+package_model = PackageTransformer(
+    TransformerConfig(vocab_size=50, context=32, d_model=64, num_heads=8, d_ff=256, num_layers=2)
+).eval()
+load_weights(package_model, weights_of(model))
+source = torch.tensor([[5, 8, 13, 21, 34], [7, 9, 11, PAD, PAD]])
+target = torch.tensor([[3, 4, 6, 10], [3, 4, PAD, PAD]])
+real = target != PAD
+logits = model(source, target)
+package_logits = package_model(source, target, source != PAD, real)
+difference = (logits - package_logits)[real].abs().max().item()
+print(f"largest difference from clearformer.models.transformer.Transformer: {difference:.0e}")
+
+# %%
+assert total == by_hand == 63_082_496
+assert difference < 1e-5  # float32 sums in another order
