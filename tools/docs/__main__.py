@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.docs import ROOT, Nav, Pages, api, commands, live, texts
+from tools.docs import ROOT, Nav, Pages, api, commands, guide, live, texts
 from tools.docs.links import source_pages
 
 HERE = Path(__file__).parent
@@ -29,6 +29,7 @@ def write(folder: Path, with_live: bool) -> None:
         (site / page).parent.mkdir(parents=True, exist_ok=True)
         (site / page).write_text(text, encoding="utf-8")
     texts.copy_pictures(site)
+    guide.copy_pictures(site)
     reader = {"paths": [str(ROOT / "src")], "options": {"extensions": [str(HERE / "demonstrations.py")]}}
     plugins = {"mkdocstrings": {"handlers": {"python": reader}}}
     settings = {"INHERIT": str(HERE / "settings.yml"), "nav": nav, "plugins": plugins}
@@ -40,10 +41,13 @@ def all_pages() -> tuple[Pages, Nav]:
     pages = texts.pages()
     command_pages, command_nav = commands.pages()
     api_pages, api_nav = api.pages()
-    pages |= command_pages | api_pages
+    guide_pages, stage_nav, question_nav = guide.pages()
+    pages |= command_pages | api_pages | guide_pages
     pages |= source_pages(pages)
     nav: Nav = [
         {"Start here": texts.START},
+        {"Guide": stage_nav},
+        {"Questions": question_nav},
         {"Checks": texts.CHECKS},
         {"Measured": texts.MEASURED},
         {"Commands": command_nav},

@@ -4,15 +4,15 @@ Nothing runs here: `make guide` runs every script in full, and writes what it pr
 """
 
 import shutil
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 from clearformer.guide.notebook import diff_as_markdown
-from clearformer.guide.stages import PREDICT, Cell, Script, folder, read_questions, read_stages
+from clearformer.guide.recording import figures_folder, picture_of, printed_by
+from clearformer.guide.stages import Cell, Script, read_questions, read_stages
 from tools.docs import Nav, Pages
 from tools.docs.formulas import with_formulas
-from tools.docs.links import code, relative, rewrite
+from tools.docs.links import code
 
 INTRODUCTION = """# The guide
 
@@ -49,33 +49,42 @@ def pages() -> tuple[Pages, Nav, Nav]:
 
 def page(script: Script) -> str:
     """A script as a page."""
-    printed = outputs(script)
+    printed = printed_by(script)
     parts = [_text(script.cells[0]), f"`{script.command}` runs this in your terminal.\n"]
     if script.before is not None:
         parts.append(diff_as_markdown(script) + "\n")
     for unchanged, cells in groupby(script.cells[1:], script.is_unchanged):
         if unchanged:
-            program = code("\n\n\n".join(cell.source for cell in cells), "python")
-            summary = "The program so far, unchanged"
-            parts.append(f'<details class="program" markdown>\n<summary>{summary}</summary>\n\n{program}\n</details>\n')
-        else:
-            parts += [part for cell in cells for part in (_text(cell) if cell.is_text else code(cell.source, "python"), printed.get(cell.number, ""))]
-    file = relative(script.path)
-    return rewrite("\n".join(filter(None, parts)), file, _page_of(script))
+            parts.append(_folded("\n\n\n".join(cell.source for cell in cells)))
+            continue
+        for cell in cells:
+            parts.append(_text(cell) if cell.is_text else code(cell.source, "python"))
+            if cell.number in printed:
+                parts.append(_shown("printed", code(printed[cell.number], "text")))
+            if picture := picture_of(script, cell.number):
+                parts.append(_shown("picture", f"![A picture of {script.title}](../pictures/{picture.name})\n"))
+    return "\n".join(parts)
 
 
-def outputs(script: Script) -> dict[int, str]:
-    """By the number of a cell: what it printed, and its picture."""
-    return {}
+def copy_pictures(site: Path) -> None:
+    """What the scripts drew."""
+    (site / "pictures").mkdir()
+    for picture in figures_folder().glob("*.svg"):
+        shutil.copy(picture, site / "pictures")
 
 
-def _page_of(script: Script) -> str:
-    return f"{'guide' if script.number else 'questions'}/{script.name}.md"
+def _shown(kind: str, markdown: str) -> str:
+    return f'<div class="{kind}" markdown>\n\n{markdown}\n</div>\n'
+
+
+def _folded(program: str) -> str:
+    summary = "The program so far, unchanged"
+    return f'<details class="program" markdown>\n<summary>{summary}</summary>\n\n{code(program, "python")}\n</details>\n'
 
 
 def _text(cell: Cell) -> str:
     text = with_formulas(cell.source)
-    return f'<div class="predict" markdown>\n\n{text}\n\n</div>\n' if cell.asks else f"{text}\n"
+    return _shown("predict", f"{text}\n") if cell.asks else f"{text}\n"
 
 
 def _table(stages: list[Script]) -> str:

@@ -14,7 +14,7 @@ from clearformer.recipes import RECIPES
 from clearformer.runs.folder import open_folder
 from tools.docs import Pages
 
-STEPS = {"dates": 600, "pydocs": 120}
+STEPS = {"dates": 450, "pydocs": 90}
 """recipe -> steps: enough for clear attention in the one and for words in the other, in a minute"""
 CHECKPOINTS = 4
 """of each model, with the untrained one, so that the page shows how it learned"""
