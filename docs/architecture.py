@@ -29,8 +29,8 @@ marker path { fill: #57606a; stroke: none; marker-end: none }
   path { stroke: #9da7b3 } marker path { fill: #9da7b3 }
 }"""
 DESCRIPTION = (
-    "Text goes into data, which makes batches of tokens; blocks and models make logits of them; training makes weights; "
-    "runs keeps checkpoints; from these work generation, evaluation and inspection. Beside models and training stand "
+    "Text goes into data, which makes batches of tokens, blocks and models logits of them, training weights, and "
+    "runs keeps checkpoints. From these work generation, evaluation and inspection. Beside models and training stand "
     "the engines, and at the edge api, cli, demo, checks and explorer."
 )
 
@@ -38,8 +38,9 @@ DESCRIPTION = (
 def box(x: float, y: float, width: float, lines: list[str], kind: str = "", height: float = BOX) -> str:
     """A box with a name and small lines under it."""
     first = y + height / 2 - LINE * (len(lines) - 1) / 2 + 5
+    middle = x + width / 2
     texts = [
-        f'<text class="{"small" if number else "name"}" x="{x + width / 2:g}" y="{first + number * LINE:g}">{line}</text>'
+        f'<text class="{"small" if number else "name"}" x="{middle:g}" y="{first + number * LINE:g}">{line}</text>'
         for number, line in enumerate(lines)
     ]
     return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>' + "".join(texts)

@@ -204,12 +204,9 @@ def do_wasm(_: list[str]) -> int:
     return run([str(install()), str(ROOT / "tools" / "wasm.py")])
 
 
-def do_docs(_: list[str]) -> int:
-    """the API reference from the docstrings, into build/docs"""
-    # by name: the package loads its modules lazily, so pdoc does not find them
-    parts = sorted(path.stem for path in (ROOT / "src" / "clearformer").glob("[!_]*") if path.suffix != ".typed")
-    modules = [f"clearformer.{part}" for part in parts]
-    return run([str(install()), "-m", "pdoc", *modules, "-o", str(ROOT / "build" / "docs")])
+def do_docs(args: list[str]) -> int:
+    """the documentation's site, into build/docs"""
+    return run([str(install()), "-m", "tools.docs", *args])
 
 
 def do_clean(_: list[str]) -> int:
@@ -233,13 +230,13 @@ TARGETS = {
     "docs": do_docs,
     "clean": do_clean,
 }
-TAKE_ARGUMENTS = ("demo", "test", "bench")
+TAKE_ARGUMENTS = ("demo", "test", "bench", "docs")
 
 
 def usage() -> str:
     """List the targets."""
     lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
-    example = "demo, test and bench pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
+    example = "demo, test, bench and docs pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])
 
 

@@ -1,4 +1,4 @@
-"""The documentation's site: `python -m tools.docs` writes its Markdown pages to build/site and the site to build/docs."""
+"""The documentation's site: `python -m tools.docs` writes Markdown pages to build/site, the site to build/docs."""
 
 from pathlib import Path
 from typing import Any

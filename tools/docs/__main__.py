@@ -59,8 +59,9 @@ def all_pages() -> tuple[Pages, Nav]:
 
 def build(folder: Path) -> int:
     """Run Zensical, which stops at a link that leads nowhere; return its exit code."""
-    zensical = Path(sys.executable).with_name("zensical")
-    done = subprocess.run([zensical, "build", "--strict", "--clean", "--config-file", folder / "mkdocs.yml"])
+
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    done = subprocess.run([*command, "--config-file", str(folder / "mkdocs.yml")])
     if done.returncode == 0:
         # pages opened from a disk cannot read JSON, but run a script
         index = (folder / "docs" / "search.json").read_text(encoding="utf-8")

@@ -26,7 +26,9 @@ def pages() -> tuple[Pages, Nav]:
     }
     for name, summary in COMMANDS.items():
         shown = [_shown([name])] + ([_shown([name, *EXAMPLES[name]])] if name in EXAMPLES else [])
-        made[f"commands/{name}.md"] = f"{WIDE}# {name}\n\n{html.escape(summary[0].upper() + summary[1:])}.\n\n" + "\n".join(shown)
+        made[f"commands/{name}.md"] = (
+            f"{WIDE}# {name}\n\n{html.escape(summary[0].upper() + summary[1:])}.\n\n" + "\n".join(shown)
+        )
     return made, ["commands/index.md", *({name: f"commands/{name}.md"} for name in COMMANDS)]
 
 

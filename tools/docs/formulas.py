@@ -1,4 +1,4 @@
-"""Formulas between dollars as pictures in the page, drawn by matplotlib while the site is built: no script, no fonts."""
+"""Formulas between dollars as pictures in the page, drawn by matplotlib while the site is built."""
 
 import html
 import re
@@ -12,7 +12,9 @@ SIZE = 16.0
 EM = 14.0
 """units of the picture that are the size of the page's letters, which are larger for the same number than these"""
 FONT = FontProperties(size=SIZE, math_fontfamily="stix")
-CODE_OR_FORMULA = re.compile(r"^(?P<fence>`{3,}).*?^(?P=fence)$|`[^`\n]+`|\$(?P<formula>[^$]+)\$", re.DOTALL | re.MULTILINE)
+CODE_OR_FORMULA = re.compile(
+    r"^(?P<fence>`{3,}).*?^(?P=fence)$|`[^`\n]+`|\$(?P<formula>[^$]+)\$", re.DOTALL | re.MULTILINE
+)
 COMMANDS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
 
 

@@ -79,7 +79,9 @@ def _shown(kind: str, markdown: str) -> str:
 
 def _folded(program: str) -> str:
     summary = "The program so far, unchanged"
-    return f'<details class="program" markdown>\n<summary>{summary}</summary>\n\n{code(program, "python")}\n</details>\n'
+    return (
+        f'<details class="program" markdown>\n<summary>{summary}</summary>\n\n{code(program, "python")}\n</details>\n'
+    )
 
 
 def _text(cell: Cell) -> str:

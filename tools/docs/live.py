@@ -4,6 +4,7 @@ import dataclasses
 import html
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import clearformer
@@ -44,12 +45,12 @@ def _config(name: str, steps: int) -> Config:
 
 def framed(pages: Pages) -> Pages:
     """The pages with the running explorer in place of each picture of it."""
-    return {page: MARKER.sub(lambda found: _frame(page, found["state"], found["title"]), text) for page, text in pages.items()}
+    return {page: MARKER.sub(partial(_frame, page), text) for page, text in pages.items()}
 
 
-def _frame(page: str, state: str, title: str) -> str:
-    address = html.escape(f"{'../' * page.count('/')}{PAGE}#{state}")
+def _frame(page: str, found: re.Match[str]) -> str:
+    address = html.escape(f"{'../' * page.count('/')}{PAGE}#{found['state']}")
     return (
-        f'<iframe class="explorer" src="{address}" title="{html.escape(title)}" loading="lazy"></iframe>\n\n'
+        f'<iframe class="explorer" src="{address}" title="{html.escape(found["title"])}" loading="lazy"></iframe>\n\n'
         f'<p><a href="{address}">Open the page by itself</a></p>\n'
     )
