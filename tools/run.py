@@ -204,6 +204,12 @@ def do_wasm(_: list[str]) -> int:
     return run([str(install()), str(ROOT / "tools" / "wasm.py")])
 
 
+def do_guide(args: list[str]) -> int:
+    """every stage and question of guide/ in full, its pictures and output into guide/figures"""
+    env = {"OMP_NUM_THREADS": "1", "CLEARFORMER_GUIDE": "full"}
+    return run([str(install()), str(ROOT / "tools" / "guide.py"), *args], env)
+
+
 def do_docs(args: list[str]) -> int:
     """the documentation's site, into build/docs"""
     return run([str(install()), "-m", "tools.docs", *args])
@@ -227,16 +233,18 @@ TARGETS = {
     "lint": do_lint,
     "bench": do_bench,
     "wasm": do_wasm,
+    "guide": do_guide,
     "docs": do_docs,
     "clean": do_clean,
 }
-TAKE_ARGUMENTS = ("demo", "test", "bench", "docs")
+TAKE_ARGUMENTS = ("demo", "test", "bench", "guide", "docs")
 
 
 def usage() -> str:
     """List the targets."""
     lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
-    example = "demo, test, bench and docs pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
+    takers = f"{', '.join(TAKE_ARGUMENTS[:-1])} and {TAKE_ARGUMENTS[-1]}"
+    example = f"{takers} pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])
 
 

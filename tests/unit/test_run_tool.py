@@ -230,7 +230,10 @@ def test_an_environment_is_not_created_again_by_its_own_python(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tset"], "a target was expected (install, demo, test, check, lint, bench, wasm, docs, clean), found 'tset'"),
+        (
+            ["tset"],
+            "a target was expected (install, demo, test, check, lint, bench, wasm, guide, docs, clean), found 'tset'",
+        ),
         (["check", "-k", "masks"], "check takes no arguments, found -k masks; run it without them"),
     ],
 )

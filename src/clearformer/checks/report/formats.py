@@ -19,8 +19,8 @@ import torch
 from clearformer import __version__
 from clearformer.checks.check import Result
 from clearformer.checks.report.text import counts, describe_problem, detail, problems, summary
+from clearformer.checks.report.xml import element, valid_in_xml
 
-INVALID_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 JUNIT_ELEMENTS = {"failed": "failure", "crashed": "error", "does not apply": "skipped", "not run": "skipped"}
 
 
@@ -93,27 +93,18 @@ def as_junit(report: Report) -> str:
         "time": f"{report.seconds:.3f}",
     }
     suites = ElementTree.Element("testsuites")
-    suite = _element(suites, "testsuite", attributes)
+    suite = element(suites, "testsuite", attributes)
     for result in report.results:
         group = result.id.split(".")[0]
-        case = _element(
+        case = element(
             suite, "testcase", {"classname": f"clearformer.{group}", "name": result.id, "time": f"{result.seconds:.3f}"}
         )
         outcome = result.outcome
         if outcome.status != "passed":
             message = {"message": outcome.diagnosis or outcome.case, "type": outcome.cause or outcome.status}
-            body = _element(case, JUNIT_ELEMENTS[outcome.status], message)
-            body.text = _valid_in_xml(describe_problem(result))
+            body = element(case, JUNIT_ELEMENTS[outcome.status], message)
+            body.text = valid_in_xml(describe_problem(result))
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
-
-
-def _element(parent: ElementTree.Element, tag: str, attributes: dict[str, Any]) -> ElementTree.Element:
-    return ElementTree.SubElement(parent, tag, {key: _valid_in_xml(value) for key, value in attributes.items()})
-
-
-def _valid_in_xml(text: str) -> str:
-    """Replace control characters and lone surrogates, which an error message may hold and XML may not."""
-    return INVALID_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def as_markdown(report: Report) -> str:

@@ -1,0 +1,92 @@
+"""What a solution of exercise 4 must do."""
+
+import math
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from clearformer.guide.judging import assert_close
+
+V, PADDING, END = 5, 0, 4
+
+
+class Counting(nn.Module):
+    """After a token comes the next number; it remembers whether gradients were on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.kept_gradients = False
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = self.weight * nn.functional.one_hot((tokens + 1) % V, V)
+        self.kept_gradients |= logits.requires_grad
+        return logits
+
+
+def bigrams() -> nn.Embedding:
+    """The logits of the next token are a row of a table, all zero at first."""
+    model = nn.Embedding(V, V)
+    nn.init.zeros_(model.weight)
+    return model
+
+
+def test_equal_logits_give_the_logarithm_of_the_vocabulary(work: ModuleType) -> None:
+    value = work.loss(torch.zeros(2, 3, V), torch.ones(2, 3, dtype=torch.int64), PADDING)
+    assert_close(value, torch.tensor(math.log(V)))
+
+
+def test_the_loss_of_known_probabilities_is_the_one_worked_by_hand(work: ModuleType) -> None:
+    logits = torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]).log()
+    expected = -(math.log(0.25) + math.log(0.8)) / 2
+    assert_close(work.loss(logits, torch.tensor([[1, 2]]), PADDING), torch.tensor(expected))
+
+
+def test_padding_does_not_count(work: ModuleType) -> None:
+    logits = torch.randn(1, 4, V)
+    whole = work.loss(logits, torch.tensor([[1, 2, PADDING, PADDING]]), PADDING)
+    assert_close(whole, work.loss(logits[:, :2], torch.tensor([[1, 2]]), PADDING))
+
+
+def test_a_step_returns_the_loss_before_it(work: ModuleType) -> None:
+    model = bigrams()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    value = work.train_step(model, optimizer, torch.tensor([[1]]), torch.tensor([[2]]), PADDING)
+    assert isinstance(value, float), f"a float was expected, found {type(value).__name__}"
+    assert math.isclose(value, math.log(V), rel_tol=1e-6), f"{math.log(V):.4f} was expected, found {value:.4f}"
+
+
+def test_a_step_moves_the_weights_against_the_gradient_worked_by_hand(work: ModuleType) -> None:
+    model = bigrams()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    work.train_step(model, optimizer, torch.tensor([[1]]), torch.tensor([[2]]), PADDING)
+    assert_close(model.weight[1], torch.tensor([-0.2, -0.2, 0.8, -0.2, -0.2]))  # one-hot minus 1 / V
+
+
+def test_gradients_of_an_earlier_step_do_not_count(work: ModuleType) -> None:
+    model = bigrams()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    work.train_step(model, optimizer, torch.tensor([[1]]), torch.tensor([[2]]), PADDING)
+    before = model.weight[1].detach().clone()
+    work.train_step(model, optimizer, torch.tensor([[3]]), torch.tensor([[2]]), PADDING)
+    assert_close(model.weight[1], before)
+
+
+def test_the_likeliest_tokens_follow_the_prompt(work: ModuleType) -> None:
+    assert list(work.generate(Counting(), [0], END, 3)) == [1, 2, 3]
+
+
+def test_generation_stops_at_the_end_which_is_not_returned(work: ModuleType) -> None:
+    assert list(work.generate(Counting(), [0, 1], END, 50)) == [2, 3]
+
+
+def test_generation_stops_after_the_tokens_asked_for(work: ModuleType) -> None:
+    assert list(work.generate(Counting(), [0], END, 2)) == [1, 2]
+    assert list(work.generate(Counting(), [0], END, 0)) == []
+
+
+def test_generation_keeps_no_gradients(work: ModuleType) -> None:
+    model = Counting()
+    work.generate(model, [0], END, 2)
+    assert not model.kept_gradients
