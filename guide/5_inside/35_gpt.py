@@ -1,0 +1,239 @@
+# %% [markdown]
+# # 35. The decoder alone: a GPT
+#
+# Without a source there is nothing to encode and nothing to cross to: what is left of the program when both are
+# deleted is a GPT.
+#
+# *15 minutes*
+
+# %% tags=["code"]
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+# %% tags=["code"]
+def attention_scores(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+
+
+# %% tags=["code"]
+def causal_mask(length: int, past: int = 0) -> Tensor:
+    return torch.ones(length, past + length, dtype=torch.bool).tril(past)
+
+
+# %% tags=["code"]
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    scores = attention_scores(q, k)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1) @ v
+
+
+# %% tags=["code"]
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+# %% tags=["code"]
+def rotary(x: Tensor, positions: Tensor) -> Tensor:
+    width = x.shape[-1]
+    angles = positions[:, None] * 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat(
+        (first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()), dim=-1
+    )
+
+
+# %% tags=["code"]
+class LayerCache:
+    def __init__(self) -> None:
+        self.past: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        return 0 if self.past is None else self.past[0].shape[2]
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        if self.past is not None:
+            k, v = torch.cat((self.past[0], k), dim=2), torch.cat((self.past[1], v), dim=2)
+        self.past = k, v
+        return k, v
+
+
+# %% tags=["code"]
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, num_kv_heads: int) -> None:
+        super().__init__()
+        self.heads = num_heads, num_kv_heads, num_kv_heads
+        self.qkv_projection = nn.Linear(d_model, sum(self.heads) * (d_model // num_heads))
+        self.output_projection = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None) -> Tensor:
+        q, k, v = split_heads(self.qkv_projection(x), sum(self.heads)).split(self.heads, dim=1)
+        past = 0 if cache is None else cache.length
+        positions = torch.arange(past, past + x.shape[1])
+        q, k = rotary(q, positions), rotary(k, positions)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        return self.output_projection(join_heads(attention(q, k, v, mask)))
+
+
+# %% tags=["code"]
+class GatedFeedForward(nn.Module):
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(d_model, 2 * d_ff)
+        self.linear2 = nn.Linear(d_ff, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.linear1(x).chunk(2, dim=-1)
+        return self.linear2(F.silu(gate) * up)
+
+
+# %% tags=["code"]
+class RMSNorm(nn.Module):
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / torch.sqrt(x.square().mean(-1, keepdim=True) + 1e-5) * self.weight
+
+
+# %% tags=["code"]
+class PreNormResidual(nn.Module):
+    def __init__(self, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        return x + self.dropout(sublayer(self.norm(x)))
+
+
+# %% tags=["code"]
+class TokenEmbedding(nn.Module):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(d_model)
+        self.weight = nn.Parameter(torch.randn(vocab_size, d_model) / self.scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.weight) * self.scale
+
+
+# %% tags=["code"]
+class DecoderLayer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, num_kv_heads: int, d_ff: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, num_heads, num_kv_heads)
+        self.attention_residual = PreNormResidual(d_model, dropout)
+        self.feed_forward = GatedFeedForward(d_model, d_ff)
+        self.feed_forward_residual = PreNormResidual(d_model, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, cache: LayerCache | None = None) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+# %% tags=["code"]
+class Decoder(nn.Module):
+    def __init__(
+        self, d_model: int, num_heads: int, num_kv_heads: int, d_ff: int, dropout: float, num_layers: int
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(d_model, num_heads, num_kv_heads, d_ff, dropout) for _ in range(num_layers)
+        )
+        self.norm = RMSNorm(d_model)
+
+    def forward(self, x: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+        mask = causal_mask(x.shape[1], 0 if cache is None else cache[0].length)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, mask, None if cache is None else cache[index])
+        return self.norm(x)
+
+
+# %% tags=["code"]
+@dataclass(frozen=True)
+class Config:
+    vocab_size: int = 37_000
+    d_model: int = 512
+    num_heads: int = 8
+    num_kv_heads: int = 2
+    d_ff: int = 2048
+    dropout: float = 0.1
+    num_layers: int = 6
+
+
+# %% tags=["code"]
+class GPT(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        sizes = config.d_model, config.num_heads, config.num_kv_heads, config.d_ff, config.dropout, config.num_layers
+        self.embedding = TokenEmbedding(config.vocab_size, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.decoder = Decoder(*sizes)
+
+    def forward(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+        x = self.decoder(self.dropout(self.embedding(tokens)), cache)
+        return F.linear(x, self.embedding.weight)
+
+
+# %%
+from clearformer.config import GPTConfig
+from clearformer.models import gpt
+from clearformer.models.build import load_weights, weights_of
+
+# %% [markdown]
+# **Predict.** What share of the parameters of a base model with these parts went with the encoder and
+# cross-attention?
+
+# %%
+with torch.device("meta"):
+    base = GPT(Config())
+print(f"{sum(weight.numel() for weight in base.parameters()):,} parameters with the paper's sizes")
+
+# %%
+sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "num_kv_heads": 2, "d_ff": 256, "dropout": 0.0}
+torch.manual_seed(0)
+model = GPT(Config(**sizes, num_layers=2)).eval()
+package_model = gpt.GPT(
+    GPTConfig(
+        **sizes,
+        num_layers=2,
+        context=32,
+        norm="rms",
+        activation="swiglu",
+        positions="rotary",
+        scale_embeddings=True,
+    )
+).eval()
+load_weights(package_model, weights_of(model))
+tokens = torch.randint(50, (2, 9))
+with torch.no_grad():
+    logits = model(tokens)
+    difference = (logits - package_model(tokens)).abs().max().item()
+    cache = [LayerCache() for _ in model.decoder.layers]
+    parts = [model(part, cache) for part in tokens.split([4, 1, 3, 1], dim=1)]
+cached = (torch.cat(parts, dim=1) - logits).abs().max().item()
+print(f"largest difference from the package's GPT: {difference:.0e}; with the cache: {cached:.0e}")
+
+# %%
+tolerance = 1e-5  # float32 sums in another order
+assert difference < tolerance
+assert cached < tolerance
+other = tokens.clone()
+other[:, 5] = (other[:, 5] + 1) % 50
+with torch.no_grad():
+    torch.testing.assert_close(model(other)[:, :5], logits[:, :5])
