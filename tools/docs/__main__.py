@@ -1,6 +1,6 @@
 """Build the site: `python -m tools.docs` into build/docs, in a minute or two. Needs no network.
 
-`--no-live` leaves out the page that runs a model, for which two small models are trained.
+`--quick` leaves out what takes time: the page that runs a model, for which two are trained, and the sources in the API.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from tools.docs.links import source_pages
 HERE = Path(__file__).parent
 
 
-def write(folder: Path, with_live: bool) -> None:
+def write(folder: Path, quick: bool) -> None:
     """Write what Zensical reads: `folder`/site with all pages and files, and `folder`/mkdocs.yml."""
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(HERE / "static", site)
     pages, nav = all_pages()
-    if with_live:
+    if not quick:
         live.write(folder, site)
         pages = live.framed(pages)
     for page, text in pages.items():
@@ -30,7 +30,8 @@ def write(folder: Path, with_live: bool) -> None:
         (site / page).write_text(text, encoding="utf-8")
     texts.copy_pictures(site)
     guide.copy_pictures(site)
-    reader = {"paths": [str(ROOT / "src")], "options": {"extensions": [str(HERE / "demonstrations.py")]}}
+    options = {"extensions": [str(HERE / "demonstrations.py")], "show_source": not quick}
+    reader = {"paths": [str(ROOT / "src")], "options": options}
     plugins = {"mkdocstrings": {"handlers": {"python": reader}}}
     settings = {"INHERIT": str(HERE / "settings.yml"), "nav": nav, "plugins": plugins}
     (folder / "mkdocs.yml").write_text(json.dumps(settings, indent=1), encoding="utf-8")  # JSON is YAML
@@ -71,12 +72,12 @@ def build(folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.docs", description=__doc__.splitlines()[0])
-    parser.add_argument("--no-live", action="store_true", help="without the page that runs a model")
+    parser.add_argument("--quick", action="store_true", help="without models and sources")
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder for site/ and docs/ (default: build)")
     options = parser.parse_args()
     folder = options.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder, not options.no_live)
+    write(folder, options.quick)
     code = build(folder)
     if code == 0:
         print(f"open {folder / 'docs' / 'index.html'}")

@@ -29,3 +29,6 @@ if (location.protocol === "file:") {
     }
   };
 }
+
+/* Light or dark is the system's choice: the theme's hidden buttons for it must not take the focus. */
+for (const button of document.querySelectorAll("[name=__palette]")) button.tabIndex = -1;
