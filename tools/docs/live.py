@@ -15,10 +15,9 @@ from clearformer.recipes import RECIPES
 from clearformer.runs.folder import open_folder
 from tools.docs import Pages
 
-STEPS = {"dates": 450, "pydocs": 90}
-"""recipe -> steps: enough for clear attention in the one and for words in the other, in a minute"""
-CHECKPOINTS = 4
-"""of each model, with the untrained one, so that the page shows how it learned"""
+MODELS = {"dates": (450, 4), "pydocs": (90, 2)}
+"""recipe -> steps, enough for clear attention in the one and for words in the other; and how many checkpoints the page
+has of it, with the untrained one, so that it shows how a model learned"""
 PAGE = "explore.html"
 MARKER = re.compile(r"<!-- explorer: (?P<state>\S+), (?P<title>[^\n]+?) -->\n(?P<picture>[^\n]+)\n")
 """the line before a picture that the running page replaces: `<!-- explorer: STATE, TITLE -->`"""
@@ -28,18 +27,16 @@ def write(folder: Path, site: Path) -> None:
     """Train both models into `folder`/runs, and write the page into `site`."""
     runs = folder / "runs"
     shutil.rmtree(runs, ignore_errors=True)
-    for name, steps in STEPS.items():
-        clearformer.train(_config(name, steps), out=runs / name)
-    opened = [open_folder(runs / name, print) for name in STEPS]
-    write_page(site / PAGE, [contents(run, CHECKPOINTS, "half") for run in opened])
+    for name in MODELS:
+        clearformer.train(_config(name), out=runs / name)
+    shown = [contents(open_folder(runs / name, print), kept, "half") for name, (_, kept) in MODELS.items()]
+    write_page(site / PAGE, shown)
 
 
-def _config(name: str, steps: int) -> Config:
+def _config(name: str) -> Config:
     """The recipe with fewer steps, keeping all checkpoints."""
-    config = RECIPES[name]()
-    train = dataclasses.replace(
-        config.train, steps=steps, checkpoint_every=steps // (CHECKPOINTS - 1), keep_checkpoints=CHECKPOINTS
-    )
+    config, (steps, kept) = RECIPES[name](), MODELS[name]
+    train = dataclasses.replace(config.train, steps=steps, checkpoint_every=steps // (kept - 1), keep_checkpoints=kept)
     return dataclasses.replace(config, train=train)
 
 
