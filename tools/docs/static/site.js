@@ -32,3 +32,8 @@ if (location.protocol === "file:") {
 
 /* Light or dark is the system's choice: the theme's hidden buttons for it must not take the focus. */
 for (const button of document.querySelectorAll("[name=__palette]")) button.tabIndex = -1;
+
+/* A table that is wider than the page can be scrolled by keys. */
+addEventListener("load", () => {
+  for (const table of document.querySelectorAll(".md-typeset__scrollwrap")) table.tabIndex = 0;
+});
