@@ -33,7 +33,8 @@ def grade_class(folder: Path) -> None:
         display.show(len(grades))
     _print_table(grades)
     for graded in grades:
-        _print_failures(graded)
+        if graded.submission.problem != grading.MISSING:
+            _print_failures(graded)
     write_file(folder / "grades.xml", grading.as_junit(grades))
     print(f"\n{folder / 'grades.xml'}: the same for other programs, in JUnit's format")
 
@@ -43,7 +44,7 @@ def _print_table(grades: list[Grade]) -> None:
     students: dict[str, list[str]] = {}
     for graded in grades:
         mark = "passed" if graded.passed else f"{graded.held} of {len(graded.reasons)}"
-        missing = graded.submission.problem and not graded.submission.source
+        missing = graded.submission.problem == grading.MISSING
         students.setdefault(graded.submission.student, []).append("-" if missing else mark)
     numbers = sorted({graded.submission.exercise.number for graded in grades})
     width = max(map(len, [*students, "student"]))

@@ -11,7 +11,7 @@ from rich.markdown import Markdown
 from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import parse
-from clearformer.cli.contents import contents
+from clearformer.cli.contents import contents, print_contents
 from clearformer.cli.files import write_file
 from clearformer.errors import ClearformerError
 from clearformer.guide.exercises import Exercise, class_folder, find_exercise

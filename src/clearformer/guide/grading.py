@@ -21,6 +21,7 @@ MAX_SECONDS = 120.0
 """that a submission may take in all, if it only waits; the judge limits the time it may compute"""
 MAX_BYTES = 1 << 20
 """of a submission"""
+MISSING = "it was not handed in"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Grade:
 def read_submission(path: Path, student: str, exercise: Exercise) -> Submission:
     """The file, which may be missing or no text at all."""
     if not path.is_file():
-        return Submission(student, exercise, b"", f"there is no {exercise.file_name}")
+        return Submission(student, exercise, b"", MISSING)
     try:
         if path.stat().st_size > MAX_BYTES:
             return Submission(student, exercise, b"", f"the file has more than {MAX_BYTES:,} bytes")

@@ -5,8 +5,9 @@ RESULTS gets a line of JSON for each test as soon as it is there: its name, and 
 
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,8 @@ from torch import Tensor
 from clearformer.checks.parts.run import run_part
 from clearformer.checks.report.text import problems
 from clearformer.errors import shortened
+
+Test = Callable[[ModuleType], None]
 
 MAX_CPU_SECONDS = 30
 """of computing; loading PyTorch takes two or three of them"""
@@ -30,18 +33,32 @@ TOLERANCE = 1e-5
 MAX_SHOWN = 8
 """numbers of a tensor in a message"""
 
+REFUSED = {
+    *("os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown"),
+    *("shutil.rmtree", "shutil.move", "os.kill", "os.killpg"),
+    *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"),
+}
+"""what no exercise needs: deleting, moving, starting and ending, by the names of Python's audit events"""
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
 
 def main(judge: str, submission: str, results: str) -> None:
     _limit()
     torch.set_num_threads(1)
+    tests = read_tests(judge)
     with Path(results).open("a", encoding="utf-8") as out:
-        for name, reason in _verdicts(judge, submission):
+        _fence()
+        for name, reason in verdicts(tests, submission):
             print(json.dumps([name, reason]), file=out, flush=True)
 
 
-def _verdicts(judge: str, submission: str) -> Iterator[tuple[str, str]]:
+def read_tests(judge: str) -> dict[str, Test]:
+    """The functions `test_CLAIM` of a judge's file."""
+    return {name: test for name, test in vars(_load(judge)).items() if name.startswith("test_")}
+
+
+def verdicts(tests: dict[str, Test], submission: str) -> Iterator[tuple[str, str]]:
     """Each test's name, and why it failed."""
-    tests = {name: test for name, test in vars(_load(judge)).items() if name.startswith("test_")}
     try:
         work = _load(submission)
     except (Exception, SystemExit) as error:
@@ -91,7 +108,7 @@ def describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, AssertionError):
         return text or "what the claim says is not so"
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _load(path: str) -> ModuleType:
@@ -103,11 +120,25 @@ def _load(path: str) -> ModuleType:
     return module
 
 
+def _fence() -> None:
+    """From here on this process deletes, moves, writes and starts nothing: wherever a path leads, it stays as it is.
+
+    It stops accidents of Python code, and not malice: what a library in C does is not seen.
+    """
+    sys.dont_write_bytecode = True
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in REFUSED or (event == "open" and arguments[2] & WRITES and arguments[0] != os.devnull):
+            raise PermissionError(f"a submission may not do this: {event}{shortened(arguments[:1])}")
+
+    sys.addaudithook(refuse)
+
+
 def _limit() -> None:
     if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS + 5))  # a signal, then the end
         resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE, MAX_FILE))
 
