@@ -211,12 +211,9 @@ def do_guide(args: list[str]) -> int:
     return run([str(install()), str(ROOT / "tools" / "guide.py"), *args], env)
 
 
-def do_docs(_: list[str]) -> int:
-    """the API reference from the docstrings, into build/docs"""
-    # by name: the package loads its modules lazily, so pdoc does not find them
-    parts = sorted(path.stem for path in (ROOT / "src" / "clearformer").glob("[!_]*") if path.suffix != ".typed")
-    modules = [f"clearformer.{part}" for part in parts]
-    return run([str(install()), "-m", "pdoc", *modules, "-o", str(ROOT / "build" / "docs")])
+def do_docs(args: list[str]) -> int:
+    """the documentation's site, into build/docs"""
+    return run([str(install()), "-m", "tools.docs", *args])
 
 
 def do_clean(_: list[str]) -> int:
@@ -241,13 +238,14 @@ TARGETS = {
     "docs": do_docs,
     "clean": do_clean,
 }
-TAKE_ARGUMENTS = ("demo", "test", "bench", "guide")
+TAKE_ARGUMENTS = ("demo", "test", "bench", "guide", "docs")
 
 
 def usage() -> str:
     """List the targets."""
     lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
-    example = "demo, test, bench and guide pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
+    takers = f"{', '.join(TAKE_ARGUMENTS[:-1])} and {TAKE_ARGUMENTS[-1]}"
+    example = f"{takers} pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])
 
 

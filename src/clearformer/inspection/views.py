@@ -21,7 +21,7 @@ class Lens:
 
     tokens: list[str]
     candidates: list[list[list[tuple[str, float]]]]
-    """[points][tokens][best first]; point 0 is the embedding"""
+    """`[points][tokens][best first]`; point 0 is the embedding"""
 
     def __repr__(self) -> str:
         (last, probability), *_ = self.candidates[-1][-1]
