@@ -45,6 +45,7 @@ def record(script: Script, to: Path) -> list[Path]:
                         print(repr(value))
                 if isinstance(value, Figure):
                     written.append(to / f"{script.name}-{cell.number}.svg")
+                    value.canvas.draw()  # before `svg`, where a dollar sign is a letter: labels of axes have formulas
                     written[-1].write_text(standalone(svg(value)), encoding="utf-8")
                 if out.getvalue():
                     printed.append(f"# cell {cell.number}\n{out.getvalue()}")
