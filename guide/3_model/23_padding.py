@@ -259,7 +259,7 @@ filled = [F.pad(torch.tensor([[7, 9, 11]]), (0, length), value=PAD) for length i
 figure, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
 for name, use_mask, marker in (("without the mask", False, "o"), ("with the mask", True, "s")):
     axes.plot(lengths, [difference(row, target[1:], use_mask) for row in filled], marker=marker, label=name)
-axes.set(xlabel="PAD tokens behind a source of 3", ylabel="difference of logits")
+axes.set(xlabel="PAD tokens behind a source of 3", ylabel="difference of logits", xticks=range(0, 21, 4))
 axes.legend(frameon=False)
 figure
 

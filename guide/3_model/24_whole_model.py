@@ -14,7 +14,7 @@
 # How do we know that it is right? A model with a mistake trains as well, only worse, so running is no proof. We use two
 # checks that need no training. The first is to count the parameters, by the program and by hand from the formulas: a
 # layer too many, a bias forgotten, a head shared by mistake as in stage 11, all show in the sum. The second is to put
-# our weights into a model that other people wrote and tested, and to compare what comes out.
+# our weights into the package's model, which is written otherwise and tested by itself, and to compare what comes out.
 
 # %% tags=["code"]
 import math
@@ -276,9 +276,11 @@ figure
 
 # %% [markdown]
 # The decoder is the largest part, since its layers attend twice. In the encoder feed-forward has twice as many as
-# attention, and the norms are a line too thin to see. Now by hand. Attention has four matrices of $D$ by $D$ with a
-# bias each, feed-forward two of $D$ by $F$ with biases of $F$ and $D$, a norm two vectors of $D$. An encoder layer has
-# one attention and two norms, a decoder layer two and three.
+# attention, in the decoder as many, and the norms are a line too thin to see.
+#
+# Now by hand. Attention has four matrices of $D$ by $D$ with a bias each, feed-forward two of $D$ by $F$ with biases of
+# $F$ and $D$, a norm two vectors of $D$. An encoder layer has one attention and two norms, a decoder layer two and
+# three; each has one feed-forward.
 
 # %%
 D, F_, L, V = base.d_model, base.d_ff, base.num_layers, base.vocab_size
