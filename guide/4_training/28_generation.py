@@ -5,6 +5,18 @@
 # the end.
 #
 # *20 minutes*
+#
+# In training and in evaluation the model was given the right target and asked for each next token. When it is to
+# translate there is no target. All there is is the source, and `BEGIN`.
+#
+# But the model can make its own target. Given `BEGIN` it says what comes first, say `2`. We append the `2` and ask
+# again: `BEGIN 2` gives the next token, and so on, until the token is `END`. Only the logits of the last place are used
+# each time. To take the token with the largest logit is called *greedy*. One could also draw a token by its
+# probability, which gives texts more variety; for dates there is one right answer, so greedy it is.
+#
+# A program must not wait for `END` for ever. A model that is not yet good may never say it, so `max_tokens` sets a
+# limit. And in a batch some rows end before others: they go on until all are done, and `decode` cuts what stands after
+# `END`.
 
 # %% tags=["code"]
 import math
@@ -198,6 +210,10 @@ class Config:
     num_layers: int = 6
 
 
+# %% [markdown]
+# `forward` is split: the source is encoded once, and `decode` is called for every token.
+
+
 # %% tags=["code"]
 class Transformer(nn.Module):
     def __init__(self, config: Config) -> None:
@@ -300,6 +316,8 @@ def generate(model: Transformer, source: Tensor, max_tokens: int = 12) -> Tensor
 # %%
 import os
 
+from matplotlib import pyplot as plt
+
 from clearformer.data.dates import dates
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
@@ -324,16 +342,51 @@ print(f"loss of the last step {losses[-1]:.3f}")
 out = [tokenizer.decode(row) for row in generate(model, test_source).tolist()]
 for (text, right), written in list(zip(test_pairs, out, strict=False))[:8]:
     print(f"{text:34} {written:11} {'right' if written == right else 'wrong: ' + right}")
-exact = sum(written == right for written, (_, right) in zip(out, test_pairs, strict=False)) / len(out)
-print(f"{exact:.1%} of {len(out)} unseen dates exactly right")
 
 # %% [markdown]
-# **Predict.** When it writes, a model reads its own tokens; in evaluation it was given the right ones. A date has ten
-# characters: if each is right with probability 0.99 by itself, how many dates are right as a whole?
+# TEXT1
+
+# %% [markdown]
+# **Predict.** Below is what the model thinks while it writes one date: a row for each step, a column for each token it
+# could choose. At which steps will it hesitate?
 
 # %%
+text = "23.2.2034"
+row = generate(model, batch([text], tokenizer))
+with torch.no_grad():
+    probabilities = model(batch([text], tokenizer), row[:, :-1])[0].softmax(-1)
+written = [*tokenizer.decode(row[0].tolist()), "END"]
+columns = [END, *(tokenizer.ids[character] for character in "-0123456789")]
+figure, axes = plt.subplots(figsize=(4.6, 3.8), layout="constrained")
+axes.imshow(probabilities[:, columns], cmap="Greys", vmin=0, vmax=1)
+for step, values in enumerate(probabilities[:, columns].tolist()):
+    for column, value in enumerate(values):
+        if value >= 0.005:
+            shade = "white" if value > 0.5 else "black"
+            axes.text(column, step, f"{value:.2f}", color=shade, ha="center", va="center", size=7)
+axes.set_xticks(range(len(columns)), ["END", *"-0123456789"])
+axes.set_yticks(range(len(written)), written)
+axes.set(xlabel=f"next token, source {text}", ylabel="step, and what is written (T)")
+figure
+
+# %% [markdown]
+# TEXT2
+
+# %% [markdown]
+# **Predict.** In evaluation the earlier tokens were right; when it writes, a model reads its own. If a token is right
+# with probability 0.99, and tokens fail independently of each other, how many of the dates, ten characters and the end,
+# are right as a whole?
+
+# %%
+exact = sum(written == right for written, (_, right) in zip(out, test_pairs, strict=False)) / len(out)
 loss, right = evaluate(model, test_source, test_target)
-print(f"single tokens right {right:.1%}; to the power of 11: {right**11:.1%}; dates right {exact:.1%}")
+print(f"0.99 to the power of 11   {0.99**11:.1%}")
+print(f"single tokens right       {right:.1%}")
+print(f"to the power of 11        {right**11:.1%}")
+print(f"whole dates right         {exact:.1%} of {len(out)}")
+
+# %% [markdown]
+# TEXT3
 
 # %%
 written = generate(model, test_source[:5])
