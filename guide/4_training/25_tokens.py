@@ -283,7 +283,8 @@ print(text, "->", tokenizer.encode(text))
 # with another tokenizer than it was trained with reads nonsense, and does not notice.
 
 # %%
-sources = [source for source, _ in corpus.train]
+torch.manual_seed(0)
+sources = [corpus.train[number][0] for number in torch.randperm(len(corpus.train))[:2048]]
 tokens = batch(sources[:32], tokenizer)
 figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 axes.imshow(tokens != PAD, aspect="auto", cmap="Greys", vmin=0, vmax=1.6)

@@ -299,8 +299,6 @@ def evaluate(model: Transformer, source: Tensor, target: Tensor) -> tuple[float,
 # %%
 import os
 
-from matplotlib import pyplot as plt
-
 from clearformer.data.dates import dates
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
@@ -335,7 +333,9 @@ for name, (loss, right) in results.items():
     print(f"{name:24}{loss:7.3f}{right:7.1%}")
 
 # %% [markdown]
-# TEXT1
+# The untrained model is right about once in thirty tokens, the trained one nearly always, and on unseen dates as often
+# as on those it saw. So it has not learned its examples but how dates are written. In 400 steps of 64 dates it met each
+# of the 19,319 only once or twice, which is too seldom to learn them by heart.
 
 # %% [markdown]
 # **Predict.** A target like `2034-02-23` has eleven places with its end. At which of them is the trained model wrong
@@ -352,17 +352,15 @@ print("".join(f"{place:>6}" for place in places))
 for shares in hits:
     print("".join(f"{share:6.0%}" for share in shares))
 
-# %%
-figure, axes = plt.subplots(figsize=(5.4, 2.6), layout="constrained")
-for shares, marker, name in zip(hits, "os", ("untrained", "trained"), strict=True):
-    axes.plot(range(11), shares, marker=marker, linestyle=":", label=name)
-axes.set(xlabel="place in the target (T)", ylabel="share of right tokens", ylim=(-0.05, 1.1))
-axes.set_xticks(range(11), places)
-axes.legend(frameon=False)
-figure
-
 # %% [markdown]
-# TEXT2
+# Most of a date is copied from the source. But the first digit of the month and of the day may be a 0 that is not
+# written there, or the month may be a name, so these two places are the hardest: 97% and 98%.
+#
+# The untrained model repeats the token it reads. That is right where a digit stands twice, as in 1995 or 2003, and
+# never at the first place, since no date begins with `BEGIN`. A share that looks like a little knowledge can be a habit
+# that happens to fit; without the row of the untrained model we might have taken it for learning.
+#
+# So far the model was given the right earlier tokens. Next it has to live on its own.
 
 # %%
 untrained_loss, untrained_right = results["untrained, unseen dates"]

@@ -408,8 +408,9 @@ for step in (1, 5, 10):
     print(f"{step:4}   {differences[step - 1]:.0e}")
 
 # %% [markdown]
-# Rounding, and it does not grow with the steps. The mask of a cached step has one row, for the one token that asks, and
-# hides nothing: all that is in the cache is past. So a single new token needs no mask.
+# Rounding, and it does not grow with the steps. (The model has learned for 150 steps only, which does not matter here.)
+# The mask of a cached step has one row, for the one token that asks, and hides nothing: all that is in the cache is
+# past. So a single new token needs no mask.
 
 # %% [markdown]
 # **Predict.** Someone concludes that a model which writes needs no mask at all, keeps no cache, computes all tokens at
@@ -430,14 +431,14 @@ def last_place(use_mask: bool, num_layers: int) -> Tensor:
 
 leaks = {n: (last_place(True, n) - last_place(False, n)).abs().max().item() for n in (1, 2)}
 for num_layers, leak in leaks.items():
-    print(f"{num_layers} layer{'s' * (num_layers > 1)}   the last vector changes by {leak:.0e}")
+    print(f"layers {num_layers}   the last vector changes by {leak:.1f}")
 
 # %% [markdown]
 # With one layer it is the same: the last token sees everything with or without a mask. With two it is not. Without the
 # mask the *earlier* tokens look forward in the first layer and come out as other vectors, and in the second layer the
-# last token reads keys and values that it never met in training. So the mask matters when a model writes. A cache makes
-# it unnecessary because it keeps the earlier tokens as they were before the later ones came, and that is what the mask
-# does.
+# last token reads keys and values as it never met them in training. So the mask does matter when a model writes. The
+# cache can do without, because it keeps every earlier token as it was before the later ones came, and that is just what
+# the mask is for.
 
 # %% [markdown]
 # **Predict.** Without a cache a step computes all tokens so far. How many tokens are computed for a text of 12? Of
@@ -469,7 +470,7 @@ keys, values = cache[0].past
 print(f"after 3 steps, keys {tuple(keys.shape)}, of the source {tuple(cache[0].memory[0].shape)}")
 
 # %% [markdown]
-# Dark is computed, light is read from the cache. What is saved grows with the length; what it costs is memory, keys and
+# Dark is computed, light is read from the cache. What is saved grows with the length. What it costs is memory: keys and
 # values of shape (B, H, T, E) for every layer. In large models this memory is what limits how many texts can be written
 # at once, and stage 34 makes it smaller.
 #
