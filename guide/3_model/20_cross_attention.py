@@ -237,8 +237,8 @@ axes.set_yticks(range(len(english)), english)
 figure
 
 # %% [markdown]
-# The adjective has changed its place, so the weights leave the diagonal; `is` and `sleeping` both look at `dort`. No
-# rule about word order was needed, and the two sentences need not be of one length.
+# The adjective has changed its place, so the weights leave the diagonal; `is` and `sleeping` both look at `dort`. The
+# two sentences need not be of one length.
 
 # %% [markdown]
 # **Predict.** In stage 3, where every part was a placeholder, a source word changed none of the output vectors. How
@@ -250,6 +250,9 @@ other = memory.clone()
 other[0, 1] += 1.0
 changed = int((model(memory, x) != model(other, x)).any(-1).sum())
 print(f"a source word changes {changed} of {T} output vectors")
+
+# %% [markdown]
+# All of them: each takes from every vector of the memory, and the encoder has spread the change over all of these.
 
 # %% [markdown]
 # **Predict.** Does cross-attention need a causal mask? If it did, the first two target words would come out otherwise

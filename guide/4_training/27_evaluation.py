@@ -335,7 +335,7 @@ for name, (loss, right) in results.items():
 # %% [markdown]
 # The untrained model is right about once in thirty tokens, the trained one nearly always, and on unseen dates as often
 # as on those it saw. So it has not learned its examples but how dates are written. In 400 steps of 64 dates it met each
-# of the 19,319 only once or twice, which is too seldom to learn them by heart.
+# of the 19,319 little more than once on average, which is too seldom to learn them by heart.
 
 # %% [markdown]
 # **Predict.** A target like `2034-02-23` has eleven places with its end. At which of them is the trained model wrong

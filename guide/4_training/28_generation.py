@@ -360,7 +360,7 @@ text = "2.10.1936"
 row = generate(model, batch([text], tokenizer))
 with torch.no_grad():
     probabilities = model(batch([text], tokenizer), row[:, :-1])[0].softmax(-1)
-written = [*tokenizer.decode(row[0].tolist()), "END"]
+steps = ["END" if token == END else tokenizer.decode([token]) for token in row[0, 1:].tolist()]
 columns = [END, *(tokenizer.ids[character] for character in "-0123456789")]
 figure, axes = plt.subplots(figsize=(4.6, 3.8), layout="constrained")
 axes.imshow(probabilities[:, columns], cmap="Greys", vmin=0, vmax=1)
@@ -370,7 +370,7 @@ for step, values in enumerate(probabilities[:, columns].tolist()):
             shade = "white" if value > 0.5 else "black"
             axes.text(column, step, f"{value:.2f}", color=shade, ha="center", va="center", size=7)
 axes.set_xticks(range(len(columns)), ["END", *"-0123456789"])
-axes.set_yticks(range(len(written)), written)
+axes.set_yticks(range(len(steps)), steps)
 axes.set(xlabel=f"next token, source {text}", ylabel="step, and what is written (T)")
 figure
 

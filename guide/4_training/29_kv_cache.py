@@ -69,7 +69,7 @@ def join_heads(x: Tensor) -> Tensor:
 # %% [markdown]
 # `past` are keys and values of the target, to which each step adds; `memory` those of the source, which are computed
 # once. The new token has to be told its position too: `embed` counts on from the length of the cache. To begin at
-# zero in every step is the commonest mistake with a cache, and raises no error.
+# zero in every step is a common mistake with a cache, and raises no error.
 
 
 # %% tags=["code"]

@@ -419,8 +419,8 @@ for part, (masked, unmasked) in parts.items():
     print(f"{part:14}   {masked:9.0e}   {unmasked:7.0e}")
 
 # %% [markdown]
-# Alone, a token has no later one beside it, so there is nothing to hide. From two on there is, and without the mask some
-# logits are off by about ten. The mask is needed as soon as two tokens are read in one step.
+# Alone, a token has no later one beside it, so there is nothing to hide. From two on there is, and without the mask
+# some logits are off by about ten. The mask is needed as soon as two tokens are read in one step.
 
 # %% [markdown]
 # **Predict.** One token at a time, with a cache, so no causal mask is needed. The sources of the batch are of different
