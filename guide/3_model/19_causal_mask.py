@@ -199,8 +199,7 @@ for allowed, row in zip(mask, weights, strict=True):
     print(f"{drawn}    " + "".join(f"{weight:6.2f}" for weight in row))
 
 # %% [markdown]
-# On the left the mask, on the right the weights, made of random scores. The first word has nobody but itself, so its
-# weight is 1.00 whatever its score.
+# The mask, and the weights of random scores. The first word has nobody but itself, so its weight is 1.00.
 
 # %% [markdown]
 # **Predict.** The fourth of five words is changed. Which of the layer's five output vectors change with the mask, and

@@ -17,11 +17,9 @@
 #
 # So the decoder is given the target without its last token, and is compared with the target without its first: the same
 # row, shifted by one place. The earlier tokens are always the right ones, even if the model would have written others.
-# The causal mask makes all these questions honest in one run.
 #
 # PyTorch knows for each parameter how the loss would change if it grew a little: the *gradient*. A step of training
-# computes the loss of a batch and moves every parameter a little against its gradient. Thousands of little steps are
-# all there is to learning.
+# computes the loss of a batch and moves every parameter a little against its gradient.
 
 # %% tags=["code"]
 import math
@@ -313,8 +311,7 @@ print("and is to predict      ", "".join(f"{token:3}" for token in target[0, 1:]
 
 # %% [markdown]
 # **Predict.** Before the first step, what is the loss, about: zero, like a blind guess among the 53 tokens, or larger?
-# (Stage 22 has seen it.) And someone forgets to shift the row, so that the model is to predict the token it is just
-# given: what is that loss?
+# And someone forgets to shift the row, so that the model is to predict the token it is just given: what is that loss?
 
 # %%
 torch.manual_seed(0)

@@ -6,14 +6,12 @@
 #
 # *25 minutes*
 #
-# To write its tenth token, `generate` runs all nine before it through the decoder, as it has done for the ninth, and
-# the eighth. Nearly all of that is done again and again. What of it is needed?
+# To write its tenth token, `generate` runs all nine before it through the decoder, as it did for the ninth and for the
+# eighth. What of that is needed?
 #
-# Only the last place's logits are used. Its query is new. But it asks the earlier tokens for their keys and values, in
-# every layer, and those are made of the vectors of the earlier tokens. Here the causal mask pays a second time: an
-# earlier token has never looked at a later one, so its vectors are the same whether or not a token has been added. Its
-# keys and values, once computed, stay right for ever. They are kept in a *cache*, for every layer, and a step computes
-# one token:
+# Only the logits of the last place are used. Its query is new; what it needs of the earlier tokens are their keys and
+# values, in every layer. Here the causal mask pays a second time: an earlier token has never looked at a later one, so
+# its keys and values stay the same, whatever is added. They are kept in a *cache*, and a step computes one token:
 #
 # $$K \leftarrow \begin{bmatrix} K \\ k_t \end{bmatrix}, \qquad V \leftarrow \begin{bmatrix} V \\ v_t \end{bmatrix},
 # \qquad \text{out}_t = \text{softmax}\left(\frac{q_t K^\top}{\sqrt{E}}\right) V$$
@@ -413,9 +411,9 @@ for step in (1, 5, 10):
 # past. So a single new token needs no mask.
 
 # %% [markdown]
-# **Predict.** Someone concludes that a model which writes needs no mask at all, keeps no cache, computes all tokens at
-# every step, and leaves the mask out. Only the last place is used, and it may see everything anyway. Does it write the
-# same? Would it, if the decoder had one layer?
+# **Predict.** Someone concludes that a model which writes needs no mask. They keep no cache, compute all tokens at
+# every step, and leave the mask out: only the last place is used, and it may see everything anyway. Is its vector the
+# same? With one layer? With two?
 
 
 # %%
