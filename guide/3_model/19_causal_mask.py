@@ -5,6 +5,23 @@
 # minus infinity, and their weights become zero.
 #
 # *20 minutes*
+#
+# An encoder may look anywhere, for its sentence is given. A decoder writes: after `the cat` it has to find `sleeps`. To
+# learn that, it is shown finished sentences, and at every place it is asked for the word that comes next: one run,
+# $T$ questions. But attention as we have it lets `the` look at `cat`, so the answer lies beside the question. The model
+# would learn to copy its neighbour. In training it would look excellent, and when it had to write by itself, where the
+# next word does not exist yet, it would fail.
+#
+# So a word may take from itself and from the words before it. We write that down as a *mask*: a table of yes and no,
+# with a row for each word that asks and a column for each word that is asked. It is called *causal*, because nothing
+# may depend on what comes later. Where the mask says no, the score becomes $-\infty$:
+#
+# $$w_{ts} = \frac{e^{a_{ts}}}{\sum_{r \le t} e^{a_{tr}}} \quad\text{for } s \le t, \qquad
+# w_{ts} = 0 \quad\text{for } s > t$$
+#
+# $t$ is the place of the word that asks, $s$ the place of the word that is asked, $a_{ts}$ the score, $w_{ts}$ the
+# weight, and $r$ runs over all places that may be asked. Since $e^{-\infty} = 0$, a hidden word adds nothing to the sum
+# either, and the other weights still make one.
 
 # %% tags=["code"]
 import math
@@ -17,6 +34,11 @@ from torch import Tensor, nn
 # %% tags=["code"]
 def attention_scores(q: Tensor, k: Tensor) -> Tensor:
     return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+
+
+# %% [markdown]
+# `tril` keeps the lower left triangle of a table, the diagonal included. In `attention` the mask comes before the
+# softmax. Behind it, it would come too late: the hidden words would have had their part in the sum already.
 
 
 # %% tags=["code"]
@@ -164,6 +186,9 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
+# %%
 torch.manual_seed(0)
 T = 5
 mask = causal_mask(T)
@@ -174,23 +199,50 @@ for allowed, row in zip(mask, weights, strict=True):
     print(f"{drawn}    " + "".join(f"{weight:6.2f}" for weight in row))
 
 # %% [markdown]
-# **Predict.** The fourth of five words is changed. Which of the decoder's output vectors change? And without the
-# mask?
+# The mask, and the weights of random scores. The first word has nobody but itself, so its weight is 1.00.
+
+# %% [markdown]
+# **Predict.** The fourth of five words is changed. Which of the layer's five output vectors change with the mask, and
+# which without it?
 
 # %%
 D = 64
 layer = MultiHeadAttention(D, num_heads=8)
 x = torch.randn(1, T, D)
-other = x.clone()
-other[0, 3] += 1.0
-changed = {}
-for name, chosen in (("with the mask", mask), ("without", None)):
-    changed[name] = (layer(x, chosen) != layer(other, chosen)).any(-1)[0].tolist()
-    print(f"{name:14} " + " ".join("changes" if change else "same   " for change in changed[name]))
+
+
+@torch.no_grad()
+def change(place: int, mask: Tensor | None) -> Tensor:
+    other = x.clone()
+    other[0, place] += 1.0
+    return (layer(other, mask) - layer(x, mask))[0].norm(dim=-1)
+
+
+kinds = {"with the mask": mask, "without": None}
+changed = {name: (change(3, chosen) > 0).tolist() for name, chosen in kinds.items()}
+for name, answers in changed.items():
+    print(f"{name:14} " + " ".join("changes" if answer else "same   " for answer in answers))
 
 # %% [markdown]
-# **Predict.** A mask that lowers scores by 10 in place of infinity is as good as this one for these scores. Is it for
-# scores eight times as large?
+# With the mask, the first three vectors are the same to the last bit: they were computed from words that did not
+# change. The picture shows the same for every word in turn; a 0 stands where nothing changed at all.
+
+# %%
+figure, both = plt.subplots(1, 2, figsize=(6, 3), layout="constrained", sharey=True)
+for axes, (name, chosen) in zip(both, kinds.items(), strict=True):
+    sizes = torch.stack([change(place, chosen) for place in range(T)], dim=1)
+    axes.imshow(sizes, cmap="Greys", vmin=0)
+    for row, column in (sizes == 0).nonzero().tolist():
+        axes.text(column, row, "0", ha="center", va="center")
+    axes.set(title=name, xlabel="the word that is changed", xticks=range(T), yticks=range(T))
+    axes.set_xticklabels(range(1, T + 1))
+    axes.set_yticklabels(range(1, T + 1))
+both[0].set_ylabel("output vector (T)")
+figure
+
+# %% [markdown]
+# **Predict.** Some programs lower a hidden score by some large number, in place of infinity. Say it is 10: how much
+# weight does the future get at most, in any of the five rows? And when all scores are eight times as large?
 
 # %%
 leaks = {}
@@ -201,6 +253,15 @@ for factor in (1, 8):
     leaks[factor] = [(table * ~mask).sum(-1).max().item() for table in (lowered, hidden)]
     print(f"{factor:12}   {leaks[factor][0]:25.4f}   {leaks[factor][1]:9.4f}")
 
+# %% [markdown]
+# Lowered by 10, the future gets 0.0006 of a row at most, which looks like nothing. But a score that is larger by 10
+# makes up for it, and scores grow while a model learns. Eight times as large, they give the future nearly the whole of
+# one row. No error is raised, and the model looks better than it is. Infinity holds at any size.
+#
+# It has one danger of its own: in a row where everything is hidden, the softmax divides zero by zero. Every word may
+# see itself here, so there is no such row; stage 23 meets one. Whether a model still needs the mask when it writes, and
+# no later word exists, is a question for stage 29. What the decoder lacks first is a look at the source.
+
 # %%
 assert changed == {"with the mask": [False, False, False, True, True], "without": [True] * 5}
 assert (weights * ~mask).sum() == 0
@@ -208,5 +269,7 @@ torch.testing.assert_close(weights.sum(-1), torch.ones(T))
 assert leaks[1][1] == leaks[8][1] == 0
 assert leaks[1][0] < 0.01 < 0.1 < leaks[8][0]
 model = Transformer(D, num_heads=8, d_ff=256, dropout=0.0, num_layers=2)
+other = x.clone()
+other[0, 3] += 1.0
 same = model(x, x)[:, :3] == model(x, other)[:, :3]
 assert same.all()

@@ -4,6 +4,21 @@
 # The decoder asks and the encoder answers: queries come from the target, keys and values from the source.
 #
 # *15 minutes*
+#
+# The decoder is given `memory`, the vectors that leave the encoder, and does nothing with them. It could write good
+# English, but it would be the same English whatever the French said. One might hand it the mean of all source vectors,
+# one vector for the whole sentence. Then a long sentence has to fit into as many numbers as a short one, and every
+# target word gets the same summary, whichever word it needs.
+#
+# Attention is already a way to take from many vectors what one of them asks for. Nothing in it demands that the words
+# that ask and the words that answer are the same. So the queries are made from the target, and the keys and values
+# from the memory:
+#
+# $$Q = X W_q, \qquad K = M W_k, \qquad V = M W_v$$
+#
+# $X$ holds the $T$ vectors of the target, $M$ the $S$ vectors of the memory, and the three $W$ are learned matrices.
+# The scores $QK^\top$ are a table with $T$ rows and $S$ columns: each target word shares out its weight among the
+# source words. Every decoder layer reads the same memory, the encoder's finished output.
 
 # %% tags=["code"]
 import math
@@ -51,6 +66,11 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = (split_heads(part, self.num_heads) for part in self.qkv_projection(x).chunk(3, dim=-1))
         return self.output_projection(join_heads(attention(q, k, v, mask)))
+
+
+# %% [markdown]
+# Two matrices where self-attention has one: the keys and values are still made together, but the queries come from
+# other vectors.
 
 
 # %% tags=["code"]
@@ -178,6 +198,9 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
+# %%
 torch.manual_seed(0)
 B, S, T, D, H = 1, 7, 4, 64, 8
 layer = CrossAttention(D, H)
@@ -189,8 +212,37 @@ for name, tensor in (("queries", q), ("keys", k), ("values", v), ("weights", wei
     print(f"{name:8} {tuple(tensor.shape)}")
 
 # %% [markdown]
-# **Predict.** In the stage of placeholders, a source word changed none of the output vectors. How many of four does
-# it change now?
+# The weights are (B, H, T, S), a table of 4 by 7 for each of eight heads. What comes out has T rows again.
+#
+# A model that has learned to translate makes queries and keys such that words of one meaning find each other. Here we
+# do it by hand: a word's vector has a 2.5 at the place of its meaning, and zeros elsewhere.
+
+# %% [markdown]
+# **Predict.** `le chat noir dort` becomes `the black cat is sleeping`. Where in the table of 5 rows and 4 columns are
+# the large weights? Are they on the diagonal?
+
+# %%
+french, english = ["le", "chat", "noir", "dort"], ["the", "black", "cat", "is", "sleeping"]
+keys = 2.5 * torch.eye(4)
+queries = keys[[0, 2, 1, 3, 3]]
+alignment = attention_scores(queries, keys).softmax(-1)
+figure, axes = plt.subplots(figsize=(3.6, 3.2), layout="constrained")
+axes.imshow(alignment, cmap="Greys", vmin=0, vmax=1)
+for row, weights_of_word in enumerate(alignment.tolist()):
+    for column, weight in enumerate(weights_of_word):
+        axes.text(column, row, f"{weight:.2f}", color="white" if weight > 0.5 else "black", ha="center", va="center")
+axes.set(xlabel="source (S)", ylabel="target (T)")
+axes.set_xticks(range(len(french)), french)
+axes.set_yticks(range(len(english)), english)
+figure
+
+# %% [markdown]
+# The adjective has changed its place, so the weights leave the diagonal; `is` and `sleeping` both look at `dort`. The
+# two sentences need not be of one length.
+
+# %% [markdown]
+# **Predict.** In stage 3, where every part was a placeholder, a source word changed none of the output vectors. How
+# many of the four does it change now?
 
 # %%
 model = Transformer(D, H, d_ff=256, dropout=0.0, num_layers=2)
@@ -200,15 +252,29 @@ changed = int((model(memory, x) != model(other, x)).any(-1).sum())
 print(f"a source word changes {changed} of {T} output vectors")
 
 # %% [markdown]
-# **Predict.** Does cross-attention need a causal mask?
+# All of them: each takes from every vector of the memory, and the encoder has spread the change over all of these.
+
+# %% [markdown]
+# **Predict.** Does cross-attention need a causal mask? If it did, the first two target words would come out otherwise
+# when the last two are taken away.
 
 # %%
 shorter = layer(x[:, :2], memory)
 difference = (layer(x, memory)[:, :2] - shorter).abs().max().item()
 print(f"the first two words, with and without the other two: largest difference {difference:.0e}")
 
+# %% [markdown]
+# A difference of this size is rounding; the words are the same. A target word's row of weights is made of its own query
+# and of the source, and the source is all there before the first word is written, so nothing in it is the future.
+#
+# A causal mask given to cross-attention by mistake is found at once if T and S differ, since the shapes do not fit. If
+# they are equal, nothing complains, and the first target word sees one source word only.
+#
+# The decoder has its three parts now. They still replace their input, where the encoder's add to it.
+
 # %%
 assert weights.shape == (B, H, T, S)
 assert changed == T
 assert difference < 1e-5  # float32 sums in another order
+assert alignment.argmax(-1).tolist() == [0, 2, 1, 3, 3]
 torch.testing.assert_close(layer(x, memory), layer.output_projection(join_heads(weights @ v)))

@@ -5,6 +5,16 @@
 # adds to the sum and is normed.
 #
 # *15 minutes*
+#
+# The decoder's parts are all there, but they stand one behind the other as in stage 14, before there were residuals:
+# each replaces what it is given. Stage 15 showed what that does to a deep stack. The gradient, which tells the first
+# layers how to improve, hardly reaches them. So each part gets the same wrapping as in the encoder:
+#
+# $$x \leftarrow \text{norm}(x + \text{dropout}(\text{part}(x)))$$
+#
+# $x$ is the vector of a word, and *part* is self-attention with the mask, then cross-attention, then feed-forward. The
+# order has a reason: a word first finds out what was said before it, then asks the source with what it found, and then
+# works on the result by itself.
 
 # %% tags=["code"]
 import math
@@ -136,6 +146,11 @@ class Encoder(nn.Module):
         return x
 
 
+# %% [markdown]
+# The residual calls its part with `x` alone. Two of the parts need more, the mask or the memory. `lambda x: …` makes a
+# small function of `x` that brings it along.
+
+
 # %% tags=["code"]
 class DecoderLayer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
@@ -191,7 +206,8 @@ from clearformer.blocks.norm import LayerNorm as PackageNorm
 from clearformer.blocks.residual import PostNormResidual as PackageResidual
 
 # %% [markdown]
-# **Predict.** How many more parameters has a decoder layer than an encoder layer, in per cent?
+# **Predict.** How many more parameters has a decoder layer than an encoder layer, in per cent? Attention has four
+# matrices of D by D; feed-forward has two of D by F, and F is 4 D here.
 
 # %%
 torch.manual_seed(0)
@@ -200,6 +216,35 @@ encoder_layer, decoder_layer = EncoderLayer(D, H, F, dropout=0.1), DecoderLayer(
 counts = [sum(weight.numel() for weight in layer.parameters()) for layer in (encoder_layer, decoder_layer)]
 print(f"encoder layer {counts[0]:7,}")
 print(f"decoder layer {counts[1]:7,}  {counts[1] / counts[0] - 1:+.0%}")
+
+# %% [markdown]
+# An encoder layer has 4 matrices' worth of D by D in attention and 8 in feed-forward, a decoder layer 4 more: a third
+# of 12. Biases and the third norm make it 34%.
+
+# %% [markdown]
+# **Predict.** Three decoder layers stand on each other, and all of them read the memory. The third of four target words
+# is changed. Can that reach the first word by a detour, up a layer, or through the memory? And if a source word is
+# changed?
+
+# %%
+decoder = Decoder(D, H, F, dropout=0.1, num_layers=L).eval()
+x, memory = torch.randn(2, 4, D), torch.randn(2, 7, D)
+out = decoder(x, memory)
+other_x, other_memory = x.clone(), memory.clone()
+other_x[:, 2] += 1.0
+other_memory[:, 4] += 1.0
+changed = {
+    "the third target word": (decoder(other_x, memory) != out)[0].any(-1).tolist(),
+    "a vector of the memory": (decoder(x, other_memory) != out)[0].any(-1).tolist(),
+}
+print("changed                  output vectors")
+for name, answers in changed.items():
+    print(f"{name:24} " + " ".join("changes" if answer else "same   " for answer in answers))
+
+# %% [markdown]
+# There is no detour. In every layer a word takes from earlier places only, so what starts at the third place stays at
+# the third and behind it, however many layers there are. And the memory was made by the encoder, which never sees the
+# target. A single layer without its mask would be enough to undo this for the whole stack.
 
 
 # %%
@@ -214,15 +259,17 @@ def package_layer() -> PackageLayer:
     )
 
 
-decoder = Decoder(D, H, F, dropout=0.1, num_layers=L).eval()
 package_decoder = PackageDecoder((package_layer() for _ in range(L)), nn.Identity()).eval()
 package_decoder.load_state_dict(decoder.state_dict())
-x, memory = torch.randn(2, 4, D), torch.randn(2, 7, D)
-out = decoder(x, memory)
 difference = (out - package_decoder(x, memory)).abs().max().item()
 print(f"largest difference from clearformer.blocks.decoder.Decoder: {difference:.0e}")
 
+# %% [markdown]
+# With the same weights, the package's decoder gives the same vectors up to rounding. What goes in, though, is still
+# random numbers, and what comes out are vectors nobody can read. The next stage gives the model words.
+
 # %%
 assert counts[1] - counts[0] == 4 * D * D + 4 * D + 2 * D
+assert changed == {"the third target word": [False, False, True, True], "a vector of the memory": [True] * 4}
 assert difference < 1e-5  # float32 sums in another order
 torch.testing.assert_close(decoder(x[:, :2], memory), out[:, :2])

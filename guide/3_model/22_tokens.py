@@ -5,6 +5,20 @@
 # a score on the way out.
 #
 # *20 minutes*
+#
+# So far random vectors stood for words. Text comes in pieces called *tokens*: words, parts of words or characters. Each
+# of the $V$ tokens of the *vocabulary* has a number. The number itself is no good as an input, for token 7 is not more
+# than token 3 in any way. So the model keeps a table, the *embedding*, of $V$ rows and $D$ columns, and a token's
+# vector is its row. The rows are parameters: training moves them as it moves any matrix.
+#
+# At the other end a vector has to become a choice among $V$ tokens. It is compared with every row of a table by a dot
+# product, and each token gets a score, its *logit*:
+#
+# $$z_i = h \cdot e_i$$
+#
+# $h$ is the decoder's vector at one place, $e_i$ the row of token $i$, $z_i$ its logit. A softmax of the logits gives
+# the probabilities of the next token. One might learn a second table for this; the paper uses the first one twice, and
+# saves $V \cdot D$ parameters.
 
 # %% tags=["code"]
 import math
@@ -104,6 +118,12 @@ class PostNormResidual(nn.Module):
         return self.norm(x + self.dropout(sublayer(x)))
 
 
+# %% [markdown]
+# The two uses ask for numbers of different size. The rows have elements of about $1/\sqrt{D}$, so that logits, which
+# are sums of $D$ products, come out at about one. On the way in the rows are multiplied by $\sqrt{D}$, or the positions
+# would drown them. `F.embedding` picks the rows.
+
+
 # %% tags=["code"]
 class TokenEmbedding(nn.Module):
     def __init__(self, vocab_size: int, d_model: int) -> None:
@@ -199,26 +219,79 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
+# %%
 torch.manual_seed(0)
 V, D, H = 1_000, 64, 8
 model = Transformer(V, D, H, d_ff=256, dropout=0.0, num_layers=2)
-source, target = torch.randint(V, (2, 7)), torch.randint(V, (2, 4))
-logits = model(source, target)
+source, target = torch.randint(V, (32, 7)), torch.randint(V, (32, 10))
+logits = model(source, target).detach()
 print(f"source {tuple(source.shape)}, target {tuple(target.shape)}, logits {tuple(logits.shape)}")
-print(f"size of token vectors {model.embedding(source).std():.2f}, of positions 0.71, of logits {logits.std():.2f}")
+
+
+def size(x: Tensor) -> float:
+    return x.square().mean().sqrt().item()
+
+
+sizes = {
+    "rows of the table": size(model.embedding.weight),
+    "token vectors": size(model.embedding(source)),
+    "positions": size(sinusoidal(torch.arange(7), D)),
+    "logits": size(logits),
+}
+for name, value in sizes.items():
+    print(f"size of {name:18} {value:.2f}")
 
 # %% [markdown]
-# **Predict.** The model knows nothing yet. With 1,000 tokens to choose from, what is the mean loss, -ln of the right
-# token's probability?
+# Without the factor, a token's elements would be 0.12 beside positions of 0.71, and the model would know well where a
+# word stands and hardly which word it is.
+
+# %% [markdown]
+# **Predict.** At each place, take the token with the largest logit. Nothing has been learned yet: are these tokens as
+# good as drawn from a hat, or is there a rule in them?
 
 # %%
-labels = torch.randint(V, (2, 4))
+repeats = (logits.argmax(-1) == target).float().mean().item()
+print(f"the token that stands at this place in the target: {repeats:.0%} of the guesses")
+
+# %%
+read = logits.gather(-1, target[..., None]).flatten()
+figure, axes = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
+axes.hist(logits.flatten(), bins=60, density=True, color="0.75", label="all tokens")
+axes.hist(read, bins=20, density=True, histtype="step", color="black", label="the token just read")
+axes.set(xlabel="logit", ylabel="density")
+axes.legend(frameon=False)
+figure
+
+# %% [markdown]
+# The model repeats what it has just read. Every residual adds to the token's vector and lets it through, so much of it
+# comes out at the top, where it is compared with its own row. Training has to teach the model to say something else.
+
+# %% [markdown]
+# **Predict.** The *loss* says how far the model is from right: $-\ln p$, where $p$ is the probability it gave to the
+# right token. A blind guess gives each of the 1,000 tokens the same. What is its loss? Is that of the untrained model
+# smaller or larger?
+
+# %%
+labels = torch.randint(V, target.shape)
 loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten()).item()
-print(f"loss of the untrained model {loss:.2f}; a blind guess has ln {V:,} = {math.log(V):.2f}")
+wasted = logits.softmax(-1).gather(-1, target[..., None]).mean().item()
+print(f"blind guess, ln {V:,}   {math.log(V):.2f}")
+print(f"untrained model      {loss:.2f}")
+print(f"probability it spends on repeating: {wasted:.0%}")
+
+# %% [markdown]
+# Larger. To be sure of the wrong thing is worse than to know nothing. A first loss somewhat above $\ln V$ is what a
+# healthy model of this kind has; many times $\ln V$ would mean that the logits are too large, for example because
+# $\sqrt{D}$ stands once too often.
+#
+# All rows of this batch were of one length. Sentences are not, and that is what the next stage is about.
 
 # %%
-assert logits.shape == (2, 4, V)
-assert abs(loss - math.log(V)) < 2
+assert logits.shape == (32, 10, V)
+assert math.log(V) < loss < math.log(V) + 1
+assert repeats > 0.5
 one_hot = F.one_hot(source, V).float() @ model.embedding.weight * math.sqrt(D)
 torch.testing.assert_close(model.embedding(source), one_hot)
 assert sum(name == "embedding.weight" for name, _ in model.named_parameters()) == 1

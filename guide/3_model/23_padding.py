@@ -4,6 +4,14 @@
 # A batch is a rectangle, so short sentences are filled up with a token that nobody may attend to.
 #
 # *15 minutes*
+#
+# A model learns from many sentences at once, a *batch*, since one large product is much faster than many small ones. A
+# tensor is a rectangle, though, and sentences are of different length. So the short ones are filled up with a token
+# that means nothing, number 0, which we call `PAD`.
+#
+# To the model, `PAD` is a token like any other: it has a row in the table, hence a key and a value, and gets its share
+# of every word's attention. Then what a sentence means depends on how long the other sentences in its batch are. The
+# remedy is a mask as in stage 19, made from the tokens themselves: no word may ask a `PAD`.
 
 # %% tags=["code"]
 import math
@@ -30,6 +38,11 @@ def causal_mask(length: int) -> Tensor:
 # %% tags=["code"]
 def padding_mask(tokens: Tensor) -> Tensor:
     return (tokens != PAD)[:, None, None, :]
+
+
+# %% [markdown]
+# The mask has the shape (B, 1, 1, S). The scores are (B, H, T, S), and where the mask has a 1, PyTorch repeats it along
+# that axis (this is called *broadcasting*): all heads and all words that ask use the same mask, each sentence its own.
 
 
 # %% tags=["code"]
@@ -208,6 +221,9 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
+# %%
 torch.manual_seed(0)
 V = 50
 model = Transformer(V, d_model=64, num_heads=8, d_ff=256, dropout=0.0, num_layers=2)
@@ -217,26 +233,71 @@ for tokens, mask in zip(source.tolist(), padding_mask(source)[:, 0, 0], strict=T
     print("".join(f"{token:4}" for token in tokens), "   ", "".join("#" if may else "." for may in mask))
 
 # %% [markdown]
+# The mask goes to two places: to the encoder, and to the decoder's cross-attention, which reads the source as well.
+
+# %% [markdown]
 # **Predict.** The second sentence alone, without padding, against the same sentence in the batch: are the logits of
 # its two target words the same? And if the mask is left out?
 
 
 # %%
-def difference(use_mask: bool) -> float:
+@torch.no_grad()
+def difference(source: Tensor, target: Tensor, use_mask: bool) -> float:
     mask = padding_mask(source) if use_mask else None
     memory = model.encoder(model.embed(source), mask)
     batched = F.linear(model.decoder(model.embed(target), memory, mask), model.embedding.weight)
-    alone = model(source[1:, :3], target[1:, :2])
-    return (batched[1:, :2] - alone).abs().max().item()
+    alone = model(torch.tensor([[7, 9, 11]]), torch.tensor([[3, 4]]))
+    return (batched[-1, :2] - alone[0]).abs().max().item()
 
 
-masked, unmasked = difference(True), difference(False)
+masked, unmasked = difference(source, target, True), difference(source, target, False)
 print(f"largest difference: {masked:.0e} with the mask, {unmasked:.2f} without")
+
+# %%
+lengths = range(21)
+filled = [F.pad(torch.tensor([[7, 9, 11]]), (0, length), value=PAD) for length in lengths]
+figure, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
+for name, use_mask, marker in (("without the mask", False, "o"), ("with the mask", True, "s")):
+    axes.plot(lengths, [difference(row, target[1:], use_mask) for row in filled], marker=marker, label=name)
+axes.set(xlabel="PAD tokens behind a source of 3", ylabel="difference of logits", xticks=range(0, 21, 4))
+axes.legend(frameon=False)
+figure
+
+# %% [markdown]
+# With the mask only rounding is left, however much padding there is. Without it, two `PAD` are enough to move a logit
+# by 0.56, where logits are of size one. No error says so. The usual sign is a model whose answers depend on the batch.
+
+# %% [markdown]
+# **Predict.** Nothing hides the `PAD` of the target. Another token is written in their place. Do the logits of the two
+# real words change?
+
+# %%
+other = target.clone()
+other[1, 2:] = 17
+with torch.no_grad():
+    moved = (model(source, other) - model(source, target))[1].abs().amax(-1)
+print("logits change by  " + "".join(f"{number:6.2f}" for number in moved))
+
+# %% [markdown]
+# They do not: padding stands behind the words, so to them it is the future, and the causal mask hides it already. The
+# two rows at the padded places are nonsense, and are left out when the loss is computed.
+
+# %% [markdown]
+# **Predict.** A sentence is nothing but padding. What are the weights of a row in which everything is hidden?
+
+# %%
+row = torch.randn(5).masked_fill(torch.ones(5, dtype=torch.bool), -math.inf)
+print(row.softmax(-1).tolist())
+
+# %% [markdown]
+# `nan`, "not a number", is what zero divided by zero gives, and whatever it is added to or multiplied with becomes
+# `nan` too; after one training step that is the whole model. From stage 25 on every sentence has a token for its
+# beginning and one for its end, so none is empty. The model is complete, and next it is counted and proven.
 
 # %%
 assert masked < 1e-5  # float32 sums in another order
 assert unmasked > 0.01
-logits = model(source, target)
-other = target.clone()
-other[1, 2:] = 17
-assert torch.equal(model(source, other)[1, :2], logits[1, :2])
+assert difference(filled[-1], target[1:], True) < 1e-5
+assert moved[:2].tolist() == [0, 0]
+assert (moved[2:] > 0).all()
+assert row.softmax(-1).isnan().all()

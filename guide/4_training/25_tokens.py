@@ -4,6 +4,22 @@
 # A tokenizer gives every character a number, and a batch is a table of such numbers, filled up to the longest row.
 #
 # *15 minutes*
+#
+# The model takes numbers of tokens, and we have text. So first we need something to learn and a way to write it in
+# numbers.
+#
+# Our task is to write dates in the international form: `23.2.2034` becomes `2034-02-23`. It is small enough to be
+# learned in a minute, an answer is right or wrong, and it is not trivial: the parts change places, months have names,
+# digits are missing. All pairs are generated. `5/3/2018` always means the fifth of March. Some pairs are kept apart,
+# so that the model can later be asked for dates it has never seen.
+#
+# What should be a token? Words would be the first idea, but then every year is a word of its own, and a year that did
+# not occur could be neither read nor written. With characters a few dozen tokens are enough for any date. The price is
+# that texts get longer, and attention compares every token with every other. Large models take a middle way: tokens
+# are frequent pieces of words.
+#
+# Three tokens stand for no character. `PAD` fills up. `BEGIN` gives the decoder something to start from, before there
+# is a first character. `END` is how it says that it has finished.
 
 # %% tags=["code"]
 import math
@@ -240,6 +256,8 @@ def batch(texts: Iterable[str], tokenizer: Tokenizer) -> Tensor:
 
 
 # %%
+from matplotlib import pyplot as plt
+
 from clearformer.data.dates import dates
 
 # %%
@@ -249,8 +267,8 @@ for source, target in corpus.train[:6]:
 print(f"{len(corpus.train):,} pairs to learn from, {len(corpus.test):,} kept apart")
 
 # %% [markdown]
-# **Predict.** How many different characters do the dates have, sources and targets together? 26 letters are a
-# beginning.
+# **Predict.** How many different characters do the dates have, sources and targets together? There are ten digits, and
+# names of months and weekdays with large and small letters.
 
 # %%
 tokenizer = Tokenizer(text for pair in corpus.train for text in pair)
@@ -259,15 +277,41 @@ print(f"vocabulary V = {tokenizer.vocab_size}, with padding, begin and end")
 text = corpus.train[0][1]
 print(text, "->", tokenizer.encode(text))
 
+# %% [markdown]
+# Not all letters occur: no name has a `k`, a `q` or a `z`. The first and last number of the line are `BEGIN` and `END`.
+# Which character has which number makes no difference, as long as it is the same everywhere. A model that is loaded
+# with another tokenizer than it was trained with reads nonsense, and does not notice.
+
 # %%
-sources = [source for source, _ in corpus.train[:4]]
-tokens = batch(sources, tokenizer)
-print("batch", tuple(tokens.shape))
-for row in tokens.tolist():
-    print("".join(f"{token:3}" for token in row[:24]), "...")
-print(f"{(tokens == PAD).float().mean():.0%} of it is padding")
+torch.manual_seed(0)
+sources = [corpus.train[number][0] for number in torch.randperm(len(corpus.train))[:2048]]
+tokens = batch(sources[:32], tokenizer)
+figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
+axes.imshow(tokens != PAD, aspect="auto", cmap="Greys", vmin=0, vmax=1.6)
+axes.set(xlabel="place in the source (S)", ylabel="row of the batch (B = 32)")
+figure
+
+# %% [markdown]
+# A batch as the model gets it: grey are characters, white is padding, as wide as the longest row needs.
+
+# %% [markdown]
+# **Predict.** What share of a batch is padding, if it has 4, 32 or 256 rows? Does the share depend on their number?
+
+# %%
+shares = {}
+for rows in (4, 32, 256):
+    batches = [batch(sources[start : start + rows], tokenizer) for start in range(0, 2048, rows)]
+    shares[rows] = sum((tokens == PAD).sum().item() for tokens in batches) / sum(tokens.numel() for tokens in batches)
+    print(f"{rows:4} rows  {shares[rows]:.0%} padding")
+
+# %% [markdown]
+# The more rows, the longer the longest of them, and all are filled up to it. The model computes padding like anything
+# else, only to throw it away, which is why training programs put sentences of like length into one batch.
+#
+# Now there are pairs of numbers. The next stage turns them into a loss, and the loss into learning.
 
 # %%
 assert all(tokenizer.decode(tokenizer.encode(text)) == text for pair in corpus.test for text in pair)
-assert tokens.shape == (4, max(len(source) for source in sources) + 2)
+assert tokens.shape == (32, max(len(source) for source in sources[:32]) + 2)
+assert shares[4] < shares[32] < shares[256]
 assert not {source for source, _ in corpus.train} & {source for source, _ in corpus.test}

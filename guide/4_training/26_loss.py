@@ -5,6 +5,21 @@
 # something in it is wrong.
 #
 # *20 minutes*
+#
+# To improve, a model needs one number that says how wrong it is. We ask it at every place of the target for the next
+# token. It answers with a probability for each token, and the loss is
+#
+# $$\mathcal{L} = -\frac{1}{N} \sum_{t} \ln p(y_t \mid y_1, \dots, y_{t-1}, x)$$
+#
+# $x$ is the source, $y_t$ the token at place $t$ of the target, $p$ the probability that the model gives to it when it
+# has read the source and all earlier tokens, and $N$ the number of tokens that are asked for. A right token with
+# probability 1 adds nothing, one with 0.01 adds 4.6.
+#
+# So the decoder is given the target without its last token, and is compared with the target without its first: the same
+# row, shifted by one place. The earlier tokens are always the right ones, even if the model would have written others.
+#
+# PyTorch knows for each parameter how the loss would change if it grew a little: the *gradient*. A step of training
+# computes the loss of a batch and moves every parameter a little against its gradient.
 
 # %% tags=["code"]
 import math
@@ -246,6 +261,13 @@ def mean_loss(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
 
 
+# %% [markdown]
+# `ignore_index` leaves the places of `PAD` out. In `train`, *Adam* chooses the size of each parameter's step from its
+# last gradients; the *learning rate*, here called `peak`, scales all of them. It rises over the first 50 steps, since
+# the gradients of a random model point anywhere, and then falls to zero. A gradient longer than 1 is shortened to 1, so
+# that one odd batch cannot do much harm.
+
+
 # %% tags=["code"]
 def train(
     model: Transformer,
@@ -284,20 +306,37 @@ FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
 pairs = dates().train[:32]
 tokenizer = Tokenizer(text for pair in pairs for text in pair)
 source, target = (batch(texts, tokenizer) for texts in zip(*pairs, strict=True))
-print("the decoder is given  ", target[0, :-1].tolist())
-print("and is to predict     ", target[0, 1:].tolist())
+print("the decoder is given   ", "".join(f"{token:3}" for token in target[0, :-1].tolist()))
+print("and is to predict      ", "".join(f"{token:3}" for token in target[0, 1:].tolist()))
 
 # %% [markdown]
-# **Predict.** Before the first step, the model knows nothing. What is its loss, about? And behind the last step, on
-# 32 dates?
+# **Predict.** Before the first step, what is the loss, about: zero, like a blind guess among the 53 tokens, or larger?
+# And someone forgets to shift the row, so that the model is to predict the token it is just given: what is that loss?
 
 # %%
 torch.manual_seed(0)
 model = Transformer(Config(tokenizer.vocab_size, d_model=64, num_heads=4, d_ff=256, dropout=0.0, num_layers=2))
-repeats = (model(source, target).argmax(-1) == target)[target != PAD].float().mean().item()
+with torch.no_grad():
+    logits = model(source, target)
+repeats = (logits.argmax(-1) == target)[target != PAD].float().mean().item()
+first = mean_loss(model, source, target).item()
+unshifted = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD).item()
+print(f"blind guess, ln {tokenizer.vocab_size}      {math.log(tokenizer.vocab_size):.2f}")
+print(f"untrained model         {first:.2f}")
+print(f"the same, not shifted   {unshifted:.2f}")
+print(f"{repeats:.0%} of its guesses repeat the token it has just read")
+
+# %% [markdown]
+# An untrained model repeats what it reads, so it is far worse than a blind guess if asked for the next token, and
+# nearly perfect if asked for the one it has. A program without the shift therefore seems to learn at once, and has
+# nothing to learn. A loss that is much too good at the start is as bad a sign as one that does not fall.
+
+# %% [markdown]
+# **Predict.** Now it learns these 32 dates, over and over, in 200 steps. What is the loss at the end? Is it a good sign
+# if it is nearly zero?
+
+# %%
 losses = train(model, source, target, steps=200 if FULL else 5, batch_size=32)
-print(f"before the first step, {repeats:.0%} of its guesses repeat the token it has just read")
-print(f"blind guess ln {tokenizer.vocab_size} = {math.log(tokenizer.vocab_size):.2f}")
 print("step   loss")
 for step in (0, 25, 50, 100, 150, 199):
     if step < len(losses):
@@ -305,14 +344,24 @@ for step in (0, 25, 50, 100, 150, 199):
 
 # %%
 figure, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
-axes.semilogy(range(1, len(losses) + 1), losses)
-axes.axhline(math.log(tokenizer.vocab_size), linestyle=":", color="grey")
+axes.semilogy(range(1, len(losses) + 1), losses, label="model")
+axes.axhline(math.log(tokenizer.vocab_size), linestyle=":", color="grey", label="blind guess")
 axes.set(xlabel="step", ylabel="loss (nats a token)")
+axes.legend(frameon=False)
 figure
 
+# %% [markdown]
+# The unit is the *nat*, since the logarithm is the natural one. The loss is below the blind guess while the learning
+# rate still rises, and in the end the model knows all 32 dates by heart. That says nothing about other dates. It says
+# that loss, gradients and masks work together, and it takes a minute to find out. If this test fails, there is no use
+# in a longer training.
+#
+# Whether the model has understood anything is another question, and needs dates it has not seen.
+
 # %%
-assert math.log(tokenizer.vocab_size) < losses[0] < 2 * math.log(tokenizer.vocab_size)
+assert math.log(tokenizer.vocab_size) < first < 2 * math.log(tokenizer.vocab_size)
 assert repeats > 0.5
+assert unshifted < 1 < first
 assert losses[-1] < losses[0]
 if FULL:
     assert losses[-1] < 0.05

@@ -4,6 +4,17 @@
 # A model has learned something when it is better on examples it never saw than the same model before training.
 #
 # *15 minutes*
+#
+# A loss near zero on 32 dates can mean two things. The model may have found out how dates are written, or it may have
+# 32 answers by heart. The loss on the same dates cannot tell these apart, so we ask for dates that were never shown.
+#
+# A number by itself says little: is 98% right much? It depends on what is to be had without learning. So we put an
+# untrained model of the same sizes beside the trained one. A third line, for dates from the training, shows how much
+# of the success is memory: if it is clearly better than the line of unseen dates, the model *overfits*, which means
+# that it learns its examples rather than the rule.
+#
+# We measure two things. The loss takes into account how sure the model is. The share of right tokens counts how often
+# its first choice is right. Both are taken with the right earlier tokens given, as in training.
 
 # %% tags=["code"]
 import math
@@ -270,6 +281,11 @@ def train(
     return losses
 
 
+# %% [markdown]
+# `torch.no_grad()` saves the bookkeeping for gradients, and `model.eval()` switches dropout off, which must not disturb
+# a measurement. (The models here have none; the line belongs there all the same.)
+
+
 # %% tags=["code"]
 @torch.no_grad()
 def evaluate(model: Transformer, source: Tensor, target: Tensor) -> tuple[float, float]:
@@ -290,18 +306,23 @@ FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
 # %%
 corpus = dates()
 tokenizer = Tokenizer(text for pair in corpus.train for text in pair)
-source, target = (batch(texts, tokenizer) for texts in zip(*corpus.train[:8000], strict=True))
-test_source, test_target = (batch(texts, tokenizer) for texts in zip(*corpus.test[:200], strict=True))
+train_pairs, test_pairs = ([pair for pair in part if len(pair[0]) <= 11] for part in (corpus.train, corpus.test))
+source, target = (batch(texts, tokenizer) for texts in zip(*train_pairs, strict=True))
+test_source, test_target = (batch(texts, tokenizer) for texts in zip(*test_pairs[:200], strict=True))
+print(f"{len(train_pairs):,} dates of at most 11 characters to learn from; {len(test_source)} others to be judged by")
 config = Config(tokenizer.vocab_size, d_model=64, num_heads=4, d_ff=256, dropout=0.0, num_layers=2)
 
 # %% [markdown]
-# **Predict.** An untrained model picks a token. How often is it right? And the trained one, on dates it has never
-# seen?
+# Short dates only, so that the training takes half a minute or so.
+
+# %% [markdown]
+# **Predict.** How often is the untrained model's choice right? And that of the trained one, on dates it has never seen
+# and on dates it has?
 
 # %%
 torch.manual_seed(0)
 untrained, model = Transformer(config), Transformer(config)
-losses = train(model, source, target, steps=700 if FULL else 5)
+losses = train(model, source, target, steps=400 if FULL else 5)
 results = {
     "untrained, unseen dates": evaluate(untrained, test_source, test_target),
     "trained, unseen dates": evaluate(model, test_source, test_target),
@@ -311,9 +332,40 @@ print(f"{'':24}{'loss':>7}{'right':>7}")
 for name, (loss, right) in results.items():
     print(f"{name:24}{loss:7.3f}{right:7.1%}")
 
+# %% [markdown]
+# The untrained model is right about once in thirty tokens, the trained one nearly always, and on unseen dates as often
+# as on those it saw. So it has not learned its examples but how dates are written. In 400 steps of 64 dates it met each
+# of the 19,319 little more than once on average, which is too seldom to learn them by heart.
+
+# %% [markdown]
+# **Predict.** A target like `2034-02-23` has eleven places with its end. At which of them is the trained model wrong
+# most often? And at which is even the untrained one right?
+
+# %%
+with torch.no_grad():
+    hits = [
+        (m(test_source, test_target[:, :-1]).argmax(-1) == test_target[:, 1:]).float().mean(0)
+        for m in (untrained, model)
+    ]
+places = ["Y", "Y", "Y", "Y", "-", "M", "M", "-", "D", "D", "END"]
+print("".join(f"{place:>6}" for place in places))
+for shares in hits:
+    print("".join(f"{share:6.0%}" for share in shares))
+
+# %% [markdown]
+# Most of a date is copied from the source. But the first digit of the month and of the day may be a 0 that is not
+# written there, or the month may be a name, so these two places are the hardest: 97% and 98%.
+#
+# The untrained model repeats the token it reads. That is right where a digit stands twice, as in 1995 or 2003, and
+# never at the first place, since no date begins with `BEGIN`. A share that looks like a little knowledge can be a habit
+# that happens to fit; without the row of the untrained model we might have taken it for learning.
+#
+# So far the model was given the right earlier tokens. Next it has to live on its own.
+
 # %%
 untrained_loss, untrained_right = results["untrained, unseen dates"]
 loss, right = results["trained, unseen dates"]
 assert loss < untrained_loss
+assert hits[0].mean() < 0.2
 if FULL:
     assert right > 0.95 > 0.2 > untrained_right

@@ -237,10 +237,10 @@ torch.manual_seed(0)
 V, H, L, HALF = 32, 4, 2, 16
 sizes = {"vocab_size": V, "d_model": 64, "num_heads": H, "num_kv_heads": H, "d_ff": 128, "dropout": 0.0}
 model = GPT(Config(**sizes, num_layers=L))
-losses = train(model, steps=600 if FULL else 5)
+losses = train(model, steps=400 if FULL else 5)
 print("sixteen random tokens, and the same again:", repeated(1, HALF, V)[0].tolist())
 print("step   loss")
-for step in (0, 99, 199, 299, 399, 499, 599):
+for step in (0, 99, 199, 249, 299, 399):
     if step < len(losses):
         print(f"{step + 1:4} {losses[step]:6.3f}")
 
@@ -264,13 +264,14 @@ load_weights(package_model, weights_of(model))
 tokens = repeated(64, HALF, V)
 
 
-def halves(model: nn.Module) -> tuple[float, float]:
+def halves(model: nn.Module, tokens: Tensor) -> tuple[float, float]:
+    half = tokens.shape[1] // 2
     with torch.no_grad():
         losses = F.cross_entropy(model(tokens[:, :-1]).transpose(1, 2), tokens[:, 1:], reduction="none")
-    return losses[:, : HALF - 1].mean().item(), losses[:, HALF:].mean().item()
+    return losses[:, : half - 1].mean().item(), losses[:, half:].mean().item()
 
 
-first, second = halves(package_model)
+first, second = halves(package_model, tokens)
 print(f"first half {first:.2f} (ln {V} = {math.log(V):.2f}), second half {second:.2f}")
 
 # %% [markdown]
@@ -296,16 +297,26 @@ print("layer head   previous   induction   loss of the second half without it")
 without = {}
 for place in scores:
     with ablate(package_model, place, mean=(tokens,)):
-        without[place] = halves(package_model)[1]
+        without[place] = halves(package_model, tokens)[1]
     layer, head = int(place[0].split(".")[2]), place[1]
     print(f"{layer + 1:5}{head + 1:5}{scores[place]['previous']:11.2f}{induction[place]:12.2f}{without[place]:15.2f}")
+
+# %% [markdown]
+# **Predict.** The induction score is high for a head that looks at the token behind the earlier copy. Has the model
+# learned to find the copy, or to look fifteen tokens back? Halves of twelve tokens tell: what is the loss of their
+# second half?
+
+# %%
+shorter = halves(package_model, repeated(64, 12, V))[1]
+print(f"second half of 16: loss {second:.2f}; second half of 12: loss {shorter:.2f}; blind guess {math.log(V):.2f}")
 
 # %%
 assert len(scores) == L * H
 if FULL:
     assert first > math.log(V) - 0.1
     assert second < 0.5
-    best = max(induction, key=induction.get)
-    assert best[0].startswith("decoder.layers.1")
-    assert induction[best] > 0.4
-    assert max(without.values()) > second + 0.3
+    strongest = sorted(induction, key=induction.get)[-2:]
+    assert min(induction[place] for place in strongest) > 0.5
+    assert max(without, key=without.get) in strongest
+    assert max(without.values()) > second + 0.5
+    assert shorter > 1.0
