@@ -3,12 +3,12 @@
 #
 # **In short.** Attention replaces a token's vector by a mean of other tokens' vectors. Without the connection that adds
 # the input back, a few layers of it make all tokens the same, and a model whose tokens are all the same can predict
-# nothing but the frequencies of letters. With it, each sub-layer only *adds* something, what a token was stays there,
-# and the gradient has a straight way down. Removing the connection around attention alone, or around feed-forward
-# alone, is already enough to stop learning here.
+# nothing but the frequencies of characters. With it, each sub-layer only *adds* something, what a token was stays
+# there, and the gradient has a straight way down. Removing the connection around attention alone, or around
+# feed-forward alone, is already enough to stop learning here.
 #
-# Usually one reads that the gradient vanishes without skip connections. Below that is true only of a model without norms
-# as well. So we look at both: the gradients, and the tokens.
+# Usually one reads that the gradient vanishes without skip connections. Below that is true only of a model without
+# norms as well. So we look at both: the gradients, and the tokens.
 
 # %%
 import copy
@@ -79,13 +79,13 @@ models = {
 }
 
 # %% [markdown]
-# The model is a decoder of characters, trained on the documentation that every Python carries. We build it five times with
-# the same weights: as it is; without the skip connection around attention; around feed-forward; without any; and without
-# any and without the norms. Before training we send one batch through and measure in each layer
+# The model is a decoder of characters, trained on the documentation that every Python carries. We build it five times
+# with the same weights: as it is; without the skip connection around attention; around feed-forward; without any; and
+# without any and without the norms. Before training we send one batch through and measure in each layer
 #
 # - the *gradient*: the length of the loss's gradient at the layer's query, key and value matrix;
-# - the *likeness* of the tokens that enter it: the mean cosine between the vectors of two tokens of the same text. It is 1
-#   if all tokens are the same vector, up to its length.
+# - the *likeness* of the tokens that enter it: the mean cosine between the vectors of two tokens of the same text. It
+#   is 1 if all tokens are the same vector, up to its length.
 #
 # **Predict.** In which of the five is the gradient of the first layer smallest? And which makes the tokens most alike?
 
@@ -119,24 +119,24 @@ for name, (gradients, likeness) in measured.items():
 STYLES = dict(zip(models, ("o-", "s--", "^-.", "v:", "x-"), strict=True))
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
 for name, (gradients, likeness) in measured.items():
-    left.plot(gradients, STYLES[name], markersize=5)
-    right.plot(likeness, STYLES[name], markersize=5, label=name)
+    left.plot(gradients, STYLES[name], markersize=5, label=name)
+    right.plot(likeness, STYLES[name], markersize=5)
 left.set(yscale="log", xlabel="layer", ylabel="gradient at the QKV matrix")
+left.legend(fontsize=8, loc="center")
 right.set(xlabel="layer", ylabel="likeness of the tokens that enter", ylim=(-0.05, 1.05))
-right.legend(fontsize=8, loc=(0.36, 0.3))
 figure
 
 # %% [markdown]
-# The *gradient* does not vanish in any model that has norms, skip connections or not. It is even larger without them: the
-# norm in front of each sub-layer scales the vectors up to the same size again, and the gradient on its way back with
-# them. Only without norms does it vanish, and then it does so thoroughly: the weights begin small, so each sub-layer
-# makes the vectors smaller, and what is left is far below anything an optimizer can use.
+# The *gradient* does not vanish in any model that has norms, skip connections or not. It is even larger without them:
+# the norm in front of each sub-layer scales the vectors up to the same size again, and the gradient on its way back
+# with them. Only without norms does it vanish, and then it does so thoroughly: the weights begin small, so each
+# sub-layer makes the vectors smaller, and what is left is far below anything an optimizer can use.
 #
-# The *likeness* is what sets the four apart. In the whole model tokens stay as different as they came in. Where attention
-# has no skip connection the tokens are nearly the same behind two layers, for a fresh head looks everywhere about equally,
-# and the means of nearly the same tokens are nearly the same. Without the connection around feed-forward it takes more
-# layers, but the direction is the same. (That attention alone makes all tokens the same, and how fast, is a theorem:
-# Dong et al. 2021, [arXiv:2103.03404](https://arxiv.org/abs/2103.03404).)
+# The *likeness* is what sets the four apart. In the whole model tokens stay as different as they came in. Where
+# attention has no skip connection the tokens are nearly the same behind two layers, for a fresh head looks everywhere
+# about equally, and the means of nearly the same tokens are nearly the same. Without the connection around feed-forward
+# it takes more layers, but the direction is the same. (That attention alone makes all tokens the same, and how fast, is
+# a theorem: Dong et al. 2021, [arXiv:2103.03404](https://arxiv.org/abs/2103.03404).)
 #
 # **Predict.** Which of the five can learn? Training might mend what the first weights spoil.
 
@@ -146,9 +146,9 @@ for name, model in models.items():
     config = TrainConfig(steps=STEPS, schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=STEPS // 10))
     losses[name] = [update.loss for update in train(model, make_optimizer(model, config), training, config)]
     tested[name] = mean_loss(model, validation.in_order(20_000))
-counts = np.bincount(validation.tokens, minlength=tokenizer.vocab_size)
-shares = counts[counts > 0] / counts.sum()
-frequencies = -(shares * np.log(shares)).sum()
+counts = np.bincount(training.tokens, minlength=tokenizer.vocab_size) + 1
+surprise = -np.log(counts / counts.sum())  # of each character, for who knows only how frequent it is
+frequencies = surprise[validation.tokens[:20_000]].mean()
 print(f"{STEPS} steps                loss on unseen text (nats per character)")
 for name, loss in tested.items():
     print(f"{name:<22} {loss:>6.3f}")
@@ -157,13 +157,23 @@ print(f"{'letter frequencies':<22} {frequencies:>6.3f}")
 figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 for name, values in losses.items():
     axes.plot(values, STYLES[name], markevery=STEPS // 10, markersize=5, linewidth=1.0, label=name)
-axes.axhline(frequencies, color="0.5", linestyle=":")
+axes.axhline(surprise[training.tokens].mean(), color="0.5", linestyle=":", label="letter frequencies")
 axes.set(xlabel="step", ylabel="training loss (nats per character)")
 axes.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# TODO2
+# One learns. The other four come down to about the loss of somebody who knows how frequent each character is and
+# nothing of the text before, and stay there: which is what a model must do whose tokens are all the same. Only the one
+# without the connection around feed-forward, whose tokens were the least alike of the four, gets a little below. The
+# vanished gradient and the three that were larger than the whole model's end alike: a gradient is of little use if it
+# says the same of all tokens.
+#
+# So in a model with norms the answer to *why skip connections* is less that the gradient must come down than that the
+# token must go up: each layer receives what was there before and adds to it, and at first, when it has nothing to say,
+# adds little. With more care, such as other first weights and another attention, deep transformers without skip
+# connections have been trained (He et al. 2023, [arXiv:2302.10322](https://arxiv.org/abs/2302.10322)); none of it is as
+# simple as an addition.
 
 # %%
 for name, (gradients, likeness) in measured.items():

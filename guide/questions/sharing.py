@@ -21,15 +21,15 @@ from clearformer.training.loss import mean_loss
 from clearformer.training.optimizer import make_optimizer
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
-L, F = 4, 384
-STEPS = 300 if FULL else 4
+L, F = 4, 256
+STEPS = 250 if FULL else 4
 
 corpus = load_corpus("pydocs")
 tokenizer = train_tokenizer("character", [corpus.train], vocab_size=128)
 
 
 def windows(text: str) -> TextWindows:
-    return TextWindows(np.array(tokenizer.encode_lines(text)), context=64, batch_tokens=1024, seed=1)
+    return TextWindows(np.array(tokenizer.encode_lines(text)), context=64, batch_tokens=768, seed=1)
 
 
 training, validation = windows(corpus.train[:800_000]), windows(corpus.validation[:40_000])
@@ -58,14 +58,14 @@ def trained(d_ff: int, *shared: str) -> GPT:
     recipe = tinyshakespeare_minute()
     model = build(
         dataclasses.replace(
-            recipe.model, vocab_size=tokenizer.vocab_size, d_model=96, num_layers=L, d_ff=d_ff, ngram_buckets=0
+            recipe.model, vocab_size=tokenizer.vocab_size, d_model=64, num_layers=L, d_ff=d_ff, ngram_buckets=0
         ),
         seed=1,
     )
     for layer in model.decoder.layers[1:]:
         for name in shared:
             setattr(layer, name, model.decoder.layers[0].get_submodule(name))
-    config = dataclasses.replace(recipe.train, steps=STEPS, batch_tokens=1024, precision="float32")
+    config = dataclasses.replace(recipe.train, steps=STEPS, batch_tokens=768, precision="float32")
     for _ in train(model, make_optimizer(model, config), training, config):
         pass
     return model

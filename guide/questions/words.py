@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from clearformer.config import CosineSchedule, GPTConfig, TrainConfig
 from clearformer.data.batches import Batches, TextBatch, TextWindows
@@ -25,11 +24,11 @@ from clearformer.training.optimizer import make_optimizer
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
 T, ROWS = 32, 32
-PASSES = 12 if FULL else 1
+PASSES = 10 if FULL else 1
 
 
 def shakespeare() -> TextCorpus:
-    """Shakespeare's plays, downloaded once; else, and in the short form, the documentation that every Python carries."""
+    """Shakespeare, downloaded once; else, and in the short form, the documentation that every Python carries."""
     if FULL:
         try:
             return load_corpus("tinyshakespeare")
@@ -39,9 +38,9 @@ def shakespeare() -> TextCorpus:
 
 
 corpus = shakespeare()
-tokenizer = train_tokenizer("word", [corpus.train], vocab_size=4000)
+tokenizer = train_tokenizer("word", [corpus.train], vocab_size=3000)
 words, unseen = (np.array(tokenizer.encode_lines(text)) for text in (corpus.train, corpus.validation))
-words, unseen = words[: T * ROWS * (48 if FULL else 8)], unseen[:10_000]
+words, unseen = words[: T * ROWS * (32 if FULL else 8)], unseen[:10_000]
 print(f"{corpus.name}: {len(words):,} words and punctuation marks to train on, {len(unseen):,} to test")
 print("the first eight:", [tokenizer.token_text(word) for word in words[:8]])
 
@@ -84,7 +83,7 @@ tested = list(TextWindows(unseen, T, T * ROWS, seed=1).in_order())
 
 def curves(batches: Batches) -> tuple[GPT, list[float], list[float]]:
     """A model trained for PASSES, and after each pass the mean training loss in it and the loss on unseen text."""
-    config = GPTConfig(tokenizer.vocab_size, T, d_model=96, num_heads=4, num_layers=2, d_ff=384, dropout=0.0)
+    config = GPTConfig(tokenizer.vocab_size, T, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0)
     model = build(config, seed=1)
     steps = PASSES * STEPS_IN_A_PASS
     settings = TrainConfig(steps=steps, schedule=CosineSchedule(peak=3e-3, final=3e-4, warmup_steps=STEPS_IN_A_PASS))
