@@ -145,7 +145,7 @@ losses, tested = {}, {}
 for name, model in models.items():
     config = TrainConfig(steps=STEPS, schedule=CosineSchedule(peak=3e-3, final=0.0, warmup_steps=STEPS // 10))
     losses[name] = [update.loss for update in train(model, make_optimizer(model, config), training, config)]
-    tested[name] = mean_loss(model, validation.in_order(20_000))
+    tested[name] = mean_loss(model, validation.in_order(20_000 if FULL else 1_000))
 counts = np.bincount(training.tokens, minlength=tokenizer.vocab_size) + 1
 surprise = -np.log(counts / counts.sum())  # of each character, for who knows only how frequent it is
 frequencies = surprise[validation.tokens[:20_000]].mean()

@@ -133,7 +133,7 @@ figure
 # Without overlap it goes faster. In each pass the same 32 words come in the same window, each at the same position with
 # the same words before it, so they can be learned as one piece. With windows that begin anywhere a word is met with few
 # words before it and with many: the same text, but less of it is the same from pass to pass. The lowest loss on unseen
-# text differs little; it is only reached earlier without overlap, and left behind faster.
+# text differs little; without overlap it is left behind faster.
 #
 # So why the advice? A data loader that takes *all* overlapping windows, one beginning at each word, has 32 times as
 # many. One epoch over them reads each word 32 times, more passes than the picture has. Even the first epoch then
