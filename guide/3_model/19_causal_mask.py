@@ -16,8 +16,7 @@
 # with a row for each word that asks and a column for each word that is asked. It is called *causal*, because nothing
 # may depend on what comes later. Where the mask says no, the score becomes $-\infty$:
 #
-# $$w_{ts} = \frac{e^{a_{ts}}}{\sum_{r \le t} e^{a_{tr}}} \quad\text{for } s \le t, \qquad
-# w_{ts} = 0 \quad\text{for } s > t$$
+# $w_{ts} = e^{a_{ts}} / \sum_{r \leq t} e^{a_{tr}} \; \text{ for } s \leq t, \quad w_{ts} = 0 \; \text{ for } s > t$
 #
 # $t$ is the place of the word that asks, $s$ the place of the word that is asked, $a_{ts}$ the score, $w_{ts}$ the
 # weight, and $r$ runs over all places that may be asked. Since $e^{-\infty} = 0$, a hidden word adds nothing to the sum

@@ -14,7 +14,7 @@
 # that ask and the words that answer are the same. So the queries are made from the target, and the keys and values
 # from the memory:
 #
-# $$Q = X W_q, \qquad K = M W_k, \qquad V = M W_v$$
+# $Q = X W_q, \qquad K = M W_k, \qquad V = M W_v$
 #
 # $X$ holds the $T$ vectors of the target, $M$ the $S$ vectors of the memory, and the three $W$ are learned matrices.
 # The scores $QK^\top$ are a table with $T$ rows and $S$ columns: each target word shares out its weight among the

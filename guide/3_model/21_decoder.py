@@ -10,7 +10,7 @@
 # each replaces what it is given. Stage 15 showed what that does to a deep stack. The gradient, which tells the first
 # layers how to improve, hardly reaches them. So each part gets the same wrapping as in the encoder:
 #
-# $$x \leftarrow \text{norm}(x + \text{dropout}(\text{part}(x)))$$
+# $x \leftarrow \text{norm}(x + \text{dropout}(\text{part}(x)))$
 #
 # $x$ is the vector of a word, and *part* is self-attention with the mask, then cross-attention, then feed-forward. The
 # order has a reason: a word first finds out what was said before it, then asks the source with what it found, and then

@@ -14,7 +14,7 @@
 # At the other end a vector has to become a choice among $V$ tokens. It is compared with every row of a table by a dot
 # product, and each token gets a score, its *logit*:
 #
-# $$z_i = h \cdot e_i$$
+# $z_i = h \cdot e_i$
 #
 # $h$ is the decoder's vector at one place, $e_i$ the row of token $i$, $z_i$ its logit. A softmax of the logits gives
 # the probabilities of the next token. One might learn a second table for this; the paper uses the first one twice, and

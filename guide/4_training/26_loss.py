@@ -9,7 +9,7 @@
 # To improve, a model needs one number that says how wrong it is. We ask it at every place of the target for the next
 # token. It answers with a probability for each token, and the loss is
 #
-# $$\mathcal{L} = -\frac{1}{N} \sum_{t} \ln p(y_t \mid y_1, \dots, y_{t-1}, x)$$
+# $\mathcal{L} = -\frac{1}{N} \sum_{t} \ln p(y_t \mid y_1, \dots, y_{t-1}, x)$
 #
 # $x$ is the source, $y_t$ the token at place $t$ of the target, $p$ the probability that the model gives to it when it
 # has read the source and all earlier tokens, and $N$ the number of tokens that are asked for. A right token with

@@ -13,11 +13,11 @@
 # values, in every layer. Here the causal mask pays a second time: an earlier token has never looked at a later one, so
 # its keys and values stay the same, whatever is added. They are kept in a *cache*, and a step computes one token:
 #
-# $$K \leftarrow \begin{bmatrix} K \\ k_t \end{bmatrix}, \qquad V \leftarrow \begin{bmatrix} V \\ v_t \end{bmatrix},
-# \qquad \text{out}_t = \text{softmax}\left(\frac{q_t K^\top}{\sqrt{E}}\right) V$$
+# $K \leftarrow [K; k_t], \quad V \leftarrow [V; v_t], \quad \text{out}_t = \text{softmax}(q_t K^\top / \sqrt{E}) \, V$
 #
-# $q_t$, $k_t$, $v_t$ are query, key and value of the new token, $K$ and $V$ hold those of all tokens so far, and $E$ is
-# the width of a head. An encoder could not do this: there every token sees all others, and a new one changes them all.
+# $q_t$, $k_t$, $v_t$ are query, key and value of the new token, $K$ and $V$ hold those of all tokens so far, to which
+# the semicolon adds a row, and $E$ is the width of a head. An encoder could not do this: there every token sees all
+# others, and a new one changes them all.
 
 # %% tags=["code"]
 import math

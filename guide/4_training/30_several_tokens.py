@@ -14,7 +14,7 @@
 # sees itself and those before it. The mask is a rectangle, $T$ new rows by $P + T$ columns, where $P$ is the number of
 # tokens in the cache:
 #
-# $$\text{new token } i \text{ may see place } j \quad\text{if}\quad j \le P + i$$
+# $\text{new token } i \text{ may see place } j \text{ if } j \leq P + i$
 #
 # $i$ counts the new tokens from 0, and $j$ all places from 0. With $P = 0$ this is the square of stage 19; with one new
 # token it is a row in which nothing is hidden.

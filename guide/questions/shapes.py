@@ -8,7 +8,7 @@
 # division by $\sqrt{E}$ keeps the scores at the same size whatever the width; without it a wide head begins with no
 # gradient to learn from.
 #
-# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{QK^\top}{\sqrt{E}}\right) V$$
+# $\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{QK^\top}{\sqrt{E}}\right) V$
 
 # %%
 import math
