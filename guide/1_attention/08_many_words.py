@@ -150,7 +150,7 @@ for name, table in (("scores", scores), ("weights", weights)):
 
 # %%
 figure, axes = plt.subplots(figsize=(3.4, 2.8), layout="constrained")
-axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
+axes.imshow(weights.numpy(), cmap="Greys", vmin=0, vmax=1)
 axes.set_xticks(range(3), words)
 axes.set_yticks(range(3), words)
 axes.set(xlabel="is asked (S)", ylabel="asks (T)")

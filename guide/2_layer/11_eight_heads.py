@@ -190,7 +190,7 @@ def attention_weights(head: SingleHeadAttention) -> Tensor:
 figure, axes = plt.subplots(2, H, figsize=(7.5, 2.1), layout="constrained", sharex=True, sharey=True)
 for row, name in zip(axes, ("eight heads", "[head] * 8"), strict=True):
     for index, (axis, head) in enumerate(zip(row, layers[name].heads, strict=True)):
-        axis.imshow(attention_weights(head), cmap="Greys", vmin=0, vmax=0.5)
+        axis.imshow(attention_weights(head).detach().numpy(), cmap="Greys", vmin=0, vmax=0.5)
         axis.set(title=f"head {index}" if row is axes[0] else "", xticks=[], yticks=[])
     row[0].set_ylabel(name)
 figure

@@ -162,7 +162,7 @@ print(f"after the projection {int((changes[1] > 0).sum()):2} of {D} numbers chan
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 1.6), layout="constrained")
-axes.imshow(changes / changes.amax(1, keepdim=True), aspect="auto", cmap="Greys")
+axes.imshow((changes / changes.amax(1, keepdim=True)).numpy(), aspect="auto", cmap="Greys")
 axes.set_yticks([0, 1], ["side by side", "projected"])
 axes.set_xlabel("element of the first word's vector (D)")
 figure

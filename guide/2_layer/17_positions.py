@@ -209,7 +209,7 @@ for element, style in zip((0, 8, 16, 32), ("-", "--", "-.", ":"), strict=True):
     axes[0].plot(table[:, element], style, label=f"element {element}")
 axes[0].set(xlabel="position (T)", ylabel="added number", ylim=(-1.1, 2.1))
 axes[0].legend(frameon=False, ncols=2, loc="upper right")
-image = axes[1].imshow(table, aspect="auto", cmap="Greys", vmin=-1, vmax=1)
+image = axes[1].imshow(table.numpy(), aspect="auto", cmap="Greys", vmin=-1, vmax=1)
 axes[1].set(xlabel="element of the vector (D)", ylabel="position (T)")
 figure.colorbar(image)
 figure

@@ -230,7 +230,7 @@ for name, answers in changed.items():
 figure, both = plt.subplots(1, 2, figsize=(6, 3), layout="constrained", sharey=True)
 for axes, (name, chosen) in zip(both, kinds.items(), strict=True):
     sizes = torch.stack([change(place, chosen) for place in range(T)], dim=1)
-    axes.imshow(sizes, cmap="Greys", vmin=0)
+    axes.imshow(sizes.numpy(), cmap="Greys", vmin=0)
     for row, column in (sizes == 0).nonzero().tolist():
         axes.text(column, row, "0", ha="center", va="center")
     axes.set(title=name, xlabel="the word that is changed", xticks=range(T), yticks=range(T))

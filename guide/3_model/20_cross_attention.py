@@ -227,7 +227,7 @@ keys = 2.5 * torch.eye(4)
 queries = keys[[0, 2, 1, 3, 3]]
 alignment = attention_scores(queries, keys).softmax(-1)
 figure, axes = plt.subplots(figsize=(3.6, 3.2), layout="constrained")
-axes.imshow(alignment, cmap="Greys", vmin=0, vmax=1)
+axes.imshow(alignment.numpy(), cmap="Greys", vmin=0, vmax=1)
 for row, weights_of_word in enumerate(alignment.tolist()):
     for column, weight in enumerate(weights_of_word):
         axes.text(column, row, f"{weight:.2f}", color="white" if weight > 0.5 else "black", ha="center", va="center")

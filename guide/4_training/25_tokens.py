@@ -287,7 +287,7 @@ torch.manual_seed(0)
 sources = [corpus.train[number][0] for number in torch.randperm(len(corpus.train))[:2048]]
 tokens = batch(sources[:32], tokenizer)
 figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-axes.imshow(tokens != PAD, aspect="auto", cmap="Greys", vmin=0, vmax=1.6)
+axes.imshow((tokens != PAD).numpy(), aspect="auto", cmap="Greys", vmin=0, vmax=1.6)
 axes.set(xlabel="place in the source (S)", ylabel="row of the batch (B = 32)")
 figure
 

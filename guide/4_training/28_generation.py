@@ -363,7 +363,7 @@ with torch.no_grad():
 steps = ["END" if token == END else tokenizer.decode([token]) for token in row[0, 1:].tolist()]
 columns = [END, *(tokenizer.ids[character] for character in "-0123456789")]
 figure, axes = plt.subplots(figsize=(4.6, 3.8), layout="constrained")
-axes.imshow(probabilities[:, columns], cmap="Greys", vmin=0, vmax=1)
+axes.imshow(probabilities[:, columns].numpy(), cmap="Greys", vmin=0, vmax=1)
 for step, values in enumerate(probabilities[:, columns].tolist()):
     for column, value in enumerate(values):
         if value >= 0.005:

@@ -453,7 +453,7 @@ figure, both = plt.subplots(1, 2, figsize=(6, 3), layout="constrained", sharey=T
 for axes, (name, table) in zip(
     both, (("without a cache", computed), ("with a cache", computed / 4 + 0.75 * torch.eye(12))), strict=True
 ):
-    axes.imshow(table, cmap="Greys", vmin=0, vmax=1.2, extent=(0.5, 12.5, 12.5, 0.5))
+    axes.imshow(table.numpy(), cmap="Greys", vmin=0, vmax=1.2, extent=(0.5, 12.5, 12.5, 0.5))
     axes.set(title=name, xlabel="token (T)", xticks=range(1, 13, 2), yticks=range(1, 13, 2))
 both[0].set_ylabel("step")
 figure
