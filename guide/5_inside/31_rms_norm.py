@@ -1,10 +1,30 @@
 # %% [markdown]
 # # 31. RMSNorm before the part
 #
-# Newer models norm the input of each part and leave the sum alone, and their norm divides by the size of the vector
+# Newer models norm what goes into each part and leave the sum alone, and their norm divides a vector by its size
 # without taking off its mean.
 #
-# *15 minutes*
+# *20 minutes*
+#
+# The model of 2017 is complete. Since then almost every piece of it has been varied, and a few changes have stayed in
+# nearly all large models. This part makes them one at a time. It shows the blocks alone, so the tokenizer, training and
+# generation are deleted, some seventy lines at the end of the diff; they would work with the next models as they stand.
+#
+# The first change is one that stage 16 has measured. The paper puts the norm behind the sum:
+# $\text{norm}(x + \text{part}(x))$. Then even what was to pass by unchanged goes through a norm, at every sum, and so
+# does the gradient on its way back. *Pre-norm* moves the norm to the entrance of the part:
+# $x + \text{part}(\text{norm}(x))$. Now the way of $x$ is free from the first layer to the last. But nothing brings the
+# sum itself to size any more, so one more norm stands at the end of each stack, `norm` in `Encoder` and `Decoder`. It
+# is easily forgotten, and without it no error is raised.
+#
+# The second change is the norm itself. LayerNorm takes off the mean of a vector's elements, divides by their spread,
+# multiplies by a learned weight and adds a learned bias. RMSNorm does less:
+#
+# $y_i = g_i \, x_i \, / \sqrt{\frac{1}{D} \sum_j x_j^2 + \epsilon}$
+#
+# $x_i$ is an element of the word's vector and $y_i$ the result, D the vector's width, $g_i$ a learned weight, `weight`
+# in the code; the small $\epsilon$, 0.00001, keeps the root above zero. The root of the mean of the squares, *root mean
+# square* or RMS, is a typical size of the elements. Without a bias, the norm has half the parameters.
 
 # %% tags=["code"]
 import math
@@ -273,16 +293,46 @@ from clearformer.models.build import load_weights, weights_of
 from clearformer.models.transformer import Transformer as PackageTransformer
 
 # %% [markdown]
-# **Predict.** A vector is shifted by 10 in all its elements. Which of the two norms notices?
+# **Predict.** Ten is added to all elements of a vector; or all are doubled. Which of the two norms gives the same as
+# before, and when?
 
 # %%
 x = torch.tensor([1.0, 2.0, 3.0, 4.0])
 rms = RMSNorm(4)
 rows = {"x": x, "x + 10": x + 10, "2 x": 2 * x}
-print(f"{'':8}{'LayerNorm':^28}{'RMSNorm':^28}")
+print(f"{'':8}{'LayerNorm':^28}   {'RMSNorm':^28}")
 for name, vector in rows.items():
-    both = F.layer_norm(vector, (4,)).tolist() + rms(vector).tolist()
-    print(f"{name:8}" + "".join(f"{number:7.2f}" for number in both))
+    both = F.layer_norm(vector, (4,)), rms(vector)
+    print(f"{name:8}" + "   ".join("".join(f"{number:7.2f}" for number in normed) for normed in both))
+
+# %% [markdown]
+# LayerNorm notices neither. RMSNorm does not notice the factor, but it notices the shift: with ten added, the four
+# elements are nearly alike, and so are the results. Its authors hold that only the factor matters, and their models
+# came out as good as with LayerNorm and were faster.
+
+# %% [markdown]
+# **Predict.** What comes into a pre-norm layer is made ten times as large. What its attention adds to it is then ten
+# times as large, the same, or a tenth?
+
+# %%
+torch.manual_seed(0)
+layer = EncoderLayer(d_model=64, num_heads=8, d_ff=256, dropout=0.0)
+x = torch.randn(1, 10, 64)
+added = {}
+print("size of x   size of what is added   share of the sum")
+with torch.no_grad():
+    for factor in (1, 10, 100):
+        added[factor] = layer.attention_residual(factor * x, layer.attention) - factor * x
+        before, size = (part.square().mean().sqrt().item() for part in (factor * x, added[factor]))
+        print(f"{before:9.2f}{size:24.3f}{size / before:19.2%}")
+
+# %% [markdown]
+# The same, since the part sees its input through the norm, where a factor is lost. Only its share of the sum shrinks.
+# In a pre-norm model the sum grows from layer to layer, as stage 16 has drawn, so a late layer must add more than an
+# early one to change as much. And the size of the last sum would go straight into the logits: hence the last norm.
+#
+# Now the proof, as at the end of part 3: the package's model is told to use this norm at this place, is given our
+# weights, and must give our logits.
 
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
@@ -299,8 +349,13 @@ with torch.no_grad():
 difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
+# %% [markdown]
+# They agree up to rounding. The norm has changed its formula and its place; the parts between the norms are still those
+# of 2017. The next stage gives feed-forward something that it lacked.
+
 # %%
 assert difference < 1e-5  # float32 sums in another order
-torch.testing.assert_close(rms(x), F.rms_norm(x, (4,), eps=1e-5))
-torch.testing.assert_close(F.layer_norm(x, (4,)), F.layer_norm(x + 10, (4,)))
-assert (rms(x) - rms(x + 10)).abs().max() > 0.5
+torch.testing.assert_close(rms(torch.arange(1.0, 5.0)), F.rms_norm(torch.arange(1.0, 5.0), (4,), eps=1e-5))
+torch.testing.assert_close(F.layer_norm(rows["x"], (4,)), F.layer_norm(rows["x + 10"], (4,)))
+assert (rms(rows["x"]) - rms(rows["x + 10"])).abs().max() > 0.5
+torch.testing.assert_close(added[100], added[1], atol=1e-4, rtol=0)

@@ -3,7 +3,27 @@
 #
 # A query and a key that are turned by their positions have a score that knows only how far apart they are.
 #
-# *20 minutes*
+# *25 minutes*
+#
+# Stage 17 added a pattern for the position to each word's vector, once, below the first layer. From there on, what a
+# word is and where it stands share one vector, and every head has to tell them apart. What a head wants to know is
+# mostly a distance: one word back, three words back. With sums it has to learn each distance from absolute places.
+#
+# The idea of *rotary* positions is to turn vectors rather than add to them. Take a query of two numbers, an arrow in a
+# plane, and turn it by an angle that grows with its position. Turn the key likewise. If both move on by 50 places, both
+# turn by the same angle more, and the angle between them stays. The dot product of two arrows depends on their lengths
+# and the angle between them, so the score stays too. With $R_p$ for the turn at position $p$:
+#
+# $(R_p \, q) \cdot (R_s \, k) = q \cdot (R_{s-p} \, k)$
+#
+# $q$ is the query, asked from position $p$; $k$ is the key at position $s$; only $s - p$ is left. A head's vector has E
+# numbers, so it is E/2 arrows: element $i$, counted from 0, goes with element $i + E/2$. Each pair turns at a speed of
+# its own, by $\theta_i = 10000^{-2i/E}$ radians a place, like the hands of a clock: the first by a whole radian, which
+# is 57 degrees, the last so slowly that it hardly moves within a sentence.
+#
+# In the diff `sinusoidal` goes, and `embed` no longer needs to know the place of its tokens. Values are not turned: a
+# position is to steer where a head looks, not what it brings. Cross-attention is left alone as well, since the places
+# of a target and those of its source are not of one row.
 
 # %% tags=["code"]
 import math
@@ -272,6 +292,8 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
 from clearformer.config import TransformerConfig
 from clearformer.models.build import load_weights, weights_of
 from clearformer.models.transformer import Transformer as PackageTransformer
@@ -289,34 +311,82 @@ for query_at, key_at in ((5, 2), (55, 52), (55, 2)):
     scores[query_at, key_at] = (turned[0] * turned[1]).sum().item()
     print(f"query at {query_at:2}, key at {key_at:2}: score {scores[query_at, key_at]:6.3f}")
 
+# %% [markdown]
+# Only the distance counts. How it counts, the picture shows for a query and a key that are equal, all ones, so that
+# each pair is an arrow of the same length in both.
+
+# %%
+E, distances = 16, torch.linspace(0, 60, 601)
+turned = rotary(torch.ones(len(distances), E), distances)
+products = turned * turned[0]
+pairs = products[:, : E // 2] + products[:, E // 2 :]
+figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
+for pair, style in ((0, ":"), (2, "--"), (7, "-.")):
+    axes.plot(distances, pairs[:, pair], f"k{style}", linewidth=1, label=f"pair {pair + 1}")
+axes.plot(distances, pairs.mean(1), "k-", linewidth=2, label=f"mean of the {E // 2} pairs")
+axes.set(xlabel="distance of query and key (places)", ylabel="dot product")
+axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.25))
+figure
+
+# %% [markdown]
+# Pair 1 comes round every six places or so; alone it could hardly tell 6 back from 12 back. Pair 8 hardly moves: a
+# place makes no difference to it, so it is free to compare what the words are. Fast and slow hands together tell
+# distances apart. The mean is largest at distance 0 and lower further off, not evenly. That is for equal arrows; a
+# model learns the length and direction of each, and so may put the peak at another distance.
+
+# %% [markdown]
+# **Predict.** A cached step turns its one new token. Someone forgets the `past`, so that every new token is turned as
+# if it stood at 0. Is an error raised? Does the output change?
+
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
 torch.manual_seed(0)
 model = Transformer(Config(**sizes)).eval()
+source = torch.tensor([[5, 8, 13, 21, 34], [7, 9, 11, PAD, PAD]])
+target = torch.tensor([[3, 4, 6, 10], [3, 4, PAD, PAD]])
+real = target != PAD
+
+
+class Forgetful(LayerCache):
+    length = 0
+
+
+@torch.no_grad()
+def one_at_a_time(cache_class: type[LayerCache]) -> float:
+    memory, memory_mask = model.encode(source)
+    cache = [cache_class() for _ in model.decoder.layers]
+    parts = [model.decode(part, memory, memory_mask, cache) for part in target.split(1, dim=1)]
+    return (torch.cat(parts, dim=1) - model(source, target)).abs().max().item()
+
+
+cached, forgotten = one_at_a_time(LayerCache), one_at_a_time(Forgetful)
+print(f"a token at a time, largest difference: {cached:.0e}; if the past is forgotten: {forgotten:.2f}")
+
+# %% [markdown]
+# No error, and another output. The cache keeps keys that are turned already, which is right, since a token never
+# changes its place. But then the new token must be turned by its true place too: `cache.length`, read before `extend`
+# makes the cache longer by the new token.
+
+# %%
 package_model = PackageTransformer(
     TransformerConfig(**sizes, context=32, norm="rms", norm_order="pre", activation="swiglu", positions="rotary")
 ).eval()
 load_weights(package_model, weights_of(model))
-source = torch.tensor([[5, 8, 13, 21, 34], [7, 9, 11, PAD, PAD]])
-target = torch.tensor([[3, 4, 6, 10], [3, 4, PAD, PAD]])
-real = target != PAD
 with torch.no_grad():
     logits = model(source, target)
     package_logits = package_model(source, target, source != PAD, real)
 difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
-# %%
-with torch.no_grad():
-    memory, memory_mask = model.encode(source)
-    cache = [LayerCache() for _ in model.decoder.layers]
-    parts = [model.decode(part, memory, memory_mask, cache) for part in target.split(1, dim=1)]
-cached = (torch.cat(parts, dim=1) - logits).abs().max().item()
-print(f"with the cache, a token at a time: {cached:.0e}")
+# %% [markdown]
+# Positions now live in attention alone. (The package too pairs elements half a head apart. Other programs pair
+# neighbours; with weights from such a program, the shapes fit and the scores are wrong.) The next change is in
+# attention as well, and for the sake of the cache.
 
 # %%
 tolerance = 1e-5  # float32 sums in another order
 assert difference < tolerance
-assert cached < tolerance
+assert cached < tolerance < 0.01 < forgotten
 assert abs(scores[5, 2] - scores[55, 52]) < 1e-4 < abs(scores[5, 2] - scores[55, 2])
 torch.testing.assert_close(rotary(q, torch.tensor([9])).norm(), q.norm())
+torch.testing.assert_close(pairs[:, 0], 2 * distances.cos())

@@ -4,6 +4,23 @@
 # Several heads that ask may share one set of keys and values, and the cache shrinks by as much.
 #
 # *15 minutes*
+#
+# The KV cache of stage 29 saves time and costs memory: a key and a value for every token, head and layer. For one
+# sentence that is nothing. For a batch of long texts in a large model it can be more than the weights themselves, and
+# all of it is read again for each new token.
+#
+# What is in the cache? Only keys and values; a query is used once and forgotten. So the queries can stay H as before,
+# while groups of them share one set of keys and values. G is the number of sets. With G = H every head has its own, as
+# until now; with G = 1 all share one, called *multi-query attention*; between them lies *grouped-query attention*. Each
+# head still asks its own question, and its group looks for answers among the same keys. The cache holds
+#
+# $2 \cdot L \cdot B \cdot G \cdot T \cdot E$
+#
+# numbers: keys and values, for L layers, B texts, G sets, T tokens and the head's width E. The factor H has become a G.
+#
+# In the code the projection makes H + G + G heads at once, and `split` parts them. `attention` repeats each set for the
+# heads of its group. `repeat_interleave` repeats each set in its place, so that heads 1 to 4 share the first; `repeat`
+# would put whole rows of sets behind one another.
 
 # %% tags=["code"]
 import math
@@ -287,8 +304,8 @@ from clearformer.models.build import load_weights, weights_of
 from clearformer.models.transformer import Transformer as PackageTransformer
 
 # %% [markdown]
-# **Predict.** Eight heads share two sets of keys and values. By what factor does the cache shrink? By what factor the
-# attention's parameters?
+# **Predict.** Eight heads share two sets of keys and values. By what factor does the cache shrink? By the same factor
+# as the attention's parameters, or are these cut by more, or by less?
 
 # %%
 print("sets G   cache of 100 tokens   parameters")
@@ -297,7 +314,40 @@ for sets in (8, 2, 1):
     layer, cache = MultiHeadAttention(64, 8, sets), LayerCache()
     layer(torch.randn(1, 100, 64), cache=cache)
     sizes_of[sets] = sum(kept.numel() for kept in cache.past), sum(weight.numel() for weight in layer.parameters())
-    print(f"{sets:6}   {sizes_of[sets][0]:12,} numbers   {sizes_of[sets][1]:10,}")
+    print(f"{sets:6}   {sizes_of[sets][0]:11,} numbers   {sizes_of[sets][1]:10,}")
+
+# %% [markdown]
+# The cache shrinks by four, the parameters by less: the matrices of queries and output are as large as before. So the
+# gain is in generation. How much it is, arithmetic says for a large model: 80 layers, 64 heads of width 128 and texts
+# of 8,192 tokens, which are the sizes of Llama 3 70B, at 2 bytes a number.
+
+# %%
+gigabytes = {}
+for sets in (64, 8, 1):
+    gigabytes[sets] = 2 * 80 * sets * 8192 * 128 * 2 / 1e9
+    print(f"G = {sets:2}: {gigabytes[sets]:5.2f} GB of cache for one text")
+
+# %% [markdown]
+# That model has G = 8. With one set for each head, a handful of such texts would fill the memory of a large
+# accelerator. Why not G = 1? Heads that share keys can tell less apart; in the measurements of the paper that proposed
+# groups, a few sets were nearly as good as one for each head, and nearly as fast as one for all.
+
+# %% [markdown]
+# **Predict.** Eight heads, two sets. Someone writes `repeat` for `repeat_interleave`. How many of the eight heads then
+# look at the wrong keys?
+
+# %%
+sets = torch.tensor([1, 2])
+rows = {"repeat_interleave": sets.repeat_interleave(4), "repeat": sets.repeat(4)}
+for name, found in rows.items():
+    print(f"{name:18} head 1 to 8 look at set", *found.tolist())
+wrong = (rows["repeat_interleave"] != rows["repeat"]).sum().item()
+print(f"{wrong} heads differ")
+
+# %% [markdown]
+# Heads 2 and 4 look at what belongs to the second group, heads 5 and 7 at what belongs to the first. No shape tells it,
+# and a model that is trained so from the start has other groups and learns. It goes wrong when weights come from a
+# program that groups in the usual way, as in the proof that follows.
 
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
@@ -318,9 +368,14 @@ with torch.no_grad():
 difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
+# %% [markdown]
+# The package agrees, in cross-attention as well, whose keys and values are shared in the same way. Norm, gate,
+# positions, groups: with these four the layers are those of today's models. One thing is left that most of them lack.
+
 # %%
 assert difference < 1e-5  # float32 sums in another order
 assert sizes_of[8][0] == 4 * sizes_of[2][0] == 8 * sizes_of[1][0]
+assert wrong == 4
 shared = MultiHeadAttention(64, 8, 2)
 k = split_heads(shared.qkv_projection(torch.randn(1, 5, 64)), 12).split((8, 2, 2), dim=1)[1]
 assert k.shape == (1, 2, 5, 8)
