@@ -307,7 +307,7 @@ with torch.no_grad(), record(package_model, "attention") as trace:
 figure, axes = plt.subplots(L, H, figsize=(7, 3.8), layout="constrained", sharex=True, sharey=True)
 for layer, weights in enumerate(trace.attention.values()):
     for head in range(H):
-        axes[layer, head].imshow(weights[0, head], cmap="Greys", vmin=0, vmax=1)
+        axes[layer, head].imshow(weights[0, head].numpy(), cmap="Greys", vmin=0, vmax=1)
         axes[layer, head].set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
 axes[0, 0].set(xticks=(0, HALF - 1, 2 * HALF - 1), yticks=(0, HALF - 1, 2 * HALF - 1))
 figure.supxlabel("key (S)")
