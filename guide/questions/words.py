@@ -44,7 +44,9 @@ def shakespeare() -> TextCorpus:
 
 corpus = shakespeare()
 tokenizer = train_tokenizer("word", [corpus.train], vocab_size=3000)
-words, unseen = (np.array(tokenizer.encode_lines(text)) for text in (corpus.train, corpus.validation))
+words, unseen = (
+    np.array(tokenizer.encode_lines(text)) for text in (corpus.train[:400_000], corpus.validation[:100_000])
+)
 words, unseen = words[: T * ROWS * (32 if FULL else 8)], unseen[:10_000]
 print(f"{corpus.name}: {len(words):,} words and punctuation marks to train on, {len(unseen):,} to test")
 print(f"windows of {T}: {len(words) // T:,} without overlap, {len(words) - T:,} overlapping")
