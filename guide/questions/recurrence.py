@@ -207,8 +207,8 @@ figure
 # $n$ is small or large hardly matters. The LSTM has to carry all $n$ tokens in its state, and learns in these steps to
 # carry a few; at the longest texts it does no better than a guess. Parity is what recurrence is made for. The LSTM
 # changes one thing in its state at each 1, the same at every step, so a long text is as easy as a short one. The
-# transformer sees all the bits at once and has to add them up anew at each position, in two layers. It learns that for
-# few bits and falls towards chance with more of them.
+# transformer sees all the bits at once and has to add them up anew at each position, in two layers. It does that fairly
+# well for few bits and falls towards chance with more of them.
 #
 # So neither is the better model of sequences as such. Language asks for the first skill far more often than for the
 # second: a name, a bracket or a topic has to be found again, some way back. And what a transformer lacks in running
