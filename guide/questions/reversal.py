@@ -34,6 +34,8 @@ STEPS = 600 if FULL else 20
 class Reversals(Batches):
     """N random tokens, then the same tokens backwards; every batch is new. Each target is the next token."""
 
+    batches_per_epoch = STEPS
+
     def batch(self, step: int) -> TextBatch:
         half = np.random.default_rng([1, step]).integers(0, V, (64, N))
         sequence = np.concatenate([half, half[:, ::-1]], axis=1)

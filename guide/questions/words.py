@@ -50,7 +50,7 @@ words, unseen = (
 words, unseen = words[: T * ROWS * (32 if FULL else 8)], unseen[:10_000]
 print(f"{corpus.name}: {len(words):,} words and punctuation marks to train on, {len(unseen):,} to test")
 print(f"windows of {T}: {len(words) // T:,} without overlap, {len(words) - T:,} overlapping")
-print("the first eight words:", [tokenizer.token_text(int(word)) for word in words[:8].tolist()])
+print("the first eight words:", [tokenizer.token_text(word) for word in words[:8].tolist()])
 
 # %% [markdown]
 # Our tokenizer cuts where words begin and end, as `re.split(r"\b", text)` does, but leaves the space before a word with
@@ -75,16 +75,18 @@ class Blocks(Batches):
 
     tokens: np.ndarray
 
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self.tokens) // (T * ROWS)
+
     def batch(self, step: int) -> TextBatch:
         starts = np.arange(0, len(self.tokens) - T, T)
-        steps_in_a_pass = -(-len(starts) // ROWS)
-        number, index = divmod(step, steps_in_a_pass)
+        number, index = divmod(step, self.batches_per_epoch)
         order = np.random.default_rng([1, number]).permutation(starts)
         at = order[index * ROWS : (index + 1) * ROWS, None] + np.arange(T)
         return TextBatch(self.tokens[at], self.tokens[at + 1])
 
 
-STEPS_IN_A_PASS = len(words) // (T * ROWS)
 overlapping = TextWindows(words, T, T * ROWS, seed=1)
 tested = list(TextWindows(unseen, T, T * ROWS, seed=1).in_order())
 
@@ -93,13 +95,14 @@ def curves(batches: Batches) -> tuple[list[float], list[float]]:
     """Train a model; for each pass, the mean training loss in it and the loss on unseen text after it."""
     config = GPTConfig(tokenizer.vocab_size, T, d_model=64, num_heads=4, num_layers=2, d_ff=256, dropout=0.0)
     model = build(config, seed=1)
-    steps = PASSES * STEPS_IN_A_PASS
-    settings = TrainConfig(steps=steps, schedule=CosineSchedule(peak=3e-3, final=3e-4, warmup_steps=STEPS_IN_A_PASS))
+    in_a_pass = batches.batches_per_epoch
+    schedule = CosineSchedule(peak=3e-3, final=3e-4, warmup_steps=in_a_pass)
+    settings = TrainConfig(steps=PASSES * in_a_pass, schedule=schedule)
     seen, losses, unseen_losses = [], [], []
     for update in train(model, make_optimizer(model, settings), batches, settings):
         seen.append(update.loss)
-        if update.step % STEPS_IN_A_PASS == 0:
-            losses.append(float(np.mean(seen[-STEPS_IN_A_PASS:])))
+        if update.step % in_a_pass == 0:
+            losses.append(float(np.mean(seen[-in_a_pass:])))
             unseen_losses.append(mean_loss(model, tested))
     return losses, unseen_losses
 

@@ -1,7 +1,6 @@
 """Every stage and question of the guide runs, also as a notebook, and says what the table of contents needs."""
 
 import ast
-import os
 
 import nbclient
 import nbformat
@@ -45,9 +44,6 @@ def test_a_stage_changes_the_program_or_says_that_it_does_not(stage: Script):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    os.environ.get("CLEARFORMER_TEST_SHAPES") != "off", reason="readers run scripts without checks of types and shapes"
-)
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_a_script_runs_and_its_assertions_hold(script: Script, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CLEARFORMER_GUIDE", "short")
