@@ -33,6 +33,7 @@ LIMIT = 120
 def _node() -> "subprocess.Popen[str]":
     script = Path(__file__).with_suffix(".mjs")
     process = subprocess.Popen(["node", script, FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)  # which is called last
     atexit.register(process.kill)
     return process
 
