@@ -42,6 +42,8 @@ MAIN_PAGES = (
     "results",
     "commands/index",
     "api/index",
+    "api/clearformer.blocks",
+    "guide/16_norm",
 )
 
 
