@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import expect
+
 from clearformer.api.run import open_run
 
 PAUSE = 500
@@ -23,5 +25,7 @@ def test_a_page_in_a_notebook_works_as_one_from_a_disk(
     frame.get_by_label("Text", exact=True).fill("the quick brown fox")
     frame.get_by_role("button", name="Flow", exact=True).click()
     frame.get_by_role("button", name="Next").click()
-    frame.get_by_role("heading", name=re.compile(r"^Token embedding T \d+ × D 16")).wait_for()
+    heading = frame.get_by_role("heading", name=re.compile(r"^Token embedding T \d+ × D 16"))
+    expect(heading).to_be_visible()
     explorer.page.wait_for_timeout(PAUSE)
+    expect(heading).to_be_visible()

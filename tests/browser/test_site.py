@@ -11,7 +11,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 import clearformer
 
@@ -152,7 +152,7 @@ def test_the_search_finds_a_page_when_the_site_lies_on_a_disk(site: Path, page: 
     page.get_by_role("combobox").or_(page.get_by_role("searchbox")).or_(page.get_by_role("textbox")).first.fill(
         "planted"
     )
-    page.get_by_role("link", name="Planted bugs").last.wait_for()
+    expect(page.get_by_role("link", name="Planted bugs").last).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
