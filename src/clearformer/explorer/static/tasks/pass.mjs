@@ -51,7 +51,7 @@ export function decoderOf(session, inputs) {
     return Object.assign(decoder, { rows: [inputs] });
 }
 
-/** The logits of the last row or of all, by the last module's name. */
+/** The logits in what `pass` returns, where they have the last module's name: of tokens, or of a classifier's classes. */
 export const logitsOf = ({ output_projection, class_projection }) => output_projection ?? class_projection;
 
 function common(before, now) {
