@@ -10,8 +10,8 @@ import { textsOf } from "./inputs.mjs";
 const MOST = 1000; /* hypotheses of a source */
 
 /** Of each source text the `nBest` targets { tokens, logProbability, score }, best first; fewer if no more exist. After
-    a step `watch` gets the extensions { row, token, logP, source } that it kept, row by row of the open hypotheses before
-    it, and those of them that stay open. */
+    a step `watch` gets the extensions { row, token, logP, source } that it kept, row by row of the open hypotheses
+    before it, and those of them that stay open. */
 export function translate(model, sources, { beam = 1, lengthPenalty = 0.6, nBest = 1, watch = () => {} } = {}) {
     if (model.family !== "transformer")
         throw Error(`an encoder-decoder was expected to translate, found a ${model.family}; use run`);

@@ -13,7 +13,7 @@ const LEVELS = 255; /* of a colour */
 /** { picture, over, scale, cellAt, mark } of { T, S, values }, of which NaN is left blank, and the names of rows and
     columns: `over` is to be put over the picture, `scale` has the strongest colour, `cellAt(event)` is the cell [t, s]
     below a pointer, if there is one, and `mark(t, s)` frames a row and a column, -1 for none. Maps of the same `most`
-    have the same colours; a `wide` one is as wide as its cells need, and these have numbers, unless there are too many. */
+    have the same colours; a `wide` one is as wide as its cells need, which have numbers, unless there are too many. */
 export function heatmap({ T, S, values }, rows, columns, label, { most = magnitude(values), wide = false } = {}) {
     const many = wide ? T * S > MOST ** 2 : Math.max(T, S) > MOST, scale = most || 1;
     const fitting = !wide || many ? SPAN / Math.max(T, S) : T * S > NUMBERS ? SMALLEST : LARGEST;

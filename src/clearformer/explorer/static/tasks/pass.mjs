@@ -51,7 +51,7 @@ export function decoderOf(session, inputs) {
     return Object.assign(decoder, { rows: [inputs] });
 }
 
-/** The logits in what `pass` returns, where they have the last module's name: of tokens, or of a classifier's classes. */
+/** The logits in what `pass` returns, which have the last module's name: of tokens, or of a classifier's classes. */
 export const logitsOf = ({ output_projection, class_projection }) => output_projection ?? class_projection;
 
 function common(before, now) {
