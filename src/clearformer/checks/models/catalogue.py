@@ -2,10 +2,12 @@
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (
+    arguments,
     batches,
     cache,
     encoder_decoder,
     generation,
+    inference,
     learning,
     loss,
     masks,
@@ -48,6 +50,12 @@ CHECKS: dict[str, Check] = {
     "order.matters": Check("swapping two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
+    "order.segments": Check("segments have an influence", arguments.segments, needs=("segments", "vocab_size")),
+    "order.position-ids": Check(
+        "positions that are given are used, and 0, 1, 2, ... are the default",
+        arguments.positions,
+        needs=("positions", "vocab_size"),
+    ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
     ),
@@ -76,6 +84,10 @@ CHECKS: dict[str, Check] = {
     "cache.methods": Check(
         "all of the model's steps with a cache give the logits of one forward pass", own_steps.methods, DECODERS
     ),
+    "inference.paths": Check(
+        "each path for inference gives the logits of the forward pass", inference.paths, ("causal",), ("vocab_size",)
+    ),
+    "inference.mode": Check("but for dropout, training mode computes what evaluation does", inference.mode),
     "generation.greedy": Check(
         "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
     ),
