@@ -2,11 +2,11 @@
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (
-    arguments,
     batches,
     cache,
     encoder_decoder,
     generation,
+    given_positions,
     inference,
     learning,
     loss,
@@ -50,11 +50,8 @@ CHECKS: dict[str, Check] = {
     "order.matters": Check("swapping two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
-    "order.segments": Check("segments have an influence", arguments.segments, needs=("segments", "vocab_size")),
     "order.position-ids": Check(
-        "positions that are given are used, and 0, 1, 2, ... are the default",
-        arguments.positions,
-        needs=("positions", "vocab_size"),
+        "without positions the model counts from 0", given_positions.default, needs=("positions", "vocab_size")
     ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
