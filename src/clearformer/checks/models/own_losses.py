@@ -23,7 +23,7 @@ def methods(probe: Probe) -> Outcome:
         raise DoesNotApply("it has no second loss")
     outcomes = []
     for name, function in probe.subject.losses.items():
-        smoothing = getattr(function, "smoothing", 0.0)
+        smoothing = getattr(function, "smoothing", None) or 0.0
         subject = dataclasses.replace(probe.subject, loss=function, smoothing=smoothing)
         for check in (loss.shift, loss.padding):
             try:

@@ -1,6 +1,7 @@
 """What is tried on a model whose call is known, to find its other ways in: a batch, labels, and the logits of both."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -50,7 +51,8 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
     """What the function returns for copies of the tensors; None where it raises."""
     copies = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
     try:
-        return function(*copies)
+        with warnings.catch_warnings(action="ignore"):
+            return function(*copies)
     except (Exception, SystemExit):  # this is not how it is called
         return None
 

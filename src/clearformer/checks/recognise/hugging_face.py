@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from clearformer.checks.recognise import hugging_face_calls as calls
-from clearformer.checks.recognise import hugging_face_families, signature, trial
+from clearformer.checks.recognise import hugging_face_families, kinds, signature, trial
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
@@ -68,7 +68,8 @@ def _kind(model: Any) -> Kind:
             'return such a model, or: Subject(model, call=lambda model, tokens: model(tokens).logits, kind="causal", '
             "vocab_size=model.config.vocab_size)"
         )
-    return "causal"
+    out, _ = trial.try_call(partial(calls.call, model), trial.sample_tokens())
+    return "causal" if out is None or out.dim() != 3 else kinds.infer(model, calls.call, trial.sample_tokens())[0]
 
 
 def _sizes(model: Any, pair: bool) -> tuple[int, int | None]:

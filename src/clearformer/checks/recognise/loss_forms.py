@@ -1,9 +1,9 @@
 """The forms in which a model's loss may be called: by `forward` with targets, or by a method of any of these names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -15,9 +15,8 @@ METHODS = ("loss", "nll", "training_step", "train_step", "cross_entropy")
 TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
 BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
+MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask")
 INDICES = ("idx", "index", "step", "i")
-
-Reads = Literal["tokens", "labels"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,22 @@ class LossForm:
     certain: bool
     """whether the names say what it takes, so that a value which is no cross-entropy is a mistake"""
     label_name: str = ""
+    mask_name: str = ""
+    """of the argument that says which labels count; `run` takes it as `mask`"""
+    needs_mask: bool = False
 
 
 class Batch(dict[str, Tensor]):
     """A batch in which every key and attribute is found: the labels under a name of labels, else the tokens."""
 
-    def __init__(self, tokens: Tensor, labels: Tensor) -> None:
-        super().__init__(tokens=tokens, labels=labels)
+    def __init__(self, tokens: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> None:
+        super().__init__(tokens=tokens, labels=tokens if labels is None else labels)
+        if mask is not None:
+            self["mask"] = mask
 
     def __missing__(self, name: str) -> Tensor:
+        if signature.has_word(name, MASKS):
+            return self["mask"]
         return self["labels" if signature.has_word(name, TARGETS) else "tokens"]
 
     def __getattr__(self, name: str) -> Tensor:
@@ -47,8 +53,9 @@ class Batch(dict[str, Tensor]):
         return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Only what is certain: a mask, say, is not there."""
-        return self[name] if name in self or signature.has_word(name, TARGETS) else default
+        """Only what is certain: a mask is there if it was given."""
+        is_mask = "mask" in self and signature.has_word(name, MASKS)
+        return self[name] if name in self or is_mask or signature.has_word(name, TARGETS) else default
 
 
 def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
@@ -65,7 +72,10 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
 
 def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
     parameters = signature.parameters(signature.method(subject.model, method))
-    names, required = [*parameters], signature.required(parameters)
+    mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, MASKS)), "")
+    names = [name for name in parameters if name != mask]
+    required = [name for name in signature.required(parameters) if name != mask]
+    masks = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
     if not names or len(required) > inputs + 2:
         return
     called = f"model.{method}"
@@ -74,38 +84,51 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
         if len(names) > 1 and len(required) <= 2:
             yield LossForm(f"{called}(logits, labels)", partial(_on_logits, subject, method), True, True, names[1])
     elif signature.has_word(names[0], BATCHES):
-        rest = (0,) if len(required) == 2 and signature.has_word(names[1], INDICES) else ()
-        if len(required) == 1 + len(rest):
-            for text, make in _batches(inputs).items():
-                yield LossForm(f"{called}({text})", partial(_on_batch, method, make, rest), inputs == 1, False)
-            if inputs == 1:
-                yield LossForm(f"{called}(tokens)", partial(_by_method, method), False, True)
+        yield from _forms_of_batch(method, required, inputs)
     else:
         takes = "source, tokens" if inputs == 2 else "tokens"
-        if second and len(required) <= inputs + 1 and (len(required) > inputs or signature.has_word(second, TARGETS)):
-            certain = signature.has_word(second, TARGETS)
-            yield LossForm(f"{called}({takes}, labels)", partial(_by_method, method), True, certain, second)
+        run = partial(_by_method, method, mask)
+        is_target = signature.has_word(second, TARGETS)
+        if second and len(required) <= inputs + 1 and (len(required) > inputs or is_target):
+            yield LossForm(f"{called}({takes}, labels)", run, True, is_target, second, **masks)
         if len(required) <= inputs:
-            yield LossForm(f"{called}({takes})", partial(_by_method, method), False, True)
+            yield LossForm(f"{called}({takes})", run, False, True, **masks)
+
+
+def _forms_of_batch(method: str, required: list[str], inputs: int) -> Iterator[LossForm]:
+    """A method of one batch, and perhaps of its index, which is a tuple, a dictionary or a tensor."""
+    rest = (0,) if len(required) == 2 and signature.has_word(required[1], INDICES) else ()
+    called = f"model.{method}"
+    if len(required) > 1 + len(rest):
+        return
+    if inputs == 2:
+        yield LossForm(f"{called}((source, tokens))", partial(_on_batch, method, _tuple, rest), False, False)
+        return
+    yield LossForm(f"{called}((tokens, labels))", partial(_on_batch, method, _tuple, rest), True, False)
+    for text, takes_labels in {"{tokens, labels}": True, "{tokens}": False}.items():
+        run = partial(_on_batch, method, Batch, rest)
+        yield LossForm(f"{called}({text})", run, takes_labels, False, mask_name="mask")
+    yield LossForm(f"{called}(tokens)", partial(_by_method, method, ""), False, True)
+
+
+def _tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
+    return arguments
 
 
 def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
     return model(*arguments[:-1], **{name: arguments[-1]})
 
 
-def _by_method(method: str, model: Any, *arguments: Tensor) -> Any:
-    return signature.method(model, method)(*arguments)
+def _by_method(method: str, mask_name: str, model: Any, *arguments: Tensor, mask: Tensor | None = None) -> Any:
+    masks = {} if mask is None else {mask_name: mask}
+    return signature.method(model, method)(*arguments, **masks)
 
 
 def _on_logits(subject: Subject, method: str, model: Any, *arguments: Tensor) -> Any:
     return signature.method(model, method)(extract_logits(subject.call(model, *arguments[:-1])), arguments[-1])
 
 
-def _on_batch(method: str, make: Callable[..., Any], rest: tuple[int, ...], model: Any, *arguments: Tensor) -> Any:
-    return signature.method(model, method)(make(*arguments), *rest)
-
-
-def _batches(inputs: int) -> Mapping[str, Callable[..., Any]]:
-    if inputs == 2:
-        return {"(source, tokens)": lambda *arguments: arguments}
-    return {"(tokens, labels)": lambda *arguments: arguments, "{tokens, labels}": Batch}
+def _on_batch(
+    method: str, make: Callable[..., Any], rest: tuple[int, ...], model: Any, *arguments: Tensor, **masks: Tensor
+) -> Any:
+    return signature.method(model, method)(make(*arguments, **masks), *rest)

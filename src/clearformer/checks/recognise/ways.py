@@ -44,7 +44,7 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
     first, *others = found
     fields: dict[str, Any] = {
         "loss": first,
-        "smoothing": first.smoothing,
+        "smoothing": first.smoothing or 0.0,
         "losses": {one.form.description: one for one in others},
         "ways": tuple(one.description for one in found),
     }

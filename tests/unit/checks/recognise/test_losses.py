@@ -219,7 +219,7 @@ class Bidirectional(nn.Module):
 
 def test_labels_of_a_bidirectional_model_are_aligned():
     subject = recognise(Bidirectional(), kind="bidirectional")
-    assert subject.ways[0].endswith("each label belongs to the token in its place")
+    assert subject.ways[0].endswith("each label belongs to the token in its place.")
     assert run_check(subject, CHECKS["loss.masked-positions"], seed=1).status == "passed"
 
 

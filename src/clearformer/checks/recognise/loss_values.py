@@ -1,0 +1,96 @@
+"""What a loss should be: the mean -log p of the labels under the model's own logits, perhaps with smoothed targets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import Kind
+
+IGNORE = -100
+TOLERANCE = 1e-4
+"""nats, or relative where the loss is above 1: float32 noise stays below 1e-6"""
+SHARE_TOLERANCE = 1e-3
+"""of the sum of the shares, which are fitted: noise was below 1e-4"""
+MIN_SHARE = 0.5
+"""of the label itself, in smoothed targets"""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Means over the predicted labels, in nats."""
+
+    label: float
+    """-log p of the label"""
+    vocabulary: float
+    """the mean of -log p over the vocabulary"""
+    pad: float
+    """-log p of the padding token"""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The parts that a smoothed loss gives to the terms; they sum to one."""
+
+    label: float
+    vocabulary: float
+    pad: float
+    constant: float
+    """nats, as in a Kullback-Leibler divergence"""
+
+    def loss(self, terms: Terms) -> float:
+        smoothed = self.vocabulary * terms.vocabulary + self.pad * terms.pad + self.constant
+        return self.label * terms.label + smoothed
+
+    def label_loss(self, value: Tensor, terms: Terms) -> Tensor:
+        """The mean -log p of the labels in a smoothed loss."""
+        return (value - (self.loss(terms) - self.label * terms.label)) / self.label
+
+    @property
+    def smoothing(self) -> float | None:
+        """As PyTorch's cross-entropy defines it; None where it is another one."""
+        is_standard = agree(self.label + self.vocabulary, 1.0) and agree(self.pad, 0.0) and agree(self.constant, 0.0)
+        return round(self.vocabulary, 4) if is_standard else None
+
+
+PLAIN = Shares(1.0, 0.0, 0.0, 0.0)
+
+
+def agree(one: float, other: float) -> bool:
+    return abs(one - other) <= TOLERANCE * max(1.0, abs(one))
+
+
+def read_terms(
+    call: Callable[..., Any], kind: Kind, model: Any, inputs: Tensor, labels: Tensor, start: int, pad: int
+) -> Terms:
+    """The terms of labels [B, T], but for those that are -100, or [B] of a classifier; a pair's `inputs` are sources."""
+    if kind == "encoder-decoder":
+        decoder_tokens = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
+        out = call(model, inputs.clone(), decoder_tokens.masked_fill(decoder_tokens == IGNORE, pad))
+    else:
+        out = call(model, inputs.clone())
+    logits = extract_logits(out).detach()
+    if kind == "causal":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    log_p, labels = logits.double().log_softmax(-1).flatten(0, -2), labels.flatten()
+    predicted = labels != IGNORE
+    log_p, labels = log_p[predicted], labels[predicted]
+    means = functional.nll_loss(log_p, labels), -log_p.mean(), -log_p[:, min(pad, log_p.shape[1] - 1)].mean()
+    return Terms(*(float(mean) for mean in means))
+
+
+def fit(values: list[float], terms: list[Terms]) -> Shares | None:
+    """The shares with which the terms give all of these losses; None where they do not, or are not smoothed targets."""
+    if all(agree(one.label, value) for value, one in zip(values, terms, strict=True)):
+        return PLAIN
+    rows = torch.tensor([[one.label, one.vocabulary, one.pad, 1.0] for one in terms], dtype=torch.float64)
+    solution = torch.linalg.lstsq(rows, torch.tensor(values, dtype=torch.float64)[:, None], driver="gelsd").solution
+    shares = Shares(*solution[:, 0].tolist())
+    fits = all(agree(shares.loss(one), value) for value, one in zip(values, terms, strict=True))
+    total = shares.label + shares.vocabulary + shares.pad
+    sums_to_one = abs(total - 1) <= SHARE_TOLERANCE and shares.label >= MIN_SHARE and shares.vocabulary >= 0
+    return shares if fits and sums_to_one and shares.constant <= SHARE_TOLERANCE else None
