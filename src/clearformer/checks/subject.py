@@ -73,6 +73,12 @@ class Subject:
     generators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """further methods that write, by their call, each like `generate`"""
 
+    samplers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """methods that draw tokens, each like `generate`, with settings under which only the likeliest can be drawn"""
+
+    end: int | None = None
+    """the token that ends a text, if there is one"""
+
     paths: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """other paths to logits, by their call: (model, tokens) -> logits of all positions or the last, or their softmax"""
 

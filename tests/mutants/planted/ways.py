@@ -92,6 +92,15 @@ PLANTED = {
             "not-read-again",
         ),
     ],
+    "generation.sampling": [
+        Mutant(
+            "sample-multiplies-by-the-temperature",
+            "whole_class",
+            "(logits[:, -1] / temperature).softmax(-1)",
+            "(logits[:, -1] * temperature).softmax(-1)",
+            "sampling",
+        ),
+    ],
     "generation.past-context": [
         Mutant(
             "generate-keeps-the-oldest",

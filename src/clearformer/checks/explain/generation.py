@@ -20,6 +20,15 @@ DIAGNOSES = {
     "cache that holds them, are not passed on.",
     "prompt-forgotten": "From the second new token on the prompt is not read any more: append new tokens to it, or "
     "keep its keys and values in the cache.",
+    "prompt-cut": "The last token of the prompt is not read: look at the index with which the prompt is cut or stored.",
+    "last-token-twice": "The last token of the prompt is read twice, once with the prompt and once as the first new "
+    "one.",
+    "prompt-lost": "What is returned does not begin with the prompt: keep the whole text, and cut only what is read.",
+    "source-padding": "The padding of a shorter source is read while writing, which the forward pass hides: pass the "
+    "source's mask to every step.",
+    "ended-early": "It stops although not every row has written the token that ends its text: stop when all have.",
+    "sampling": "Other tokens are drawn than the likeliest: those that are left out must get a logit of -inf, in the "
+    "row in which they are left out.",
     "first-row": "All rows get the tokens of the first one: look for an index [0] or an .item() in the loop.",
     "state-left": "A second call with the same prompt writes another text: a cache or a position that the first call "
     "left on the model is not reset.",
@@ -44,16 +53,22 @@ def gaps(logits: Tensor, tokens: Tensor) -> Tensor:
     return (logits.amax(-1) - chosen) / logits.std().clamp(min=1e-12)
 
 
-def explain(probe: Probe, prompt: Inputs, new: Tensor, logits: Tensor, write: Write, name: str) -> Outcome:
-    """The outcome for new tokens [B, N] of which one has not the largest of the logits [B, N, V] before it."""
-    distances = gaps(logits, new)
+def before_the_end(new: Tensor, end: int | None) -> Tensor:
+    """[B, N]: True up to the first token that ends a row's text, and for that one."""
+    return torch.ones_like(new, dtype=torch.bool) if end is None else (new == end).cumsum(1) - (new == end).long() == 0
+
+
+def explain(
+    probe: Probe, prompt: Inputs, new: Tensor, distances: Tensor, write: Write, name: str, cause: str | None = None
+) -> Outcome:
+    """The outcome for new tokens [B, N] of which one is at a distance [B, N] from the likeliest; `cause` if known."""
     row, index = divmod(int((distances > TOLERANCE).flatten().int().argmax()), new.shape[1])
     worst = float(distances.max())
     case = (
         f"{name}: new token {index} of row {row} has a logit {float(distances[row, index]):.2g} standard deviations "
         f"below the largest one, after a prompt of {prompt.tokens.shape[1]}"
     )
-    cause = _change(partial(write, prompt), name) or _rule(probe, prompt, write)
+    cause = cause or _change(partial(write, prompt), name) or _rule(probe, prompt, write)
     if cause is None:
         cause = "after-the-first" if bool((distances[:, 0] <= TOLERANCE).all()) else "other"
     return failed(cause, worst, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
@@ -85,7 +100,8 @@ def _rule(probe: Probe, prompt: Inputs, write: Write) -> str | None:
         one = other.replace(tokens=prompt.tokens) if probe.kind == "encoder-decoder" else other
         new = write(one)
         predictions = _predictions(probe, one, new, logits_before(probe, one, new))
-        found = [cause for cause, predicted in predictions if torch.equal(predicted, new)]
+        alive = before_the_end(new, probe.subject.end)
+        found = [cause for cause, predicted in predictions if torch.equal(predicted[alive], new[alive])]
         causes = found if causes is None else [cause for cause in causes if cause in found]
     return causes[0] if causes else None
 
@@ -99,6 +115,9 @@ def _predictions(probe: Probe, prompt: Inputs, new: Tensor, logits: Tensor) -> I
     if P > 1:
         yield "one-behind", everywhere[:, P - 2 : -1]
     yield "first-position", everywhere[:, :1].expand_as(new)
+    if P > 1:
+        yield "prompt-cut", _likeliest(probe, prompt, prompt.tokens[:, :-1], new)
+    yield "last-token-twice", _likeliest(probe, prompt, torch.cat([prompt.tokens, prompt.tokens[:, -1:]], dim=1), new)
     yield "not-read-again", right[:, :1].expand_as(new)
     yield "first-row", right[:1].expand_as(new)
     windows = [text[:, at : at + 1] for at in range(P - 1, text.shape[1] - 1)]
@@ -108,6 +127,11 @@ def _predictions(probe: Probe, prompt: Inputs, new: Tensor, logits: Tensor) -> I
         yield "last-token-only", torch.cat([right[:, :1], newest[:, 1:]], dim=1)
         later = [_next(probe, prompt, new[:, : at + 1]) for at in range(new.shape[1] - 1)]
         yield "prompt-forgotten", torch.cat([right[:, :1], *later], dim=1)
+
+
+def _likeliest(probe: Probe, prompt: Inputs, tokens: Tensor, new: Tensor) -> Tensor:
+    """[B, N]: the new tokens that would follow these instead of the prompt."""
+    return logits_before(probe, prompt.replace(tokens=tokens), new).argmax(-1)
 
 
 def _next(probe: Probe, prompt: Inputs, tokens: Tensor) -> Tensor:

@@ -88,6 +88,13 @@ CHECKS: dict[str, Check] = {
     "generation.greedy": Check(
         "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
     ),
+    "generation.sampling": Check(
+        "where only the likeliest token can be drawn, it is drawn",
+        generation.sampling,
+        DECODERS,
+        ("vocab_size",),
+        random_weights=False,
+    ),
     "generation.past-context": Check(
         "past the context, writing is refused or goes on from the newest tokens",
         generation.past_context,

@@ -6,14 +6,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from clearformer.checks.explain.generation import DIAGNOSES, explain, gaps, logits_before
+from clearformer.checks.explain.generation import DIAGNOSES, before_the_end, explain, gaps, logits_before
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe
+from clearformer.checks.recognise.generation import PromptLost
 
 ROWS = 2
-PROMPTS = (5, 1, 3)
-"""tokens in the prompts that are tried"""
+PROMPTS = (5, 1, 3, 5)
+"""tokens in the prompts that are tried; the first length again, to see what an earlier call leaves behind"""
+NEW = {"causal": 6, "encoder-decoder": 10}
+"""tokens that are written"""
+SOURCE_ROWS = 8
+"""enough for some to end before others"""
+SAMPLING_TOLERANCE = 0.1
+"""standard deviations of the logits: nearer ones may be drawn at the lowest temperature"""
 
 
 def greedy(probe: Probe) -> Outcome:
@@ -23,24 +30,65 @@ def greedy(probe: Probe) -> Outcome:
     the logits of the wrong position, a token that is not read again, or a prompt that is forgotten give text that is
     merely worse.
 
-    Prompts of 5, 1 and 3 tokens are continued, two rows at a time, without randomness: where tokens are drawn, the
-    likeliest is taken instead. All that was written is given to one forward pass, and each new token must have the
-    largest logit at the position before it.
+    Prompts of 5, 1, 3 and again 5 tokens are continued, two rows at a time, without randomness: where tokens are drawn,
+    the likeliest is taken instead. All that was written is given to one forward pass, and each new token must have the
+    largest logit at the position before it. An encoder-decoder gets eight sources, of one length and then with padding.
     """
-    outcomes = []
-    for length in PROMPTS if probe.kind == "causal" else (1,):
-        P = min(length, probe.length() // 2)  # noqa: N806
-        prompt = probe.inputs(ROWS, P)
-        if probe.kind == "encoder-decoder":
-            if probe.subject.start is None:
-                raise DoesNotApply("the decoder's first token is not known: write Subject(..., start=...)")
-            prompt.tokens[:] = probe.subject.start
+    outcomes, first_length = [], None
+    for prompt in _prompts(probe):
         for generate in writers(probe):
-            outcome = _compare(probe, generate, prompt, count=probe.length() - P)
+            outcome = _compare(probe, generate, prompt, repeats=prompt.tokens.shape[1] == first_length)
             if outcome.status == "failed":
                 return outcome
             outcomes.append(outcome)
+        first_length = first_length or prompt.tokens.shape[1]
     return max(outcomes, key=lambda outcome: outcome.measured or 0.0)
+
+
+def sampling(probe: Probe) -> Outcome:
+    """Where only the likeliest token can be drawn, it is drawn.
+
+    What top-k or top-p leaves out must not be drawn at all: a logit of 0 in place of -inf leaves it a chance, and text
+    is wrong once in a while. A temperature that multiplies instead of dividing makes text the wilder the lower it is.
+
+    With top_k=1, or a temperature or top_p of a millionth, where there are such arguments, prompts are continued with
+    several seeds, and each new token must have the largest logit. The weights are the model's own, since larger ones
+    leave other tokens no chance anyway.
+    """
+    if not probe.subject.samplers:
+        raise DoesNotApply("no method was found that draws tokens by top_k, top_p or a temperature")
+    worst = 0.0
+    for name, sample in probe.subject.samplers.items():
+        for seed in range(3):
+            prompt = _prompts(probe)[0]
+            torch.manual_seed(seed)
+            new = _written(probe, sample, prompt, min(NEW[probe.kind], probe.length() - prompt.tokens.shape[1]))
+            distances = _distances(probe, prompt, new)
+            if distances.max() > SAMPLING_TOLERANCE:
+                case = f"{name}: a token was drawn whose logit is {float(distances.max()):.2g} standard deviations "
+                case += "below the largest one"
+                worst = float(distances.max())
+                return failed("sampling", worst, SAMPLING_TOLERANCE, case=case, diagnosis=DIAGNOSES["sampling"])
+            worst = max(worst, float(distances.max()))
+    return passed(worst, SAMPLING_TOLERANCE)
+
+
+def _prompts(probe: Probe) -> list[Inputs]:
+    """Prompts for a causal model; for an encoder-decoder sources, with the first token, of which one has padding."""
+    subject = probe.subject
+    if probe.kind == "causal":
+        return [probe.inputs(ROWS, min(length, probe.length() // 2)) for length in PROMPTS]
+    if subject.start is None:
+        raise DoesNotApply("the decoder's first token is not known: write Subject(..., start=...)")
+    prompts = [probe.inputs(SOURCE_ROWS, 1) for _ in range(2)]
+    for prompt in prompts:
+        prompt.tokens[:] = subject.start
+    if subject.padded is None or subject.pad not in subject.reserved:
+        return prompts
+    assert prompts[0].source is not None
+    lengths = 1 + torch.arange(SOURCE_ROWS)[:, None] % prompts[0].source.shape[1]
+    real = torch.arange(prompts[0].source.shape[1]) < lengths.flip(0)
+    return [*prompts, prompts[0].replace(source=prompts[0].source.masked_fill(~real, subject.pad), source_real=real)]
 
 
 def past_context(probe: Probe) -> Outcome:
@@ -60,6 +108,9 @@ def past_context(probe: Probe) -> Outcome:
         prompt = probe.inputs(ROWS, context - 3)
         try:
             new = _written(probe, generate, prompt, 6)
+        except PromptLost as lost:
+            case = f"a prompt of {context - 3} tokens and 6 new ones, in a context of {context}: {lost}"
+            return failed("prompt-lost", 1, 0, case=case, diagnosis=DIAGNOSES["prompt-lost"])
         except ModelCrashed as refusal:
             notes.append(f"past the context {_name(generate)} refuses: {refusal}")
             continue
@@ -92,24 +143,32 @@ def _written(probe: Probe, generate: Callable[..., Tensor], prompt: Inputs, coun
     return new
 
 
-def _compare(probe: Probe, generate: Callable[..., Tensor], prompt: Inputs, count: int) -> Outcome:
-    """Whether each new token has the largest logit at the position before it, in one forward pass over the text."""
+def _distances(probe: Probe, prompt: Inputs, new: Tensor) -> Tensor:
+    """[B, N]: how far each new token is from the likeliest, in standard deviations; 0 after the end of a text."""
+    distances = gaps(logits_before(probe, prompt, new), new)
+    return distances.masked_fill(~before_the_end(new, probe.subject.end), 0.0)
+
+
+def _compare(probe: Probe, generate: Callable[..., Tensor], prompt: Inputs, repeats: bool) -> Outcome:
+    """Whether each new token has the largest logit at the position before it, in one forward pass over the text.
+
+    `repeats`: another prompt of the same length was continued rightly before.
+    """
     name, P = _name(generate), prompt.tokens.shape[1]  # noqa: N806
+    count = min(NEW[probe.kind], probe.length() - P)
     write = partial(_written, probe, generate, count=count)
-    new = write(prompt)[:, :count]
+    text = write(prompt)
+    new = text[:, :count]
     if not new.numel() or new.min() < 0 or new.max() >= probe.logits(prompt).shape[-1]:
-        case = f"{name}: {count} tokens were asked for after a prompt of {P}, found {new[0].tolist()}"
+        case = f"{name}: {count} tokens were asked for after a prompt of {P}, found {new[:1].flatten().tolist()}"
         return failed("no-tokens", 1, 0, case=case, diagnosis=DIAGNOSES["no-tokens"])
-    logits = logits_before(probe, prompt, new)
-    worst = float(gaps(logits, new).max())
+    distances = _distances(probe, prompt, new)
+    worst = float(distances.max())
     if worst > TOLERANCE:
-        return explain(probe, prompt, new, logits, write, name)
-    write = partial(write, prompt)
-    return (
-        _again(write, new, f"{name} after a prompt of {P}")
-        or _count(generate, write, count)
-        or passed(worst, TOLERANCE)
-    )
+        cause = "source-padding" if prompt.source_real is not None else "state-left" if repeats else None
+        return explain(probe, prompt, new, distances, write, name, cause)
+    again = None if repeats else _again(partial(write, prompt), new, f"{name} after a prompt of {P}")
+    return again or _count(probe, generate, text, count) or passed(worst, TOLERANCE)
 
 
 def _again(write: Callable[[], Tensor], new: Tensor, name: str) -> Outcome | None:
@@ -124,13 +183,17 @@ def _again(write: Callable[[], Tensor], new: Tensor, name: str) -> Outcome | Non
     return failed("state-left", 1, 0, case=case, diagnosis=DIAGNOSES["state-left"])
 
 
-def _count(generate: Callable[..., Tensor], write: Callable[[], Tensor], count: int) -> Outcome | None:
-    """A failure where more or fewer tokens are written, although nothing can end the text early."""
-    found = write().shape[1]
-    if found == count or not getattr(generate, "exact", False):
-        return None
+def _count(probe: Probe, generate: Callable[..., Tensor], new: Tensor, count: int) -> Outcome | None:
+    """A failure where another number of tokens is written, although nothing, or not everything, has ended."""
+    end, found = probe.subject.end, new.shape[1]
     case = f"{_name(generate)}: {count} new tokens were asked for, found {found}"
-    return failed("count", abs(found - count), 0, case=case, diagnosis=DIAGNOSES["count"])
+    if found != count and getattr(generate, "exact", False):
+        return failed("count", abs(found - count), 0, case=case, diagnosis=DIAGNOSES["count"])
+    ended = torch.tensor([]) if end is None else (new == end).any(1)
+    if found < count - 1 and bool(ended.any()) and not bool(ended.all()):
+        case += f", after which {int(ended.sum())} of {len(ended)} rows had ended"
+        return failed("ended-early", count - found, 0, case=case, diagnosis=DIAGNOSES["ended-early"])
+    return None
 
 
 def _gap_past(probe: Probe, text: Tensor, read: Callable[[Tensor], Tensor]) -> float:

@@ -1,16 +1,17 @@
 """What writes text: a method such as `generate`, called greedily, whatever its arguments are called."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
-from clearformer.checks.recognise import signature, trial
+from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment
 
 METHODS = ("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive")
@@ -21,10 +22,23 @@ COUNTS = (
 NOT_COUNTS = ("context", "block", "window", "batch", "vocab", "beam", "beams", "top", "min", "temperature", "penalty")
 RANDOM = ("sample", "sampling", "stochastic", "random", "multinomial")
 GREEDY = ("greedy", "deterministic", "argmax")
+STARTS = ("bos", "sos", "start", "begin")
 ENDS = ("eos", "end", "stop")
 END_TOKENS = ("eos_token_id", "eos_token", "eos_id", "eos_idx", "eos", "end_token", "end_id", "stop_token")
 NO_TOKEN = -1
 """no token is this one, so that nothing ends the text"""
+START_TOKENS = (
+    "decoder_start_token_id",
+    "bos_token_id",
+    "bos_idx",
+    "bos_id",
+    "sos_idx",
+    "sos_id",
+    "start_token",
+    "bos",
+)
+ONLY_THE_LIKELIEST: dict[str, float] = {"top_k": 1, "topk": 1, "temperature": 1e-6, "temp": 1e-6, "top_p": 1e-6}
+"""settings of sampling; a temperature so low lets a thousandth of a nat decide"""
 PROMPT, NEW = 3, 4
 
 Shape = Literal["rows", "row", "flat", "list"]
@@ -36,18 +50,18 @@ PROMPTS: dict[Shape, Callable[[Tensor], Any]] = {
 }
 
 
-class GreedyMode(TorchDispatchMode):
+class GreedyMode(TorchFunctionMode):
     """Draws the likeliest instead of a random index, so that text which is sampled can be compared."""
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False, since skipping the compiler imports it first, which takes seconds."""
-        return False
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.multinomial.default:
-            return args[0].topk(args[1], dim=-1).indices
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(zip(("input", "num_samples"), args, strict=False)) | (kwargs or {})
+        if func in (torch.multinomial, Tensor.multinomial):
+            return named["input"].topk(named["num_samples"], dim=-1).indices
         return func(*args, **(kwargs or {}))
+
+
+class PromptLost(ModelCrashed):
+    """Raised where a text does not begin with its prompt."""
 
 
 @dataclass(frozen=True)
@@ -60,34 +74,38 @@ class FoundGenerate:
     options: dict[str, Any]
     shape: Shape = "rows"
     """what it takes: rows [B, T], one row [1, T], [T], or a list"""
+    start: int | None = None
+    """the first token of a decoder, which reads a source and no prompt"""
     total: bool = False
-    """whether the count includes the prompt"""
+    """whether the count includes the prompt, or the first token"""
     returns_prompt: bool = True
     exact: bool = False
     """whether it has to write as many tokens as the count says"""
+    draws: bool = False
+    """whether it draws random tokens, and not always the likeliest"""
 
-    def __call__(self, model: Any, *inputs: Any) -> Tensor:
-        """(model, prompt [B, P], count) -> new tokens [B, N]. Raises ModelCrashed where it returns something else."""
-        prompt, count = inputs
-        rows = [prompt] if self.shape == "rows" else prompt.split(1)
+    def __call__(self, model: Any, inputs: Tensor, count: int) -> Tensor:
+        """(model, prompt or source [B, P], count) -> new tokens [B, N]. Raises ModelCrashed for anything else."""
+        rows = [inputs] if self.shape == "rows" else inputs.split(1)
         new = [self.write(model, row, count) for row in rows]
         length = min(part.shape[1] for part in new)
         return torch.cat([part[:, :length] for part in new])
 
-    def write(self, model: Any, prompt: Tensor, count: int) -> Tensor:
-        """The new tokens; raises ModelCrashed where the text does not begin with the prompt."""
-        text = self.text(model, prompt, count)
+    def write(self, model: Any, inputs: Tensor, count: int) -> Tensor:
+        """The new tokens; raises PromptLost where the text does not begin with the prompt."""
+        prompt = inputs if self.start is None else torch.full_like(inputs[:, :1], self.start)
+        P = prompt.shape[1]  # noqa: N806
+        text = self.text(model, inputs, count + (P if self.total else 0))
         if not self.returns_prompt:
             return text
-        P = prompt.shape[1]  # noqa: N806
         if text.shape[1] < P or not torch.equal(text[:, :P], prompt):
-            raise ModelCrashed(f"{self.description} was expected to return the prompt and what follows it")
+            raise PromptLost(f"{self.description} was expected to return the prompt and what follows it")
         return text[:, P:]
 
     def text(self, model: Any, prompt: Tensor, count: int) -> Tensor:
         """All that it returns, [B, *]. Raises ModelCrashed where that is no text."""
-        named = {self.count_name: count + (prompt.shape[1] if self.total else 0)} if self.count_name else {}
-        with GreedyMode():  # type: ignore[no-untyped-call]
+        named = {self.count_name: count} if self.count_name else {}
+        with contextlib.nullcontext() if self.draws else GreedyMode():
             out = signature.method(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
         out = out[0] if isinstance(out, tuple) else out
         text = torch.as_tensor(out) if isinstance(out, list) else out
@@ -106,8 +124,8 @@ def find(experiment: Experiment, only: str | None = None) -> tuple[list[FoundGen
     for method in signature.methods(experiment.model, METHODS) if only is None else [only]:
         for candidate in _candidates(experiment, method):
             try:
-                rows = trial.ROWS if candidate.shape == "rows" else 1
-                text = candidate.text(experiment.model, experiment.tokens[:rows, :PROMPT], NEW)
+                inputs = experiment.source if experiment.kind == "encoder-decoder" else experiment.tokens[:, :PROMPT]
+                text = candidate.text(experiment.model, inputs if candidate.shape == "rows" else inputs[:1], NEW)
             except (Exception, SystemExit) as error:
                 errors.setdefault(method, describe_error(error))
                 continue
@@ -119,12 +137,40 @@ def find(experiment: Experiment, only: str | None = None) -> tuple[list[FoundGen
 
 def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor) -> FoundGenerate:
     """What its count means, and whether it returns the prompt, by the length of the text and its beginning."""
-    begins = text.shape[1] >= PROMPT and torch.equal(text[:, :PROMPT], experiment.tokens[: len(text), :PROMPT])
+    prompt, start = experiment.tokens[: len(text), :PROMPT], None
+    if experiment.kind == "encoder-decoder":
+        start = _start(experiment) if experiment.subject.start is None else experiment.subject.start
+        start = int(text[0, 0]) if start is None else start
+        prompt = torch.full_like(text[:, :1], start)
+    P = prompt.shape[1]  # noqa: N806
+    begins = text.shape[1] >= P and torch.equal(text[:, :P], prompt)
     total = begins and text.shape[1] <= NEW and bool(candidate.count_name)
-    may_end = any(signature.declared(experiment.model, [name]) is not None for name in END_TOKENS)
-    exact = not total and signature.has_word(candidate.count_name, ("new",)) and not may_end
+    exact = not total and signature.has_word(candidate.count_name, ("new",)) and end_token(experiment.model) is None
     returns_prompt = begins or text.shape[1] > NEW + 1
-    return replace(candidate, total=total, returns_prompt=returns_prompt, exact=exact)
+    return replace(candidate, start=start, total=total, returns_prompt=returns_prompt, exact=exact)
+
+
+def end_token(model: Any) -> int | None:
+    """The token that ends a text, if the model declares one."""
+    return signature.declared(model, END_TOKENS)
+
+
+def _start(experiment: Experiment) -> int | None:
+    return signature.declared(experiment.model, START_TOKENS)
+
+
+def samplers(found: FoundGenerate, model: Any) -> dict[str, FoundGenerate]:
+    """The same method with settings under which only the likeliest token can be drawn, although it draws."""
+    names = [*signature.parameters(signature.method(model, found.method))]
+    options = {name: value for name, value in ONLY_THE_LIKELIEST.items() if name in names}
+    random = {name: True for name in found.options if signature.has_word(name, RANDOM)}
+    random |= {name: False for name in found.options if signature.has_word(name, GREEDY)}
+    return {
+        f"model.{found.method}(..., {name}={value:g})": replace(
+            found, options=found.options | random | {name: value}, draws=True, description=f"model.{found.method}"
+        )
+        for name, value in options.items()
+    }
 
 
 def _candidates(experiment: Experiment, method: str) -> Iterator[FoundGenerate]:
@@ -147,6 +193,8 @@ def _option(experiment: Experiment, name: str, parameters: Any) -> Any:
     """The value with which it writes greedily and does not end early; None to leave it out."""
     default = parameters.get(name) and parameters[name].default
     needed = default is parameters[name].empty if name else False
+    if needed and signature.has_word(name, STARTS) and experiment.kind == "encoder-decoder":
+        return experiment.subject.start if experiment.subject.start is not None else _start(experiment) or 1
     if signature.has_word(name, ENDS) and (needed or isinstance(default, int)):
         return NO_TOKEN
     if signature.has_word(name, RANDOM) and (needed or isinstance(default, bool)):

@@ -67,7 +67,7 @@ def agree(one: float, other: float) -> bool:
 def read_terms(
     call: Callable[..., Any], kind: Kind, model: Any, inputs: Tensor, labels: Tensor, start: int, pad: int
 ) -> Terms:
-    """The terms of labels [B, T], but for those that are -100, or [B] of a classifier; a pair's `inputs` are sources."""
+    """The terms of labels [B, T] that are not -100, or of [B] of a classifier; a pair's `inputs` are its sources."""
     if kind == "encoder-decoder":
         decoder_tokens = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
         out = call(model, inputs.clone(), decoder_tokens.masked_fill(decoder_tokens == IGNORE, pad))

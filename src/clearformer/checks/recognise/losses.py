@@ -11,6 +11,7 @@ from torch.nn import functional
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.found_loss import Convention, FoundLoss, MaskMeaning
+from clearformer.checks.recognise.generation import START_TOKENS
 from clearformer.checks.recognise.loss_forms import LossForm, forms
 from clearformer.checks.recognise.loss_values import IGNORE, PLAIN, agree, fit
 
@@ -19,7 +20,6 @@ SMALL_TOKENS = (0, 1, 2, 3)
 NUM_BATCHES = 8
 """more than the shares that are fitted to them"""
 MASKS: tuple[MaskMeaning, ...] = ("1 is real", "True hides")
-STARTS = ("decoder_start_token_id", "bos_token_id", "bos_idx", "bos_id", "sos_idx", "sos_id", "start_token", "bos")
 
 Batch = tuple[Tensor, Tensor]
 """what a loss reads, and labels"""
@@ -62,7 +62,7 @@ def _candidates(experiment: Experiment, form: LossForm) -> Iterator[FoundLoss]:
         conventions = ("three",) if form.takes_labels else ("labels", "whole")
     elif not form.takes_labels:
         conventions = ("alone",)
-    pad, declared = experiment.subject.pad, signature.declared(model, STARTS)
+    pad, declared = experiment.subject.pad, signature.declared(model, START_TOKENS)
     likely = declared if declared is not None else int(experiment.tokens[0, 0])
     masks: tuple[MaskMeaning | None, ...] = MASKS if form.needs_mask else (None,)
     for convention in conventions:
@@ -129,4 +129,8 @@ def _with_ignored(experiment: Experiment, loss: FoundLoss) -> FoundLoss:
         value = _value(experiment, candidate, inputs, labels)
         if agree(expected, value) if loss.matched else math.isfinite(value):
             return candidate
-    return replace(loss, ignored=pad) if not masks else loss
+    accepts = loss.form.takes_labels and math.isfinite(
+        _value(experiment, replace(loss, ignored=IGNORE), inputs, labels)
+    )
+    counted = pad if pad is not None or not accepts else IGNORE  # no token, and yet it is taken without an error
+    return loss if masks else replace(loss, ignored=counted)

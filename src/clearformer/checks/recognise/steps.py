@@ -83,14 +83,17 @@ def find(experiment: Experiment, only: str | None = None) -> list[FoundStep]:
     names = ["forward", *sorted(signature.methods(experiment.model), key=lambda name: not _is_step(name))]
     right, wrong = [], []
     for name in names if only is None else [only]:
-        fallback = None
+        fallback, reads_chunks = None, False
         for step, certain in _candidates(experiment, name, certain=only is not None):
+            if reads_chunks and step.unit != "chunk":
+                continue
             with preserve_state(experiment.model):
                 is_right, runs = _try(experiment, step)
             if is_right:
                 right.append(step)
                 break
             fallback = fallback or (step if runs and certain else None)
+            reads_chunks = reads_chunks or (runs and name == "forward")
         else:
             wrong += [fallback] if fallback else []
     return right + wrong
@@ -125,17 +128,19 @@ def _candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tu
     caches = [one for one in rest if _may_be_cache(one, parameters)]
     positions = [one for one in rest if signature.has_word(one, POSITIONS) and one not in caches]
     needs_others = bool(set(signature.required(parameters)) - {first, *caches, *positions})
-    may_keep_cache = certain or (positions if name == "forward" else _is_step(name))
+    flags = {one: True for one in rest if _is_flag(one, parameters)}
+    may_keep_cache = certain or (positions or flags if name == "forward" else _is_step(name))
     if needs_others or len(caches) > 1 or not (caches or may_keep_cache):
         return
-    certain = certain or (_is_step(name) and bool(caches) and signature.has_word(caches[0], CACHES))
-    flags = {one: True for one in rest if _is_flag(one, parameters)}
-    units: tuple[Unit, ...] = ("chunk",) if name == "forward" else ("chunk", "token", "flat")
+    takes_cache = bool(caches) and signature.has_word(caches[0], CACHES)
+    resets = bool(flags) and bool(signature.methods(experiment.model, RESETS))
+    certain = certain or (_is_step(name) and (takes_cache or resets))
+    units: tuple[Unit, ...] = ("chunk", "token", "flat")
     called = "model" if name == "forward" else f"model.{name}"
     for unit, initial, position in itertools.product(
         units, _initial_caches(experiment, bool(caches)), [*positions[:1], ""]
     ):
-        arguments = ", ".join(filter(None, [first, *caches, position]))
+        arguments = ", ".join(filter(None, [first, *caches, position, *(f"{flag}=True" for flag in flags)]))
         step = FoundStep(
             f"{called}({arguments})",
             _runner(name, caches, position, flags),

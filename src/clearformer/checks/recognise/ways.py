@@ -10,6 +10,9 @@ from clearformer.checks.recognise import generation, losses, paths, signature, s
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
+WRITERS = ("causal", "encoder-decoder")
+"""kinds of models that write text"""
+
 
 def complete(subject: Subject) -> Subject:
     """The subject with what its model offers and its recogniser did not find.
@@ -28,7 +31,7 @@ def complete(subject: Subject) -> Subject:
     found = [
         loss_fields(experiment) if subject.loss is None else {},
         step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
-        generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
+        generate_fields(experiment) if subject.generate is None and subject.kind in WRITERS else {},
         path_fields(experiment),
     ]
     said = [sentence for fields in found for sentence in fields.pop("ways", ())]
@@ -75,7 +78,16 @@ def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str
     if not found:
         return {"ways": tuple(said)}
     first, *others = found
-    return {"generate": first, "generators": {one.description: one for one in others}, "ways": tuple(said)}
+    fields: dict[str, Any] = {
+        "generate": first,
+        "generators": {one.description: one for one in others},
+        "samplers": {name: one for each in found for name, one in generation.samplers(each, experiment.model).items()},
+        "end": generation.end_token(experiment.model),
+        "ways": tuple(said),
+    }
+    if first.start is not None:
+        fields |= {"start": first.start}
+    return fields
 
 
 def path_fields(experiment: Experiment) -> dict[str, Any]:

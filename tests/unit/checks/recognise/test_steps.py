@@ -75,7 +75,10 @@ class OnTheModel(Sums):
 @pytest.mark.parametrize(
     ("family", "words"),
     [
-        (InForward, "model(tokens, layer_past): a step takes any number of tokens, and the caller keeps the cache"),
+        (
+            InForward,
+            "model(tokens, layer_past, use_cache=True): a step takes any number of tokens, and the caller keeps the cache",
+        ),
         (OneToken, "model.step(token, state): a step takes one token, and the caller"),
         (OneTokenOfEachRow, "model.decode(token, kv_cache, pos): a step takes one token of each row, [B]"),
         (WithFactory, "model.forward_cached(tokens, cache): a step takes any number of tokens"),
