@@ -30,6 +30,7 @@ EXAMPLES = {
     "multi30k": "Ein Hund läuft über eine Wiese.",
     "polarity": "a film of quiet charm that stays with you",
     "ag_news": "Shares rise as oil prices fall",
+    "modular": "1 2 =",
 }
 """by the name of a corpus: the text that a page begins with"""
 

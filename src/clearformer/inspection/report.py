@@ -5,7 +5,8 @@ import shlex
 from typing import Any
 
 from clearformer.config import AnyModelConfig, ClassifierConfig
-from clearformer.data.corpora import TextCorpus
+from clearformer.data.corpora import EquationCorpus, TextCorpus
+from clearformer.data.modular import question
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.figures import loss_curve
@@ -19,7 +20,7 @@ from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
 from clearformer.runs.folder import RunFolder
-from clearformer.runs.session import load_model
+from clearformer.runs.session import is_finished, load_model
 
 NAMES = {
     "transformer": "An encoder-decoder",
@@ -36,8 +37,8 @@ DISPLAY_NAMES = {
     "adamw": "AdamW",
     "muon": "Muon and AdamW",
 }
-UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts"}
-TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words"}
+UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts", "equations": "equations"}
+TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words", "number": "numbers"}
 ATTENTION_HINTS = {
     "transformer": "A row is a target token as it is generated, a column a source token. Look for a path: each row is "
     "coloured where the source holds what it needs.",
@@ -65,7 +66,7 @@ def report(run: RunFolder, level: int) -> str:
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
     parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines), "Samples": _samples(run, model)}
-    parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run, step))}
+    parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
     return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body
 
@@ -87,6 +88,8 @@ def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]])
         found["loss of a uniform guess"] = f"{uniform_loss(run.config.model):.4g}"
     if isinstance(model, GPT | BERT) and losses:
         found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"
+    if isinstance(run.corpus, EquationCorpus):
+        found["validation accuracy"] = f"{prediction_scores(run, model, run.batches('validation'))['accuracy']:.1%}"
     if isinstance(model, Classifier):
         scores = prediction_scores(run, model, run.batches("validation"))
         found |= {"validation accuracy": f"{scores['accuracy']:.1%}", "macro-F1": f"{scores['macro_f1']:.3f}"}
@@ -131,6 +134,8 @@ def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:
 
 
 def _samples(run: RunFolder, model: Model) -> str:
+    if isinstance(run.corpus, EquationCorpus):
+        return samples.answered(run, model)
     if isinstance(model, GPT):
         return samples.generated(run, model)
     if isinstance(model, BERT):
@@ -162,27 +167,33 @@ def example(run: RunFolder) -> tuple[str, str]:
     if run.corpus.kind == "pairs":
         pairs = sorted(samples.validation_pairs(run), key=lambda pair: len(pair[0]))
         return next((pair for pair in reversed(pairs) if len(pair[0]) <= MAX_LETTERS), pairs[0])
+    if isinstance(run.corpus, EquationCorpus):
+        return question(*run.corpus.validation[0][:2]), ""
     text = samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus) else run.corpus.validation[0][0][0]
     short = text[: MAX_LETTERS + 1].rpartition(" ")[0] if len(text) > MAX_LETTERS else text
     fitting = run.tokenizer.encode(short or text[:MAX_LETTERS])[: run.config.model.context]
     return run.tokenizer.decode(fitting), ""
 
 
-def next_steps(run: RunFolder, step: int) -> dict[str, str]:
+def next_steps(run: RunFolder) -> dict[str, str]:
     """Commands for this run, by purpose."""
     folder, (text, target) = shlex.quote(str(run.folder)), example(run)
     words = text.split()
     use = {
         "transformer": ("Translate a line", f"echo {shlex.quote(text)} | clearformer translate {folder}"),
         "gpt": ("Generate text", f"clearformer generate {folder} --prompt {shlex.quote(text)}"),
+        "equations": (
+            "Solve an equation",
+            f"clearformer generate {folder} --prompt {shlex.quote(text)} --max-new-tokens 1 --temperature 0",
+        ),
         "bert": (
             "Fill in a mask",
             f"clearformer fill {folder} --prompt {shlex.quote(' '.join([*words[:-1], '<mask>']))}",
         ),
         "classifier": ("Classify a text", f"clearformer classify {folder} --text {shlex.quote(text)}"),
-    }[run.config.model.kind]
+    }["equations" if run.config.modular else run.config.model.kind]
     picture = f"attention({text!r}, {target!r})" if target else f"attention({text!r})"
-    unfinished = {"Train to the end": f"clearformer resume {folder}"} if step < run.config.train.steps else {}
+    unfinished = {} if is_finished(run) else {"Train to the end": f"clearformer resume {folder}"}
     return unfinished | {
         use[0]: use[1],
         "Run it in a browser, and see every number inside": f"clearformer explore {folder}",
