@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from clearformer.config import Config
+from clearformer.data.corpora import Split
 from clearformer.data.modular import equations, number_tokenizer
 from clearformer.engine import open_engine
 from clearformer.recipes import RECIPES
@@ -34,7 +35,7 @@ TRIALS = 30
 
 
 class Training:
-    """A configuration in training: `step` makes an update and returns the loss; `evaluate` measures what is held out."""
+    """A configuration in training: `step` makes an update and returns its loss."""
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float32) -> None:
         assert config.modular is not None
@@ -53,7 +54,7 @@ class Training:
         self.engine.mean_loss(self.model, self.held_out.in_order())
 
 
-SPLITS = ("train", "validation")
+SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 def main() -> None:
