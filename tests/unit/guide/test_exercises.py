@@ -8,6 +8,7 @@ import pytest
 from clearformer.guide import grading
 from clearformer.guide.exercises import Exercise, read_exercises
 from clearformer.guide.judging import read_tests, verdicts
+from clearformer.guide.stages import folder
 
 EXERCISES = read_exercises()
 
@@ -27,8 +28,17 @@ MISTAKES = [
     (4, "surprise[targets != padding].mean()", "surprise.mean()", "padding_does_not_count"),
     (4, "    optimizer.zero_grad()\n", "", "gradients_of_an_earlier_step_do_not_count"),
     (4, "@torch.no_grad()\n", "", "generation_keeps_no_gradients"),
-    (5, ".tril(S - N)", ".tril()", "steps_of_one_token_equal_the_full_pass"),
-    (5, ".tril(S - N)", "", "several_new_tokens_see_the_cached_ones_and_each_other_backwards"),
+    (4, ".tril(S - N)", ".tril()", "steps_of_one_token_equal_the_full_pass"),
+    (4, ".tril(S - N)", "", "several_new_tokens_see_the_cached_ones_and_each_other_backwards"),
+    (5, ".square().mean(-1", ".square().sum(-1", "the_norm_of_two_numbers_is_the_one_worked_by_hand"),
+    (5, "+ self.eps", "", "the_norm_passes_the_checks_of_clearformer"),
+    (5, "F.silu(self.gate(x)) * self.up(x)", "self.gate(x) * F.silu(self.up(x))",
+     "the_gate_of_one_number_is_the_one_worked_by_hand"),
+    (5, "b = x.chunk(2, dim=-1)", "b = x[..., ::2], x[..., 1::2]",
+     "a_point_on_the_first_axis_is_turned_to_where_trigonometry_says"),
+    (5, "torch.arange(0, width, 2)", "torch.arange(width // 2)", "rotary_positions_pass_the_checks_of_clearformer"),
+    (5, "k.repeat_interleave(sharing, dim=1)", "k.repeat(1, sharing, 1, 1)", "keys_are_shared_as_values_are"),
+    (5, "v.repeat_interleave(sharing, dim=1)", "v.repeat(1, sharing, 1, 1)", "neighbouring_heads_share_a_set"),
 ]  # fmt: skip
 
 
@@ -60,8 +70,8 @@ def test_a_planted_mistake_is_found(number: int, line: str, mistake: str, claim:
     assert claim in failures(exercise, solution(exercise).replace(line, mistake), tmp_path)
 
 
-def test_every_exercise_has_its_number_a_title_and_hints():
-    assert [exercise.number for exercise in EXERCISES] == [1, 2, 3, 4, 5]
+def test_every_part_of_the_guide_has_an_exercise_with_its_number_a_title_and_hints():
+    assert [exercise.folder.name for exercise in EXERCISES] == sorted(path.name for path in folder().glob("[0-9]_*"))
     for exercise in EXERCISES:
         assert exercise.stub.startswith(f'"""Exercise {exercise.number}: {exercise.title}.\n')
         assert len(exercise.hints) >= 3
