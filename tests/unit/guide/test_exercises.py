@@ -1,6 +1,11 @@
 """The judges pass solutions, fail stubs and find planted mistakes; what a submission does hurts it alone."""
 
+import asyncio
+import os
+import signal
+from asyncio.subprocess import Process
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -132,7 +137,7 @@ def test_a_submission_deletes_moves_writes_starts_and_ends_nothing(tmp_path: Pat
     decoy.write_text("someone else's")
     tried = "".join(f"try: {code}\nexcept PermissionError as e: said.append(str(e))\n" for code in ATTEMPTS.values())
     source = f"import os, shutil, subprocess, sys\nsaid, path = [], {str(decoy)!r}\n{tried}raise ValueError(said)\n"
-    graded = grading.grade(grading.Submission("ann", EXERCISES[0], source.encode()))
+    (graded,) = grading.grade([grading.Submission("ann", EXERCISES[0], source.encode())])
     (reason,) = set(graded.reasons.values())
     for event in ATTEMPTS:
         assert f"a submission may not do this: {event}(" in reason
@@ -140,11 +145,39 @@ def test_a_submission_deletes_moves_writes_starts_and_ends_nothing(tmp_path: Pat
     assert decoy.read_text() == "someone else's"
 
 
+WAITING = grading.Submission("ann", EXERCISES[0], b"import time\ntime.sleep(600)\n")
+ABSENT = grading.Submission("bea", EXERCISES[0], b"", grading.MISSING)
+
+
 @pytest.mark.slow
-def test_a_submission_that_waits_is_stopped(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("cores", "ends"), [(1, ["ann", "bea"]), (2, ["bea", "ann"])])
+def test_one_that_waits_is_stopped_and_holds_up_others_on_its_core_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: int, ends: list[str]
+):
     monkeypatch.setattr(grading, "MAX_SECONDS", 1.0)
-    graded = grading.grade(grading.Submission("ann", EXERCISES[0], b"import time\ntime.sleep(600)\n"))
-    assert set(graded.reasons.values()) == {"it did not end within 1 seconds"}
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    ended: list[str] = []
+    grades = grading.grade([WAITING, ABSENT], lambda graded: ended.append(graded.submission.student))
+    assert ended == ends
+    assert [graded.submission.student for graded in grades] == ["ann", "bea"]
+    assert set(grades[0].reasons.values()) == {"it did not end within 1 seconds"}
+    assert set(grades[1].reasons.values()) == {"it was not handed in"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+def test_ctrl_c_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch):
+    start, started = asyncio.create_subprocess_exec, []
+
+    async def start_and_interrupt(*command: str, **options: Any) -> Process:
+        started.append(await start(*command, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade([WAITING])
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 @pytest.mark.parametrize(
@@ -155,5 +188,5 @@ def test_a_file_that_is_missing_or_huge_is_not_run(tmp_path: Path, content: byte
     path = tmp_path / "exercise_1.py"
     if content is not None:
         path.write_bytes(content)
-    graded = grading.grade(grading.read_submission(path, "ann", EXERCISES[0]))
+    (graded,) = grading.grade([grading.read_submission(path, "ann", EXERCISES[0])])
     assert set(graded.reasons.values()) == {problem}
