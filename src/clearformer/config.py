@@ -62,8 +62,8 @@ class ModelConfig:
     """F: width of the feed-forward layer's hidden vector"""
     dropout: float = 0.1
     """probability that an element is set to zero in training"""
-    norm: Literal["layer", "rms"] = "layer"
-    """LayerNorm or RMSNorm"""
+    norm: Literal["layer", "rms", "none"] = "layer"
+    """LayerNorm, RMSNorm, or none in the whole model, as in studies of small models; none has no order"""
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
@@ -103,6 +103,7 @@ class ModelConfig:
         _require(
             self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of num_heads ({self.num_heads})"
         )
+        _require(self.norm != "none" or not self.qk_norm, self, "qk_norm", "false, since norm is none")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
 

@@ -111,7 +111,8 @@ def _linear(prefix: str, fan_in: int, fan_out: int, *, bias: bool) -> Shapes:
 
 
 def _norm(config: ModelConfig, prefix: str, width: int) -> Shapes:
-    names = ("weight", "bias") if config.norm == "layer" and config.bias else ("weight",)
+    layer = ("weight", "bias") if config.bias else ("weight",)
+    names = {"layer": layer, "rms": ("weight",), "none": ()}[config.norm]
     return {f"{prefix}.{name}": (width,) for name in names}
 
 
