@@ -1,0 +1,3 @@
+"""Models built of torch.nn's own Transformer parts."""
+
+MODELS = {}
