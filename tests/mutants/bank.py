@@ -53,7 +53,7 @@ def bugs_in(folder: str) -> Iterator[Bug]:
 
 
 def open_bugs() -> dict[str, Bug]:
-    return {bug.id: bug for bug in (*OLDER, *bugs_in("bare"))}
+    return {bug.id: bug for bug in (*bugs_in("bare"), *OLDER)}
 
 
 def held_out_bugs() -> dict[str, Bug]:

@@ -13,8 +13,10 @@ from bare.answers import (
     LEARNING,
     LOSS,
     LOSS_MEAN,
+    REPEATABLE,
     RESIDUAL,
     TIED,
+    UNCHANGED,
 )
 from bare.bug import Bug
 
@@ -100,9 +102,11 @@ BUGS = (
     Bug(
         "all-linear-weights-begin-at-zero",
         "initial values",
-        "        if isinstance(module, nn.Linear):\n            nn.init.normal_(module.weight, mean=0.0, std=0.02)\n",
-        "        if isinstance(module, nn.Linear):\n            nn.init.zeros_(module.weight)\n",
-        "queries, keys, values and the hidden layer begin at zero: most of the model gets no gradient at first",
+        '            if name.endswith("c_proj.weight"):\n'
+        "                nn.init.normal_(weight, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))\n",
+        '            if name.startswith("transformer.h.") and weight.dim() == 2:\n'
+        "                nn.init.zeros_(weight)\n",
+        "both matrices of every sub-layer begin at zero, so that none of them ever gets a gradient",
         (*INITIAL_GRADIENTS, *LEARNING),
     ),
     Bug(
@@ -171,5 +175,23 @@ BUGS = (
         "            idx = torch.cat((idx_cond, idx_next), dim=1)\n",
         "generate goes on from the cropped window, so that the beginning of a long text is not returned",
         GENERATE,
+    ),
+    Bug(
+        "dropout-lost-after-the-first-evaluation",
+        "dropout",
+        "            dropout = self.dropout if self.training else 0.0\n",
+        "            if not self.training:\n                self.dropout = 0.0\n            dropout = self.dropout\n",
+        "the first call in evaluation sets attention's dropout to zero for ever",
+        (*DROPOUT, *UNCHANGED),
+        "NVIDIA/Megatron-LM #411",
+    ),
+    Bug(
+        "fused-dropout-in-evaluation",
+        "dropout",
+        "            dropout = self.dropout if self.training else 0.0\n",
+        "            dropout = self.dropout\n",
+        "the fused attention drops out in evaluation too",
+        REPEATABLE,
+        "karpathy/nanoGPT #240",
     ),
 )

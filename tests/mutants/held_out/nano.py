@@ -110,7 +110,6 @@ BUGS = (
         "idx_next = logits.topk(2, dim=-1).indices[:, 1:]",
         "greedy generation takes the second likeliest token",
         GENERATE,
-        "kingoflolz/mesh-transformer-jax #164",
     ),
     Bug(
         "evaluation-mode-stays-on",
