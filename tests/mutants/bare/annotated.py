@@ -145,7 +145,7 @@ BUGS = (
     ),
     Bug(
         "one-position-for-all-tokens",
-        "positions",
+        "order",
         "self.pe[:, : x.size(1)]",
         "self.pe[:, x.size(1) - 1]",
         "a colon is missing: every token gets the position of the last, so that order is lost",
@@ -154,7 +154,7 @@ BUGS = (
     ),
     Bug(
         "positions-counted-by-row",
-        "positions",
+        "order",
         "self.pe[:, : x.size(1)]",
         "self.pe[0, : x.size(0)].unsqueeze(1)",
         "positions are counted along the batch: all tokens of a row stand at one, and rows at different ones",
@@ -163,7 +163,7 @@ BUGS = (
     ),
     Bug(
         "embeddings-not-scaled-up",
-        "positions",
+        "order",
         "        return self.lut(x) * math.sqrt(self.d_model)",
         "        return self.lut(x) / math.sqrt(self.d_model)",
         "embeddings are divided by the root of the width instead of multiplied: positions drown them",

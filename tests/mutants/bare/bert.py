@@ -93,7 +93,7 @@ BUGS = (
     ),
     Bug(
         "positions-looked-up-by-token",
-        "positions",
+        "order",
         "places = self.position_embeddings(position_ids)",
         "places = self.position_embeddings(input_ids % self.position_embeddings.num_embeddings)",
         "positions are looked up by the token and not by its place: order is lost",
@@ -111,7 +111,7 @@ BUGS = (
     ),
     Bug(
         "positions-fifty-times-the-words",
-        "positions",
+        "order",
         "        self.decoder.weight = self.embeddings.word_embeddings.weight\n",
         "        self.decoder.weight = self.embeddings.word_embeddings.weight\n"
         "        nn.init.normal_(self.embeddings.position_embeddings.weight)\n",
@@ -120,7 +120,7 @@ BUGS = (
     ),
     Bug(
         "words-of-deviation-one",
-        "initial values",
+        "parameters",
         "        self.decoder.weight = self.embeddings.word_embeddings.weight\n",
         "        nn.init.normal_(self.embeddings.word_embeddings.weight)\n"
         "        self.decoder.weight = self.embeddings.word_embeddings.weight\n",

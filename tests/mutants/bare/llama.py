@@ -171,7 +171,7 @@ BUGS = (
     ),
     Bug(
         "keys-turned-the-other-way",
-        "positions",
+        "order",
         "return apply_rotary(xq, cos, sin), apply_rotary(xk, cos, sin), xv",
         "return apply_rotary(xq, cos, sin), apply_rotary(xk, cos, -sin), xv",
         "keys are turned against queries: scores depend on the sum of the positions",
@@ -248,7 +248,7 @@ BUGS = (
     ),
     Bug(
         "both-matrices-begin-at-zero",
-        "initial values",
+        "parameters",
         "                nn.init.normal_(weight, std=0.02 / scale)\n",
         "                nn.init.normal_(weight, std=0.02 / scale)\n"
         '            if name.endswith(("w1.weight", "w2.weight")):\n'
@@ -258,7 +258,7 @@ BUGS = (
     ),
     Bug(
         "weights-begin-a-hundred-times-too-large",
-        "initial values",
+        "parameters",
         "nn.init.normal_(weight, std=0.02 / scale)",
         "nn.init.normal_(weight, std=2.0 / scale)",
         "weights begin so large that the first loss is far above ln V",

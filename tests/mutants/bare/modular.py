@@ -14,7 +14,7 @@ BUGS = (
     ),
     Bug(
         "waves-larger-than-words",
-        "positions",
+        "order",
         "x = self.table(tokens) * math.sqrt(self.table.embedding_dim)",
         "x = self.table(tokens) * 0.1",
         "embeddings are a tenth of what they should be: positions drown them",

@@ -101,7 +101,7 @@ BUGS = (
     ),
     Bug(
         "all-linear-weights-begin-at-zero",
-        "initial values",
+        "parameters",
         '            if name.endswith("c_proj.weight"):\n'
         "                nn.init.normal_(weight, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))\n",
         '            if name.startswith("transformer.h.") and weight.dim() == 2:\n'
@@ -139,9 +139,9 @@ BUGS = (
         "caller's-targets-rewritten",
         "input",
         "        if targets is not None:\n            logits = self.lm_head(x)\n",
-        "        if targets is not None:\n            targets[targets == -1] = -100\n"
+        "        if targets is not None:\n            targets[targets == -100] = -1\n"
         "            logits = self.lm_head(x)\n",
-        "the caller's targets are written over: -1 becomes -100 in place, and the next call raises or counts them",
+        "the caller's targets are written over: labels of -100 become -1 in place",
         INPUT,
     ),
     Bug(

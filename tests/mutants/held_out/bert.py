@@ -53,7 +53,7 @@ BUGS = (
     ),
     Bug(
         "positions-begin-at-one",
-        "positions",
+        "order",
         "position_ids = torch.arange(input_ids.size(1), device=input_ids.device)",
         "position_ids = torch.arange(1, input_ids.size(1) + 1, device=input_ids.device)",
         "positions begin at 1, so that the longest text does not fit",
@@ -85,7 +85,7 @@ BUGS = (
     ),
     Bug(
         "batch-norm-with-running-statistics",
-        "batch",
+        "batches",
         "        mean = x.mean(-1, keepdim=True)\n        variance = (x - mean).pow(2).mean(-1, keepdim=True)\n",
         "        if self.training:\n"
         "            self.mean, self.variance = x.mean((0, 1)).detach(), x.var((0, 1)).detach()\n"

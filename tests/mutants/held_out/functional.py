@@ -6,7 +6,7 @@ from bare.bug import Bug
 BUGS = (
     Bug(
         "embedding-not-scaled-beside-its-positions",
-        "positions",
+        "order",
         'p["embed"][tokens] * math.sqrt(WIDTH) + positions(real)',
         'p["embed"][tokens] + positions(real)',
         "embeddings of 0.02 are not scaled up: positions of size 1 drown them",

@@ -61,7 +61,7 @@ BUGS = (
     ),
     Bug(
         "values-turned-as-well",
-        "positions",
+        "order",
         "return apply_rotary(xq, cos, sin), apply_rotary(xk, cos, sin), xv",
         "return apply_rotary(xq, cos, sin), apply_rotary(xk, cos, sin), apply_rotary(xv, cos, sin)",
         "values are turned by their positions too, so that what is read depends on where it stood",
@@ -77,7 +77,7 @@ BUGS = (
     ),
     Bug(
         "rows-share-the-norm-in-training",
-        "batch",
+        "batches",
         "        return normed.type_as(x) * self.weight\n",
         "        if self.training:\n"
         "            normed = normed / normed.std(dim=(0, 1), keepdim=True, unbiased=False).clamp(min=0.1)\n"

@@ -15,7 +15,7 @@ BUGS = (
     ),
     Bug(
         "softmax-over-the-rows",
-        "batch",
+        "batches",
         "return self.output(x.sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1))",
         "return self.output(x.sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)).softmax(dim=0)",
         "the classes' logits go through a softmax over the rows of the batch",
