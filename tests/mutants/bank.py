@@ -14,12 +14,13 @@ from bare.bug import Bug
 from bare.older import OLDER
 
 from clearformer.checks.load.target import load_target
+from mutants import STYLES as OLDER_STYLES
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "benchmarks" / "checks" / "results" / "bank.json"
 NEW_STYLES = ("nano", "annotated", "llama", "bert")
-"""styles whose file has a function `model`; those of the others have `subject`"""
-STYLES = ("single_file", "hugging", "functional", "modular", "textbook", *NEW_STYLES)
+"""files of `styles` that have a function `model`; the others have `subject`"""
+STYLES = (*OLDER_STYLES, *NEW_STYLES)
 
 
 def bugs_in(folder: str) -> Iterator[Bug]:

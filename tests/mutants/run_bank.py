@@ -14,10 +14,11 @@ import datetime
 import io
 import json
 import platform
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,11 +31,13 @@ from bare.bug import Bug
 
 from clearformer.checks import check_model
 from clearformer.checks.check import Result
-from clearformer.checks.report.text import problems
+from clearformer.checks.report.text import describe_problems, problems
 from clearformer.errors import ClearformerError
 
 LIMIT = 120
 """seconds of the processor, after which a model is given up"""
+HEADLINE = re.compile(r"([\w.-]+) (FAILED|CRASHED)(?: \(([\w-]+)\))?:")
+"""of the description of a problem: the check, what it came to, the cause"""
 
 Found = dict[str, Any]
 
@@ -43,6 +46,15 @@ def line(result: Result) -> str:
     """`check:cause`, or `check:crashed`."""
     outcome = result.outcome
     return f"{result.id}:{outcome.cause if outcome.status == 'failed' else outcome.status}"
+
+
+def first_line(results: Sequence[Result]) -> str:
+    """`check:cause` of the problem that a reader is told first; empty where there is none."""
+    headline = HEADLINE.search(describe_problems(results))
+    if headline is None:
+        return ""
+    check, status, cause = headline.groups(default="")
+    return f"{check}:{cause if status == 'FAILED' else 'crashed'}"
 
 
 def give_up(*_: Any) -> None:
@@ -56,9 +68,10 @@ def check(model: Any) -> Found:
     signal.setitimer(signal.ITIMER_PROF, LIMIT)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            found: Found = {"problems": [line(result) for result in problems(check_model(model))]}
-    except (ClearformerError, TimeoutError) as error:
-        found = {"problems": [], "refused": str(error)}
+            results = check_model(model)
+        found: Found = {"first": first_line(results), "problems": [line(result) for result in problems(results)]}
+    except Exception as error:  # what a person would see in place of a report
+        found = {"first": "", "problems": [], "refused": f"{type(error).__name__}: {error}"}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return found | {"seconds": round(time.process_time() - start, 1)}
@@ -70,7 +83,7 @@ def check_source(text: str) -> Found:
         with model_of(text) as model:
             return check(model)
     except ClearformerError as error:
-        return {"problems": [], "refused": str(error), "seconds": 0.0}
+        return {"first": "", "problems": [], "refused": str(error), "seconds": 0.0}
 
 
 def check_right(name: str) -> Found:
@@ -83,8 +96,8 @@ def judge(bug: Bug, found: Found, without: Found) -> Found:
     caught = any(each not in without["problems"] for each in found["problems"])
     return {
         **{"style": bug.style, "topic": bug.topic},
-        **{key: found[key] for key in ("problems", "refused", "seconds") if key in found},
-        **{"caught": caught, "first_right": caught and is_right(bug, found["problems"][0])},
+        **{key: found[key] for key in ("first", "problems", "refused", "seconds") if key in found},
+        **{"caught": caught, "first_right": caught and is_right(bug, found["first"])},
     }
 
 
