@@ -43,6 +43,16 @@ def spectrum(x: Float[Tensor, "n ..."]) -> Float[Tensor, " K"]:
     return power * multiplicity(len(x))
 
 
+def circle_plane(x: Float[Tensor, "n D"], k: int) -> Float[Tensor, "D 2"]:
+    """Orthonormal columns that span the directions cos(w_k j) · x and sin(w_k j) · x, for 0 < k < n / 2.
+
+    If x holds frequency k, x @ circle_plane(x, k) is a circle that number j passes at the angle w_k j.
+    """
+    cosine, sine = fourier_basis(len(x))[2 * k - 1 : 2 * k + 1] @ x.double()
+    sine = sine - sine @ cosine / cosine.square().sum() * cosine
+    return torch.stack((cosine / cosine.norm(), sine / sine.norm()), dim=1)
+
+
 def multiplicity(n: int) -> Float[Tensor, " K"]:
     """The dimension of each frequency: two, cosine and sine; one of k = 0 and, if n is even, of k = n / 2."""
     count = torch.full((n // 2 + 1,), 2.0, dtype=torch.float64)

@@ -65,6 +65,11 @@ class Measures:
     unembedding_gini: float | None = None
     """inequality of the norms of their Fourier components, 0 to 1"""
 
+    @property
+    def total_squared_weights(self) -> float:
+        """The sum of squares of all parameters."""
+        return sum(self.squared_weights.values())
+
 
 @dataclass(frozen=True)
 class History:
