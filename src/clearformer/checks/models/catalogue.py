@@ -5,11 +5,14 @@ from clearformer.checks.models import (
     batches,
     cache,
     encoder_decoder,
+    generation,
     learning,
     loss,
     masks,
     numbers,
     order,
+    own_losses,
+    own_steps,
     parameters,
     state,
 )
@@ -70,6 +73,18 @@ CHECKS: dict[str, Check] = {
     "cache.read-only": Check(
         "a call without a cache and a cached sequence do not influence each other", cache.read_only, DECODERS, ("step",)
     ),
+    "cache.methods": Check(
+        "all of the model's steps with a cache give the logits of one forward pass", own_steps.methods, DECODERS
+    ),
+    "generation.greedy": Check(
+        "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
+    ),
+    "generation.past-context": Check(
+        "past the context, writing is refused or goes on from the newest tokens",
+        generation.past_context,
+        ("causal",),
+        ("generate", "vocab_size"),
+    ),
     "parameters.initial-loss": Check(
         "the loss is near ln V at the start", parameters.initial_loss, random_weights=False
     ),
@@ -95,6 +110,13 @@ CHECKS: dict[str, Check] = {
     ),
     "loss.smoothing": Check(
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
+    ),
+    "loss.methods": Check("all of the model's losses are right", own_losses.methods, GENERATORS, ("vocab_size",)),
+    "loss.classes": Check(
+        "a classifier's loss is the cross-entropy of its logits",
+        own_losses.classes,
+        ("classifier",),
+        ("loss", "vocab_size"),
     ),
     "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),

@@ -93,6 +93,8 @@ MISSING = {
     "prefill": "how to begin with prompts of unequal length is not known: write "
     "Subject(..., prefill=lambda model, tokens, real: (logits, cache))",
     "loss": "the model's loss is not known: write Subject(..., loss=lambda model, tokens, labels: ...)",
+    "generate": "no method that writes text was found: write Subject(..., generate=lambda model, tokens, count: "
+    "new_tokens)",
     "accumulate": "how gradients are accumulated is not known: write Subject(..., accumulate=lambda model, batches: "
     "...)",
     "vocab_size": "the model reads vectors and not tokens",

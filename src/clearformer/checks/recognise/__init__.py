@@ -14,6 +14,7 @@ from clearformer.checks.recognise import (
     hugging_face,
     plain,
     torch_nn,
+    ways,
     x_transformers,
 )
 from clearformer.checks.recognise.signature import name_of
@@ -45,7 +46,7 @@ def recognise(model: Any, *, kind: Kind | None = None) -> Subject:
     try:
         with trial_mode(model):
             subjects = (recognise_library(model, kind) for recognise_library in RECOGNISERS)
-            return next(subject for subject in subjects if subject is not None)
+            return ways.complete(next(subject for subject in subjects if subject is not None))
     except ClearformerError:
         raise
     except Exception as error:

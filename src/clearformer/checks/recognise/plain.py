@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import plain_masks, plain_options, signature, trial
+from clearformer.checks.recognise import plain_masks, plain_padding, signature, trial
+from clearformer.checks.recognise.loss_forms import TARGETS
+from clearformer.checks.recognise.steps import CACHES, POSITIONS
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
@@ -60,7 +62,12 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     """Common forms, the most common first."""
     parameters = signature.parameters(model)
     required = signature.required(parameters)[1:]
-    targets = next((name for name in plain_options.TARGETS if name in parameters), None)
+    empty = {
+        name: None if signature.has_word(name, CACHES) else 0
+        for name in required
+        if signature.has_word(name, (*CACHES, *POSITIONS))
+    }
+    targets = next((name for name in [*parameters][1:] if signature.has_word(name, TARGETS)), None)
     tokens = trial.sample_tokens(length)
     per_query = (True, False) if kind == "causal" else (False,)
     masked = (
@@ -73,6 +80,9 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     else:
         description = f"model(tokens, {masked.name} {masked.convention.description})"
         yield CallForm(description, masked.without_padding, masked=masked)
+    if empty and len(empty) == len(required):
+        written = ", ".join(f"{name}={value}" for name, value in empty.items())
+        yield CallForm(f"model(tokens, {written})", lambda model, tokens: model(tokens, **empty))
     if targets is not None:
         yield CallForm(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
     if not isinstance(model, nn.Module):
@@ -83,7 +93,7 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
 
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
-    fields = plain_options.optional_fields(model, kind, form.call, form.masked, form.inputs(length))
+    fields = plain_padding.padding_fields(model, kind, form.call, form.masked, form.inputs(length))
     sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
     if form.width is None:
         vocabulary, context = trial.vocabulary_and_context(model, form.call, length)

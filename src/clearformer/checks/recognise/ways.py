@@ -1,0 +1,75 @@
+"""The ways into a model beside its call, which is known by now: losses, and a step with a cache."""
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from clearformer.checks.recognise import generation, losses, signature, steps
+from clearformer.checks.recognise.experiment import Experiment, attempt
+from clearformer.checks.subject import Subject
+
+
+def complete(subject: Subject) -> Subject:
+    """The subject with what its model offers and its recogniser did not find.
+
+    Models of libraries, and those that read vectors, are returned unchanged.
+    """
+    if (
+        not isinstance(subject.model, nn.Module)
+        or subject.vocab_size is None
+        or signature.is_of_a_library(subject.model)
+    ):
+        return subject
+    experiment = Experiment(subject)
+    if attempt(lambda: experiment.own_logits) is None:  # the checks will say how it crashes
+        return subject
+    found = [
+        _loss_fields(experiment) if subject.loss is None else {},
+        _step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
+        _generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
+    ]
+    said = [sentence for fields in found for sentence in fields.pop("ways", ())]
+    together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
+    return dataclasses.replace(subject, ways=(*subject.ways, *said), **together)
+
+
+def _loss_fields(experiment: Experiment) -> dict[str, Any]:
+    found = losses.find(experiment)
+    if not found:
+        return {}
+    first, *others = found
+    fields: dict[str, Any] = {
+        "loss": first,
+        "smoothing": first.smoothing,
+        "losses": {one.form.description: one for one in others},
+        "ways": tuple(one.description for one in found),
+    }
+    if experiment.kind == "encoder-decoder":
+        fields |= {"start": first.start, "reserved": tuple({*experiment.subject.reserved, first.start})}
+    if first.ignored is not None and first.ignored >= 0 and not experiment.subject.reserved:
+        fields |= {"pad": first.ignored, "reserved": (first.ignored,)}
+    return fields
+
+
+def _step_fields(experiment: Experiment) -> dict[str, Any]:
+    found = steps.find(experiment)
+    if not found:
+        return {}
+    first, *others = found
+    return {
+        "step": first,
+        "keeps_cache": first.keeps_cache,
+        "steps": {one.description: one for one in others},
+        "ways": tuple(f"{one.description}: {steps.describe(one)}" for one in found),
+    }
+
+
+def _generate_fields(experiment: Experiment) -> dict[str, Any]:
+    found, errors = generation.find(experiment)
+    said = [f"{one.description}: writes text" for one in found]
+    said += [f"model.{method} was not understood: {error}" for method, error in errors.items()]
+    if not found:
+        return {"ways": tuple(said)}
+    first, *others = found
+    return {"generate": first, "generators": {one.description: one for one in others}, "ways": tuple(said)}
