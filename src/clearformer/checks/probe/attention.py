@@ -73,7 +73,7 @@ class Attention:
 
 def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     """Every attention of one forward pass, in order of computation; empty where the model is no torch code."""
-    recorder = _AttentionRecorder(probe.model)
+    recorder = AttentionRecorder(probe.model)
     # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
@@ -88,7 +88,7 @@ def half_precision_operations(probe: Probe, inputs: Inputs) -> list[str]:
     return recorder.operations
 
 
-class _Mode(TorchDispatchMode):
+class Mode(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
@@ -98,7 +98,7 @@ class _Mode(TorchDispatchMode):
         return False
 
 
-class _HalfPrecisionRecorder(_Mode):
+class _HalfPrecisionRecorder(Mode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: list[str] = []
@@ -121,7 +121,7 @@ class _Product:
     attention: int | None = None
 
 
-class _AttentionRecorder(_Mode):
+class AttentionRecorder(Mode):
     def __init__(self, model: Any) -> None:
         super().__init__()
         weights = model.parameters() if isinstance(model, nn.Module) else ()
