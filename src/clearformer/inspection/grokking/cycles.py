@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from clearformer.config import Operation
 from clearformer.errors import InspectionError
 
-CYCLIC = ("add", "subtract", "multiply", "divide")
+CYCLIC: tuple[Operation, ...] = ("add", "subtract", "multiply", "divide")
 """operations that are additions on a circle"""
 
 
@@ -49,7 +50,7 @@ def powers(p: int) -> Int[Tensor, " n"]:
     raise InspectionError(f"a prime was expected as modulus, found {p}, which has no primitive root")
 
 
-def cycle(operation: str, p: int) -> Cycle:
+def cycle(operation: Operation, p: int) -> Cycle:
     """The circle of an operation modulo the prime p. Raises InspectionError for one that is no addition on a circle."""
     if operation not in CYCLIC:
         raise InspectionError(

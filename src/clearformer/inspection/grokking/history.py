@@ -14,6 +14,8 @@ from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clearformer.config import Operation
+from clearformer.data.corpora import Equation, EquationCorpus
 from clearformer.inspection.grokking import circuit
 from clearformer.inspection.grokking.activations import modulus, number_logits, number_rows
 from clearformer.inspection.grokking.cycles import CYCLIC, Cycle, cycle
@@ -21,29 +23,19 @@ from clearformer.inspection.grokking.fourier import components, gini, key_freque
 from clearformer.models.build import load_weights
 from clearformer.models.gpt import GPT
 
-Triples = Sequence[tuple[int, int, int]]
-"""a, b and the right answer c"""
 Weights = Mapping[str, NDArray[np.float32]]
 """of a checkpoint, by name"""
 
 
-@dataclass(frozen=True)
-class Equations:
-    """What a model was trained on, and what was held out."""
-
-    operation: str
-    train: Triples
-    held_out: Triples
-
-    def answers(self, p: int) -> Int[Tensor, "p p"]:
-        """The right answer of every equation, and 0 where there is none (a division by zero)."""
-        found = torch.zeros(p, p, dtype=torch.long)
-        a, b, c = torch.tensor([*self.train, *self.held_out]).T
-        found[a, b] = c
-        return found
+def answers(corpus: EquationCorpus, p: int) -> Int[Tensor, "p p"]:
+    """The right answer of every equation, and 0 where there is none (a division by zero)."""
+    found = torch.zeros(p, p, dtype=torch.long)
+    a, b, c = torch.tensor([*corpus.train, *corpus.validation]).T
+    found[a, b] = c
+    return found
 
 
-def pairs(listed: Triples, p: int) -> Bool[Tensor, "p p"]:
+def pairs(listed: Sequence[Equation], p: int) -> Bool[Tensor, "p p"]:
     """True at [a, b] of the equations that are listed."""
     found = torch.zeros(p, p, dtype=torch.bool)
     a, b, _ = torch.tensor(listed).T
@@ -82,18 +74,20 @@ class History:
     measures: list[Measures]
 
 
-def history(model: GPT, checkpoints: Iterable[tuple[int, Weights]], equations: Equations) -> History:
+def history(
+    model: GPT, checkpoints: Iterable[tuple[int, Weights]], corpus: EquationCorpus, operation: Operation
+) -> History:
     """Measure each checkpoint, a step and its weights, of the trained `model`, which stays as it is."""
-    frequencies = trained_frequencies(model, equations.operation)
+    frequencies = trained_frequencies(model, operation)
     student = copy.deepcopy(model)
     measures = []
     for step, weights in checkpoints:
         load_weights(student, weights)
-        measures.append(measure(student, step, equations, frequencies))
+        measures.append(measure(student, step, corpus, operation, frequencies))
     return History(frequencies, measures)
 
 
-def trained_frequencies(model: GPT, operation: str) -> list[int]:
+def trained_frequencies(model: GPT, operation: Operation) -> list[int]:
     """The key frequencies of the model's logits; none if the operation has no circle."""
     if operation not in CYCLIC:
         return []
@@ -101,14 +95,14 @@ def trained_frequencies(model: GPT, operation: str) -> list[int]:
     return key_frequencies(circuit.circuit_spectrum(logits))
 
 
-def measure(model: GPT, step: int, equations: Equations, frequencies: Sequence[int]) -> Measures:
+def measure(
+    model: GPT, step: int, corpus: EquationCorpus, operation: Operation, frequencies: Sequence[int]
+) -> Measures:
     """All measures of a model, with these key frequencies."""
     p, logits = modulus(model), number_logits(model)
-    answers, train = equations.answers(p), pairs(equations.train, p)
-    of_train, of_held_out = (
-        circuit.outcome(logits, answers, chosen) for chosen in (train, pairs(equations.held_out, p))
-    )
-    circle = cycle(equations.operation, p) if equations.operation in CYCLIC else None
+    train, held_out = pairs(corpus.train, p), pairs(corpus.validation, p)
+    of_train, of_held_out = (circuit.outcome(logits, answers(corpus, p), chosen) for chosen in (train, held_out))
+    circle = cycle(operation, p) if operation in CYCLIC else None
     return Measures(
         step,
         of_train.loss,

@@ -5,15 +5,9 @@ import re
 import pytest
 import torch
 
+from clearformer.data.modular import OPERATIONS
 from clearformer.errors import InspectionError
 from clearformer.inspection.grokking.cycles import CYCLIC, cycle, powers
-
-OPERATIONS = {
-    "add": lambda a, b, p: (a + b) % p,
-    "subtract": lambda a, b, p: (a - b) % p,
-    "multiply": lambda a, b, p: a * b % p,
-    "divide": lambda a, b, p: a * pow(b, -1, p) % p,
-}
 
 
 @pytest.mark.parametrize("p", [3, 13, 113])
@@ -37,7 +31,7 @@ def test_the_answer_stands_at_the_sum_of_places(operation: str):
     assert n == (p if operation in ("add", "subtract") else p - 1)
     for i, a in enumerate(circle.first.tolist()):
         for j, b in enumerate(circle.second.tolist()):
-            assert int(circle.first[(i + j) % n]) == OPERATIONS[operation](a, b, p)
+            assert int(circle.first[(i + j) % n]) == OPERATIONS[operation][1](a, b, p)
 
 
 def test_pairs_and_logits_are_those_of_the_numbers_at_the_places():

@@ -7,29 +7,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clearformer.data.corpora import EquationCorpus
+from clearformer.data.modular import OPERATIONS
 from clearformer.errors import InspectionError
 from clearformer.inspection.grokking import circuit, fourier
 from clearformer.inspection.grokking.activations import attention, every_equation, modulus, neurons, number_logits
 from clearformer.inspection.grokking.cycles import cycle
-from clearformer.inspection.grokking.history import Equations, history, measure, trained_frequencies
+from clearformer.inspection.grokking.history import history, measure, trained_frequencies
 from clearformer.inspection.record import record
 from clearformer.models.build import weights_of
 
 P = 7
-SETTINGS = {"vocab_size": P + 5, "context": 3, "activation": "relu", "norm": "rms", "tie_embeddings": False}
+SETTINGS = {"vocab_size": P + 5, "context": 3, "activation": "relu", "norm": "none", "tie_embeddings": False}
 # the last position alone, and all positions, by float32 products that add in another order
 SAME_MODEL = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def listed(operation: str, train: int) -> Equations:
-    """All equations; those whose a + 3 b modulo P is small train."""
-    answer = (lambda a, b: (a + b) % P) if operation == "add" else (lambda a, b: (a * a + a * b + b * b) % P)
-    every = [(a, b, answer(a, b)) for a in range(P) for b in range(P)]
-    return Equations(
-        operation,
-        [triple for triple in every if (triple[0] + 3 * triple[1]) % P < train],
-        [triple for triple in every if (triple[0] + 3 * triple[1]) % P >= train],
-    )
+def equations(operation: str, learned: int) -> EquationCorpus:
+    """All equations; those whose a + 3 b modulo P is below `learned` are for training."""
+    every = [(a, b, int(OPERATIONS[operation][1](a, b, P))) for a in range(P) for b in range(P)]
+    train = [triple for triple in every if (triple[0] + 3 * triple[1]) % P < learned]
+    return EquationCorpus(operation, train, [triple for triple in every if triple not in train])
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -55,11 +53,11 @@ def test_a_model_of_something_else_is_refused(tiny):
 
 
 def test_losses_and_accuracies_are_those_of_the_equations(tiny):
-    model, equations = tiny("gpt", **SETTINGS), listed("add", 4)
-    found = measure(model, 5, equations, [1])
+    model, corpus = tiny("gpt", **SETTINGS), equations("add", 4)
+    found = measure(model, 5, corpus, "add", [1])
     for triples, loss, accuracy in (
-        (equations.train, found.loss, found.accuracy),
-        (equations.held_out, found.held_out_loss, found.held_out_accuracy),
+        (corpus.train, found.loss, found.accuracy),
+        (corpus.validation, found.held_out_loss, found.held_out_accuracy),
     ):
         a, b, answers = torch.tensor(triples).T
         with torch.no_grad():
@@ -69,11 +67,11 @@ def test_losses_and_accuracies_are_those_of_the_equations(tiny):
 
 
 def test_measures_on_the_circle_are_those_of_logits_and_weights(tiny):
-    model, equations = tiny("gpt", **SETTINGS), listed("add", 4)
-    found, logits = measure(model, 5, equations, [1, 3]), number_logits(model)
+    model, corpus = tiny("gpt", **SETTINGS), equations("add", 4)
+    found, logits = measure(model, 5, corpus, "add", [1, 3]), number_logits(model)
     right, every = circuit.sums(P), torch.ones(P, P, dtype=torch.bool)
     train = torch.zeros_like(every)
-    for a, b, _ in equations.train:
+    for a, b, _ in corpus.train:
         train[a, b] = True
     assert found.restricted_loss == circuit.outcome(circuit.restricted(logits, [1, 3]), right, every).loss
     assert found.excluded_loss == circuit.outcome(circuit.excluded(logits, [1, 3]), right, train).loss
@@ -88,13 +86,13 @@ def test_measures_on_the_circle_are_those_of_logits_and_weights(tiny):
 
 
 def test_a_history_measures_each_checkpoint_by_the_trained_model_s_frequencies(tiny):
-    trained, early, equations = tiny("gpt", seed=3, **SETTINGS), tiny("gpt", seed=4, **SETTINGS), listed("add", 4)
+    trained, early, corpus = tiny("gpt", seed=3, **SETTINGS), tiny("gpt", seed=4, **SETTINGS), equations("add", 4)
     before = {name: weight.copy() for name, weight in weights_of(trained).items()}
-    found = history(trained, [(0, weights_of(early)), (50, weights_of(trained))], equations)
+    found = history(trained, [(0, weights_of(early)), (50, weights_of(trained))], corpus, "add")
     assert found.frequencies == trained_frequencies(trained, "add") != trained_frequencies(early, "add")
     assert found.measures == [
-        measure(early, 0, equations, found.frequencies),
-        measure(trained, 50, equations, found.frequencies),
+        measure(early, 0, corpus, "add", found.frequencies),
+        measure(trained, 50, corpus, "add", found.frequencies),
     ]
     assert all((before[name] == weight).all() for name, weight in weights_of(trained).items())
     assert json.loads(json.dumps(dataclasses.asdict(found))) == dataclasses.asdict(found)
@@ -102,7 +100,7 @@ def test_a_history_measures_each_checkpoint_by_the_trained_model_s_frequencies(t
 
 def test_an_operation_without_a_circle_is_measured_without_frequencies(tiny):
     model = tiny("gpt", **SETTINGS)
-    found = history(model, [(0, weights_of(model))], listed("quadratic", 4))
+    found = history(model, [(0, weights_of(model))], equations("quadratic", 4), "quadratic")
     assert found.frequencies == []
     assert found.measures[0].restricted_loss is None
     assert found.measures[0].held_out_loss > 0
@@ -110,7 +108,6 @@ def test_an_operation_without_a_circle_is_measured_without_frequencies(tiny):
 
 def test_products_are_measured_on_the_circle_of_their_exponents(tiny):
     model = tiny("gpt", **SETTINGS)
-    answers = [(a, b, a * b % P) for a in range(P) for b in range(P)]
-    found = measure(model, 0, Equations("multiply", answers[::2], answers[1::2]), [1])
+    found = measure(model, 0, equations("multiply", 4), "multiply", [1])
     logits = cycle("multiply", P).logits(number_logits(model))
     assert found.explained == circuit.explained_share(logits, [1])
