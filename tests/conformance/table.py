@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cases import BLOCKS, CLASSIFIERS, FAMILIES, VARIANTS, config_of, weights_for
+from cases import BLOCKS, CLASSIFIERS, FAMILIES, GPTS, VARIANTS, config_of, weights_for
 from measure import CURVE_STEPS, block_errors, cases_of, curve, generated, model_errors, port, step_errors
 from ports import PORTS, BlockPort
 from refusals import REFUSALS, refusal
@@ -109,7 +109,7 @@ def main() -> None:
     names = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
     engines = [f"- {name}: {port(name).describe()}" for name in names]
     options = [name for name in names if name == "torch" or PORTS[name].is_option]
-    variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
+    variants = ", ".join([*list(VARIANTS)[1:], *GPTS, *CLASSIFIERS])
     parts = [
         INTRODUCTION,
         f"Measured on {platform.system()}, {os.cpu_count()} cores:\n",

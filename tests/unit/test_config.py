@@ -113,6 +113,7 @@ SMALL = GPT.model
           for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff")),
         (SMALL, {"num_heads": 5}, r"num_heads must be a divisor of d_model \(12\), found 5"),
         (SMALL, {"d_model": 9, "positions": "sinusoidal"}, r"d_model must be even, as sinusoidal positions need, fou"),
+        (SMALL, {"norm": "none", "qk_norm": True}, r"^model\.qk_norm must be false, since norm is none, found True"),
         (SMALL, {"dropout": 1.0}, r"dropout must be at least 0 and below 1, found 1\.0"),
         (SMALL, {"dropout": -0.1}, r"dropout must be at least 0 and below 1, found -0\.1"),
         (SMALL, {"dropout": float("nan")}, r"dropout must be at least 0 and below 1, found nan"),

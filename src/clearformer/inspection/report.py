@@ -112,12 +112,13 @@ def _plan(run: RunFolder) -> dict[str, str]:
     sizes = f"{len(corpus.train):,} {UNITS[corpus.kind]} for training, {len(corpus.validation):,} for validation"
     if corpus.test:
         sizes += f", {len(corpus.test):,} for testing"
+    norm = "no norm" if model.norm == "none" else f"{model.norm_order}-norm"
     peak = f"learning rate up to {train.schedule.peak:g}, " if hasattr(train.schedule, "peak") else "learning rate "
     return {
         "Data": f"{config.dataset}: {sizes}",
         "Tokens": f"{TOKENS[config.tokenizer]}, a vocabulary of {model.vocab_size:,}",
         "Model": f"{model.num_layers} {layers} of width {model.d_model}, {model.num_heads} heads, feed-forward width "
-        f"{model.d_ff}, context {model.context}; {model.norm_order}-norm, {model.positions} positions, "
+        f"{model.d_ff}, context {model.context}; {norm}, {model.positions} positions, "
         f"{DISPLAY_NAMES[model.activation]}",
         "Training": f"{train.steps:,} steps of {train.batch_tokens * train.accumulation:,} tokens; "
         f"{DISPLAY_NAMES[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; "

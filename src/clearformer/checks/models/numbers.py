@@ -250,6 +250,8 @@ def norm_order(probe: Probe) -> Outcome:
     """
     V = probe.subject.vocab_size  # noqa: N806
     norms = [next(module.parameters()) for module in norm_modules(probe.module).values()]
+    if not norms:
+        raise DoesNotApply("no module was found that may be a norm")
     for weight in probe.module.parameters():
         if V not in weight.shape and not any(weight is norm for norm in norms):
             weight.zero_()
