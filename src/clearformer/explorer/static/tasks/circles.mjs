@@ -2,7 +2,8 @@
    clearformer/inspection/grokking/fourier.py has it; k = 1 … n // 2:
 
        c_k[j] = √(2/n) cos(2π k j / n),  s_k[j] = √(2/n) sin(2π k j / n)      for k = n / 2: √(1/n) and 0
-       the power of k is |Eᵀ c_k|² + |Eᵀ s_k|²; number j stands at (E[j] · u, E[j] · v), u = Eᵀ c_k / |Eᵀ c_k|, v of s_k */
+       power of k: |Eᵀ c_k|² + |Eᵀ s_k|²
+       number j:   stands at (E[j] · u, E[j] · v), where u = Eᵀ c_k / |Eᵀ c_k|, and v the same of s_k */
 
 import { FIRST_NUMBER } from "../special.mjs";
 import { dot, parametersOf } from "./vectors.mjs";

@@ -10,8 +10,8 @@ import { circleFigures, spectrumFigure } from "./grok/circles.mjs";
 import { historyFigure } from "./grok/history.mjs";
 import { Operands } from "./grok/operands.mjs";
 
-const NO_CIRCLE = "The answer of this operation is no sum of a place for a and a place for b on a circle, so there are " +
-    "no frequencies to show.";
+const NO_CIRCLE = "The answer of this operation is no sum of a place for a and one for b on a circle, so that there " +
+    "are no frequencies to show.";
 
 export const view = {
     name: "grok",
@@ -62,7 +62,7 @@ function computed(model) {
     };
 }
 
-/** A function that has all checkpoints computed, once, while nothing else is asked, so that the slider need not wait. */
+/** A function that has all checkpoints computed, once, when nothing newer is asked: then the slider need not wait. */
 function prefetch(found, last, left) {
     let begun = false;
     return async () => {

@@ -4,8 +4,8 @@ import { central, svg } from "../../dom.mjs";
 import { roundUp } from "../../numbers.mjs";
 import { percent } from "../../visible.mjs";
 
-const WIDTH = 520, HEIGHT = 170, LEFT = 46, TOP = 10, BOTTOM = 38, RIGHT = 4, GAP = 0.25, APART = 15; /* GAP: of a column */
-const BASE = HEIGHT - BOTTOM;
+const WIDTH = 520, HEIGHT = 170, LEFT = 46, TOP = 10, BOTTOM = 38, RIGHT = 4, APART = 15; /* points */
+const BASE = HEIGHT - BOTTOM, FILLED = 0.75; /* share of its room that a column fills */
 
 /** `shares` of the frequencies 1, 2, …; `most` is as high as a column can be. */
 export function columns(shares, keys, most, label) {
@@ -18,8 +18,8 @@ export function columns(shares, keys, most, label) {
         text(LEFT - 6, y(share), "end", percent(share)),
     ]);
     const bars = shares.map((share, i) => svg("rect", {
-        class: keys.includes(i + 1) ? "bar key" : "bar", x: middle(i + 1) - (wide * (1 - GAP)) / 2, y: y(share),
-        width: wide * (1 - GAP), height: BASE - y(share),
+        class: keys.includes(i + 1) ? "bar key" : "bar", x: middle(i + 1) - (wide * FILLED) / 2, y: y(share),
+        width: wide * FILLED, height: BASE - y(share),
     }, svg("title", {}, `${i + 1}: ${percent(share)}`)));
     const apart = keys.filter((k, i) => !i || (k - keys[i - 1]) * wide >= APART);
     return svg("svg", { class: "columns", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },

@@ -10,8 +10,8 @@ const PANELS = [
     { title: "Gini", most: 1, curves: { embedding_gini: "embedding", unembedding_gini: "unembedding" } },
     { title: "Sum of squared weights", curves: { squared_weights: "" } },
 ];
-const MEANING = "Restricted: the loss of what the key frequencies alone say. Excluded: that of the training equations " +
-    "without these. Gini: how unequal the frequencies of the embedding are.";
+const MEANING = "Restricted: the loss of what the key frequencies alone say. Excluded: that of the training " +
+    "equations without these. Gini: how unequal the frequencies of the embedding are.";
 
 /** What `Figure.show` takes; checkpoint number `at` is marked, and `choose` is called with the number of another. */
 export function historyFigure({ grokking, metrics, checkpoints }, at, room, choose) {
@@ -23,20 +23,22 @@ export function historyFigure({ grokking, metrics, checkpoints }, at, room, choo
     };
     const drawn = PANELS.map(({ curves, ...panel }) => ({ ...panel, curves: Object.entries(curves).map(curve) }));
     const shown = drawn.filter(({ curves }) => curves.some((each) => each.points.length));
-    const steps = checkpoints.map(({ step }) => step);
+    const steps = checkpoints.map(({ step }) => step), cells = (line) => names.map((name) => line[name] ?? "");
     return {
         title: "Training, step by step",
         note: `${said(phases, threshold)}${grokking.frequencies.length ? ` ${MEANING}` : ""}`,
         picture: panels({ shown, phases, threshold, steps, at, room, choose }),
-        rows: [names.map((name) => name.replaceAll("_", " ")), ...measures.map((line) => names.map((n) => line[n] ?? ""))],
+        rows: [names.map((name) => name.replaceAll("_", " ")), ...measures.map(cells)],
     };
 }
 
 /** [step, value] where there is one. */
-const points = (lines, key) => lines.flatMap(({ step, [key]: value }) => (Number.isFinite(value) ? [[step, value]] : []));
+const points = (lines, key) =>
+    lines.map(({ step, [key]: value }) => [step, value]).filter(([, value]) => Number.isFinite(value));
 
 function said(phases, threshold) {
-    const spans = phases.map(({ name, first, last }) => `${name} from step ${count(first)} to ${count(last)}`).join(", ");
+    const span = ({ name, first, last }) => `${name} from step ${count(first)} to ${count(last)}`;
+    const spans = phases.map(span).join(", ");
     const rule = "the training, the restricted, the held-out loss";
     return `${spans[0].toUpperCase()}${spans.slice(1)}: a phase is over once ${rule} is below ${threshold}.`;
 }

@@ -5,8 +5,8 @@ import { Figures } from "../../figure.mjs";
 import { FIRST_NUMBER } from "../../special.mjs";
 import { mapPair } from "./pair.mjs";
 
-const NOTE = "At each a, downwards, and b, to the right: the weight of “=” in the first layer on a and on b; the rest is " +
-    "on “=” itself. Point at a pair, or move by arrow keys; a click or Enter types it.";
+const NOTE = "At each a, downwards, and b, across: the weight of “=” in the first layer on a and on b; the rest " +
+    "is on “=” itself. Point at a pair, or move by arrow keys; a click or Enter types it.";
 const STEPS = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
 
 export class Operands {

@@ -12,14 +12,16 @@ export function mapPair({ n, a, b }, label) {
     const text = (name, x, y, words, anchor = "middle") =>
         svg("text", { class: name, x, y, "text-anchor": anchor, ...central }, words);
     const crosses = LEFTS.map(() => [svg("rect", { class: "band" }), svg("rect", { class: "band" })]);
-    const picture = svg("svg", { class: "pair", viewBox: `0 0 ${WIDTH} ${TOP + SIDE + 2}`, role: "img", "aria-label": label },
-        [a, b].map((data, m) => [
+    const size = { y: TOP, width: SIDE, height: SIDE };
+    const about = { class: "pair", viewBox: `0 0 ${WIDTH} ${TOP + SIDE + 2}`, role: "img", "aria-label": label };
+    const picture = svg("svg", about,
+        [a, b].flatMap((data, m) => [
             text("", LEFTS[m] + SIDE / 2, 9, `on ${"ab"[m]}`), text("tick", LEFTS[m] + SIDE, 25, "b →", "end"),
             svg("image", {
-                href: mapCanvas({ rows: n, columns: n, data }).toDataURL(), x: LEFTS[m], y: TOP, width: SIDE, height: SIDE, ...sharp,
+                href: mapCanvas({ rows: n, columns: n, data }).toDataURL(), x: LEFTS[m], ...size, ...sharp,
             }),
             ...crosses[m],
-        ]).flat(),
+        ]),
         text("tick", LEFT / 2 - 2, TOP + 8, "a"), text("tick", LEFT / 2 - 2, TOP + 22, "↓"));
     return {
         picture,

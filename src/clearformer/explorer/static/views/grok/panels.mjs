@@ -8,6 +8,8 @@ const NARROWEST = 320, WIDEST = 720, LEFT = 46, RIGHT = 12, TOP = 22, HEAD = 24,
 const LETTER = 6.6, SAMPLE = 22, GAP = 12; /* points: of a letter, a curve in the legend, and between its names */
 const STARTED = -1; /* where step 0 stands, which has no logarithm: as if it were step 1/2 */
 
+const DECADES = [0, 1, 10, 100, 1000, 10_000, 100_000];
+
 const place = (step) => (step ? Math.log2(step) : STARTED);
 
 /** `shown`: [{ title, logarithmic, most, curves: [{ name, points: [[step, value]], now }] }]; `phases`: [{ name, first,
@@ -15,15 +17,16 @@ const place = (step) => (step ? Math.log2(step) : STARTED);
     the number of the checkpoint nearest to a click. */
 export function panels({ shown, phases, threshold, steps, at, room, choose }) {
     const width = Math.min(Math.max(room, NARROWEST), WIDEST), right = width - RIGHT;
-    const all = [...steps, ...shown.flatMap(({ curves }) => curves.flatMap(({ points }) => points.map(([step]) => step)))];
+    const curves = shown.flatMap((panel) => panel.curves);
+    const all = [...steps, ...curves.flatMap(({ points }) => points.map(([step]) => step))];
     const first = place(Math.min(...all)), last = place(Math.max(...all));
     const x = (step) => LEFT + ((right - LEFT) * (place(step) - first)) / (last - first || 1);
     const top = (i) => TOP + i * (HEAD + HIGH + APART) + HEAD, base = top(shown.length - 1) + HIGH;
-    const decades = [0, 1, 10, 100, 1000, 10_000, 100_000].filter((step) => place(step) >= first && place(step) <= last);
+    const decades = DECADES.filter((step) => place(step) >= first && place(step) <= last);
     const about = { class: "history", role: "img", "aria-label": described(shown, steps[at]) };
     const picture = svg("svg", { ...about, viewBox: `0 0 ${width} ${base + BOTTOM}` },
-        phases.map((phase, n) => bandOf(phase, n, x, shown.map((_, i) => top(i)))),
-        shown.map((panel, i) => panelOf(panel, { x, top: top(i), right, decades, threshold, step: steps[at] })),
+        phases.flatMap((phase, n) => bandOf(phase, n, x, shown.map((_, i) => top(i)))),
+        shown.flatMap((panel, i) => panelOf(panel, { x, top: top(i), right, decades, threshold, step: steps[at] })),
         decades.map((step) => tick(x(step), base + 14, "middle", count(step))), tick(right, base + 29, "end", "step"),
         steps.map((step, i) => svg("path", {
             class: i === at ? "checkpoint shown" : "checkpoint", d: `M${x(step)},${base} l-4,7 h8 z`,
@@ -49,17 +52,20 @@ function bandOf({ name, first, last }, n, x, tops) {
 function panelOf({ title, curves, most, ...panel }, { x, top, right, decades, threshold, step }) {
     const values = curves.flatMap(({ points }) => points.map(([, value]) => value)), base = top + HIGH;
     const scale = panel.logarithmic ? logarithmic(values) : linear(most ?? roundUp(Math.max(...values)), most === 1);
-    const y = (value) => base - HIGH * scale.share(value), grid = (attributes) => svg("line", { class: "grid", ...attributes });
+    const y = (value) => base - HIGH * scale.share(value);
+    const across = (name, value) => svg("line", { class: name, x1: LEFT, x2: right, y1: y(value), y2: y(value) });
+    const dot = ({ now }, n) =>
+        Number.isFinite(now) && svg("circle", { class: `dot-${n}`, cx: x(step), cy: y(now), r: 4 });
     return [
-        ...decades.map((each) => grid({ x1: x(each), x2: x(each), y1: top, y2: base })),
+        ...decades.map((each) => svg("line", { class: "grid", x1: x(each), x2: x(each), y1: top, y2: base })),
         ...scale.ticks.flatMap(({ value, words }) => [
-            grid({ x1: LEFT, x2: right, y1: y(value), y2: y(value) }), tick(LEFT - 6, y(value), "end", words),
+            across("grid", value), tick(LEFT - 6, y(value), "end", words),
         ]),
-        panel.logarithmic && svg("line", { class: "threshold", x1: LEFT, x2: right, y1: y(threshold), y2: y(threshold) }),
+        panel.logarithmic && across("threshold", threshold),
         ...curves.map(({ points }, n) => svg("polyline", {
             class: `curve curve-${n}`, points: points.map(([at, value]) => `${x(at)},${y(value)}`).join(" "),
         })),
-        ...curves.map(({ now }, n) => Number.isFinite(now) && svg("circle", { class: `dot-${n}`, cx: x(step), cy: y(now), r: 4 })),
+        ...curves.map(dot),
         svg("text", { class: "title", x: LEFT, y: top - HEAD / 2, ...central }, title),
         ...legend(curves.map(({ name }) => name), LEFT + title.length * (LETTER + 0.8) + GAP, top - HEAD / 2),
     ];

@@ -2,7 +2,8 @@
 
 import { central, svg } from "../../dom.mjs";
 
-const SIZE = 240, MIDDLE = SIZE / 2, ROOM = 22, NAMED = 12, BEYOND = 12; /* points; names, and how far outside they are */
+const SIZE = 240, MIDDLE = SIZE / 2, ROOM = 22, BEYOND = 12; /* points: outside a circle, and to the middle of a name */
+const NAMED = 12; /* numbers */
 
 /** Of n places number j = 0 … n - 1 stands at (x[j], y[j]); `scale` is at the edge. */
 export function ring({ numbers, k, x, y }, scale, label) {
@@ -15,7 +16,7 @@ export function ring({ numbers, k, x, y }, scale, label) {
     const name = (j) => {
         const [cx, cy] = at(j), away = Math.hypot(cx - MIDDLE, cy - MIDDLE) || 1;
         const put = (value) => value + (BEYOND * (value - MIDDLE)) / away;
-        const place = { x: put(cx), y: MIDDLE + (1 + BEYOND / away) * (cy - MIDDLE), "text-anchor": "middle", ...central };
+        const place = { x: put(cx), y: put(cy), "text-anchor": "middle", ...central };
         return svg("text", { class: "tick", ...place }, String(numbers[j]));
     };
     const named = order.filter((_, i) => i % Math.ceil(n / NAMED) === 0);

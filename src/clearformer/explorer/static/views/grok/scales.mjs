@@ -17,10 +17,12 @@ export function logarithmic(values) {
 
 export function linear(most, ofOne) {
     const words = (value) => (ofOne ? percent(value).replace(".0", "") : value.toLocaleString("en"));
-    return { share: (value) => value / most, ticks: [0, most / 2, most].map((value) => ({ value, words: words(value) })) };
+    const ticks = [0, most / 2, most].map((value) => ({ value, words: words(value) }));
+    return { share: (value) => value / most, ticks };
 }
 
 function powerOfTen(power) {
     if (power >= 0 && power <= 3) return (10 ** power).toLocaleString("en");
-    return power < 0 && power >= -2 ? (10 ** power).toFixed(-power) : `10${[...String(power)].map((c) => HIGHER[c]).join("")}`;
+    if (power < 0 && power >= -2) return (10 ** power).toFixed(-power);
+    return `10${[...String(power)].map((c) => HIGHER[c]).join("")}`;
 }
