@@ -20,7 +20,7 @@ from clearformer.config import Config
 from clearformer.recipes import grok
 from clearformer.runs import metrics
 
-FRACTIONS, DECAYS, SEEDS = (0.4, 0.5, 0.6), (0.5, 1.0, 2.0), (1, 2, 3)
+FRACTIONS, DECAYS, SEEDS = (0.5, 0.6, 0.7), (0.5, 1.0, 2.0), (1, 2, 3)
 THRESHOLD = 0.1
 """a loss, in nats: memorised when the training loss is below it, generalised when the held-out loss is"""
 STEPS = 20_000

@@ -15,20 +15,22 @@ MIN_WIDTH = 40
 
 
 def print_report(report: "Report") -> None:
-    """One line per check, then the failures in full, then a summary."""
+    """One line per check, then what explains the failures in full, then a summary."""
     from clearformer.checks.report.text import describe_problems, detail, problems, summary
 
     console = Console(highlight=False)
     width = max((len(result.id) for result in report.results), default=0)
     for result in report.results:
         outcome = result.outcome
-        more = f" ({detail(outcome)})" if detail(outcome) else ""
-        line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", STYLES[outcome.status])
+        more = f" ({detail(result)})" if detail(result) else ""
+        style = "red" if result.follows else STYLES[outcome.status]
+        line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", style)
         console.print(line.append("  " + _wrap(console, result.check.claim + more, width + 18)), soft_wrap=True)
     if problems(report.results):
         console.print()
         for row in describe_problems(report.results).splitlines():
-            console.print(Text(row[:15] + _wrap(console, row[15:], 15)), soft_wrap=True)
+            indent = 15 if row.startswith("    ") else 0
+            console.print(Text(row[:indent] + _wrap(console, row[indent:], indent)), soft_wrap=True)
     console.print(Text(f"\n{report.name}, {report.kind}: {summary(report.results)}", "bold"), soft_wrap=True)
 
 

@@ -47,18 +47,19 @@ def run(arguments: Sequence[str]) -> int:
     name = PRESETS[options.preset]
     config = RECIPES[name]()
     assert config.modular is not None
-    modulus = options.modulus or config.modular.modulus
+    fraction = options.train_fraction
+    modulus = config.modular.modulus if options.modulus is None else options.modulus
     config = dataclasses.replace(
         config,
         modular=dataclasses.replace(
             config.modular,
             modulus=modulus,
             operation=options.operation,
-            train_fraction=options.train_fraction or config.modular.train_fraction,
+            train_fraction=config.modular.train_fraction if fraction is None else fraction,
         ),
         train=dataclasses.replace(
             config.train,
-            steps=options.steps or config.train.steps,
+            steps=config.train.steps if options.steps is None else options.steps,
             batch_tokens=3 * modulus**2,
             validation_tokens=3 * modulus**2,
             weight_decay=options.weight_decay,

@@ -1,14 +1,18 @@
-"""Grade exercises: each file in a process of its own, in a copy, with limits, so that none can hurt the others."""
+"""Grade exercises: each file in a process of its own, in a copy, with limits, so that none can hurt the others.
 
+As many run at a time as there are cores.
+"""
+
+import asyncio
 import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -83,14 +87,13 @@ def read_class(folder: Path) -> list[Submission]:
     ]
 
 
-def grade(submission: Submission) -> Grade:
-    """Judge a submission. Whatever it does ends as the reasons why claims do not hold."""
-    started = time.monotonic()
-    reasons = dict.fromkeys(submission.exercise.claims, submission.problem)
-    if not submission.problem:
-        found, end = _judge(submission)
-        reasons = {claim: printable(found.get(claim, end)) for claim in reasons}
-    return Grade(submission, reasons, time.monotonic() - started)
+def grade(submissions: list[Submission], on_grade: Callable[[Grade], None] = lambda _: None) -> list[Grade]:
+    """Judge submissions. Whatever one does ends as the reasons why claims do not hold.
+
+    Grades are in the order of the submissions; `on_grade` gets each as soon as it is there, in any order.
+    """
+
+    return asyncio.run(_grade_all(submissions, on_grade))
 
 
 def printable(text: str) -> str:
@@ -113,7 +116,24 @@ def as_junit(grades: list[Grade]) -> str:
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _judge(submission: Submission) -> tuple[dict[str, str], str]:
+async def _grade_all(submissions: list[Submission], on_grade: Callable[[Grade], None]) -> list[Grade]:
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
+    return await asyncio.gather(*(_grade(submission, cores, on_grade) for submission in submissions))
+
+
+async def _grade(submission: Submission, cores: asyncio.Semaphore, on_grade: Callable[[Grade], None]) -> Grade:
+    async with cores:
+        started = time.monotonic()
+        reasons = dict.fromkeys(submission.exercise.claims, submission.problem)
+        if not submission.problem:
+            found, end = await _judge(submission)
+            reasons = {claim: printable(found.get(claim, end)) for claim in reasons}
+        graded = Grade(submission, reasons, time.monotonic() - started)
+    on_grade(graded)
+    return graded
+
+
+async def _judge(submission: Submission) -> tuple[dict[str, str], str]:
     """The reason of each claim that was judged, and why the others were not."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as outer:
         folder, judge, results = (Path(outer) / name for name in ("work", "judge.py", "results"))
@@ -122,44 +142,50 @@ def _judge(submission: Submission) -> tuple[dict[str, str], str]:
         work.write_bytes(submission.source)
         judge.write_text(submission.exercise.judge, encoding="utf-8")
         command = [sys.executable, "-m", "clearformer.guide.judging", str(judge), str(work), str(results)]
-        end = _run(command, folder)
+        end = await _run(command, folder)
         lines = results.read_bytes().splitlines() if results.is_file() else []
     within = f"{folder}{os.sep}"
     return {claim: reason.replace(within, "") for claim, reason in _read_results(lines)}, end
 
 
-def _run(command: list[str], folder: Path) -> str:
+async def _run(command: list[str], folder: Path) -> str:
     """Run the judge with nothing to read or to print on, and its home in the folder; say how it ended."""
     # sys.path, because a relative PYTHONPATH means nothing there
     changed = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     changed |= dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"), str(folder))
-    environment, nothing = {**os.environ, **changed}, subprocess.DEVNULL
-    with _killed_at_the_end(
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+    async with _killed_at_the_end(
+        await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env={**os.environ, **changed},
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            start_new_session=True,
         )
     ) as process:
         try:
-            code = process.wait(MAX_SECONDS)
-        except subprocess.TimeoutExpired:
+            async with asyncio.timeout(MAX_SECONDS):
+                code = await process.wait()
+        except TimeoutError:
             return f"it did not end within {MAX_SECONDS:.0f} seconds"
     if code < 0:
         return f"Python was stopped by signal {-code}, {signal.strsignal(-code)}"
     return f"Python ended with exit code {code} before this was judged"
 
 
-@contextlib.contextmanager
-def _killed_at_the_end(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+@contextlib.asynccontextmanager
+async def _killed_at_the_end(process: Process) -> AsyncIterator[Process]:
     """With all that it started, if the system knows groups of processes."""
     try:
         yield process
     finally:
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
                 os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        await process.wait()
 
 
 def _read_results(lines: list[bytes]) -> Iterator[tuple[str, str]]:

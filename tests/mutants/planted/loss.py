@@ -75,6 +75,7 @@ PLANTED = {
             "modular",
             "        share = (labels",
             "        model.zero_grad()\n        share = (labels",
+            "last-batch-only",
         ),
     ],
     "loss.masked-positions": [
@@ -85,7 +86,13 @@ PLANTED = {
             "masked_loss(model(tokens), torch.where(labels == -100, tokens, labels)),",
             "all-positions",
         ),
-        Mutant("loss-on-the-unmasked", "functional", "masked = labels != -100", "masked = labels == -100"),
+        Mutant(
+            "loss-on-the-unmasked",
+            "functional",
+            "masked = labels != -100",
+            "masked = labels == -100",
+            "unmasked-positions",
+        ),
         Mutant("mean-over-the-unmasked-too", "functional", "/ masked.sum()", "/ masked.numel()", "divided-by-all"),
     ],
     "loss.smoothing": [

@@ -110,10 +110,17 @@ PLANTED = {
             "hugging",
             "mask = causal & ",
             "causal = causal | self.training\n        mask = causal & ",
-            "leak",
+            "in-training",
         ),
-        Mutant("mask-of-minus-twelve", "single_file", 'float("-inf")', "-12.0", "leak"),
-        Mutant("mask-of-minus-ten", "hugging", "torch.finfo(scores.dtype).min", "-10.0", "leak"),
+        Mutant("mask-of-minus-twelve", "single_file", 'float("-inf")', "-12.0", "finite-mask"),
+        Mutant(
+            "mask-of-minus-ten",
+            "hugging",
+            "torch.finfo(scores.dtype).min",
+            "-10.0",
+            "finite-mask",
+            "masks.future:finite-mask",
+        ),
     ],
     "masks.scaled": [
         # as minGPT #75

@@ -25,7 +25,7 @@ PLANTED = {
             "single_file",
             "    def forward(self, idx:",
             '    @torch.autocast("cpu", dtype=torch.bfloat16)\n    def forward(self, idx:',
-            "rounded",
+            "half-precision",
         ),
         Mutant(
             "mask-lifts-what-is-allowed",

@@ -29,6 +29,7 @@ PLANTED = {
             "x + self.waves[start:stop]",
             "x + self.waves[start : start + len(x), None]",
             "positions-by-row",
+            "batches.permuted:row-number",
         ),
     ],
     "order.rotary": [

@@ -23,6 +23,10 @@ DIAGNOSES = {
     "summed": "The loss is the sum over the tokens, not their mean: its gradient grows with the batch.",
     "all-positions": "All positions are predicted, the masked ones and those that the model can see: set labels to "
     "-100 where nothing was masked.",
+    "unmasked-positions": "The positions whose label is -100 are predicted and the others are not: the mask of the "
+    "loss is the wrong way round.",
+    "not-finite": "The loss is NaN or infinite though the logits are finite: look for a division by a number of tokens "
+    "that is 0, or a logarithm of 0.",
     "probabilities": "The loss takes the softmax of a softmax: give cross-entropy the logits.",
     "other": "No known mistake gives this number: compare logits and labels as they enter the cross-entropy. Smoothing "
     "and the decoder's first token are declared by Subject(smoothing=..., start=...).",
@@ -99,6 +103,12 @@ def wrong_losses(probe: Probe, tokens: Tensor, labels: Tensor, measured: float) 
     elif probe.kind == "bidirectional":
         losses["shifted"] = [mean(all_logits[:, :-1], labels[:, 1:])]
         unmasked_labels = torch.where(labels == IGNORE_INDEX, tokens, labels)
+        ignored = labels == IGNORE_INDEX
+        losses["unmasked-positions"] = [
+            mean(all_logits, filled.masked_fill(~ignored, IGNORE_INDEX))
+            for filled in (tokens, torch.zeros_like(tokens))
+            if ignored.any()
+        ]
         losses["all-positions"] = [mean(all_logits, tokens), mean(all_logits, unmasked_labels)]
     else:
         unshifted = probe.logits(_loss_inputs(probe, tokens, labels, shift=False))

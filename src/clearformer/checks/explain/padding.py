@@ -78,6 +78,11 @@ class PaddedBatch:
         """The change of logits at real tokens when the mask says that all tokens are real."""
         return max(row_differences(self.logits(), self.logits(**{self.mask_field: torch.ones_like(self.real)})))
 
+    def only_the_length_counts(self) -> bool:
+        """Whether a mask with the padding on the other side does the same, though the mask is not ignored."""
+        flipped = self.logits(**{self.mask_field: self.real.flip(1)})
+        return max(row_differences(self.logits(), flipped)) <= TOLERANCE < self.mask_influence()
+
     def mask_is_inverted(self) -> bool:
         """Whether the opposite mask makes padded rows right, or real tokens are hidden from each other."""
         opposite = ~self.real
@@ -118,6 +123,8 @@ class PaddedBatch:
         )
 
     def _cause(self, differences: list[float]) -> str:
+        if self.side == "left" and self.only_the_length_counts():
+            return "side-ignored"
         if self.mask_is_inverted():
             return "mask-inverted"
         if not all(row.isfinite().all() for row in self.logits()):
@@ -157,6 +164,8 @@ DIAGNOSES = {
     "mask-inverted": "The mask of real tokens is read the other way round: with the opposite mask the model is right. "
     "nn.MultiheadAttention's key_padding_mask is True for what is hidden, F.scaled_dot_product_attention's mask True "
     "for what may be attended to.",
+    "side-ignored": "The padding is on the left, and the model hides as many tokens on the right: it makes its mask "
+    "from the number of real tokens. Use the mask as it is given.",
     "not-finite": "Padding turns real tokens' logits into NaN or infinity. A padding token that may attend to nothing "
     "gets NaN from its softmax, and the next layer spreads it, since 0 · NaN is NaN: give such a query zeros.",
     "causal-mask-lost": "Given a mask of real tokens, the model sees the future: that mask replaces the causal one. "

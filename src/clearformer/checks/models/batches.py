@@ -120,7 +120,9 @@ def explain_padding_influence(padding: PaddedBatch, change: float) -> Outcome:
     if mask_is_ignored and max(padding.differences()) <= TOLERANCE:
         raise DoesNotApply("the model recognises padding by its token and not by a mask, so another is no padding")
     cause = "mask-ignored" if mask_is_ignored else "padding-attended"
-    if padding.mask_is_inverted():
+    if padding.side == "left" and padding.only_the_length_counts():
+        cause = "side-ignored"
+    elif padding.mask_is_inverted():
         cause = "mask-inverted"
     case = (
         f"other padding tokens on the {padding.side} change the logits of real ones by {change:.2g} standard deviations"

@@ -96,29 +96,6 @@ CHECKS: dict[str, Check] = {
     "loss.smoothing": Check(
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
-    "learning.one-batch": Check(
-        "one batch can be learned to a loss near 0",
-        learning.one_batch,
-        needs=("vocab_size",),
-        random_weights=False,
-        slow_from=LARGE,
-    ),
-    "learning.reversing": Check(
-        "a short training on reversing strings beats the untrained model",
-        learning.reversing,
-        DECODERS,
-        ("vocab_size",),
-        random_weights=False,
-        slow_from=LARGE,
-    ),
-    "learning.induction": Check(
-        "a short training on repeated strings beats the untrained model",
-        learning.induction,
-        ("causal",),
-        ("vocab_size",),
-        random_weights=False,
-        slow_from=LARGE,
-    ),
     "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),
@@ -145,4 +122,27 @@ CHECKS: dict[str, Check] = {
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
     "numbers.norm-variance": Check("LayerNorm divides by the biased variance", numbers.norm_variance),
     "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", numbers.norm_order),
+    "learning.one-batch": Check(
+        "one batch can be learned to a loss near 0",
+        learning.one_batch,
+        needs=("vocab_size",),
+        random_weights=False,
+        slow_from=LARGE,
+    ),
+    "learning.reversing": Check(
+        "a short training on reversing strings beats the untrained model",
+        learning.reversing,
+        DECODERS,
+        ("vocab_size",),
+        random_weights=False,
+        slow_from=LARGE,
+    ),
+    "learning.induction": Check(
+        "a short training on repeated strings beats the untrained model",
+        learning.induction,
+        ("causal",),
+        ("vocab_size",),
+        random_weights=False,
+        slow_from=LARGE,
+    ),
 }

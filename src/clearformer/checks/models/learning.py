@@ -17,6 +17,7 @@ from clearformer.checks.probe.training import (
     train,
     unreserved_tokens,
 )
+from clearformer.checks.weights import randomise_weights
 
 MEMORISED = 0.1
 """nats: correct models fell below it in 10 to 215 steps; one that cannot see its context stays above 0.6"""
@@ -24,6 +25,8 @@ ALPHABET, STRING_LENGTH = 4, 3
 """the size of a task's alphabet, and the length of its strings: there are 64 strings"""
 LEARNED = 0.5 * math.log(ALPHABET)
 """nats: half the loss of a model that knows the alphabet and not the order"""
+BOUND_FACTOR = 30.0
+"""on the weights: logits that nothing bounds then differ by hundreds"""
 DROPOUT_TOLERANCE = 1e-4
 """standard deviations of the logits: two calls without dropout differ by 0.0, with dropout by more than 1e-2"""
 
@@ -40,6 +43,16 @@ def one_batch(probe: Probe) -> Outcome:
     other token can only be predicted from an earlier one.
     """
     batch = batch_to_memorise(probe)
+    logits = probe.logits(batch.inputs)
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
+        least = _least_loss(1.0, logits.shape[-1])
+        return failed(
+            "probabilities",
+            least,
+            MEMORISED,
+            case=f"each row of logits is positive and sums to one; cross-entropy on it is at least {least:.3g} nats",
+            diagnosis="The model returns probabilities, and the loss takes another softmax: return the logits.",
+        )
     training = train(probe, lambda: batch, batch, MEMORISED, own_weights=True)
     if not training.after > MEMORISED:  # NaN is reported by run_isolated
         return passed(training.after, MEMORISED, f"after {training.steps} steps")
@@ -51,11 +64,15 @@ def one_batch(probe: Probe) -> Outcome:
 
 
 def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatch) -> tuple[str, str]:
-    out = probe.logits(batch.inputs)
-    if bool((out >= 0).all()) and torch.allclose(out.sum(-1), torch.ones(()), atol=1e-3):
+    clone = probe.clone()
+    randomise_weights(clone.module, probe.seed, BOUND_FACTOR)
+    logits = clone.logits(batch.inputs)
+    spread = float(logits.max() - logits.min())
+    if _least_loss(spread, logits.shape[-1]) > MEMORISED:
         return (
-            "probabilities",
-            "The model returns probabilities, and the loss takes another softmax: return the logits.",
+            "bounded",
+            f"However large the weights, logits differ by at most {spread:.2g}: look for a tanh, a sigmoid, a norm or "
+            "a cosine after the output projection.",
         )
     if training.after > 0.99 * training.before:
         return "nothing", "It learns nothing: gradients do not arrive, or the weights in use are not registered."
@@ -77,6 +94,11 @@ def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatc
         "little",
         "It learns something, but not 48 tokens: gradients may be cut, or activations too large or too small.",
     )
+
+
+def _least_loss(spread: float, vocabulary: int) -> float:
+    """The least cross-entropy, in nats, of logits of which none is more than `spread` above another."""
+    return math.log1p((vocabulary - 1) * math.exp(-spread))
 
 
 def _conditional_entropy(keys: Tensor, targets: Tensor) -> float:

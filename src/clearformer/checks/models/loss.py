@@ -1,5 +1,6 @@
 """Is the loss right? Each is compared with one computed from the model's logits, correctly and with known mistakes."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -166,11 +167,14 @@ def _compare_with_formula(probe: Probe, tokens: Tensor, labels: Tensor) -> Outco
     tolerance = LOSS_TOLERANCE * max(1.0, abs(right))
     if float(logits.double().std()) < 1e-9:
         raise DoesNotApply("the logits are all equal, so that the loss is the same for all targets")
+    if not math.isfinite(measured):
+        case = f"{right:.5g} nats were expected, found {measured}"
+        return failed("not-finite", math.inf, tolerance, case=case, diagnosis=DIAGNOSES["not-finite"])
     error = abs(measured - right)
     if not error > tolerance:
         return passed(error, tolerance, f"{measured:.5g} nats")
     mistakes = wrong_losses(probe, tokens, labels, measured)
-    distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items()}
+    distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items() if values}
     cause = min(distances, key=lambda name: distances[name])
     cause = cause if distances[cause] <= tolerance else "other"
     case = f"{right:.5g} nats were expected over {int((targets != IGNORE_INDEX).sum())} tokens, found {measured:.5g}"
@@ -192,7 +196,7 @@ def _compare_gradients(
         "mean-of-means": torch.stack(parts).mean(0),
         "not-divided": torch.stack(parts).sum(0),
         "summed": right * sum(counts),
-        "last-batch-only": parts[-1],
+        "last-batch-only": parts[-1] * (measured @ parts[-1]) / (parts[-1] @ parts[-1]),  # by whatever factor
     }
     error = float((measured - right).norm() / right.norm())
     if not error > GRADIENT_TOLERANCE:

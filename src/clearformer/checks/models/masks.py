@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from clearformer.checks.explain.leaks import explain_leak
+from clearformer.checks.explain.leaks import FINITE_MASK, explain_leak, is_masked_by_a_number
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.influence import (
     MIN_INFLUENCE,
@@ -69,19 +69,27 @@ def gradient(probe: Probe) -> Outcome:
     without repeated tokens, only those up to t may get a gradient in their rows of the embedding.
     """
     inputs = distinct_tokens(probe)
-    T, worst, where = inputs.tokens.shape[1], 0.0, ""  # noqa: N806
+    T, worst, where, by_mode = inputs.tokens.shape[1], 0.0, "", {False: 0.0, True: 0.0}  # noqa: N806
     for training, t in itertools.product((False, True), sorted({0, T // 2, T - 2})):
         if isinstance(probe.model, nn.Module):
             probe.model.train(training)
         found = embedding_gradients(probe, inputs, t)
         share = float(found[t + 1 :].max() / found.max().clamp(min=1e-30))
+        by_mode[training] = max(by_mode[training], share)
         if share > worst:
             s = t + 1 + int(found[t + 1 :].argmax())
             mode = "training" if training else "evaluation"
             worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
     if worst <= MAX_GRADIENT:
         return passed(worst, MAX_GRADIENT)
-    diagnosis = "A past logit depends on a future token: see masks.future for the cause."
+    if by_mode[False] <= MAX_GRADIENT:
+        diagnosis = "In training alone a past logit depends on a future token: look for a code path that asks for "
+        return failed("in-training", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis + "`self.training`.")
+    if isinstance(probe.model, nn.Module):
+        probe.model.eval()
+    if any(is_masked_by_a_number(attention) for attention in self_attentions(probe, inputs)):
+        return failed("finite-mask", worst, MAX_GRADIENT, case=where, diagnosis=FINITE_MASK)
+    diagnosis = "A past logit depends on a future token, by a way that may be too weak for masks.future to see."
     return failed("leak", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis)
 
 
@@ -110,8 +118,7 @@ def scaled(probe: Probe) -> Outcome:
         TOLERANCE,
         case=f"with weights {factor:g} times as large, a future token changes past logits by {change:.2g} standard "
         "deviations",
-        diagnosis="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
-        "boolean mask.",
+        diagnosis=FINITE_MASK,
     )
 
 

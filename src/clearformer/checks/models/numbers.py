@@ -62,7 +62,8 @@ def float64(probe: Probe) -> Outcome:
     """
     inputs = probe.inputs(2)
     single = probe.logits(inputs)
-    if single.dtype == torch.float32 and (operations := half_precision_operations(probe, inputs)):
+    weights = {weight.dtype for weight in probe.module.parameters()}
+    if torch.float32 in (single.dtype, *weights) and (operations := half_precision_operations(probe, inputs)):
         return failed(
             "half-precision",
             len(operations),
@@ -176,14 +177,17 @@ def softmax(probe: Probe) -> Outcome:
         error = float((over_keys - 1).abs().max())
         worst = max(worst, error)
         if error > SCALE_TOLERANCE:
-            axis = {-2: "queries", -3: "heads"}.get(attention.dim, "batch")
+            axis = {-1: "", -2: "queries", -3: "heads"}.get(attention.dim, "batch")
+            axis = "batch" if attention.dim == -attention.scores.dim() else axis
             least, most = float(over_keys.min()), float(over_keys.max())
             return failed(
-                f"over-{axis}",
+                f"over-{axis}" if axis else "rounded",
                 error,
                 SCALE_TOLERANCE,
                 case=f"in attention {number} a query's weights sum to between {least:.3g} and {most:.3g}",
-                diagnosis=f"The softmax runs over the {axis}: use dim=-1 where scores are [.., T, S].",
+                diagnosis=f"The softmax runs over the {axis}: use dim=-1 where scores are [.., T, S]."
+                if axis
+                else "The softmax runs over the keys, as it should, but its numbers are rounded: see numbers.float64.",
             )
     return passed(worst, SCALE_TOLERANCE)
 

@@ -214,4 +214,4 @@ def test_a_constant_passes_and_nan_is_reported_as_such(name: str):
         )
 
     assert outcome(name, constant(0.0)).status == "passed"
-    assert outcome(name, constant(torch.nan)).cause == "not-finite"
+    assert outcome(name, constant(torch.nan)).cause == "logits-not-finite"

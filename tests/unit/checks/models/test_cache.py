@@ -306,7 +306,7 @@ def test_logits_that_are_nan_are_reported_as_such():
         call=lambda model, tokens: model(tokens) * torch.nan,
         step=lambda model, tokens, cache: (model(tokens) * torch.nan, cache),
     )
-    assert run_check(nan, CHECKS["cache.steps"], 1).cause == "not-finite"
+    assert run_check(nan, CHECKS["cache.steps"], 1).cause == "logits-not-finite"
 
 
 def test_a_failure_names_its_position_and_the_evidence():

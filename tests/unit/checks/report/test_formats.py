@@ -11,7 +11,7 @@ from clearformer import __version__
 from clearformer.checks.check import Check, Result
 from clearformer.checks.outcome import Outcome, failed, passed
 from clearformer.checks.report.formats import Report, as_json, as_junit, as_markdown
-from clearformer.checks.report.text import describe_problem, summary
+from clearformer.checks.report.text import describe_problem, describe_problems, summary
 
 
 def result(name: str, claim: str, outcome: Outcome, seconds: float) -> Result:
@@ -54,7 +54,8 @@ def test_a_failure_is_described_by_measurement_case_diagnosis_notes_and_a_link()
 
 def test_json_holds_every_result_under_the_documented_keys():
     content = json.loads(as_json(REPORT), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert list(content) == ["format", "subject", "environment", "seed", "seconds", "summary", "checks"]
+    keys = ["format", "subject", "environment", "seed", "seconds", "summary", "start_here", "checks"]
+    assert list(content) == keys
     assert content["format"] == 1
     assert content["subject"] == {"name": "GPT", "kind": "causal"}
     assert content["environment"]["clearformer"] == __version__
@@ -69,6 +70,7 @@ def test_json_holds_every_result_under_the_documented_keys():
         "measured": 0.25,
         "tolerance": 1e-4,
         "cause": "diagonal",
+        "follows": "",
         "case": "at a length of 2",
         "means": "each token sees one ahead",
         "seen": ["a", "b"],
@@ -101,8 +103,7 @@ def test_markdown_names_the_versions_and_holds_a_table_and_the_failures_in_full(
     assert lines[0] == "## clearformer check: GPT (causal)"
     for words in (summary(RESULTS), "seed 7", f"clearformer {__version__}", f"torch {torch.__version__}", "python 3."):
         assert words in lines[2]
-    assert f"```\n{describe_problem(RESULTS[0])}\n```" in text
-    assert f"````\n{describe_problem(RESULTS[2])}\n````" in text  # longer than the fence in the model's message
+    assert f"````\n{describe_problems(RESULTS)}\n````" in text  # longer than the fence in the model's message
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + len(RESULTS)
     assert table[2].startswith("| masks.future | failed | no future token influences a past logit | 0.25, at most ")
