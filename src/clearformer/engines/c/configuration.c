@@ -57,6 +57,7 @@ static const setting settings[] = {
     {"logit_cap", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"dropout", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"zero_outputs", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"initial_std", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"mask_share", 0, {ABSENT, ABSENT, 0, ABSENT}, NULL, 0, 0},
 };
 enum { KIND, SETTINGS = sizeof settings / sizeof *settings };

@@ -1,6 +1,7 @@
 /* A run as the page has it: name, config, tokenizer (the text of its file), classes, metrics, example, precision;
-   checkpoints, each with its step, of which the last is the trained model; and weights(checkpoint), the bytes of a
-   safetensors file. explorer/contents.py writes those that are in the page. */
+   grokking, what explorer/grokking.py measured of a run that learned arithmetic; checkpoints, each with its step, of
+   which the last is the trained model; and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py
+   writes those that are in the page. */
 
 import { single } from "./half.mjs";
 
@@ -13,6 +14,10 @@ export function embeddedRuns() {
         },
     }));
 }
+
+/** What its checkpoints are called. */
+export const checkpointNames = ({ checkpoints }) =>
+    checkpoints.map(({ step }) => (step ? `step ${step.toLocaleString("en")}` : "untrained"));
 
 export const elementText = (id) => document.getElementById(id).textContent;
 
