@@ -54,9 +54,9 @@ function computed(model) {
     const { numbers, frequencies } = model.run.grokking, found = new Map();
     return async (at, signal) => {
         if (!found.has(at)) {
-            const { ask } = model.at(model.run.checkpoints[at]);
-            const asked = frequencies.length ? ask("circles", { numbers, frequencies }, signal) : undefined;
-            found.set(at, { circles: await asked, operands: await ask("operands", { numbers }, signal) });
+            const checkpoint = model.at(model.run.checkpoints[at]), values = { numbers, frequencies };
+            const circles = frequencies.length ? await checkpoint.ask("circles", values, signal) : undefined;
+            found.set(at, { circles, operands: await checkpoint.ask("operands", values, signal) });
         }
         return found.get(at);
     };
