@@ -290,6 +290,11 @@ def test_a_norm_order_that_is_not_declared_is_reported():
     assert "post-norm" in check("numbers.norm-order", POST_NORM()).notes[0]
 
 
+def test_the_norm_order_of_a_model_without_norms_cannot_be_checked():
+    outcome = check("numbers.norm-order", with_(make_norm=lambda _: nn.Identity())())
+    assert (outcome.status, outcome.case) == ("does not apply", "no module was found that may be a norm")
+
+
 def probe_of(model: nn.Module) -> Probe:
     return Probe(Subject(model.eval(), call=lambda model, tokens: model(tokens), vocab_size=V), seed=1)
 
