@@ -73,6 +73,15 @@ class Subject:
     generators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """further methods that write, by their call, each like `generate`"""
 
+    paths: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """other paths to logits, by their call: (model, tokens) -> logits of all positions or the last, or their softmax"""
+
+    segments: Callable[..., Any] | None = None
+    """(model, tokens, segments) -> logits, with the number of its sentence for each token, 0 or 1"""
+
+    positions: Callable[..., Any] | None = None
+    """(model, tokens, positions) -> logits, with the position of each token"""
+
     loss: Callable[..., Any] | None = None
     """(model, tokens, labels) or (model, source, labels) -> mean loss in nats. labels [B, T] are aligned with the
     tokens, not shifted, and -100 is ignored"""

@@ -9,6 +9,7 @@ from clearformer.checks.models import (
     encoder_decoder,
     generation,
     gradients,
+    inference,
     learning,
     loss,
     masks,
@@ -17,6 +18,7 @@ from clearformer.checks.models import (
     own_losses,
     own_steps,
     parameters,
+    side_inputs,
     state,
     sublayers,
 )
@@ -55,6 +57,12 @@ CHECKS: dict[str, Check] = {
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.balance": Check("neither tokens nor positions drown the other", order.balance, random_weights=False),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
+    "order.segments": Check("segments have an influence", side_inputs.segments, needs=("segments", "vocab_size")),
+    "order.position-ids": Check(
+        "positions that are given are used, and 0, 1, 2, ... are the default",
+        side_inputs.positions,
+        needs=("positions", "vocab_size"),
+    ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
     ),
@@ -83,6 +91,10 @@ CHECKS: dict[str, Check] = {
     "cache.methods": Check(
         "all of the model's steps with a cache give the logits of one forward pass", own_steps.methods, DECODERS
     ),
+    "inference.paths": Check(
+        "each path for inference gives the logits of the forward pass", inference.paths, ("causal",), ("vocab_size",)
+    ),
+    "inference.mode": Check("but for dropout, training mode computes what evaluation does", inference.mode),
     "generation.greedy": Check(
         "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
     ),

@@ -1,11 +1,11 @@
-"""The ways into a model beside its call, which is known by now: losses, and a step with a cache."""
+"""The ways into a model beside its call, which is known by now: losses, steps, writing, and paths to logits."""
 
 import dataclasses
 from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import generation, losses, signature, steps
+from clearformer.checks.recognise import generation, losses, paths, signature, steps
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
@@ -28,6 +28,7 @@ def complete(subject: Subject) -> Subject:
         _loss_fields(experiment) if subject.loss is None else {},
         _step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
         _generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
+        _path_fields(experiment),
     ]
     said = [sentence for fields in found for sentence in fields.pop("ways", ())]
     together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
@@ -73,3 +74,13 @@ def _generate_fields(experiment: Experiment) -> dict[str, Any]:
         return {"ways": tuple(said)}
     first, *others = found
     return {"generate": first, "generators": {one.description: one for one in others}, "ways": tuple(said)}
+
+
+def _path_fields(experiment: Experiment) -> dict[str, Any]:
+    found = paths.find(experiment) if experiment.kind == "causal" else []
+    return {
+        "paths": {one.description: one for one in found},
+        "segments": paths.find_argument(experiment, paths.SEGMENTS),
+        "positions": paths.find_argument(experiment, paths.POSITIONS),
+        "ways": tuple(f"{one.description}: another path to the logits" for one in found),
+    }
