@@ -27,7 +27,7 @@ def grokking(run: RunFolder, trained: Checkpoint) -> dict[str, Any]:
     assert run.config.modular is not None
     assert isinstance(run.corpus, EquationCorpus)
     p, operation = run.config.modular.modulus, run.config.modular.operation
-    model = build(run.config.model, run.config.train.seed)
+    model = build(run.config.model, run.config.train.seed).eval()
     assert isinstance(model, GPT)
     load_weights(model, trained.tensors["model"])
     checkpoints = _checkpoints(run, trained)
