@@ -30,7 +30,7 @@ def grokking(run: RunFolder) -> Grokking:
     assert run.config.modular is not None
     assert isinstance(run.corpus, EquationCorpus)
     trained = trained_weights(run)
-    model = build(run.config.model, run.config.train.seed)
+    model = build(run.config.model, run.config.train.seed).eval()
     assert isinstance(model, GPT)
     load_weights(model, trained.tensors["model"])
     checkpoints = kept_weights(run) | {trained.step: trained.tensors["model"]}

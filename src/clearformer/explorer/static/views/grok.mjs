@@ -40,7 +40,8 @@ export const view = {
             history.show(historyFigure(run, at, history.picture.clientWidth, choose));
             const [trained, now] = [await found(last, signal), await found(at, signal)];
             if (frequencies.length) {
-                spectrum.show(spectrumFigure(run.grokking, now.circles, trained.circles, names[at]));
+                spectrum.show(spectrumFigure(run.grokking, now.circles, trained.circles, names[at],
+                    spectrum.picture.clientWidth));
                 circles.show(circleFigures(run.grokking, now.circles, trained.circles));
             }
             operands.show(reading, now.operands, names[at]);

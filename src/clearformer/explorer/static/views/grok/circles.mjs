@@ -21,15 +21,15 @@ export function circleFigures({ numbers, frequencies }, now, trained) {
     return shown.map((i) => {
         const k = frequencies[i], { x, y } = now.places[i], share = percent(shares[k - 1]);
         return {
-            title: [`Frequency ${k}`, element("small", {}, ` ${share} of the embedding`)],
+            title: [`Frequency ${k}`, element("small", {}, ` ${share}`)],
             picture: ring({ numbers, k, x, y }, scale, `The numbers on cosine and sine of frequency ${k}`),
             rows: [["number", "cosine", "sine"], ...numbers.map((number, j) => [number, x[j], y[j]])],
         };
     });
 }
 
-/** The shares of all frequencies `now`; the highest column is as high as the larger of those now and of `trained`. */
-export function spectrumFigure({ numbers, frequencies }, now, trained, when) {
+/** The shares of all frequencies `now`, `when`; the axis fits those of the `trained` model, too. `room`: for its width. */
+export function spectrumFigure({ numbers, frequencies }, now, trained, when, room) {
     const shares = sharesOf(now.power), most = Math.max(...shares, ...sharesOf(trained.power));
     const isKey = (k) => (frequencies.includes(k) ? "yes" : "no");
     const said = frequencies.map((k) => `${k}: ${percent(shares[k - 1])}`).join(", ");
@@ -38,7 +38,7 @@ export function spectrumFigure({ numbers, frequencies }, now, trained, when) {
         note: `How much of the numbers’ vectors goes round k times in ${numbers.length} places. Blue: the key ` +
             "frequencies, of which the trained model’s answers are made. Below, the numbers on the cosine and sine " +
             "of each; neighbours in the order of the places have like colours.",
-        picture: columns(shares, frequencies, most, `Share of the embedding by frequency; the key ones ${said}`),
+        picture: columns(shares, frequencies, { most, room }, `Share of the embedding by frequency; the key ones ${said}`),
         rows: [["frequency", "share", "key"], ...shares.map((p, i) => [i + 1, p, isKey(i + 1)])],
     };
 }

@@ -5,9 +5,9 @@ import { panels } from "./panels.mjs";
 
 const PANELS = [
     { title: "Loss, nats", logarithmic: true, curves: { loss: "training", held_out_loss: "held-out" } },
-    { title: "Accuracy", most: 1, curves: { accuracy: "training", held_out_accuracy: "held-out" } },
+    { title: "Accuracy", share: true, curves: { accuracy: "training", held_out_accuracy: "held-out" } },
     { title: "Loss, nats", logarithmic: true, curves: { restricted_loss: "restricted", excluded_loss: "excluded" } },
-    { title: "Gini", most: 1, curves: { embedding_gini: "embedding", unembedding_gini: "unembedding" } },
+    { title: "Gini", curves: { embedding_gini: "embedding", unembedding_gini: "unembedding" } },
     { title: "Sum of squared weights", curves: { squared_weights: "" } },
 ];
 const MEANING = "Restricted: the loss of what the key frequencies alone say. Excluded: that of the training " +

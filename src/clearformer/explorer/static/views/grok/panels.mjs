@@ -1,10 +1,10 @@
 /* Curves over steps, in panels one below the other, which share a logarithmic axis. Phases are bands behind them. */
 
 import { central, svg } from "../../dom.mjs";
-import { count, nearest, roundUp } from "../../numbers.mjs";
+import { count, nearest } from "../../numbers.mjs";
 import { logarithmic, linear } from "./scales.mjs";
 
-const NARROWEST = 320, WIDEST = 720, LEFT = 46, RIGHT = 12, TOP = 22, HEAD = 24, HIGH = 92, APART = 14, BOTTOM = 36;
+const NARROWEST = 320, WIDEST = 720, LEFT = 46, RIGHT = 12, TOP = 48, HEAD = 24, HIGH = 92, APART = 14, BOTTOM = 36, NAME = 15;
 const LETTER = 6.6, SAMPLE = 22, GAP = 12; /* points: of a letter, a curve in the legend, and between its names */
 const STARTED = -1; /* where step 0 stands, which has no logarithm: as if it were step 1/2 */
 
@@ -12,7 +12,7 @@ const DECADES = [0, 1, 10, 100, 1000, 10_000, 100_000];
 
 const place = (step) => (step ? Math.log2(step) : STARTED);
 
-/** `shown`: [{ title, logarithmic, most, curves: [{ name, points: [[step, value]], now }] }]; `phases`: [{ name, first,
+/** `shown`: [{ title, logarithmic, share, curves: [{ name, points: [[step, value]], now }] }]; `phases`: [{ name, first,
     last }]; `steps` of the checkpoints, of which number `at` is marked, with its values `now`. `choose` is called with
     the number of the checkpoint nearest to a click. */
 export function panels({ shown, phases, threshold, steps, at, room, choose }) {
@@ -25,7 +25,7 @@ export function panels({ shown, phases, threshold, steps, at, room, choose }) {
     const decades = DECADES.filter((step) => place(step) >= first && place(step) <= last);
     const about = { class: "history", role: "img", "aria-label": described(shown, steps[at]) };
     const picture = svg("svg", { ...about, viewBox: `0 0 ${width} ${base + BOTTOM}` },
-        phases.flatMap((phase, n) => bandOf(phase, n, x, shown.map((_, i) => top(i)))),
+        phases.flatMap((phase, n) => bandOf(phase, n, x, shown.map((_, i) => top(i)), right)),
         shown.flatMap((panel, i) => panelOf(panel, { x, top: top(i), right, decades, threshold, step: steps[at] })),
         decades.map((step) => tick(x(step), base + 14, "middle", count(step))), tick(right, base + 29, "end", "step"),
         steps.map((step, i) => svg("path", {
@@ -41,17 +41,21 @@ export function panels({ shown, phases, threshold, steps, at, room, choose }) {
 
 const tick = (x, y, anchor, words) => svg("text", { class: "tick", x, y, "text-anchor": anchor, ...central }, words);
 
-/** A phase behind every panel, and its name, if there is room for it. */
-function bandOf({ name, first, last }, n, x, tops) {
-    const wide = x(last) - x(first), band = { class: `phase phase-${n % 3}`, x: x(first), width: wide, height: HIGH };
-    const named = { class: "tick", x: x(first) + wide / 2, y: TOP - 12, "text-anchor": "middle", ...central };
-    const fits = name.length * LETTER < wide;
-    return [...tops.map((y) => svg("rect", { ...band, y })), fits && svg("text", named, name)];
+/** A phase behind every panel, and its name above them, in a row of its own, as near to its middle as it can be. */
+function bandOf({ name, first, last }, n, x, tops, right) {
+    const from = x(first), to = x(last), half = (name.length * LETTER) / 2, y = NAME * (n + 0.5);
+    const middle = Math.min(Math.max((from + to) / 2, LEFT + half), right - half);
+    const band = { class: `phase phase-${n}`, x: from, width: to - from }, from0 = y + NAME / 2;
+    return [
+        svg("rect", { ...band, y: from0, height: TOP - from0 }),
+        ...tops.map((top) => svg("rect", { ...band, y: top, height: HIGH })),
+        svg("text", { class: "tick", x: middle, y, "text-anchor": "middle", ...central }, name),
+    ];
 }
 
-function panelOf({ title, curves, most, ...panel }, { x, top, right, decades, threshold, step }) {
+function panelOf({ title, curves, ...panel }, { x, top, right, decades, threshold, step }) {
     const values = curves.flatMap(({ points }) => points.map(([, value]) => value)), base = top + HIGH;
-    const scale = panel.logarithmic ? logarithmic(values) : linear(most ?? roundUp(Math.max(...values)), most === 1);
+    const scale = panel.logarithmic ? logarithmic(values) : linear(values, panel.share);
     const y = (value) => base - HIGH * scale.share(value);
     const across = (name, value) => svg("line", { class: name, x1: LEFT, x2: right, y1: y(value), y2: y(value) });
     const dot = ({ now }, n) =>

@@ -1,6 +1,6 @@
 /* Axes of panels: share(value), from 0, below, to 1; and ticks { value, words }. */
 
-import { percent } from "../../visible.mjs";
+import { roundUp } from "../../numbers.mjs";
 
 const LEAST = 1e-12, MOST = 4; /* the smallest number on a logarithmic axis, and the most ticks on it */
 const HIGHER = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
@@ -15,8 +15,10 @@ export function logarithmic(values) {
     return { share, ticks: powers.map((power) => ({ value: 10 ** power, words: powerOfTen(power) })) };
 }
 
-export function linear(most, ofOne) {
-    const words = (value) => (ofOne ? percent(value).replace(".0", "") : value.toLocaleString("en"));
+/** From 0 to a round number, or of shares to 100 %. */
+export function linear(values, areShares) {
+    const most = areShares ? 1 : roundUp(Math.max(...values) || 1);
+    const words = (value) => (areShares ? `${100 * value} %` : value.toLocaleString("en"));
     const ticks = [0, most / 2, most].map((value) => ({ value, words: words(value) }));
     return { share: (value) => value / most, ticks };
 }
