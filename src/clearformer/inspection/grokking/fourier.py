@@ -14,7 +14,7 @@ from torch import Tensor
 
 NO_VARIANCE = 1e-24
 """of the square of the mean: float64 rounds a constant to a variance of about 1e-32 times that"""
-KEY_SHARE = 0.95
+KEY_SHARE = 0.99
 """of the power above the floor, that key frequencies hold together"""
 
 
@@ -92,7 +92,9 @@ def key_frequencies(power: Float[Tensor, " K"], share: float = KEY_SHARE) -> lis
     """The fewest frequencies that hold `share` of the power that stands above the floor, in rising order.
 
     The floor is the median over all k > 0: a model that has learned the circuit uses few of them, so the median is
-    what noise, or what is left of memorising, gives to any frequency. Where there is no power at all, none is key.
+    what any frequency has by chance. Made for `circuit_spectrum` of logits, where chance is almost nothing: the least
+    key frequency of a trained model has about a hundred times the power of the next. In an embedding what is left of
+    memorising is large and uneven, and rises above its median. Where all power is the same, no frequency is key.
     """
     above = (power[1:] - power[1:].median()).clamp(min=0)
     order = above.argsort(descending=True, stable=True)

@@ -111,6 +111,12 @@ def test_products_are_measured_on_the_circle_of_their_exponents(tiny):
     found = measure(model, 0, tabulate(equations("multiply", 4), "multiply", P), [1])
     logits = cycle("multiply", P).logits(number_logits(model))
     assert found.explained == circuit.explained_share(logits, [1])
+    exponents = [1, 3, 2, 6, 4, 5]  # the powers of 3 modulo 7
+    for weight, inequality in (
+        (model.embedding.weight, found.embedding_gini),
+        (model.output_projection.weight, found.unembedding_gini),
+    ):
+        assert inequality == fourier.gini(fourier.components(weight.detach()[4:-1][exponents]))
 
 
 def test_a_table_has_each_equation_in_its_split():
