@@ -14,7 +14,7 @@ from clearformer.runs.folder import RunFolder
 
 
 def contents(run: RunFolder) -> dict[str, Any]:
-    """Of a run with `modular`: what the page's view Grok reads.
+    """Of a run that `can_be_measured`: what the page's view Grok reads.
 
     "numbers" are those on the circle, place by place (`cycles`), or all, if the operation has no circle.
     """

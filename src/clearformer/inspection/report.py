@@ -11,6 +11,7 @@ from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.figures import loss_curve
 from clearformer.inspection.grokking import report as grokking
+from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.inspection.page import commands, count_table, facts, figure, heading, link, page, paragraph, plan
 from clearformer.inspection.reading import read
 from clearformer.models.bert import BERT
@@ -67,7 +68,7 @@ def report(run: RunFolder, level: int) -> str:
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
     parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines)}
-    parts |= (grokking.sections(run) if run.config.modular else {}) | {"Samples": _samples(run, model)}
+    parts |= (grokking.sections(run) if can_be_measured(run) else {}) | {"Samples": _samples(run, model)}
     parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
     return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body

@@ -25,7 +25,7 @@ SPECTRA = "The share of each frequency in the embedding and in the output matrix
 
 
 def sections(run: RunFolder) -> dict[str, str]:
-    """Heading -> HTML, of a run with `modular` that has a checkpoint."""
+    """Heading -> HTML, of a run that `can_be_measured` and has a checkpoint."""
     assert run.config.modular is not None
     found = grokking(run)
     parts = {"Grokking": figure(figures.curves(found.history.measures, found.phases), CURVES)}
