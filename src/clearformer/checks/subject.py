@@ -76,9 +76,6 @@ class Subject:
     paths: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """other paths to logits, by their call: (model, tokens) -> logits of all positions or the last, or their softmax"""
 
-    segments: Callable[..., Any] | None = None
-    """(model, tokens, segments) -> logits, with the number of its sentence for each token, 0 or 1"""
-
     positions: Callable[..., Any] | None = None
     """(model, tokens, positions) -> logits, with the position of each token"""
 

@@ -28,6 +28,33 @@ PLANTED = {
             "past-forgotten",
         ),
     ],
+    "order.position-ids": [
+        Mutant(
+            "positions-from-one-by-default",
+            "whole_class",
+            "torch.arange(start, start + ids.shape[1]) if",
+            "torch.arange(start, start + ids.shape[1]).add(1).clamp(max=self.context - 1) if",
+            "other-default",
+        ),
+    ],
+    "inference.paths": [
+        Mutant(
+            "next-token-from-the-first",
+            "whole_class",
+            "self.causal_mask(ids.shape[1], ids.shape[1]), None)[0][:, -1])",
+            "self.causal_mask(ids.shape[1], ids.shape[1]), None)[0][:, 0])",
+            "other-position",
+        ),
+    ],
+    "inference.mode": [
+        Mutant(
+            "no-mask-in-training",
+            "whole_class",
+            "weights = scores.masked_fill(~mask, -math.inf).softmax(-1)",
+            "weights = scores.masked_fill(~mask, 0.0 if self.training else -math.inf).softmax(-1)",
+            "other-path",
+        ),
+    ],
     "generation.greedy": [
         Mutant(
             "generate-takes-last-but-one",

@@ -56,12 +56,15 @@ class LanguageModel(nn.Module):
         for table in (self.tokens, self.positions, self.head):
             nn.init.normal_(table.weight, std=0.02)
 
-    def run(self, ids: Tensor, mask: Tensor, cache: list[KeysAndValues] | None) -> tuple[Tensor, list[KeysAndValues]]:
+    def run(
+        self, ids: Tensor, mask: Tensor, cache: list[KeysAndValues] | None, position_ids: Tensor | None = None
+    ) -> tuple[Tensor, list[KeysAndValues]]:
         """Hidden states of the tokens, which follow those in the cache, and all keys and values."""
         start = 0 if cache is None else cache[0][0].shape[2]
         if start + ids.shape[1] > self.context:
             raise ValueError(f"at most {self.context} tokens were expected, found {start + ids.shape[1]}")
-        x = self.tokens(ids) + self.positions(torch.arange(start, start + ids.shape[1]))
+        where = torch.arange(start, start + ids.shape[1]) if position_ids is None else position_ids
+        x = self.tokens(ids) + self.positions(where)
         presents = []
         for index, layer in enumerate(self.layers):
             x, present = layer(x, mask, None if cache is None else cache[index])
@@ -71,9 +74,13 @@ class LanguageModel(nn.Module):
     def causal_mask(self, queries: int, keys: int) -> Tensor:
         return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
         """Logits [B, T, V]."""
-        return self.head(self.run(ids, self.causal_mask(ids.shape[1], ids.shape[1]), None)[0])
+        return self.head(self.run(ids, self.causal_mask(ids.shape[1], ids.shape[1]), None, position_ids)[0])
+
+    def next_logits(self, ids: Tensor) -> Tensor:
+        """Logits [B, V] of the token that follows."""
+        return self.head(self.run(ids, self.causal_mask(ids.shape[1], ids.shape[1]), None)[0][:, -1])
 
     def loss(self, ids: Tensor) -> Tensor:
         """Each token predicts the next one, unless that is padding."""

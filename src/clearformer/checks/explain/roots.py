@@ -56,8 +56,6 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "masks.both-sides": ("order.*", "parameters.gradients", "learning.*", "batches.*-padding"),
     "order.matters": ("order.*", "parameters.gradients:unused", *LEARNING),
     "order.positions": ("order.rotary", "cache.*", "batches.left-padding", *LEARNING),
-    "order.segments": ("arguments.used",),
-    "order.position-ids": ("arguments.used",),
     "order.rotary": ("cache.*", "batches.left-padding", *LEARNING),
     # numbers
     "numbers.large": ("masks.empty-row", "masks.scaled", *PADDING),

@@ -8,6 +8,7 @@ from clearformer.checks.models import (
     dropout,
     encoder_decoder,
     generation,
+    given_positions,
     gradients,
     inference,
     learning,
@@ -18,7 +19,6 @@ from clearformer.checks.models import (
     own_losses,
     own_steps,
     parameters,
-    side_inputs,
     state,
     sublayers,
 )
@@ -57,11 +57,8 @@ CHECKS: dict[str, Check] = {
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.balance": Check("neither tokens nor positions drown the other", order.balance, random_weights=False),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
-    "order.segments": Check("segments have an influence", side_inputs.segments, needs=("segments", "vocab_size")),
     "order.position-ids": Check(
-        "positions that are given are used, and 0, 1, 2, ... are the default",
-        side_inputs.positions,
-        needs=("positions", "vocab_size"),
+        "without positions the model counts from 0", given_positions.default, needs=("positions", "vocab_size")
     ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)

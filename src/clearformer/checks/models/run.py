@@ -95,7 +95,6 @@ MISSING = {
     "loss": "the model's loss is not known: write Subject(..., loss=lambda model, tokens, labels: ...)",
     "generate": "no method that writes text was found: write Subject(..., generate=lambda model, tokens, count: "
     "new_tokens)",
-    "segments": "no argument for segments was found",
     "positions": "no argument for positions was found",
     "accumulate": "how gradients are accumulated is not known: write Subject(..., accumulate=lambda model, batches: "
     "...)",

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from clearformer.checks.recognise import generation, masks, signature
 from clearformer.checks.recognise.outputs import extract_logits
-from clearformer.checks.recognise.paths import SEGMENTS
 from clearformer.checks.subject import Kind
 
 CAUSAL = ("gpt", "causal", "decoder", "llama", "language", "autoregressive", "char", "lm")
 BIDIRECTIONAL = ("bert", "roberta", "mlm", "masked", "bidirectional", "encoder", "electra")
+SEGMENTS = ("token_type_ids", "token_types", "segment_ids", "segments", "segment", "type_ids", "segment_label")
 MASK_TOKENS = ("mask_token_id", "mask_id", "mask_idx", "mask_token")
 FILLING = ("fill", "mlm", "unmask", "cloze")
 CAUSAL_FLAGS = ("causal", "is_causal")

@@ -25,7 +25,6 @@ METHODS = (
 )
 FLAGS = ("last", "last_only", "inference", "infer", "generation", "generate", "eval", "evaluation", "predict")
 KEPT = ("num_logits_to_keep", "logits_to_keep", "num_last_tokens")
-SEGMENTS = ("token_type_ids", "token_types", "segment_ids", "segments", "segment", "type_ids", "segment_labels")
 POSITIONS = ("position_ids", "positions", "pos_ids", "position_indices")
 
 
@@ -80,14 +79,14 @@ def _fits(experiment: Experiment, out: Any) -> bool:
     return isinstance(out, Tensor) and out.dtype == torch.int64 and tuple(out.shape) in ((B,), (B, 1), (B, T))
 
 
-def find_argument(experiment: Experiment, names: tuple[str, ...]) -> Callable[..., Any] | None:
-    """(model, tokens, values) -> logits, where `forward` takes an argument of one of these names, [B, T] integers."""
-    name = next((name for name in [*signature.parameters(experiment.model)][1:] if name in names), None)
+def find_positions(experiment: Experiment) -> Callable[..., Any] | None:
+    """(model, tokens, positions) -> logits, where `forward` takes the position of each token."""
+    name = next((name for name in [*signature.parameters(experiment.model)][1:] if name in POSITIONS), None)
     if name is None or experiment.kind == "encoder-decoder":
         return None
 
-    def call(model: Any, tokens: Tensor, values: Tensor) -> Any:
-        return model(tokens, **{name: values})
+    def call(model: Any, tokens: Tensor, positions: Tensor) -> Any:
+        return model(tokens, **{name: positions})
 
     out = logits_in(attempt(call, experiment.model, experiment.tokens, torch.zeros_like(experiment.tokens)))
     return call if out is not None and out.shape == experiment.own_logits.shape else None

@@ -80,7 +80,6 @@ def _path_fields(experiment: Experiment) -> dict[str, Any]:
     found = paths.find(experiment) if experiment.kind == "causal" else []
     return {
         "paths": {one.description: one for one in found},
-        "segments": paths.find_argument(experiment, paths.SEGMENTS),
-        "positions": paths.find_argument(experiment, paths.POSITIONS),
+        "positions": paths.find_positions(experiment),
         "ways": tuple(f"{one.description}: another path to the logits" for one in found),
     }

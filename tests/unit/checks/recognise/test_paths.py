@@ -1,4 +1,4 @@
-"""Other paths to a model's logits are found and compared with the call, and so are segments and positions."""
+"""Other paths to a model's logits are found and compared with the call, and so are positions."""
 
 from typing import Any
 
@@ -89,24 +89,9 @@ class PositionsUsed(Averages):
         return self._logits(tokens, position_ids)
 
 
-class PositionsIgnored(Averages):
-    def forward(self, tokens: Tensor, position_ids: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        return self._logits(tokens)
-
-
 class PositionsFromOne(Averages):
     def forward(self, tokens: Tensor, position_ids: Tensor | None = None) -> Tensor:
         return self._logits(tokens, torch.arange(1, tokens.shape[1] + 1) if position_ids is None else position_ids)
-
-
-class Segments(Averages):
-    def forward(self, tokens: Tensor, segment_ids: Tensor | None = None) -> Tensor:
-        return self._logits(tokens) + (0 if segment_ids is None else segment_ids.cumsum(1)[..., None])
-
-
-class SegmentsIgnored(Averages):
-    def forward(self, tokens: Tensor, segment_ids: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        return self._logits(tokens)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +107,7 @@ class SegmentsIgnored(Averages):
         (Scaled, "inference.mode", "other-path"),
         (Normed, "inference.mode", "batch-norm"),
         (PositionsUsed, "order.position-ids", ""),
-        (PositionsIgnored, "order.position-ids", "ignored"),
         (PositionsFromOne, "order.position-ids", "other-default"),
-        (Segments, "order.segments", ""),
-        (SegmentsIgnored, "order.segments", "ignored"),
     ],
 )
 def test_what_else_a_model_offers_agrees_with_its_call(family: type[Averages], check: str, cause: str):
@@ -135,4 +117,4 @@ def test_what_else_a_model_offers_agrees_with_its_call(family: type[Averages], c
 
 def test_a_model_without_other_paths_has_none():
     subject = recognise(Averages())
-    assert (subject.paths, subject.segments, subject.positions) == ({}, None, None)
+    assert (subject.paths, subject.positions) == ({}, None)
