@@ -137,7 +137,6 @@ CHECKS: dict[str, Check] = {
         ("classifier",),
         ("loss", "vocab_size"),
     ),
-    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),
     "state.seeded": Check("two trainings from one seed are the same", state.seeded),
@@ -168,6 +167,7 @@ CHECKS: dict[str, Check] = {
     ),
     "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
     "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),
+    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "learning.one-batch": Check(
         "one batch can be learned to a loss near 0",
         learning.one_batch,

@@ -75,7 +75,7 @@ def _is_triangle(buffer: Tensor) -> bool:
     if buffer.dim() < 2 or buffer.shape[-1] != buffer.shape[-2] or buffer.shape[-1] < 2:
         return False
     square = buffer.reshape(-1, *buffer.shape[-2:])[0].double().nan_to_num(neginf=-1e30)
-    rows, columns = torch.tril_indices(*square.shape, offset=-1)
+    rows, columns = torch.tril_indices(len(square), len(square), offset=-1)
     lower, upper = square[rows, columns], square[columns, rows]
     return bool((lower == lower[0]).all() and (upper == upper[0]).all() and lower[0] != upper[0])
 

@@ -53,7 +53,9 @@ def _candidates(experiment: Experiment) -> Iterator[Path]:
     rest = [*parameters][1:]
     if experiment.subject.name != signature.name_of(model) and not signature.required(parameters)[1:]:
         yield Path("model(tokens)", lambda model, tokens: model(tokens))
-    options = {name: True for name in rest if parameters[name].default is False and signature.has_word(name, FLAGS)}
+    options: dict[str, bool | int] = {
+        name: True for name in rest if parameters[name].default is False and signature.has_word(name, FLAGS)
+    }
     options |= {name: 1 for name in rest if name in KEPT}
     for name, value in options.items():
         yield Path(f"model(tokens, {name}={value})", partial(_with_option, name, value))

@@ -152,7 +152,13 @@ def test_a_correct_model_passes(name: str, kind: str):
     outcome = check(name, model, norm_order="pre", **needs_padding)
     assert outcome.status in ("passed", "does not apply"), outcome
     if outcome.status == "does not apply":
-        excused = {"masks.both-sides": "bidirectional", "masks.empty-row": "padding", "order.rotary": "added"}
+        excused = {
+            "masks.both-sides": "bidirectional",
+            "masks.empty-row": "padding",
+            "order.rotary": "added",
+            "order.position-ids": "positions",
+            "numbers.half": "float16",  # the rotation of one of these models
+        }
         assert name in excused, outcome
         assert excused[name] in outcome.case
 
