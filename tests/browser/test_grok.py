@@ -81,9 +81,11 @@ def test_spectrum_circles_and_attention_are_those_of_numpy_and_pytorch(number: i
     load_weights(model, weights_at(STEP))
     expected = attention(model)[:, numbers][:, :, numbers].numpy()
     for head in range(MODEL.num_heads):
-        rows = np.array(explorer.rows(FIRST_CIRCLE + len(keys) + head)[1:], dtype=float)
-        assert rows[:, :2].tolist() == [[a, b] for a in numbers for b in numbers]
-        np.testing.assert_allclose(rows[:, 2:], expected[head, :, :, :2].reshape(-1, 2), atol=TOLERANCE)
+        columns, *rows = explorer.rows(FIRST_CIRCLE + len(keys) + head)
+        assert columns[1:] == [f"b = {b}" for b in numbers]
+        assert [row[0] for row in rows] == [f"on {operand}, a = {a}" for operand in "ab" for a in numbers]
+        found = np.array([row[1:] for row in rows], dtype=float).reshape(2, n, n)
+        np.testing.assert_allclose(found, expected[head, :, :, :2].transpose(2, 0, 1), atol=TOLERANCE)
 
 
 def test_the_slider_moves_the_mark_and_a_click_into_the_curves_moves_the_slider(file: Path, explorer: Any):
@@ -98,8 +100,7 @@ def test_the_slider_moves_the_mark_and_a_click_into_the_curves_moves_the_slider(
     # log2 of steps 1, 4, 16 and 64 rises by 2, and step 0 stands at 1/2
     np.testing.assert_allclose(others, 2 * first)
     assert slider.get_attribute("aria-valuetext") == "step 64 (5 of 5)"
-    box = explorer.page.locator(".history").bounding_box()
-    explorer.page.mouse.click(box["x"] + box["width"] * 0.62, box["y"] + box["height"] / 2)
+    explorer.page.locator(".history .checkpoint").nth(2).click()
     explorer.settle()
     assert slider.get_attribute("aria-valuetext") == "step 4 (3 of 5)"
     names, *rows = explorer.rows(HISTORY)

@@ -102,18 +102,15 @@ def _held(run: RunFolder, checkpoints: int, precision: Precision) -> tuple[list[
 
 def _chosen(run: RunFolder, number: int) -> list[str]:
     """Names of so many checkpoints at even distances; of milestones, in the logarithm of their steps."""
-    names = [path.name for path in checkpoint_folders(_kept(run))]
-    if _kept(run) == run.milestones or run.config.train.average_checkpoints == 1:
-        names = [name for name in names if _step(name) < (newest_step(run.checkpoints) or 0)]  # it is the trained model
-    stops = [*([] if run.config.start_from else ["untrained"]), *names, "trained"]
-    if _kept(run) == run.checkpoints:
-        places = np.arange(len(stops), dtype=float)
-    else:
-        steps = [0 if name == "untrained" else _step(name) for name in stops[:-1]]
-        places = np.log(EARLY + np.array([*steps, newest_step(run.checkpoints) or 0]))
-    wanted = np.linspace(places[-1], places[0], number)
+    last, milestones = newest_step(run.checkpoints) or 0, _kept(run) == run.milestones
+    steps = {path.name: _step(path.name) for path in checkpoint_folders(_kept(run))}
+    if milestones or run.config.train.average_checkpoints == 1:
+        steps = {name: step for name, step in steps.items() if step < last}  # of the last one is the trained model
+    steps = ({} if run.config.start_from else {"untrained": 0}) | steps | {"trained": last}
+    places = np.log(EARLY + np.array(list(steps.values()))) if milestones else np.arange(len(steps))
+    wanted = np.linspace(places[-1], places[0], number) if number < len(steps) else places
     nearest = np.abs(places - wanted[:, None]).argmin(1).tolist()
-    return [stops[place] for place in sorted(set(nearest))]
+    return [list(steps)[place] for place in sorted(set(nearest))]
 
 
 def _kept(run: RunFolder) -> Path:

@@ -25,5 +25,7 @@ export const elementText = (id) => document.getElementById(id).textContent;
 export function embedded(id) {
     const text = elementText(id);
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    const chars = atob(text), bytes = new Uint8Array(chars.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = chars.charCodeAt(i);
+    return bytes;
 }

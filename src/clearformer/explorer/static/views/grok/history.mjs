@@ -38,7 +38,6 @@ const points = (lines, key) =>
 
 function said(phases, threshold) {
     const span = ({ name, first, last }) => `${name} from step ${count(first)} to ${count(last)}`;
-    const spans = phases.map(span).join(", ");
-    const rule = "the training, the restricted, the held-out loss";
-    return `${spans[0].toUpperCase()}${spans.slice(1)}: a phase is over once ${rule} is below ${threshold}.`;
+    const rule = `A phase is over once the training, the restricted, the held-out loss is below ${threshold}`;
+    return phases.length ? `${rule}: ${phases.map(span).join(", ")}.` : `${rule}; here all were from the beginning.`;
 }

@@ -35,10 +35,10 @@ export class Operands {
         this.#point();
     }
 
-    #rows({ a, b }) {
+    #rows(head) {
         const { numbers } = this, n = numbers.length;
-        const row = (_, i) => [numbers[Math.floor(i / n)], numbers[i % n], a[i], b[i]];
-        return [["a", "b", "weight on a", "weight on b"], ...Array.from(a, row)];
+        const row = (on) => (a, i) => [`on ${on}, a = ${a}`, ...head[on].subarray(i * n, (i + 1) * n)];
+        return [["weight", ...numbers.map((b) => `b = ${b}`)], ...["a", "b"].flatMap((on) => numbers.map(row(on)))];
     }
 
     #pairAt({ clientX, clientY }) {

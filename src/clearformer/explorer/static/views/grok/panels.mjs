@@ -4,7 +4,7 @@ import { central, svg } from "../../dom.mjs";
 import { count, nearest } from "../../numbers.mjs";
 import { logarithmic, linear } from "./scales.mjs";
 
-const NARROWEST = 320, WIDEST = 720, LEFT = 46, RIGHT = 12, TOP = 48, HEAD = 24, HIGH = 92, APART = 14, BOTTOM = 36, NAME = 15;
+const NARROWEST = 320, WIDEST = 720, LEFT = 46, RIGHT = 12, TOP = 48, HEAD = 24, HIGH = 76, APART = 12, BOTTOM = 36, NAME = 15;
 const LETTER = 6.6, SAMPLE = 22, GAP = 12; /* points: of a letter, a curve in the legend, and between its names */
 const STARTED = -1; /* where step 0 stands, which has no logarithm: as if it were step 1/2 */
 

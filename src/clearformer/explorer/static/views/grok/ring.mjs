@@ -2,8 +2,8 @@
 
 import { central, svg } from "../../dom.mjs";
 
-const SIZE = 240, MIDDLE = SIZE / 2, ROOM = 22, BEYOND = 12; /* points: outside a circle, and to the middle of a name */
-const NAMED = 12; /* numbers */
+const SIZE = 240, MIDDLE = SIZE / 2, ROOM = 24, BEYOND = 14; /* points: outside a circle, and to the middle of a name */
+const NAMED = 8; /* numbers */
 
 /** Of n places number j = 0 … n - 1 stands at (x[j], y[j]); `scale` is at the edge. */
 export function ring({ numbers, k, x, y }, scale, label) {
