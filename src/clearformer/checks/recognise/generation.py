@@ -88,7 +88,7 @@ class FoundGenerate:
         """All that it returns, [B, *]. Raises ModelCrashed where that is no text."""
         named = {self.count_name: count + (prompt.shape[1] if self.total else 0)} if self.count_name else {}
         with GreedyMode():  # type: ignore[no-untyped-call]
-            out = getattr(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
+            out = signature.method(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
         out = out[0] if isinstance(out, tuple) else out
         text = torch.as_tensor(out) if isinstance(out, list) else out
         if not isinstance(text, Tensor) or text.is_floating_point() or text.dim() not in (1, 2):
@@ -128,7 +128,7 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
 
 
 def _candidates(experiment: Experiment, method: str) -> Iterator[FoundGenerate]:
-    parameters = signature.parameters(getattr(experiment.model, method))
+    parameters = signature.parameters(signature.method(experiment.model, method))
     prompt, *rest = [*parameters, ""]
     counts = [
         name for name in rest if signature.has_word(name, COUNTS) and not signature.has_word(name, (*NOT_COUNTS, *ENDS))

@@ -64,7 +64,7 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
 
 
 def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
-    parameters = signature.parameters(getattr(subject.model, method))
+    parameters = signature.parameters(signature.method(subject.model, method))
     names, required = [*parameters], signature.required(parameters)
     if not names or len(required) > inputs + 2:
         return
@@ -94,15 +94,15 @@ def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
 
 
 def _by_method(method: str, model: Any, *arguments: Tensor) -> Any:
-    return getattr(model, method)(*arguments)
+    return signature.method(model, method)(*arguments)
 
 
 def _on_logits(subject: Subject, method: str, model: Any, *arguments: Tensor) -> Any:
-    return getattr(model, method)(extract_logits(subject.call(model, *arguments[:-1])), arguments[-1])
+    return signature.method(model, method)(extract_logits(subject.call(model, *arguments[:-1])), arguments[-1])
 
 
 def _on_batch(method: str, make: Callable[..., Any], rest: tuple[int, ...], model: Any, *arguments: Tensor) -> Any:
-    return getattr(model, method)(make(*arguments), *rest)
+    return signature.method(model, method)(make(*arguments), *rest)
 
 
 def _batches(inputs: int) -> Mapping[str, Callable[..., Any]]:

@@ -95,15 +95,15 @@ class FoundLoss:
 
 def find(experiment: Experiment, only: str | None = None) -> list[FoundLoss]:
     """All losses that can be called, those whose value is a cross-entropy first; of a method with `only`."""
-    found = [one for form in forms(experiment.subject, only) for one in [_recognise(experiment, form)] if one]
+    found = [one for form in forms(experiment.subject, only) for one in [_recognise(experiment, form, only)] if one]
     seen: dict[str, FoundLoss] = {}
     for one in sorted(found, key=lambda one: not one.matched):
         seen.setdefault(one.form.description.split("(")[0], one)
     return list(seen.values())
 
 
-def _recognise(experiment: Experiment, form: LossForm) -> FoundLoss | None:
-    """The convention in which this form is right; else the one that its names suggest, if they are certain."""
+def _recognise(experiment: Experiment, form: LossForm, only: str | None) -> FoundLoss | None:
+    """The convention in which this form is right; else the one that its names suggest, if they or `only` are sure."""
     candidates = list(_candidates(experiment, form))
     running = []
     for candidate in candidates:
@@ -115,7 +115,7 @@ def _recognise(experiment: Experiment, form: LossForm) -> FoundLoss | None:
         smoothing = _smoothing(measured, [_terms(experiment, candidate, *batch) for batch in batches])
         if smoothing is not None:
             return _with_ignored(experiment, replace(candidate, smoothing=smoothing, matched=True))
-    mistaken = [one for one in running if form.certain or _is_mistaken(experiment, one)]
+    mistaken = [one for one in running if form.certain or only or _is_mistaken(experiment, one)]
     return _with_ignored(experiment, mistaken[-1]) if mistaken else None
 
 

@@ -53,14 +53,12 @@ def _candidates(experiment: Experiment) -> Iterator[Path]:
     rest = [*parameters][1:]
     if experiment.subject.name != signature.name_of(model) and not signature.required(parameters)[1:]:
         yield Path("model(tokens)", lambda model, tokens: model(tokens))
-    options: dict[str, bool | int] = {
-        name: True for name in rest if parameters[name].default is False and signature.has_word(name, FLAGS)
-    }
-    options |= {name: 1 for name in rest if name in KEPT}
+    flags = [name for name in rest if parameters[name].default is False and signature.has_word(name, FLAGS)]
+    options: dict[str, Any] = dict.fromkeys(flags, True) | {name: 1 for name in rest if name in KEPT}
     for name, value in options.items():
         yield Path(f"model(tokens, {name}={value})", partial(_with_option, name, value))
     for name in signature.methods(model, METHODS):
-        if len(signature.required(signature.parameters(getattr(model, name)))) == 1:
+        if len(signature.required(signature.parameters(signature.method(model, name)))) == 1:
             yield Path(f"model.{name}(tokens)", partial(_by_method, name))
 
 
@@ -69,7 +67,7 @@ def _with_option(name: str, value: Any, model: Any, tokens: Tensor) -> Any:
 
 
 def _by_method(name: str, model: Any, tokens: Tensor) -> Any:
-    return getattr(model, name)(tokens)
+    return signature.method(model, name)(tokens)
 
 
 def _fits(experiment: Experiment, out: Any) -> bool:

@@ -1,6 +1,7 @@
 """How a plain model is given padding: by a mask, by its padding token, or not at all."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -30,5 +31,13 @@ def padding_fields(model: Any, kind: Kind, call: Call, masked: MaskedCall | None
         ):
             return fields | {"padded": masked_call}
     if pad is not None and not tokens.is_floating_point():
-        return fields | {"padded": lambda model, tokens, real: call(model, tokens.masked_fill(~real, pad))}
-    return fields | ({"padded": lambda model, tokens, _real: call(model, tokens)} if kind == "causal" else {})
+        return fields | {"padded": partial(_by_token, call, pad)}
+    return fields | ({"padded": partial(_unmarked, call)} if kind == "causal" else {})
+
+
+def _by_token(call: Call, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:
+    return call(model, tokens.masked_fill(~real, pad))
+
+
+def _unmarked(call: Call, model: Any, tokens: Tensor, _real: Tensor) -> Any:
+    return call(model, tokens)

@@ -1,6 +1,7 @@
 """What a model declares: its parameters, and the sizes in its attributes or its configuration."""
 
 import inspect
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,11 @@ def methods(model: Any, words: Sequence[str] | None = None) -> list[str]:
 def is_of_a_library(model: Any) -> bool:
     """Whether its class comes from a library whose models are recognised by their interface."""
     return f"{type(model).__module__}.".startswith(LIBRARIES)
+
+
+def method(model: Any, name: str) -> Any:
+    """The method of that name, or of a part of the model, as in "decoder.step"."""
+    return operator.attrgetter(name)(model)
 
 
 def has_word(name: str, words: Iterable[str]) -> bool:

@@ -118,7 +118,7 @@ def _try(experiment: Experiment, step: FoundStep) -> tuple[bool, bool]:
 
 def _candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tuple[FoundStep, bool]]:
     """Forms of a step by this method, and whether they surely take a cache."""
-    parameters = signature.parameters(getattr(experiment.model, name))
+    parameters = signature.parameters(signature.method(experiment.model, name))
     if not parameters:
         return
     first, *rest = parameters
@@ -159,7 +159,7 @@ def _is_flag(name: str, parameters: Any) -> bool:
 def _runner(name: str, caches: list[str], position_name: str, flags: dict[str, Any]) -> Callable[..., Any]:
     def run(model: Any, tokens: Tensor, cache: Any, position: int) -> Any:
         named = dict.fromkeys(caches, cache) | ({position_name: position} if position_name else {}) | flags
-        return (model if name == "forward" else getattr(model, name))(tokens, **named)
+        return (model if name == "forward" else signature.method(model, name))(tokens, **named)
 
     return run
 
@@ -183,8 +183,8 @@ def _initial_caches(experiment: Experiment, takes_cache: bool) -> Iterator[Calla
 def _reset(model: Any, _tokens: Tensor) -> None:
     """Empty the cache that the model keeps itself."""
     for name in signature.methods(model, RESETS):
-        if not signature.required(signature.parameters(getattr(model, name))):
-            getattr(model, name)()
+        if not signature.required(signature.parameters(signature.method(model, name))):
+            signature.method(model, name)()
 
 
 def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor], Any]:
@@ -192,7 +192,7 @@ def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor], Any]:
     length = experiment.subject.context or 4 * experiment.length
 
     def make(model: Any, tokens: Tensor) -> Any:
-        method = getattr(model, name)
+        method = signature.method(model, name)
         required = signature.required(signature.parameters(method))
         return method(**{one: len(tokens) if signature.has_word(one, ROW_COUNTS) else length for one in required})
 

@@ -1,6 +1,7 @@
 """The ways into a model beside its call, which is known by now: losses, steps, writing, and paths to logits."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -25,18 +26,19 @@ def complete(subject: Subject) -> Subject:
     if attempt(lambda: experiment.own_logits) is None:  # the checks will say how it crashes
         return subject
     found = [
-        _loss_fields(experiment) if subject.loss is None else {},
-        _step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
-        _generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
-        _path_fields(experiment),
+        loss_fields(experiment) if subject.loss is None else {},
+        step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
+        generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
+        path_fields(experiment),
     ]
     said = [sentence for fields in found for sentence in fields.pop("ways", ())]
     together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
     return dataclasses.replace(subject, ways=(*subject.ways, *said), **together)
 
 
-def _loss_fields(experiment: Experiment) -> dict[str, Any]:
-    found = losses.find(experiment)
+def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    """The fields of Subject for the losses that are found; empty where there are none. So are the functions below."""
+    found = losses.find(experiment, only)
     if not found:
         return {}
     first, *others = found
@@ -53,8 +55,8 @@ def _loss_fields(experiment: Experiment) -> dict[str, Any]:
     return fields
 
 
-def _step_fields(experiment: Experiment) -> dict[str, Any]:
-    found = steps.find(experiment)
+def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    found = steps.find(experiment, only)
     if not found:
         return {}
     first, *others = found
@@ -66,8 +68,8 @@ def _step_fields(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _generate_fields(experiment: Experiment) -> dict[str, Any]:
-    found, errors = generation.find(experiment)
+def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    found, errors = generation.find(experiment, only)
     said = [f"{one.description}: writes text" for one in found]
     said += [f"model.{method} was not understood: {error}" for method, error in errors.items()]
     if not found:
@@ -76,10 +78,18 @@ def _generate_fields(experiment: Experiment) -> dict[str, Any]:
     return {"generate": first, "generators": {one.description: one for one in others}, "ways": tuple(said)}
 
 
-def _path_fields(experiment: Experiment) -> dict[str, Any]:
+def path_fields(experiment: Experiment) -> dict[str, Any]:
     found = paths.find(experiment) if experiment.kind == "causal" else []
     return {
         "paths": {one.description: one for one in found},
         "positions": paths.find_positions(experiment),
         "ways": tuple(f"{one.description}: another path to the logits" for one in found),
     }
+
+
+FIELDS: dict[str, Callable[[Experiment, str | None], dict[str, Any]]] = {
+    "loss": loss_fields,
+    "step": step_fields,
+    "generate": generate_fields,
+}
+"""by the field of Subject; the second argument is the only method that is tried"""

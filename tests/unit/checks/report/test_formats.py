@@ -54,7 +54,18 @@ def test_a_failure_is_described_by_measurement_case_diagnosis_notes_and_a_link()
 
 def test_json_holds_every_result_under_the_documented_keys():
     content = json.loads(as_json(REPORT), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    keys = ["format", "subject", "environment", "seed", "seconds", "summary", "start_here", "checks"]
+    keys = [
+        "format",
+        "subject",
+        "environment",
+        "seed",
+        "seconds",
+        "summary",
+        "start_here",
+        "ways",
+        "not_checked",
+        "checks",
+    ]
     assert list(content) == keys
     assert content["format"] == 1
     assert content["subject"] == {"name": "GPT", "kind": "causal"}
