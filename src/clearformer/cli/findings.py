@@ -15,7 +15,7 @@ MIN_WIDTH = 40
 
 
 def print_report(report: "Report") -> None:
-    """One line per check, how the model was used, then what explains the failures, or what was not checked; a summary."""
+    """One line per check; how the model was used; what explains the failures, or what was not checked; a summary."""
     from clearformer.checks.report.gaps import describe_gaps, describe_use
     from clearformer.checks.report.text import describe_problems, detail, problems, summary
 

@@ -60,6 +60,18 @@ PLANTED = {
             "epsilon-too-large",
         ),
     ],
+    "numbers.activation": [
+        Mutant(
+            "activation-left-out", "single_file", "self.proj(F.gelu(self.fc(x)))", "self.proj(self.fc(x))", "linear"
+        ),
+        Mutant(
+            "result-of-the-activation-not-used",
+            "functional",
+            '    return linear(p, "down", layer, hidden)',
+            '    return linear(p, "down", layer, linear(p, "up", layer, x))',
+            "linear",
+        ),
+    ],
     "numbers.residual": [
         Mutant(
             "attention-in-place-of-its-input",

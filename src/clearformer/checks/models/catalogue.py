@@ -157,13 +157,16 @@ CHECKS: dict[str, Check] = {
     ),
     "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
     "numbers.float64": Check("float32 agrees with float64", numbers.float64),
-    "numbers.half": Check("what is finite in single precision is finite in half precision", numbers.half),
+    "numbers.half": Check("nothing is lost in half precision that single precision holds", numbers.half),
     "numbers.large": Check("large activations do not overflow", numbers.large),
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
     "numbers.norm-variance": Check("LayerNorm divides by the biased variance", sublayers.norm_variance),
     "numbers.epsilon": Check(
         "a norm's epsilon is small beside the variance to which it is added", sublayers.epsilon, random_weights=False
+    ),
+    "numbers.activation": Check(
+        "between the two matrices of a feed-forward network there is something that is not linear", sublayers.activation
     ),
     "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
     "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),

@@ -30,6 +30,8 @@ MAX_SCORE = 3e4
 """-10,000 hides nothing from scores near it, and -1e9 all; logits of attention grow to it where training diverges"""
 FACTORS = [2 ** (exponent / 2) for exponent in range(21)]
 """on matrices; scores grow with the square"""
+NUM_WEIGHTS = 3
+"""random ones: of the few keys of a short row, all may have scores that no mask can hide"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -114,8 +116,10 @@ def scaled(probe: Probe) -> Outcome:
         raise DoesNotApply(
             "nothing is hidden with ordinary weights: there is no causal mask, or how to pass padding is not known"
         )
-    largest = _enlarge_scores(probe, inputs)
-    changes = {name: measure() for name, measure in hidden.items()}
+    largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
+    for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
+        largest = max(largest, _enlarge_scores(probe, inputs, seed))
+        changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
     name = max(changes, key=lambda hidden: changes[hidden])
     reached = f"with scores of up to {largest:,.0f}"
     if changes[name] <= TOLERANCE:
@@ -142,14 +146,14 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     return measures
 
 
-def _enlarge_scores(probe: Probe, inputs: Inputs) -> float:
+def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
     """Randomise the weights, by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
     scales = [one.scale or one.queries.shape[-1] ** -0.5 for one in record_attention(probe, inputs)]
     if not scales:
         raise DoesNotApply("no attention was recorded, so that it is not known how large its scores are")
 
     def largest(factor: float) -> float:
-        randomise_weights(probe.model, probe.seed, factor)
+        randomise_weights(probe.model, seed, factor)
         products = [float(one.products.abs().max()) for one in record_attention(probe, inputs)]
         size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
         return size if probe.logits(inputs).isfinite().all() else math.inf

@@ -1,6 +1,7 @@
 """Norms, and what goes past each sub-layer."""
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -122,27 +123,24 @@ def epsilon(probe: Probe) -> Outcome:
     what is small stays small. An epsilon of 1e-5 is large for embeddings of deviation 0.001.
 
     With its own initial values the model reads a sequence. For each module that is a norm, what it was given is also
-    given to it a thousand times as large: the size of the result must be at least 0.7 of that.
+    given to it a thousand times as large: the size of the result must be at least 0.7 of that, in half of the norms. A
+    norm after a sub-layer may begin with less.
     """
-    least, name, count = 1.0, "", 0
     norms = norm_modules(probe.module)
-    for path, given in _inputs_of(probe, norms).items():
-        share = _normalised_share(norms[path], given)
-        if share is None:
-            continue
-        count += 1
-        if share < least:
-            least, name = share, path
-    if not count:
+    given = _inputs_of(probe, norms)
+    measured = {path: _normalised_share(norms[path], x) for path, x in given.items()}
+    shares = {path: share for path, share in measured.items() if share is not None}
+    if not shares:
         raise DoesNotApply("no module was found that normalises what it is given")
-    missing = max(1 - least, 0.0)
+    missing = max(1 - statistics.median_high(shares.values()), 0.0)
     if missing <= MAX_MISSING:
-        return passed(missing, MAX_MISSING, f"{count} norms")
+        return passed(missing, MAX_MISSING, f"{len(shares)} norms")
+    least = min(shares, key=lambda path: shares[path])
     return failed(
         "epsilon-too-large",
         missing,
         MAX_MISSING,
-        case=f"{name} gives {least:.0%} of the size that it gives to the same input, a thousand times as large",
+        case=f"{least} gives {shares[least]:.0%} of the size that it gives to a thousand times the same",
         diagnosis="The epsilon is larger than the variance of what is normalised: make it smaller, such as 1e-5, or "
         "the input's initial values larger.",
     )
@@ -220,4 +218,28 @@ def _nothing_gets_past(found: list[Step], number: int, field: str) -> Outcome:
         case=f"with the result of {name} set to zero, the logits do not depend on the {field}",
         diagnosis="Nothing of what goes into this sub-layer gets past it: its result takes the place of its input. Add "
         "the two, x = x + f(norm(x)) or x = norm(x + f(x)).",
+    )
+
+
+def activation(probe: Probe) -> Outcome:
+    """Between the two matrices of a feed-forward network there is something that is not linear.
+
+    Two matrices in a row are one matrix: without its activation function, a feed-forward network four times as wide
+    does no more than a single small layer.
+
+    The products of one forward pass are followed from one to the next. Where one matrix widens and the next one
+    narrows, with nothing between them but a bias or a reshape, the activation is missing.
+    """
+    uses = weight_uses(probe, probe.inputs(2))
+    if not uses.multiplied:
+        raise DoesNotApply("no product with a weight was recorded")
+    if not uses.in_a_row:
+        return passed(0, 0)
+    first, second = uses.in_a_row[0]
+    return failed(
+        "linear",
+        len(uses.in_a_row),
+        0,
+        case=f"{second} multiplies what {first} gives, with nothing between the two",
+        diagnosis="The activation function of the feed-forward network is missing, or its result is not used.",
     )

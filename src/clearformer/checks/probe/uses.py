@@ -14,6 +14,11 @@ from clearformer.checks.probe.probe import Inputs, Probe
 
 aten = torch.ops.aten
 
+SAME_VALUES = (
+    *(aten.view.default, aten._unsafe_view.default, aten.t.default, aten.transpose.int, aten.clone.default),
+    *(aten.permute.default, aten.unsqueeze.default, aten.squeeze.dim, aten.expand.default, aten.alias.default),
+)
+
 
 @dataclass
 class WeightUses:
@@ -27,6 +32,8 @@ class WeightUses:
     """those that stand in a matrix product"""
     last: str = ""
     """the one in the last product"""
+    in_a_row: list[tuple[str, str]] = field(default_factory=list)
+    """pairs of which the first widens its input and the second narrows it again, with nothing between but a bias"""
 
 
 def weight_uses(probe: Probe, inputs: Inputs) -> WeightUses:
@@ -44,11 +51,16 @@ class _UseRecorder(Mode):
         self.names = {weight.untyped_storage().data_ptr(): name for name, weight in named}
         self.tokens = [tokens.unique() for tokens in (inputs.tokens, inputs.source) if tokens is not None]
         self.uses = WeightUses()
+        self.widening: dict[int, str] = {}  # the weight whose product a tensor is, where that is wider than its input
+        self.alive: list[Any] = []  # keeps tensors, so that no id is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        self.alive.append(out)
         if func in PRODUCTS or func is aten.addmm.default:
-            self.on_product(args[-2], args[-1])
+            self.on_product(args[-2], args[-1], out)
+        elif func in SAME_VALUES or (func is aten.add.Tensor and self.name(args[1])):
+            self.widening.update({id(out): self.widening[id(args[0])]} if id(args[0]) in self.widening else {})
         elif func is aten.embedding.default:
             self.on_lookup(args[0], args[1])
         elif func in (aten.index.Tensor, aten.index_select.default, aten.gather.default):
@@ -56,7 +68,7 @@ class _UseRecorder(Mode):
             self.on_lookup(args[0], indices[0] if indices else None)
         return out
 
-    def on_product(self, a: Tensor, b: Tensor) -> None:
+    def on_product(self, a: Tensor, b: Tensor, out: Tensor) -> None:
         for weight, other in ((a, b), (b, a)):
             name = self.name(weight)
             if name is None:
@@ -66,6 +78,10 @@ class _UseRecorder(Mode):
             else:
                 self.add(self.uses.multiplied, name)
                 self.uses.last = name
+                if id(other) in self.widening and other.shape[-1] > out.shape[-1]:
+                    self.uses.in_a_row.append((self.widening[id(other)], name))
+                if other is a and out.shape[-1] > a.shape[-1]:
+                    self.widening[id(out)] = name
 
     def on_lookup(self, weight: Tensor, indices: Tensor | None) -> None:
         name = self.name(weight)

@@ -3,9 +3,9 @@
 The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of
 `clearformer`, `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`,
 `crashed`, `does not apply`, `not run`), `start_here` (the ids of the failures that explain all others, the first to fix
-first), `ways` (how the model was used, where that was found out), `not_checked` (what could not be checked: `reason` and
-`checks`), and `checks`, each with `id`, `claim`, `status`, `cause`, `follows` (the id of the failure that explains this
-one), `measured`, `tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite
+first), `ways` (how the model was used, where that was found out), `not_checked` (what could not be checked: `reason`
+and `checks`), and `checks`, each with `id`, `claim`, `status`, `cause`, `follows` (the id of the failure that explains
+this one), `measured`, `tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite
 numbers are null.
 """
 

@@ -33,7 +33,8 @@ INAPPLICABLE = {
     "classifier": {"batches.left-padding", "arguments.used", "order.position-ids", "parameters.tied"}
     | {name for name in CHECKS if name.startswith("loss.")},
 }
-"""checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone"""
+"""checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone,
+and `order.balance` to all but ALiBi's, which are added to the scores"""
 SAME = 1e-5
 """float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 
