@@ -45,6 +45,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "batches.permuted:row-number": BETWEEN_TOKENS,
     "order.positions:positions-by-row": BETWEEN_TOKENS,
     "batches.independent:batch-size": BETWEEN_TOKENS,
+    "batches.independent:rows-mixed-in-training": ("masks.gradient:in-training", *LEARNING),
     # what each token sees
     "learning.one-batch:probabilities": (*MASKS, *LEARNING, *LOSSES, "loss.*:probabilities", "parameters.*"),
     "encoder-decoder.encoder": (*BETWEEN_TOKENS, "parameters.gradients"),
@@ -52,8 +53,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "masks.future": (*MASKS, *PADDING, *LOSSES, *LEARNING, "cache.*"),
     "masks.gradient": ("masks.scaled", *PADDING, *LOSSES, *LEARNING, "cache.*"),
     "encoder-decoder.source": ("order.matters", "parameters.gradients", "encoder-decoder.source-padding", *LEARNING),
-    "masks.past": ("order.*", "parameters.gradients", "learning.*", "cache.unequal", "batches.left-padding"),
-    "masks.both-sides": ("order.*", "parameters.gradients", "learning.*", "batches.*-padding"),
+    "masks.past": ("order.*", "arguments.used", "parameters.gradients", "learning.*", "cache.unequal", *PADDING),
+    "masks.both-sides": ("order.*", "arguments.used", "parameters.gradients", "learning.*", *PADDING),
     "order.matters": ("order.*", "parameters.gradients:unused", *LEARNING),
     "order.positions": ("order.rotary", "cache.*", "batches.left-padding", *LEARNING),
     "order.rotary": ("cache.*", "batches.left-padding", *LEARNING),
@@ -63,10 +64,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "numbers.norm-order": ("parameters.initial-loss", "learning.*"),
     # padding
     "masks.empty-row": (*PADDING, "cache.unequal"),
-    "batches.right-padding": (*PADDING, "cache.unequal", *LOSSES),
-    "encoder-decoder.source-padding": (*PADDING, *LOSSES),
-    "batches.padding-unseen": (*PADDING, "cache.unequal"),
-    "batches.left-padding": (*PADDING, "cache.unequal"),
+    "batches.right-padding": (*PADDING, "cache.unequal", "arguments.used", *LOSSES),
+    "encoder-decoder.source-padding": (*PADDING, "arguments.used", *LOSSES),
+    "batches.padding-unseen": (*PADDING, "cache.unequal", "arguments.used"),
+    "batches.left-padding": (*PADDING, "cache.unequal", "arguments.used"),
     # cached decoding
     "cache.separate:kept-between-texts": ("cache.*", "state.unchanged:carries-over"),
     "cache.read-only:forward-changes-cache": ("cache.*", "state.unchanged:carries-over"),
@@ -75,7 +76,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "cache.steps": ("cache.*",),
     "cache.chunks": ("cache.*",),
     # weights
-    "parameters.heads": ("parameters.*", *LEARNING),
+    "parameters.heads": ("parameters.*", "order.balance", *LEARNING),
     "parameters.start": LEARNING,
     "parameters.gradients": ("parameters.*", "state.*", "learning.*", "loss.accumulation"),
     "parameters.tied": ("parameters.initial-loss", *LEARNING),

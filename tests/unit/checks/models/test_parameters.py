@@ -150,7 +150,7 @@ BUGS = [
         "start",
         "stuck",
         with_(
-            planted=lambda model: setattr(model, "factors", nn.ParameterList(torch.zeros(2, D))),
+            planted=lambda model: setattr(model, "factors", nn.ParameterList([torch.zeros(D), torch.zeros(D)])),
             before_output=lambda model, x: model.norm(x) + model.factors[0] * model.factors[1],
         ),
     ),
