@@ -7,7 +7,7 @@ import contextlib
 import math
 import random
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -144,15 +144,21 @@ def randomise_weights(model: Any, seed: int, factor: float = 1.0) -> None:
 
 
 @torch.no_grad()
-def enlarge_matrices(model: Any, seed: int, factor: float) -> torch.Generator:
-    """Fill the matrices as `randomise_weights` does, and leave vectors; the generator that has drawn the values."""
+def enlarge_matrices(model: Any, seed: int, factor: float, tables: Collection[str] = ()) -> torch.Generator:
+    """Fill the matrices as `randomise_weights` does, and leave vectors; the generator that has drawn the values.
+
+    Parameters that are named in `tables` are not multiplied by the factor, since their rows are looked up.
+    """
     generator = torch.Generator().manual_seed(seed)
     modules = model.modules() if isinstance(model, nn.Module) else ()
     embeddings = {id(module.weight) for module in modules if isinstance(module, nn.Embedding)}
+    named = dict(model.named_parameters()) if tables else {}
+    looked_up = {id(named[name]) for name in tables}
     for weight in _to_randomise(model):
         if weight.dim() > 1:
             noise = torch.randn(weight.shape, generator=generator).to(weight)
-            weight.copy_(noise if id(weight) in embeddings else noise * (factor / math.sqrt(weight.shape[-1])))
+            size = (1.0 if id(weight) in looked_up else factor) / math.sqrt(weight.shape[-1])
+            weight.copy_(noise if id(weight) in embeddings else noise * size)
     return generator
 
 

@@ -37,6 +37,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "state.unchanged:statistics-change": ("*",),
     "learning.dropout:dropout-in-evaluation": ("*",),
     "learning.dropout:not-reached-by-eval": ("*",),
+    "arguments.unchanged": ("masks.gradient:crashed", "parameters.*:crashed", "loss.*"),
     "numbers.float64:half-precision": (*BETWEEN_TOKENS, "numbers.*", "state.saved"),
     # the rows of a batch, with which most influences are measured
     "numbers.softmax:over-*": (*BETWEEN_TOKENS, "numbers.*"),
@@ -53,14 +54,14 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "masks.future": (*MASKS, *PADDING, *LOSSES, *LEARNING, "cache.*"),
     "masks.gradient": ("masks.scaled", *PADDING, *LOSSES, *LEARNING, "cache.*"),
     "encoder-decoder.source": ("order.matters", "parameters.gradients", "encoder-decoder.source-padding", *LEARNING),
+    "numbers.residual": ("masks.past", "order.*", "numbers.norm-order", "encoder-decoder.source", "learning.*"),
     "masks.past": ("order.*", "arguments.used", "parameters.gradients", "learning.*", "cache.unequal", *PADDING),
     "masks.both-sides": ("order.*", "arguments.used", "parameters.gradients", "learning.*", *PADDING),
-    "order.matters": ("order.*", "parameters.gradients:unused", *LEARNING),
-    "order.positions": ("order.rotary", "cache.*", "batches.left-padding", *LEARNING),
+    "order.matters": ("order.*", *PADDING, "cache.*", "arguments.used", "parameters.gradients:unused", *LEARNING),
+    "order.positions": ("order.rotary", *PADDING, "cache.*", "arguments.used", *LEARNING),
     "order.rotary": ("cache.*", "batches.left-padding", *LEARNING),
     # numbers
     "numbers.large": ("masks.empty-row", "masks.scaled", *PADDING),
-    "numbers.residual": ("numbers.norm-order", "learning.*", "parameters.*"),
     "numbers.norm-order": ("parameters.initial-loss", "learning.*"),
     # padding
     "masks.empty-row": (*PADDING, "cache.unequal"),

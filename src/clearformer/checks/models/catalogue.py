@@ -106,7 +106,6 @@ CHECKS: dict[str, Check] = {
     "loss.smoothing": Check(
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
-    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),
     "state.seeded": Check("two trainings from one seed are the same", state.seeded),
@@ -131,7 +130,7 @@ CHECKS: dict[str, Check] = {
     "numbers.large": Check("large activations do not overflow", numbers.large),
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
-    "numbers.norm-variance": Check("LayerNorm divides by the biased variance", sublayers.norm_variance),
+    "numbers.norm-variance": Check("LayerNorm divides by the root of the biased variance", sublayers.norm_variance),
     "numbers.epsilon": Check(
         "a norm's epsilon is small beside the variance to which it is added", sublayers.epsilon, random_weights=False
     ),
@@ -140,6 +139,7 @@ CHECKS: dict[str, Check] = {
     ),
     "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
     "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),
+    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "learning.one-batch": Check(
         "one batch can be learned to a loss near 0",
         learning.one_batch,

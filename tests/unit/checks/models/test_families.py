@@ -28,8 +28,7 @@ INAPPLICABLE = {
     "gpt": {"batches.left-padding", "arguments.used"},
     "transformer": {"batches.left-padding", "cache.unequal", "arguments.used"},
     "bert": {"batches.left-padding", "numbers.norm-order"},
-    "classifier": {"batches.left-padding", "parameters.tied"}
-    | {name for name in CHECKS if name.startswith("loss.")},
+    "classifier": {"batches.left-padding", "parameters.tied"} | {name for name in CHECKS if name.startswith("loss.")},
 }
 """checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone,
 and `order.balance` to all but ALiBi's, which are added to the scores"""
