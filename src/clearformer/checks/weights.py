@@ -7,7 +7,7 @@ import contextlib
 import math
 import random
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -137,15 +137,33 @@ def randomise_weights(model: Any, seed: int, factor: float = 1.0) -> None:
     Attention is then neither uniform nor one-hot, nothing is zero, and no two heads or layers are alike. Embeddings get
     standard deviation 1 whatever the factor, as their rows are looked up and not summed.
     """
-    if not isinstance(model, nn.Module):
-        return
-    generator = torch.Generator().manual_seed(seed)
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
-    trainable = [weight for weight in weights if weight.requires_grad]  # a frozen one may be a table of sinusoids
-    for weight in trainable or weights:
-        noise = torch.randn(weight.shape, generator=generator).to(weight)
+    generator = enlarge_matrices(model, seed, factor)
+    for weight in _to_randomise(model):
         if weight.dim() < 2:
-            weight.add_(0.1 * noise)
-        else:
-            weight.copy_(noise if id(weight) in embeddings else noise * (factor / math.sqrt(weight.shape[-1])))
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator).to(weight))
+
+
+@torch.no_grad()
+def enlarge_matrices(model: Any, seed: int, factor: float, tables: Collection[str] = ()) -> torch.Generator:
+    """Fill the matrices as `randomise_weights` does, and leave vectors; the generator that has drawn the values.
+
+    Parameters that are named in `tables` are not multiplied by the factor, since their rows are looked up.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    embeddings = {id(module.weight) for module in modules if isinstance(module, nn.Embedding)}
+    named = dict(model.named_parameters()) if tables else {}
+    looked_up = {id(named[name]) for name in tables}
+    for weight in _to_randomise(model):
+        if weight.dim() > 1:
+            noise = torch.randn(weight.shape, generator=generator).to(weight)
+            size = (1.0 if id(weight) in looked_up else factor) / math.sqrt(weight.shape[-1])
+            weight.copy_(noise if id(weight) in embeddings else noise * size)
+    return generator
+
+
+def _to_randomise(model: Any) -> list[Tensor]:
+    """Weights that are trained, or all where none is; a frozen one may be a table of sinusoids."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    weights: list[Tensor] = [weight for weight in parameters if weight.is_floating_point()]
+    return [weight for weight in weights if weight.requires_grad] or weights

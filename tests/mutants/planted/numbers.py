@@ -134,6 +134,13 @@ PLANTED = {
             "x.var(-1, keepdim=True)",
             "unbiased",
         ),
+        Mutant(
+            "divided-by-the-mean-square",
+            "hugging",
+            "torch.rsqrt(variance",
+            "torch.reciprocal(variance",
+            "by-the-square",
+        ),
         # as the Annotated Transformer's
         Mutant(
             "deviation-by-torchs-default",

@@ -136,6 +136,13 @@ PLANTED = {
     "parameters.tied": [
         Mutant("output-not-tied", "single_file", "        self.head.weight = self.wte.weight\n", "", "tie-lost"),
         Mutant(
+            "tied-by-their-data",
+            "single_file",
+            "self.head.weight = self.wte.weight",
+            "self.head.weight.data = self.wte.weight.data",
+            "tied-by-data",
+        ),
+        Mutant(
             "tied-by-a-copy",
             "modular",
             "self.generator.weight = self.embedding.table.weight",

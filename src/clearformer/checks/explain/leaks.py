@@ -77,7 +77,9 @@ def _cause_and_diagnosis(
 
 
 def is_masked_by_a_number(attention: Attention) -> bool:
-    """Whether nearly every query's scores of future tokens are finite and below all those of its past."""
+    """Whether future tokens get weight though nearly every query's scores of them are below all those of its past."""
+    if not attention.applied.triu(1).any():
+        return False
     T = attention.scores.shape[-1]  # noqa: N806
     future = torch.ones(T, T, dtype=torch.bool).triu(1)
     scores = attention.scores.reshape(-1, T, T)[:, :-1]  # the last query has no future

@@ -34,15 +34,21 @@ def row_differences(rows: list[Tensor], expected: list[Tensor]) -> list[float]:
 
 
 class PaddedBatch:
-    """Four rows, all but the first padded: the tokens, or the source of an encoder-decoder."""
+    """Four rows, or as many as `lengths`, all but the first padded: the tokens, or an encoder-decoder's source."""
 
-    def __init__(self, probe: Probe, side: Side, field: Literal["tokens", "source"] = "tokens") -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        side: Side,
+        field: Literal["tokens", "source"] = "tokens",
+        lengths: list[int] | None = None,
+    ) -> None:
         self.probe, self.side, self.field = probe, side, field
         self.mask_field = "real" if field == "tokens" else "source_real"
-        self.inputs = probe.inputs(4)
+        self.inputs = probe.inputs(len(lengths) if lengths else 4)
         tokens = getattr(self.inputs, field)
         T = tokens.shape[1]  # noqa: N806
-        self.lengths = [T, max(T - 1, 1), max(T // 2, 1), 1]
+        self.lengths = lengths or [T, max(T - 1, 1), max(T // 2, 1), 1]
         padded, self.real = pad(tokens, self.lengths, side, probe.subject.pad)
         self.padded = self.inputs.replace(**{field: padded, self.mask_field: self.real})
 
@@ -85,10 +91,14 @@ class PaddedBatch:
         """The change of logits at real tokens when the mask says that all tokens are real."""
         return max(row_differences(self.logits(), self.logits(**{self.mask_field: torch.ones_like(self.real)})))
 
-    def only_the_length_counts(self) -> bool:
-        """Whether a mask with the padding on the other side does the same, though the mask is not ignored."""
-        flipped = self.logits(**{self.mask_field: self.real.flip(1)})
-        return max(row_differences(self.logits(), flipped)) <= TOLERANCE < self.mask_influence()
+    def hides_the_other_side(self) -> bool:
+        """Whether the last token of a row with one padding token attends to all but the token on the other side."""
+        real = self.real[1]
+        attentions = [
+            one for one in record_attention(self.probe, self.padded.row(1)) if one.applied.shape[-1] == len(real)
+        ]
+        seen = [one.applied[..., -1, :].flatten(0, -2).amax(0) > MIN_WEIGHT for one in attentions]
+        return bool(seen) and all(torch.equal(keys, real.flip(0)) for keys in seen)
 
     def mask_is_inverted(self) -> bool:
         """Whether the opposite mask makes padded rows right, or real tokens are hidden from each other."""
@@ -130,7 +140,7 @@ class PaddedBatch:
         )
 
     def _cause(self, differences: list[float]) -> str:
-        if self.side == "left" and self.only_the_length_counts():
+        if self.side == "left" and self.hides_the_other_side():
             return "side-ignored"
         if self.mask_is_inverted():
             return "mask-inverted"

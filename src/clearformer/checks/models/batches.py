@@ -146,7 +146,7 @@ def explain_padding_influence(padding: PaddedBatch, change: float) -> Outcome:
     if mask_is_ignored and max(padding.differences()) <= TOLERANCE:
         raise DoesNotApply("the model recognises padding by its token and not by a mask, so another is no padding")
     cause = "mask-ignored" if mask_is_ignored else "padding-attended"
-    if padding.side == "left" and padding.only_the_length_counts():
+    if padding.side == "left" and padding.hides_the_other_side():
         cause = "side-ignored"
     elif padding.mask_is_inverted():
         cause = "mask-inverted"

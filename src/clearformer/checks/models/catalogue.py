@@ -161,7 +161,7 @@ CHECKS: dict[str, Check] = {
     "numbers.large": Check("large activations do not overflow", numbers.large),
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
-    "numbers.norm-variance": Check("LayerNorm divides by the biased variance", sublayers.norm_variance),
+    "numbers.norm-variance": Check("LayerNorm divides by the root of the biased variance", sublayers.norm_variance),
     "numbers.epsilon": Check(
         "a norm's epsilon is small beside the variance to which it is added", sublayers.epsilon, random_weights=False
     ),

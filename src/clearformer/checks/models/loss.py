@@ -23,6 +23,8 @@ from clearformer.checks.probe.training import IGNORE_INDEX, without_dropout
 
 LOSS_TOLERANCE = 1e-5
 """nats, or relative where the loss is above 1: float32 noise was below 5e-7, the effect of mistakes above 2e-4"""
+MATCH = 0.2
+"""of the tolerance: one of many formulas may come that near by chance in one of thousands"""
 SHARE_TOLERANCE = 2e-4
 """of the smoothing weights and their sum: noise was below 2e-6"""
 GRADIENT_TOLERANCE = 1e-3
@@ -176,7 +178,7 @@ def _compare_with_formula(probe: Probe, tokens: Tensor, labels: Tensor) -> Outco
     mistakes = wrong_losses(probe, tokens, labels, measured)
     distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items() if values}
     cause = min(distances, key=lambda name: distances[name])
-    cause = cause if distances[cause] <= tolerance else "other"
+    cause = cause if distances[cause] <= MATCH * tolerance else "other"
     case = f"{right:.5g} nats were expected over {int((targets != IGNORE_INDEX).sum())} tokens, found {measured:.5g}"
     return failed(cause, error, tolerance, case=case, diagnosis=DIAGNOSES[cause])
 

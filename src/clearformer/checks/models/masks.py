@@ -4,6 +4,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import nn
@@ -22,16 +23,17 @@ from clearformer.checks.probe.influence import (
     self_attentions,
 )
 from clearformer.checks.probe.probe import LENGTH, Inputs, Probe
-from clearformer.checks.weights import randomise_weights
+from clearformer.checks.probe.uses import weight_uses
+from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
 MAX_GRADIENT = 1e-6
 """relative to the largest gradient; without any influence it is 0.0"""
-MAX_SCORE = 3e4
-"""-10,000 hides nothing from scores near it, and -1e9 all; logits of attention grow to it where training diverges"""
-FACTORS = [2 ** (exponent / 2) for exponent in range(21)]
+MAX_SCORE = 65_504.0
+"""the largest in float16; -10,000 hides nothing from such scores, and -1e9 all"""
+FACTORS = [2 ** (exponent / 4) for exponent in range(49)]
 """on matrices; scores grow with the square"""
-NUM_WEIGHTS = 3
-"""random ones: of the few keys of a short row, all may have scores that no mask can hide"""
+NUM_WEIGHTS, SHORT_ROWS = 3, 12
+"""padding is seen where all scores of a row's real tokens are below the mask's number, which happens in few of them"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -106,7 +108,7 @@ def scaled(probe: Probe) -> Outcome:
 
     A mask that adds a number, such as -10,000, hides nothing from a score that is larger, and training makes scores
     grow: minGPT had it, and so did GPT-2 in transformers. The matrices are multiplied until the products of queries and
-    keys, scaled, reach 30,000, or as far as the model's norms let them; embeddings are not. Still no future token may
+    keys, scaled, reach 65,504, or as far as the model's norms let them; embeddings are not. Still no future token may
     influence a past logit, and no padding a real one, in the source neither. Fix it with -inf, the dtype's smallest
     number, or a boolean mask.
     """
@@ -118,8 +120,9 @@ def scaled(probe: Probe) -> Outcome:
         )
     largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
     for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
-        largest = max(largest, _enlarge_scores(probe, inputs, seed))
-        changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
+        with preserve_state(probe.model), torch.no_grad():
+            largest = max(largest, _enlarge_scores(probe, inputs, seed))
+            changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
     name = max(changes, key=lambda hidden: changes[hidden])
     reached = f"with scores of up to {largest:,.0f}"
     if changes[name] <= TOLERANCE:
@@ -137,23 +140,29 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     """What masks are to hide, and the influence of each."""
     measures: dict[str, Callable[[], float]] = {}
     if probe.kind in ("causal", "encoder-decoder"):
-        measures["a future token"] = lambda: future_influence(influence(probe, inputs))
+        rows = [inputs, probe.inputs(1)]
+        measures["a future token"] = lambda: max(future_influence(influence(probe, row)) for row in rows)
     if probe.subject.padded is not None:
         side = probe.subject.sides[0]
-        measures["padding"] = PaddedBatch(probe, side).padding_influence
-        if inputs.source is not None:
-            measures["padding of the source"] = PaddedBatch(probe, side, "source").padding_influence
+        fields: tuple[Literal["tokens", "source"], ...] = ("tokens",) if inputs.source is None else ("tokens", "source")
+        for field in fields:
+            short = [getattr(inputs, field).shape[1]] + [1] * SHORT_ROWS
+            name = "padding" if field == "tokens" else "padding of the source"
+            measures[name] = PaddedBatch(probe, side, field, short).padding_influence
     return measures
 
 
 def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
-    """Randomise the weights, by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+    """Multiply random matrices by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+    randomise_weights(probe.model, seed)
+    uses = weight_uses(probe, inputs)
+    tables = {*uses.looked_up, *uses.indexed}
     scales = [one.scale or one.queries.shape[-1] ** -0.5 for one in record_attention(probe, inputs)]
     if not scales:
         raise DoesNotApply("no attention was recorded, so that it is not known how large its scores are")
 
     def largest(factor: float) -> float:
-        randomise_weights(probe.model, seed, factor)
+        enlarge_matrices(probe.model, seed, factor, tables)
         products = [float(one.products.abs().max()) for one in record_attention(probe, inputs)]
         size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
         return size if probe.logits(inputs).isfinite().all() else math.inf

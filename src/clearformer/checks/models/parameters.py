@@ -1,6 +1,7 @@
 """Are the weights right: sensible at the start, all used, all registered, none a copy of another?"""
 
 import math
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -186,8 +187,18 @@ def tied(probe: Probe) -> Outcome:
     A tie is lost when one side is assigned, loaded, copied or moved to a device after it was made: the model then
     trains two matrices instead of one. Conversely, two matrices that should be separate may be one.
 
-    The input embeddings and output projections are found by changing single rows, and compared with Subject(tied=...).
+    No two parameters may lie in the same memory. The input embeddings and output projections are found by changing
+    single rows, and compared with Subject(tied=...).
     """
+    if sharing := _sharing_memory(probe.module):
+        return failed(
+            "tied-by-data",
+            len(sharing),
+            0,
+            case=f"{list_names(sharing)} share their memory and are several parameters",
+            diagnosis="The optimizer updates the same numbers once for each of them, and .to(device) separates them. "
+            "That is so after `.data = `: assign the parameter itself.",
+        )
     found = find_vocabulary_matrices(probe)
     if not found.inputs or not found.outputs:
         raise DoesNotApply("no input embedding, or no output matrix, was found among the parameters")
@@ -199,11 +210,6 @@ def tied(probe: Probe) -> Outcome:
     )
     if probe.subject.tied is None:
         raise DoesNotApply(f"whether they should be tied is not declared by Subject(tied=...); found: {description}")
-    named = dict(probe.module.named_parameters())
-    shares_memory = len(tied_names) > len({named[name].data_ptr() for name in tied_names})
-    if probe.subject.tied and shares_memory:
-        diagnosis = "Two parameters share memory, as after `.data = `: .to(device) will separate them. Assign the "
-        return failed("tied-by-data", 1, 0, case=description, diagnosis=diagnosis + "parameter itself.")
     if probe.subject.tied == bool(tied_names):
         return passed(0, 0, description)
     if tied_names:
@@ -215,3 +221,10 @@ def tied(probe: Probe) -> Outcome:
     return failed(
         "tie-lost", 1, 0, case=description, diagnosis=diagnosis + "are made, and after any loading that replaces one."
     )
+
+
+def _sharing_memory(model: nn.Module) -> list[str]:
+    """Names of parameters that are stored in the same place as another one."""
+    named = {name: weight for name, weight in model.named_parameters() if weight.numel()}
+    places = Counter(weight.data_ptr() for weight in named.values())
+    return [name for name, weight in named.items() if places[weight.data_ptr()] > 1]

@@ -16,16 +16,18 @@ from clearformer.checks.probe.uses import weight_uses
 
 NORM_TOLERANCE = 1e-4
 """relative; for a width of 384 the unbiased variance is off by 1.3e-3"""
+SQUARE = 0.01
+"""relative; a norm is off by 1"""
 MAX_MISSING = 0.3
 """of a norm's size: an epsilon as large as the variance takes 0.29"""
 
 
 def norm_variance(probe: Probe) -> Outcome:
-    """LayerNorm divides by the biased variance.
+    """LayerNorm divides by the root of the biased variance.
 
     torch.var and torch.std divide by D - 1 by default; LayerNorm divides by D (arXiv:1607.06450). The Annotated
     Transformer had D - 1. Every module with one weight of size D whose output is its input centred and scaled is
-    compared with both.
+    compared with both. One that gives half for twice the input divides by the square.
     """
     worst, norms = 0.0, 0
     for name, module in norm_modules(probe.module).items():
@@ -37,6 +39,14 @@ def norm_variance(probe: Probe) -> Outcome:
             continue  # its input is no vector, so it is no norm
         errors = {unbiased: _norm_error(weight, bias, x, out, unbiased) for unbiased in (False, True)}
         if min(errors.values()) > NORM_TOLERANCE:
+            if _divides_by_the_square(module, x):
+                return failed(
+                    "by-the-square",
+                    1,
+                    0,
+                    case=f"{name} gives half as much for twice the input",
+                    diagnosis="The norm divides by the mean square and not by its root: use sqrt, or rsqrt.",
+                )
             continue  # an RMSNorm, say
         norms += 1
         worst = max(worst, errors[False])
@@ -52,6 +62,12 @@ def norm_variance(probe: Probe) -> Outcome:
     if not norms:
         raise DoesNotApply("no module was found that computes a LayerNorm")
     return passed(worst, NORM_TOLERANCE, f"{norms} norms")
+
+
+def _divides_by_the_square(norm: nn.Module, x: Tensor) -> bool:
+    """Whether norm(2x) is norm(x) / 2, the bias left out."""
+    zero, once, twice = (norm(x * factor) for factor in (0.0, 1.0, 2.0))
+    return once.shape == x.shape and float((2 * (twice - zero) - (once - zero)).norm() / (once - zero).norm()) < SQUARE
 
 
 def norm_modules(model: nn.Module) -> dict[str, nn.Module]:
