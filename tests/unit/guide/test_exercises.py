@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -168,12 +169,17 @@ def test_one_that_waits_is_stopped_and_holds_up_others_on_its_core_alone(
 def test_ctrl_c_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch):
     start, started = subprocess.Popen, []
 
-    def start_and_interrupt(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+    def start_and_keep(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         started.append(start(*arguments, **options))
-        os.kill(os.getpid(), signal.SIGINT)
         return started[-1]
 
-    monkeypatch.setattr(grading.subprocess, "Popen", start_and_interrupt)
+    def interrupted(_: Any) -> None:  # as by Ctrl-C while results are waited for
+        while not started:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading.subprocess, "Popen", start_and_keep)
+    monkeypatch.setattr(grading, "as_completed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         grading.grade([WAITING])
     assert [process.returncode for process in started] == [-signal.SIGKILL]
