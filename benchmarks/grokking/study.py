@@ -10,10 +10,13 @@ import argparse
 import dataclasses
 import itertools
 import json
+import platform
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import clearformer
 from clearformer.config import Config
@@ -35,13 +38,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "study.json")
     out = parser.parse_args().out
     found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    found.pop("machine", None)
     for seed, fraction, decay in itertools.product(SEEDS, reversed(FRACTIONS), reversed(DECAYS)):
         key = f"{fraction} {decay} {seed}"
         if key not in found:
             found[key] = {"fraction": fraction, "weight_decay": decay, "seed": seed} | measure(fraction, decay, seed)
             print(key, {name: value for name, value in found[key].items() if name != "curve"}, flush=True)
-            lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in found.items())
-            out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+            write(out, found)
+
+
+def write(out: Path, found: dict[str, Any]) -> None:
+    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in ({"machine": machine} | found).items())
+    out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """The model's name where Linux tells it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def configuration(fraction: float, decay: float, seed: int) -> Config:

@@ -122,7 +122,7 @@ embedding = number_rows(run.model.embedding.weight)
 untrained = initial_weights(run.config.model, run.config.train.seed)["embedding.weight"]
 figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 for offset, name, rows in ((-0.2, "untrained", number_rows(torch.from_numpy(untrained))), (0.2, "trained", embedding)):
-    power = spectrum(rows)[1:]
+    power = spectrum(rows)[1:].numpy()
     axes.bar(np.arange(1, len(power) + 1) + offset, power / power.sum(), 0.4, label=name)
 axes.set(xlabel="frequency: times round as the number goes round once", ylabel="share of the embedding")
 axes.legend(fontsize=8)

@@ -117,7 +117,7 @@ def main() -> None:
         "\n## How far from PyTorch\n",
         *head(names),
         *rows(names),
-        f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
+        f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only four "
         "were, and its own tests have all. C has no blocks to run "
         "alone: tests/unit/engines/c/test_touch.py compares what stands between them, inside models.",
         "\n## What each does\n",

@@ -113,7 +113,7 @@ def test_ten_steps_give_the_weights_and_losses_of_pytorch(name: str, family: str
     assert errors["losses"] < LOSSES
 
 
-GENERATORS = [case for case in MODELS if case[0] in ("gpt", "transformer")]
+GENERATORS = [case for case in MODELS if case[0] in ("gpt", "transformer") and case[1] not in GPTS]
 
 
 @pytest.mark.parametrize(("name", "family", "variant"), for_each_engine(GENERATORS))

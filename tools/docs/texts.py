@@ -17,6 +17,7 @@ CHECKS: Nav = [
     {"What is checked": "checks.md"},
     {"How a model is checked": "checking.md"},
     {"Planted bugs": "mutants.md"},
+    {"Bare models": "bank.md"},
     {"Libraries": "libraries.md"},
 ]
 MEASURED: Nav = [{"Results": "results.md"}, {"Engines": "engines.md"}, {"A run without Python": "export.md"}]

@@ -12,7 +12,8 @@ import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
 from clearformer.errors import CheckpointError, RunError
-from clearformer.explorer.grokking import grokking
+from clearformer.explorer import grokking
+from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import (
@@ -84,7 +85,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         "tokenizer": run.tokenizer.backend.to_str(),
         "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
         "metrics": _thinned(metrics.read(run.metrics), logarithmic=run.config.modular is not None),
-        "grokking": grokking(run, trained) if run.config.modular else None,
+        "grokking": grokking.contents(run) if can_be_measured(run) else None,
         "example": "" if run.config.data else EXAMPLES.get(run.config.dataset, ""),
         "precision": precision,
         "checkpoints": [{"step": each.step, "weights": name} for name, each in found.items()],

@@ -10,6 +10,8 @@ from clearformer.data.modular import question
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.figures import loss_curve
+from clearformer.inspection.grokking import report as grokking
+from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.inspection.page import commands, count_table, facts, figure, heading, link, page, paragraph, plan
 from clearformer.inspection.reading import read
 from clearformer.models.bert import BERT
@@ -65,7 +67,8 @@ def report(run: RunFolder, level: int) -> str:
     """The report of a run that has a checkpoint, as HTML, with headings of `level`."""
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
-    parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines), "Samples": _samples(run, model)}
+    parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines)}
+    parts |= (grokking.sections(run) if can_be_measured(run) else {}) | {"Samples": _samples(run, model)}
     parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
     return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body
@@ -75,7 +78,7 @@ def _sentence(run: RunFolder) -> str:
     config, size = run.config, len(run.corpus.train)
     return (
         f"{NAMES[config.model.kind]} of {count_parameters(config.model):,} parameters, trained on {size:,} "
-        f"{UNITS[run.corpus.kind]} of {config.dataset}."
+        f"{UNITS[run.corpus.kind]} of {_data(run)}."
     )
 
 
@@ -115,16 +118,25 @@ def _plan(run: RunFolder) -> dict[str, str]:
     norm = "no norm" if model.norm == "none" else f"{model.norm_order}-norm"
     peak = f"learning rate up to {train.schedule.peak:g}, " if hasattr(train.schedule, "peak") else "learning rate "
     return {
-        "Data": f"{config.dataset}: {sizes}",
+        "Data": f"{_data(run)}: {sizes}",
         "Tokens": f"{TOKENS[config.tokenizer]}, a vocabulary of {model.vocab_size:,}",
         "Model": f"{model.num_layers} {layers} of width {model.d_model}, {model.num_heads} heads, feed-forward width "
         f"{model.d_ff}, context {model.context}; {norm}, {model.positions} positions, "
         f"{DISPLAY_NAMES[model.activation]}",
-        "Training": f"{train.steps:,} steps of {train.batch_tokens * train.accumulation:,} tokens; "
+        "Training": f"{train.steps:,} steps of {_batch_tokens(run) * train.accumulation:,} tokens; "
         f"{DISPLAY_NAMES[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; "
         f"seed {train.seed}",
         "Engine": f"{config.engine}, device {train.device}, precision {train.precision}",
     }
+
+
+def _data(run: RunFolder) -> str:
+    return run.corpus.name if run.config.modular else run.config.dataset
+
+
+def _batch_tokens(run: RunFolder) -> int:
+    """Tokens in a batch; of equations, all that there are may be fewer than would fit."""
+    return run.batches("train").batch(0).num_tokens if run.config.modular else run.config.train.batch_tokens
 
 
 def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:

@@ -49,6 +49,15 @@ BUGS = (
         "lucidrains/x-transformers #219, pytorch/executorch #2010",
     ),
     Bug(
+        "cached-positions-one-behind",
+        "cache",
+        "start = self.cached if use_cache else 0",
+        "start = max(self.cached - 1, 0) if use_cache else 0",
+        "with a cache every token after the prompt stands one position too early",
+        (*CACHE, *GENERATE),
+        "skyzh/tiny-llm #46",
+    ),
+    Bug(
         "fused-path-forgets-is-causal",
         "masks",
         "dropout_p=dropout, is_causal=True)",

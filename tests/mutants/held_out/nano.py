@@ -5,15 +5,6 @@ from bare.bug import Bug
 
 BUGS = (
     Bug(
-        "counter-of-the-cache-counts-calls",
-        "cache",
-        "self.cached += t",
-        "self.cached += 1",
-        "the number of cached tokens grows by one a call, so that tokens of the prompt are read twice",
-        (*CACHE, *GENERATE),
-        "skyzh/tiny-llm #46",
-    ),
-    Bug(
         "cached-mask-from-the-first-row",
         "cache",
         "self.bias[:, :, S - T : S, :S]",
@@ -83,7 +74,7 @@ BUGS = (
         "heads-viewed-without-transpose",
         "masks",
         "        k = k.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)\n",
-        "        k = k.view(B, self.n_head, T, C // self.n_head)\n",
+        "        k = k.reshape(B, self.n_head, T, C // self.n_head)\n",
         "keys are viewed as heads without a transpose: a head's keys come from other tokens, future ones too",
         FUTURE,
     ),

@@ -26,6 +26,13 @@ PLANTED = {
             "mean = x.mean((0, 1), keepdim=True)",
             "rows-mixed",
         ),
+        Mutant(
+            "norm-over-the-batch-in-training",
+            "modular",
+            "mean = x.mean(-1, keepdim=True)",
+            "mean = x.mean((0, 1) if self.training else -1, keepdim=True)",
+            "rows-mixed-in-training",
+        ),
     ],
     "batches.permuted": [
         Mutant(

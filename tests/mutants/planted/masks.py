@@ -133,6 +133,8 @@ PLANTED = {
             "scores = scores + (1.0 - mask.to(scores.dtype)) * -10000.0",
             "finite-mask",
         ),
+        Mutant("tokens-hidden-by-ten-thousand", "functional", "torch.finfo(scores.dtype).min", "-1e4", "finite-mask"),
+        Mutant("padding-at-minus-ten-thousand", "textbook", "-1e30", "-1e4", "finite-mask"),
     ],
     "masks.past": [
         Mutant("token-cannot-see-itself", "modular", ".triu(start + 1)", ".triu(start)", "self-unseen"),

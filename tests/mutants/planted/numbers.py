@@ -42,6 +42,59 @@ PLANTED = {
             "half-precision",
         ),
     ],
+    "numbers.half": [
+        Mutant(
+            "scores-scaled-down-after-the-product",
+            "single_file",
+            "(q @ k.transpose(-2, -1)) / math.sqrt(k.size(-1))",
+            "(100 * q @ (100 * k).transpose(-2, -1)) / (1e4 * math.sqrt(k.size(-1)))",
+            "overflow",
+        ),
+    ],
+    "numbers.epsilon": [
+        Mutant(
+            "epsilon-above-the-embeddings-square",
+            "hugging",
+            "rms_norm_eps: float = 1e-6",
+            "rms_norm_eps: float = 1e-2",
+            "epsilon-too-large",
+        ),
+    ],
+    "numbers.activation": [
+        Mutant(
+            "activation-left-out", "single_file", "self.proj(F.gelu(self.fc(x)))", "self.proj(self.fc(x))", "linear"
+        ),
+        Mutant(
+            "result-of-the-activation-not-used",
+            "functional",
+            '    return linear(p, "down", layer, hidden)',
+            '    return linear(p, "down", layer, linear(p, "up", layer, x))',
+            "linear",
+        ),
+    ],
+    "numbers.residual": [
+        Mutant(
+            "attention-in-place-of-its-input",
+            "single_file",
+            "x = x + self.attn(self.ln_1(x))",
+            "x = self.attn(self.ln_1(x))",
+            "no-residual",
+        ),
+        Mutant(
+            "feed-forward-in-place-of-its-input",
+            "hugging",
+            "hidden_states = hidden_states + self.mlp(",
+            "hidden_states = self.mlp(",
+            "no-residual",
+        ),
+        Mutant(
+            "encoders-attention-in-place-of-its-input",
+            "modular",
+            "x = self.norms[0](x + self.dropout(self.attention(",
+            "x = self.norms[0](self.dropout(self.attention(",
+            "no-residual",
+        ),
+    ],
     "numbers.large": [
         Mutant(
             "gate-of-two-infinities",

@@ -12,7 +12,7 @@ import pytest
 
 from clearformer.config import Config, GPTConfig, ModularConfig, Operation
 from clearformer.explorer.contents import MAX_LINES, STAGES, contents, size
-from clearformer.inspection.grokking.history import measure
+from clearformer.inspection.grokking.history import measure, tabulate
 from clearformer.models.build import build, load_weights
 from clearformer.models.gpt import GPT
 from clearformer.models.initial import initial_weights
@@ -53,7 +53,7 @@ def test_every_milestone_is_measured_from_the_untrained_model_to_the_trained_one
     model = build(made.config.model, made.config.train.seed).eval()
     assert isinstance(model, GPT)
     load_weights(model, initial_weights(made.config.model, MILESTONES[5]))
-    expected = dataclasses.asdict(measure(model, MILESTONES[5], made.corpus, "add", found["frequencies"]))
+    expected = dataclasses.asdict(measure(model, MILESTONES[5], tabulate(made.corpus, "add", P), found["frequencies"]))
     expected["squared_weights"] = sum(expected["squared_weights"].values())
     assert found["measures"][6] == expected
     assert [(each["name"], each["first"], each["last"]) for each in found["phases"]] == [("memorisation", 0, LAST)]

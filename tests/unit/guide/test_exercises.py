@@ -1,9 +1,8 @@
 """The judges pass solutions, fail stubs and find planted mistakes; what a submission does hurts it alone."""
 
-import asyncio
 import os
 import signal
-from asyncio.subprocess import Process
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -167,14 +166,14 @@ def test_one_that_waits_is_stopped_and_holds_up_others_on_its_core_alone(
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
 def test_ctrl_c_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch):
-    start, started = asyncio.create_subprocess_exec, []
+    start, started = subprocess.Popen, []
 
-    async def start_and_interrupt(*command: str, **options: Any) -> Process:
-        started.append(await start(*command, **options))
+    def start_and_interrupt(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*arguments, **options))
         os.kill(os.getpid(), signal.SIGINT)
         return started[-1]
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_interrupt)
+    monkeypatch.setattr(grading.subprocess, "Popen", start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         grading.grade([WAITING])
     assert [process.returncode for process in started] == [-signal.SIGKILL]

@@ -1,5 +1,6 @@
 """Padding: rows of unequal length in one batch against each row alone, and what a difference means."""
 
+import copy
 from functools import cached_property
 from typing import Literal
 
@@ -44,6 +45,12 @@ class PaddedBatch:
         self.lengths = [T, max(T - 1, 1), max(T // 2, 1), 1]
         padded, self.real = pad(tokens, self.lengths, side, probe.subject.pad)
         self.padded = self.inputs.replace(**{field: padded, self.mask_field: self.real})
+
+    def of(self, probe: Probe) -> "PaddedBatch":
+        """The same batch for another probe, such as that of a copy."""
+        other = copy.copy(self)
+        other.probe = probe
+        return other
 
     def logits(self, **changes: Tensor) -> list[Tensor]:
         """Each row's logits [n, V] at its real tokens, from the padded batch."""

@@ -59,6 +59,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "order.rotary": ("cache.*", "batches.left-padding", *LEARNING),
     # numbers
     "numbers.large": ("masks.empty-row", "masks.scaled", *PADDING),
+    "numbers.residual": ("numbers.norm-order", "learning.*", "parameters.*"),
     "numbers.norm-order": ("parameters.initial-loss", "learning.*"),
     # padding
     "masks.empty-row": (*PADDING, "cache.unequal"),
@@ -75,6 +76,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "cache.chunks": ("cache.*",),
     # weights
     "parameters.heads": ("parameters.*", *LEARNING),
+    "parameters.start": LEARNING,
     "parameters.gradients": ("parameters.*", "state.*", "learning.*", "loss.accumulation"),
     "parameters.tied": ("parameters.initial-loss", *LEARNING),
     "parameters.initial-loss": LEARNING,

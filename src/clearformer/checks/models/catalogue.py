@@ -2,16 +2,25 @@
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (
+    arguments,
     batches,
     cache,
+    dropout,
     encoder_decoder,
+    generation,
+    given_positions,
+    gradients,
+    inference,
     learning,
     loss,
     masks,
     numbers,
     order,
+    own_losses,
+    own_steps,
     parameters,
     state,
+    sublayers,
 )
 from clearformer.checks.subject import Kind
 
@@ -27,7 +36,7 @@ LARGE = 30e6
 CHECKS: dict[str, Check] = {
     "masks.future": Check("no future token influences a past logit", masks.future, DECODERS),
     "masks.gradient": Check("no gradient leads from a past logit to a future token", masks.gradient, DECODERS),
-    "masks.scaled": Check("large weights do not overcome the mask", masks.scaled, DECODERS),
+    "masks.scaled": Check("large scores do not overcome a mask", masks.scaled),
     "masks.past": Check("every earlier token is used", masks.past, DECODERS),
     "masks.empty-row": Check("a sequence that is all padding stays finite", masks.empty_row, needs=("padded",)),
     "masks.both-sides": Check("both sides of each token are seen", masks.both_sides, ("bidirectional",)),
@@ -42,9 +51,15 @@ CHECKS: dict[str, Check] = {
     "batches.padding-unseen": Check(
         "the tokens that fill the padding do not matter", batches.padding_unseen, needs=("padded",)
     ),
+    "arguments.used": Check("segments, positions and masks that the model takes have an influence", arguments.used),
+    "arguments.unchanged": Check("the caller's tensors are not written to", arguments.unchanged),
     "order.matters": Check("swapping two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
+    "order.balance": Check("neither tokens nor positions drown the other", order.balance, random_weights=False),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
+    "order.position-ids": Check(
+        "without positions the model counts from 0", given_positions.default, needs=("positions", "vocab_size")
+    ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
     ),
@@ -70,10 +85,29 @@ CHECKS: dict[str, Check] = {
     "cache.read-only": Check(
         "a call without a cache and a cached sequence do not influence each other", cache.read_only, DECODERS, ("step",)
     ),
+    "cache.methods": Check(
+        "all of the model's steps with a cache give the logits of one forward pass", own_steps.methods, DECODERS
+    ),
+    "inference.paths": Check(
+        "each path for inference gives the logits of the forward pass", inference.paths, ("causal",), ("vocab_size",)
+    ),
+    "inference.mode": Check("but for dropout, training mode computes what evaluation does", inference.mode),
+    "generation.greedy": Check(
+        "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
+    ),
+    "generation.past-context": Check(
+        "past the context, writing is refused or goes on from the newest tokens",
+        generation.past_context,
+        ("causal",),
+        ("generate", "vocab_size"),
+    ),
     "parameters.initial-loss": Check(
         "the loss is near ln V at the start", parameters.initial_loss, random_weights=False
     ),
-    "parameters.gradients": Check("every parameter gets a gradient", parameters.gradients),
+    "parameters.gradients": Check("every parameter gets a gradient, and every part of it", gradients.gradients),
+    "parameters.start": Check(
+        "every parameter that can learn does so from its initial values on", gradients.start, random_weights=False
+    ),
     "parameters.registered": Check("all weights are registered", parameters.registered),
     "parameters.heads": Check("no head is a copy of another", parameters.heads, random_weights=False),
     "parameters.tied": Check(
@@ -96,7 +130,13 @@ CHECKS: dict[str, Check] = {
     "loss.smoothing": Check(
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
-    "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
+    "loss.methods": Check("all of the model's losses are right", own_losses.methods, GENERATORS, ("vocab_size",)),
+    "loss.classes": Check(
+        "a classifier's loss is the cross-entropy of its logits",
+        own_losses.classes,
+        ("classifier",),
+        ("loss", "vocab_size"),
+    ),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),
     "state.seeded": Check("two trainings from one seed are the same", state.seeded),
@@ -117,11 +157,20 @@ CHECKS: dict[str, Check] = {
     ),
     "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
     "numbers.float64": Check("float32 agrees with float64", numbers.float64),
+    "numbers.half": Check("nothing is lost in half precision that single precision holds", numbers.half),
     "numbers.large": Check("large activations do not overflow", numbers.large),
     "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
-    "numbers.norm-variance": Check("LayerNorm divides by the biased variance", numbers.norm_variance),
-    "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", numbers.norm_order),
+    "numbers.norm-variance": Check("LayerNorm divides by the biased variance", sublayers.norm_variance),
+    "numbers.epsilon": Check(
+        "a norm's epsilon is small beside the variance to which it is added", sublayers.epsilon, random_weights=False
+    ),
+    "numbers.activation": Check(
+        "between the two matrices of a feed-forward network there is something that is not linear", sublayers.activation
+    ),
+    "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
+    "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),
+    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "learning.one-batch": Check(
         "one batch can be learned to a loss near 0",
         learning.one_batch,

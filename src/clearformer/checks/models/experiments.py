@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from clearformer.checks.check import ALL_KINDS, Result
 from clearformer.checks.explain.roots import follow, knows, roots
 from clearformer.checks.models.run import run_check, seed_of
+from clearformer.checks.probe.training import NoDropout
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind, Subject
 
@@ -42,30 +43,32 @@ class Remedy:
 
     def applied_to(self, subject: Subject) -> Subject:
         given = {name: getattr(subject, name) for name in self.calls}
-        return dataclasses.replace(subject, **{name: self.wrap(call) for name, call in given.items() if call})
+        changes: dict[str, Any] = {name: self.wrap(call) for name, call in given.items() if call is not None}
+        return dataclasses.replace(subject, **changes)
 
 
 def tell_apart(subject: Subject, results: Sequence[Result], seed: int) -> list[Result]:
     """The results of `link`, corrected by an experiment where there is one for the first root."""
-    first, *others = [*roots(results), *(result for result in results if result.follows)] or [None]
-    fitting = (one for one in REMEDIES if first is not None and _matches(first, one.roots))
-    remedy = next((one for one in fitting if subject.kind in one.kinds), None)
-    if first is None or remedy is None or not others:
+    problems = [*roots(results), *(result for result in results if result.follows)]
+    first, others = problems[:1], problems[1:]
+    fitting = (one for one in REMEDIES if first and _matches(first[0], one.roots) and subject.kind in one.kinds)
+    remedy = next(fitting, None)
+    if remedy is None or not others:
         return list(results)
     remedied = remedy.applied_to(subject)
 
     def measure_again(result: Result) -> Result:
         return dataclasses.replace(result, outcome=run_check(remedied, result.check, seed_of(result.id, seed)))
 
-    if measure_again(first).is_problem:
+    if measure_again(first[0]).is_problem:
         return list(results)
     replaced = {}
     for other in [result for result in others if _matches(result, WITHOUT_GRADIENTS)][:MOST]:
         again = measure_again(other)
         if not again.is_problem:
-            replaced[other.id] = follow(other, first.id)
+            replaced[other.id] = follow(other, first[0].id)
         elif knows(again):
-            note = f"{remedy.words} it fails as well, so it is not a consequence of {first.id}"
+            note = f"{remedy.words} it fails as well, so it is not a consequence of {first[0].id}"
             outcome = dataclasses.replace(again.outcome, notes=(*again.outcome.notes, note))
             replaced[other.id] = dataclasses.replace(other, outcome=outcome, follows="")
     return [replaced.get(result.id, result) for result in results]
@@ -98,15 +101,6 @@ def _inside(mode: type[TorchFunctionMode]) -> Callable[[Call], Call]:
     return wrap
 
 
-class _NoDropout(TorchFunctionMode):
-    """Each function of PyTorch that drops values returns its input."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func in DROPOUTS:
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
-
-
 class _CausalMask(TorchFunctionMode):
     """Each softmax over keys, plain or fused, leaves out those that come after the query; the last query sees all."""
 
@@ -125,7 +119,6 @@ def _allowed(T: int, S: int) -> Tensor:  # noqa: N803
     return torch.ones(T, S, dtype=torch.bool).tril(S - T)
 
 
-DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, torch.dropout)
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 REMEDIES = (
     Remedy(
@@ -142,7 +135,7 @@ REMEDIES = (
     Remedy(
         ("learning.dropout:dropout-in-evaluation", "learning.dropout:not-reached-by-eval"),
         "with dropout taken out",
-        _inside(_NoDropout),
+        _inside(NoDropout),
     ),
     Remedy(
         ("masks.future:no-mask", "masks.future:diagonal", "masks.future:some-*", "masks.future:finite-mask"),

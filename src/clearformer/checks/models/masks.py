@@ -1,13 +1,17 @@
 """Which token may see which."""
 
+import bisect
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from clearformer.checks.explain.leaks import FINITE_MASK, explain_leak, is_masked_by_a_number
+from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.attention import record_attention
 from clearformer.checks.probe.influence import (
     MIN_INFLUENCE,
     TOLERANCE,
@@ -17,13 +21,17 @@ from clearformer.checks.probe.influence import (
     influence,
     self_attentions,
 )
-from clearformer.checks.probe.probe import LENGTH, Probe
+from clearformer.checks.probe.probe import LENGTH, Inputs, Probe
 from clearformer.checks.weights import randomise_weights
 
 MAX_GRADIENT = 1e-6
 """relative to the largest gradient; without any influence it is 0.0"""
-WEIGHT_FACTORS = (1e3, 300.0, 100.0)
-"""the largest with finite logits is used: scores reach a million, and -10,000 then hides nothing"""
+MAX_SCORE = 3e4
+"""-10,000 hides nothing from scores near it, and -1e9 all; logits of attention grow to it where training diverges"""
+FACTORS = [2 ** (exponent / 2) for exponent in range(21)]
+"""on matrices; scores grow with the square"""
+NUM_WEIGHTS = 3
+"""random ones: of the few keys of a short row, all may have scores that no mask can hide"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -94,32 +102,64 @@ def gradient(probe: Probe) -> Outcome:
 
 
 def scaled(probe: Probe) -> Outcome:
-    """Large weights do not overcome the mask.
+    """Large scores do not overcome a mask.
 
     A mask that adds a number, such as -10,000, hides nothing from a score that is larger, and training makes scores
-    grow: minGPT had it, and so did GPT-2 in transformers. The weights are multiplied until scores reach a million, and
-    still no future token may influence a past logit. Fix it with -inf, the dtype's smallest number, or a boolean mask.
+    grow: minGPT had it, and so did GPT-2 in transformers. The matrices are multiplied until the products of queries and
+    keys, scaled, reach 30,000, or as far as the model's norms let them; embeddings are not. Still no future token may
+    influence a past logit, and no padding a real one, in the source neither. Fix it with -inf, the dtype's smallest
+    number, or a boolean mask.
     """
     inputs = probe.inputs(1)
-    if future_influence(influence(probe, inputs)) > TOLERANCE:
-        raise DoesNotApply("a future token influences past logits already with ordinary weights: see masks.future")
-    for factor in WEIGHT_FACTORS:
-        randomise_weights(probe.model, probe.seed, factor)
-        if probe.logits(inputs).isfinite().all():
-            break
-    else:
-        raise DoesNotApply(f"with weights {factor:g} times as large the logits are not finite: see numbers.large")
-    change = future_influence(influence(probe, inputs))
-    if change <= TOLERANCE:
-        return passed(change, TOLERANCE)
+    hidden = {name: measure for name, measure in _hidden(probe, inputs).items() if measure() <= TOLERANCE}
+    if not hidden:
+        raise DoesNotApply(
+            "nothing is hidden with ordinary weights: there is no causal mask, or how to pass padding is not known"
+        )
+    largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
+    for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
+        largest = max(largest, _enlarge_scores(probe, inputs, seed))
+        changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
+    name = max(changes, key=lambda hidden: changes[hidden])
+    reached = f"with scores of up to {largest:,.0f}"
+    if changes[name] <= TOLERANCE:
+        return passed(changes[name], TOLERANCE, f"{reached} {' and '.join(changes)} stay hidden")
     return failed(
         "finite-mask",
-        change,
+        changes[name],
         TOLERANCE,
-        case=f"with weights {factor:g} times as large, a future token changes past logits by {change:.2g} standard "
-        "deviations",
+        case=f"{reached} {name} changes logits that must not see it by {changes[name]:.2g} standard deviations",
         diagnosis=FINITE_MASK,
     )
+
+
+def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
+    """What masks are to hide, and the influence of each."""
+    measures: dict[str, Callable[[], float]] = {}
+    if probe.kind in ("causal", "encoder-decoder"):
+        measures["a future token"] = lambda: future_influence(influence(probe, inputs))
+    if probe.subject.padded is not None:
+        side = probe.subject.sides[0]
+        measures["padding"] = PaddedBatch(probe, side).padding_influence
+        if inputs.source is not None:
+            measures["padding of the source"] = PaddedBatch(probe, side, "source").padding_influence
+    return measures
+
+
+def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
+    """Randomise the weights, by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+    scales = [one.scale or one.queries.shape[-1] ** -0.5 for one in record_attention(probe, inputs)]
+    if not scales:
+        raise DoesNotApply("no attention was recorded, so that it is not known how large its scores are")
+
+    def largest(factor: float) -> float:
+        randomise_weights(probe.model, seed, factor)
+        products = [float(one.products.abs().max()) for one in record_attention(probe, inputs)]
+        size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
+        return size if probe.logits(inputs).isfinite().all() else math.inf
+
+    found = bisect.bisect_right(FACTORS, MAX_SCORE, key=largest)
+    return largest(FACTORS[max(found - 1, 0)])
 
 
 def past(probe: Probe) -> Outcome:

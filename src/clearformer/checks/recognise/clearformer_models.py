@@ -33,6 +33,7 @@ def recognise(model: Any, _kind: Kind | None) -> Subject | None:
         pad=PAD,
         norm_order=None if config.norm == "none" else config.norm_order,
         tied=None if isinstance(model, Classifier) else config.tie_embeddings,
+        unused=() if getattr(config, "segments", 1) else ("segments",),
         name=type(model).__name__,
         **functions,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 NO_VARIANCE = 1e-24
 """of the square of the mean: float64 rounds a constant to a variance of about 1e-32 times that"""
-KEY_SHARE = 0.95
+KEY_SHARE = 0.99
 """of the power above the floor, that key frequencies hold together"""
 
 
@@ -41,6 +41,16 @@ def spectrum(x: Float[Tensor, "n ..."]) -> Float[Tensor, " K"]:
     """
     power = torch.fft.rfft(x.double().flatten(1), dim=0).abs().square().sum(1) / len(x)
     return power * multiplicity(len(x))
+
+
+def circle_plane(x: Float[Tensor, "n D"], k: int) -> Float[Tensor, "D 2"]:
+    """Orthonormal columns that span the directions cos(w_k j) · x and sin(w_k j) · x, for 0 < k < n / 2.
+
+    If x holds frequency k, x @ circle_plane(x, k) is a circle that number j passes at the angle w_k j.
+    """
+    cosine, sine = fourier_basis(len(x))[2 * k - 1 : 2 * k + 1] @ x.double()
+    sine = sine - sine @ cosine / cosine.square().sum() * cosine
+    return torch.stack((cosine / cosine.norm(), sine / sine.norm()), dim=1)
 
 
 def multiplicity(n: int) -> Float[Tensor, " K"]:
@@ -82,7 +92,9 @@ def key_frequencies(power: Float[Tensor, " K"], share: float = KEY_SHARE) -> lis
     """The fewest frequencies that hold `share` of the power that stands above the floor, in rising order.
 
     The floor is the median over all k > 0: a model that has learned the circuit uses few of them, so the median is
-    what noise, or what is left of memorising, gives to any frequency. Where there is no power at all, none is key.
+    what any frequency has by chance. Made for `circuit_spectrum` of logits, where chance is almost nothing: the least
+    key frequency of a trained model has about a hundred times the power of the next. In an embedding what is left of
+    memorising is large and uneven, and rises above its median. Where all power is the same, no frequency is key.
     """
     above = (power[1:] - power[1:].median()).clamp(min=0)
     order = above.argsort(descending=True, stable=True)

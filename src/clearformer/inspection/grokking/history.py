@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearformer.config import Operation
-from clearformer.data.corpora import Equation, EquationCorpus
+from clearformer.data.corpora import EquationCorpus
 from clearformer.inspection.grokking import circuit
 from clearformer.inspection.grokking.activations import modulus, number_logits, number_rows
 from clearformer.inspection.grokking.cycles import CYCLIC, Cycle, cycle
@@ -27,20 +27,25 @@ Weights = Mapping[str, NDArray[np.float32]]
 """of a checkpoint, by name"""
 
 
-def answers(corpus: EquationCorpus, p: int) -> Int[Tensor, "p p"]:
-    """The right answer of every equation, and 0 where there is none (a division by zero)."""
-    found = torch.zeros(p, p, dtype=torch.long)
-    a, b, c = torch.tensor([*corpus.train, *corpus.validation]).T
-    found[a, b] = c
-    return found
+@dataclass(frozen=True)
+class Table:
+    """Every equation of an operation, at [a, b]."""
+
+    operation: Operation
+    answers: Int[Tensor, "p p"]
+    """0 where there is none (a division by zero)"""
+    train: Bool[Tensor, "p p"]
+    held_out: Bool[Tensor, "p p"]
 
 
-def pairs(listed: Sequence[Equation], p: int) -> Bool[Tensor, "p p"]:
-    """True at [a, b] of the equations that are listed."""
-    found = torch.zeros(p, p, dtype=torch.bool)
-    a, b, _ = torch.tensor(listed).T
-    found[a, b] = True
-    return found
+def tabulate(corpus: EquationCorpus, operation: Operation, p: int) -> Table:
+    """The corpus as a table."""
+    answers = torch.zeros(p, p, dtype=torch.long)
+    train, held_out = torch.zeros(2, p, p, dtype=torch.bool)
+    for listed, chosen in ((corpus.train, train), (corpus.validation, held_out)):
+        a, b, c = torch.tensor(listed).T
+        answers[a, b], chosen[a, b] = c, torch.tensor(True)
+    return Table(operation, answers, train, held_out)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class Measures:
     unembedding_gini: float | None = None
     """inequality of the norms of their Fourier components, 0 to 1"""
 
+    @property
+    def total_squared_weights(self) -> float:
+        """The sum of squares of all parameters."""
+        return sum(self.squared_weights.values())
+
 
 @dataclass(frozen=True)
 class History:
@@ -78,31 +88,32 @@ def history(
     model: GPT, checkpoints: Iterable[tuple[int, Weights]], corpus: EquationCorpus, operation: Operation
 ) -> History:
     """Measure each checkpoint, a step and its weights, of the trained `model`, which stays as it is."""
-    frequencies = trained_frequencies(model, operation)
+    frequencies, table = trained_frequencies(model, operation), tabulate(corpus, operation, modulus(model))
     student = copy.deepcopy(model)
     measures = []
     for step, weights in checkpoints:
         load_weights(student, weights)
-        measures.append(measure(student, step, corpus, operation, frequencies))
+        measures.append(measure(student, step, table, frequencies))
     return History(frequencies, measures)
 
 
 def trained_frequencies(model: GPT, operation: Operation) -> list[int]:
-    """The key frequencies of the model's logits; none if the operation has no circle."""
+    """The key frequencies of the model's logits; none if the operation has no circle.
+
+    The circuit's waves are few among all waves of a, b and c, so that what was memorised has almost no part in them.
+    The embedding keeps more frequencies, which the logits may not use: the paper's model has a sixth of that kind.
+    """
     if operation not in CYCLIC:
         return []
     logits = cycle(operation, modulus(model)).logits(number_logits(model))
     return key_frequencies(circuit.circuit_spectrum(logits))
 
 
-def measure(
-    model: GPT, step: int, corpus: EquationCorpus, operation: Operation, frequencies: Sequence[int]
-) -> Measures:
+def measure(model: GPT, step: int, table: Table, frequencies: Sequence[int]) -> Measures:
     """All measures of a model, with these key frequencies."""
-    p, logits = modulus(model), number_logits(model)
-    train, held_out = pairs(corpus.train, p), pairs(corpus.validation, p)
-    of_train, of_held_out = (circuit.outcome(logits, answers(corpus, p), chosen) for chosen in (train, held_out))
-    circle = cycle(operation, p) if operation in CYCLIC else None
+    logits = number_logits(model)
+    of_train, of_held_out = (circuit.outcome(logits, table.answers, chosen) for chosen in (table.train, table.held_out))
+    circle = cycle(table.operation, len(logits)) if table.operation in CYCLIC else None
     return Measures(
         step,
         of_train.loss,
@@ -110,7 +121,7 @@ def measure(
         of_held_out.loss,
         of_held_out.accuracy,
         {name: float(weight.detach().double().square().sum()) for name, weight in model.named_parameters()},
-        **(on_circle(model, circle, circle.logits(logits), circle.pairs(train), frequencies) if circle else {}),
+        **(on_circle(model, circle, circle.logits(logits), circle.pairs(table.train), frequencies) if circle else {}),
     )
 
 

@@ -33,7 +33,9 @@ def loss_of_signal(n: int, alpha: dict[int, float] = ALPHA) -> float:
 
 @pytest.mark.parametrize("n", [13, 12])  # 6 is the highest frequency of 12, which has a cosine alone
 def test_a_pure_signal_is_found_explained_and_rebuilt(n: int):
-    logits = signal(n) + unseen(n)
+    logits = signal(n) + unseen(n) + 7.0
+    assert circuit.circuit_spectrum(logits)[0] == 0
+    assert circuit.circuit_spectrum(logits).sum() == pytest.approx(1)
     assert key_frequencies(circuit.circuit_spectrum(logits)) == sorted(ALPHA)
     found = circuit.circuit(logits, sorted(ALPHA))
     assert found.amplitudes == pytest.approx(list(ALPHA.values()))

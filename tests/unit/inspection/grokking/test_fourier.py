@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clearformer.inspection.grokking.fourier import (
+    circle_plane,
     components,
     fourier_basis,
     gini,
@@ -47,6 +48,16 @@ def test_an_embedding_on_two_circles_has_the_power_of_their_radii():
     expected[3], expected[5] = 13 * 4.0, 13 * 0.25
     torch.testing.assert_close(power, expected, **EXACT)
     assert key_frequencies(power) == [3, 5]
+
+
+def test_the_plane_of_a_frequency_shows_its_circle():
+    directions = torch.linalg.qr(torch.randn(9, 4, dtype=torch.float64)).Q.T
+    circles = [(3, 2.0), (5, 0.5)]
+    columns = [r * wave(13, k, shift) for k, r in circles for shift in (0.0, math.pi / 2)]
+    embedding = torch.stack(columns, dim=1) @ directions
+    for k, radius in circles:
+        expected = radius * torch.stack((wave(13, k), wave(13, k, math.pi / 2)), dim=1)
+        torch.testing.assert_close(embedding @ circle_plane(embedding, k), expected, **EXACT)
 
 
 def test_key_frequencies_stand_out_of_noise_of_which_together_there_is_as_much():

@@ -13,7 +13,7 @@ from clearformer.errors import InspectionError
 from clearformer.inspection.grokking import circuit, fourier
 from clearformer.inspection.grokking.activations import attention, every_equation, modulus, neurons, number_logits
 from clearformer.inspection.grokking.cycles import cycle
-from clearformer.inspection.grokking.history import history, measure, trained_frequencies
+from clearformer.inspection.grokking.history import history, measure, tabulate, trained_frequencies
 from clearformer.inspection.record import record
 from clearformer.models.build import weights_of
 
@@ -54,7 +54,7 @@ def test_a_model_of_something_else_is_refused(tiny):
 
 def test_losses_and_accuracies_are_those_of_the_equations(tiny):
     model, corpus = tiny("gpt", **SETTINGS), equations("add", 4)
-    found = measure(model, 5, corpus, "add", [1])
+    found = measure(model, 5, tabulate(corpus, "add", P), [1])
     for triples, loss, accuracy in (
         (corpus.train, found.loss, found.accuracy),
         (corpus.validation, found.held_out_loss, found.held_out_accuracy),
@@ -68,7 +68,7 @@ def test_losses_and_accuracies_are_those_of_the_equations(tiny):
 
 def test_measures_on_the_circle_are_those_of_logits_and_weights(tiny):
     model, corpus = tiny("gpt", **SETTINGS), equations("add", 4)
-    found, logits = measure(model, 5, corpus, "add", [1, 3]), number_logits(model)
+    found, logits = measure(model, 5, tabulate(corpus, "add", P), [1, 3]), number_logits(model)
     right, every = circuit.sums(P), torch.ones(P, P, dtype=torch.bool)
     train = torch.zeros_like(every)
     for a, b, _ in corpus.train:
@@ -91,8 +91,8 @@ def test_a_history_measures_each_checkpoint_by_the_trained_model_s_frequencies(t
     found = history(trained, [(0, weights_of(early)), (50, weights_of(trained))], corpus, "add")
     assert found.frequencies == trained_frequencies(trained, "add") != trained_frequencies(early, "add")
     assert found.measures == [
-        measure(early, 0, corpus, "add", found.frequencies),
-        measure(trained, 50, corpus, "add", found.frequencies),
+        measure(early, 0, tabulate(corpus, "add", P), found.frequencies),
+        measure(trained, 50, tabulate(corpus, "add", P), found.frequencies),
     ]
     assert all((before[name] == weight).all() for name, weight in weights_of(trained).items())
     assert json.loads(json.dumps(dataclasses.asdict(found))) == dataclasses.asdict(found)
@@ -108,6 +108,20 @@ def test_an_operation_without_a_circle_is_measured_without_frequencies(tiny):
 
 def test_products_are_measured_on_the_circle_of_their_exponents(tiny):
     model = tiny("gpt", **SETTINGS)
-    found = measure(model, 0, equations("multiply", 4), "multiply", [1])
+    found = measure(model, 0, tabulate(equations("multiply", 4), "multiply", P), [1])
     logits = cycle("multiply", P).logits(number_logits(model))
     assert found.explained == circuit.explained_share(logits, [1])
+    exponents = [1, 3, 2, 6, 4, 5]  # the powers of 3 modulo 7
+    for weight, inequality in (
+        (model.embedding.weight, found.embedding_gini),
+        (model.output_projection.weight, found.unembedding_gini),
+    ):
+        assert inequality == fourier.gini(fourier.components(weight.detach()[4:-1][exponents]))
+
+
+def test_a_table_has_each_equation_in_its_split():
+    corpus = equations("quadratic", 2)
+    found = tabulate(corpus, "quadratic", P)
+    assert [int(found.answers[a, b]) for a, b, _ in corpus.train] == [c for *_, c in corpus.train]
+    assert found.train.nonzero().tolist() == sorted([a, b] for a, b, _ in corpus.train)
+    assert torch.equal(found.held_out, ~found.train)
