@@ -17,10 +17,14 @@ CHECKS: Nav = [
     {"What is checked": "checks.md"},
     {"How a model is checked": "checking.md"},
     {"Planted bugs": "mutants.md"},
-    {"Bare models": "bank.md"},
     {"Libraries": "libraries.md"},
 ]
-MEASURED: Nav = [{"Results": "results.md"}, {"Engines": "engines.md"}, {"A run without Python": "export.md"}]
+MEASURED: Nav = [
+    {"Results": "results.md"},
+    {"Engines": "engines.md"},
+    {"Grokking": "grokking.md"},
+    {"A run without Python": "export.md"},
+]
 
 
 def pages() -> Pages:
