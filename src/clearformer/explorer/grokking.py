@@ -1,6 +1,6 @@
 """What a page shows of a run that learned arithmetic modulo a prime: measures, key frequencies, phases.
 
-They take longer than a page may, 0.3 seconds a checkpoint, and are measured as it is written.
+They take longer than a page may, 0.2 seconds a checkpoint, and are measured as it is written.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
 """What a page holds of a run that learned arithmetic: measures of all milestones, and stages of training by default."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,21 +20,23 @@ from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.folder import RunFolder, create_folder
 
 P, LAST = 7, 1000
-MILESTONES = sorted({round(2 ** (i / 2)) for i in range(20)})
+MILESTONES = tuple(sorted({round(2 ** (i / 2)) for i in range(20)}))
 """1, 2, 3, 4, 6, … 724"""
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., RunFolder]:
-    """A run with other weights at each milestone, and at step LAST."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFolder]:
+    """A run with other weights at each milestone, and at step LAST; the same for the same arguments."""
+    home = tmp_path_factory.mktemp("runs")
 
-    def make(operation: Operation = "add") -> RunFolder:
+    @functools.cache
+    def make(operation: Operation, milestones: tuple[int, ...] = (1,)) -> RunFolder:
         model = GPTConfig(
             vocab_size=P + 5, context=3, d_model=8, num_heads=2, num_layers=1, d_ff=8, norm="none", tie_embeddings=False
         )
         config = Config("modular", model, tokenizer="number", modular=ModularConfig(P, operation, 0.5))
-        run = create_folder(tmp_path / operation, config, lambda _: None)
-        for step in [*MILESTONES, LAST]:
+        run = create_folder(home / f"{operation}-{len(milestones)}", config, lambda _: None)
+        for step in [*milestones, LAST]:
             checkpoint = Checkpoint(step, {"model": initial_weights(model, step)})
             save_checkpoint(run.checkpoints if step == LAST else run.milestones, checkpoint, keep=step)
         lines = [{"step": step, "loss": 1.0} for step in range(1, 5001)]
@@ -45,7 +47,7 @@ def run(tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 def test_every_milestone_is_measured_from_the_untrained_model_to_the_trained_one(run):
-    made = run()
+    made = run("add", MILESTONES)
     found = contents(made).about["grokking"]
     assert [line["step"] for line in found["measures"]] == [0, *MILESTONES, LAST]
     model = build(made.config.model, made.config.train.seed).eval()
@@ -68,7 +70,7 @@ def test_numbers_stand_in_the_order_of_the_circle(run):
 
 
 def test_stages_are_even_in_the_logarithm_of_steps_and_half_precise_unless_their_number_is_given(run):
-    made = run()
+    made = run("add", MILESTONES)
     held = contents(made)
     steps = [each["step"] for each in held.about["checkpoints"]]
     assert (steps[0], steps[-1], len(steps)) == (0, LAST, STAGES)
@@ -87,7 +89,7 @@ def _from_middle(step: int) -> float:
 
 
 def test_metrics_are_thinned_evenly_in_the_logarithm_so_that_the_first_steps_stay(run):
-    steps = [line["step"] for line in contents(run()).about["metrics"]]
+    steps = [line["step"] for line in contents(run("add")).about["metrics"]]
     assert len(steps) <= MAX_LINES
     assert steps[:50] == list(range(1, 51))
     assert steps[-1] == 5000

@@ -35,16 +35,16 @@ export const view = {
         const found = computed(model), ahead = prefetch(found, last, left);
         return async (reading, signal) => {
             const at = placeIn(last + 1, state.checkpoint, last);
-            slide.show(names, at);
             const choose = (i) => state.set({ checkpoint: i === last ? -1 : i });
-            history.show(historyFigure(run, at, history.picture.clientWidth, choose));
+            const rooms = [history, spectrum].map(({ picture }) => picture.clientWidth); /* before anything changes */
+            slide.show(names, at);
             const [trained, now] = [await found(last, signal), await found(at, signal)];
+            operands.show(reading, now.operands, names[at]);
+            history.show(historyFigure(run, at, rooms[0], choose));
             if (frequencies.length) {
-                spectrum.show(spectrumFigure(run.grokking, now.circles, trained.circles, names[at],
-                    spectrum.picture.clientWidth));
+                spectrum.show(spectrumFigure(run.grokking, now.circles, trained.circles, names[at], rooms[1]));
                 circles.show(circleFigures(run.grokking, now.circles, trained.circles));
             }
-            operands.show(reading, now.operands, names[at]);
             ahead();
         };
     },

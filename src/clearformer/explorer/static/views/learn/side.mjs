@@ -60,7 +60,7 @@ export class Side {
         this.written.hidden = !words;
         if (!words) return;
         this.written.setAttribute("aria-busy", "true");
-        const asked = pause(signal).then(() => ask("continuation", { most: this.run.grokking ? 1 : MOST }));
+        const asked = pause(signal).then(() => ask("continuation", { most: this.run.config.modular ? 1 : MOST }));
         const text = await asked.then(printable, ({ message }) => message);
         if (signal.aborted) return;
         const shown = element("bdi", {}, text.replaceAll("\n", "⏎"));
