@@ -307,8 +307,9 @@ class Run(RunFolder):
     ) -> "Explorer":
         """Write a page in which a browser runs the model, by default explore.html in the run's folder.
 
-        Notebooks show it. `checkpoints` is how many stages of training it holds, from untrained to trained. `precision`
-        "half" halves its size. Raises CheckpointError if there is no checkpoint.
+        Notebooks show it. `checkpoints` is how many stages of training it holds, from untrained to trained; of a run
+        with `modular`, 0 stands for 12 in half precision. `precision` "half" halves its size. Raises CheckpointError if
+        there is no checkpoint.
         """
         from clearformer.explorer.explore import explore
 

@@ -6,6 +6,8 @@ from typing import Any, TypedDict, Unpack
 from torch import nn
 
 from clearformer.checks.check import Result
+from clearformer.checks.explain.roots import link
+from clearformer.checks.models.experiments import tell_apart
 from clearformer.checks.models.run import choose, run_checks
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.recognise import recognise
@@ -45,7 +47,7 @@ def check_model(
     subject = recognise(model, kind=kind, given=Given(**given))
     parameters = subject.model.parameters() if isinstance(subject.model, nn.Module) else ()
     chosen = choose(only, skip, slow, size=sum(weight.numel() for weight in parameters))
-    results = list(run_checks(subject, chosen, seed, on_start))
+    results = tell_apart(subject, link(list(run_checks(subject, chosen, seed, on_start))), seed)
     left_out = {name: check for name, check in choose(only, skip, slow=True).items() if name not in chosen}
     reason = "it takes minutes on a model of this size; ask for it with --slow or --only {}"
     return results + [

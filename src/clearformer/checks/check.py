@@ -39,6 +39,12 @@ class Result:
     check: Check
     outcome: Outcome
     seconds: float
+    follows: str = ""
+    """the id of the failure that explains this one"""
+
+    @property
+    def is_problem(self) -> bool:
+        return self.outcome.status in ("failed", "crashed")
 
 
 def run_isolated(check: Check, model: Any, make_probe: Callable[[], Any], seed: int) -> Outcome:
@@ -69,4 +75,4 @@ def run_isolated(check: Check, model: Any, make_probe: Callable[[], Any], seed: 
 
 def _not_finite(tolerance: float) -> Outcome:
     diagnosis = "The logits of random tokens hold NaN or infinity: see numbers.finite first."
-    return failed("not-finite", float("inf"), tolerance, case="the output is not finite", diagnosis=diagnosis)
+    return failed("logits-not-finite", math.inf, tolerance, case="the output is not finite", diagnosis=diagnosis)

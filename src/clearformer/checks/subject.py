@@ -116,6 +116,9 @@ class Subject:
     ways: tuple[str, ...] = ()
     """how the model is used, where that was found out by trying: one sentence each, for the report"""
 
+    unused: tuple[str, ...] = ()
+    """names of arguments of `forward` that have no influence on purpose"""
+
     learned_elsewhere: tuple[str, ...] = ()
     """names of parameters that get no gradient on purpose"""
 

@@ -24,7 +24,8 @@ class Explore:
     """--no-open only writes the file"""
     checkpoints: int = 0
     """how many stages of training to put in, from the untrained model to the trained one; each holds all weights.
-    Train with --train.checkpoint-every and --train.keep-checkpoints to have them"""
+    Train with --train.checkpoint-every and --train.keep-checkpoints to have them. Of a run of `clearformer grok` 0 puts
+    in 12, in half precision"""
     precision: Precision = "single"
     """half: weights of 2 bytes instead of 4, with a relative error of at most 0.05 %"""
 

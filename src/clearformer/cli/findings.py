@@ -15,7 +15,7 @@ MIN_WIDTH = 40
 
 
 def print_report(report: "Report") -> None:
-    """One line per check, how the model was used, then the failures in full, or what was not checked; a summary."""
+    """One line per check; how the model was used; what explains the failures, or what was not checked; a summary."""
     from clearformer.checks.report.gaps import describe_gaps, describe_use
     from clearformer.checks.report.text import describe_problems, detail, problems, summary
 
@@ -23,8 +23,9 @@ def print_report(report: "Report") -> None:
     width = max((len(result.id) for result in report.results), default=0)
     for result in report.results:
         outcome = result.outcome
-        more = f" ({detail(outcome)})" if detail(outcome) else ""
-        line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", STYLES[outcome.status])
+        more = f" ({detail(result)})" if detail(result) else ""
+        style = "red" if result.follows else STYLES[outcome.status]
+        line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", style)
         console.print(line.append("  " + _wrap(console, result.check.claim + more, width + 18)), soft_wrap=True)
     _print_lines(console, describe_use(report.ways))
     if not problems(report.results):
@@ -32,7 +33,8 @@ def print_report(report: "Report") -> None:
     if problems(report.results):
         console.print()
         for row in describe_problems(report.results).splitlines():
-            console.print(Text(row[:15] + _wrap(console, row[15:], 15)), soft_wrap=True)
+            indent = 15 if row.startswith("    ") else 0
+            console.print(Text(row[:indent] + _wrap(console, row[indent:], indent)), soft_wrap=True)
     console.print(Text(f"\n{report.name}, {report.kind}: {summary(report.results)}", "bold"), soft_wrap=True)
 
 

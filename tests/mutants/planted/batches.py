@@ -11,13 +11,27 @@ PLANTED = {
             "hidden_states.pow(2).mean((0, -1), keepdim=True)",
             "rows-mixed",
         ),
-        Mutant("softmax-over-the-batch", "textbook", "scores.softmax(dim=-1)", "scores.softmax(dim=0)", "rows-mixed"),
+        Mutant(
+            "softmax-over-the-batch",
+            "textbook",
+            "scores.softmax(dim=-1)",
+            "scores.softmax(dim=0)",
+            "rows-mixed",
+            "numbers.softmax:over-batch",
+        ),
         Mutant(
             "batch-norm-in-place-of-layer-norm",
             "modular",
             "mean = x.mean(-1, keepdim=True)",
             "mean = x.mean((0, 1), keepdim=True)",
             "rows-mixed",
+        ),
+        Mutant(
+            "norm-over-the-batch-in-training",
+            "modular",
+            "mean = x.mean(-1, keepdim=True)",
+            "mean = x.mean((0, 1) if self.training else -1, keepdim=True)",
+            "rows-mixed-in-training",
         ),
     ],
     "batches.permuted": [
@@ -88,6 +102,8 @@ PLANTED = {
             "hugging",
             "attention_mask[:, None, None, :].bool()",
             "(torch.arange(total) < attention_mask.sum(-1, keepdim=True))[:, None, None, :]",
+            "side-ignored",
+            "batches.padding-unseen:side-ignored",
         ),
     ],
     "batches.padding-unseen": [
@@ -105,6 +121,7 @@ PLANTED = {
             "x = x.masked_fill(~real[:, :, None], 0.0)\n",
             "\n",
             "padding-attended",
+            "batches.right-padding:padding-attended",
         ),
     ],
 }

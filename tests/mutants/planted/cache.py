@@ -111,6 +111,7 @@ PLANTED = {
             "            value = torch.cat((self.kept[1][:, :, : past[1].shape[2]], value), dim=2)\n"
             "        present = self.kept = (key, value)\n",
             "shared-cache",
+            "cache.read-only:forward-changes-cache",
         ),
         Mutant(
             "memory-never-renewed",

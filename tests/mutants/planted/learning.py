@@ -52,6 +52,20 @@ PLANTED = {
             "dropout-in-evaluation",
         ),
         Mutant(
+            "dropout-on-the-embeddings-not-called",
+            "single_file",
+            "x = self.drop(self.wte(idx) + self.wpe(torch.arange(T)))",
+            "x = self.wte(idx) + self.wpe(torch.arange(T))",
+            "never-called",
+        ),
+        Mutant(
+            "dropout-lost-with-an-evaluation",
+            "hugging",
+            "        weights = F.dropout(",
+            "        if not self.training:\n            self.attention_dropout = 0.0\n        weights = F.dropout(",
+            "lost-after-evaluation",
+        ),
+        Mutant(
             "train-does-not-reach-the-parts",
             "modular",
             "    def encode(self",

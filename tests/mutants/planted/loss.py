@@ -4,6 +4,13 @@ from planted.mutant import Mutant
 
 PLANTED = {
     "loss.shift": [
+        Mutant(
+            "rows-joined-before-the-shift",
+            "hugging",
+            "shift_logits, shift_labels = logits[:, :-1], labels[:, 1:]",
+            "shift_logits, shift_labels = logits.flatten(0, 1)[None, :-1], labels.flatten()[None, 1:]",
+            "runs-on",
+        ),
         Mutant("targets-not-shifted", "hugging", "logits[:, :-1], labels[:, 1:]", "logits, labels", "predicts-itself"),
         Mutant(
             "targets-shifted-twice",
@@ -43,6 +50,14 @@ PLANTED = {
     ],
     "loss.padding": [
         Mutant(
+            "summed-and-divided-by-rows",
+            "hugging",
+            "shift_labels.flatten(), ignore_index=-100)",
+            "shift_labels.flatten(), ignore_index=-100) * (shift_labels != -100).sum() / len(labels)",
+            "divided-by-rows",
+            "loss.shift:divided-by-rows",
+        ),
+        Mutant(
             "padding-predicted-as-token-zero",
             "hugging",
             "shift_labels.flatten(), ignore_index",
@@ -75,6 +90,7 @@ PLANTED = {
             "modular",
             "        share = (labels",
             "        model.zero_grad()\n        share = (labels",
+            "last-batch-only",
         ),
     ],
     "loss.masked-positions": [
@@ -85,7 +101,13 @@ PLANTED = {
             "masked_loss(model(tokens), torch.where(labels == -100, tokens, labels)),",
             "all-positions",
         ),
-        Mutant("loss-on-the-unmasked", "functional", "masked = labels != -100", "masked = labels == -100"),
+        Mutant(
+            "loss-on-the-unmasked",
+            "functional",
+            "masked = labels != -100",
+            "masked = labels == -100",
+            "unmasked-positions",
+        ),
         Mutant("mean-over-the-unmasked-too", "functional", "/ masked.sum()", "/ masked.numel()", "divided-by-all"),
     ],
     "loss.smoothing": [

@@ -110,10 +110,17 @@ PLANTED = {
             "hugging",
             "mask = causal & ",
             "causal = causal | self.training\n        mask = causal & ",
-            "leak",
+            "in-training",
         ),
-        Mutant("mask-of-minus-twelve", "single_file", 'float("-inf")', "-12.0", "leak"),
-        Mutant("mask-of-minus-ten", "hugging", "torch.finfo(scores.dtype).min", "-10.0", "leak"),
+        Mutant("mask-of-minus-twelve", "single_file", 'float("-inf")', "-12.0", "finite-mask"),
+        Mutant(
+            "mask-of-minus-ten",
+            "hugging",
+            "torch.finfo(scores.dtype).min",
+            "-10.0",
+            "finite-mask",
+            "masks.future:finite-mask",
+        ),
     ],
     "masks.scaled": [
         # as minGPT #75
@@ -126,6 +133,7 @@ PLANTED = {
             "scores = scores + (1.0 - mask.to(scores.dtype)) * -10000.0",
             "finite-mask",
         ),
+        Mutant("padding-at-minus-ten-thousand", "textbook", "-1e30", "-1e4", "finite-mask"),
     ],
     "masks.past": [
         Mutant("token-cannot-see-itself", "modular", ".triu(start + 1)", ".triu(start)", "self-unseen"),

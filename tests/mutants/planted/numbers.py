@@ -25,7 +25,7 @@ PLANTED = {
             "single_file",
             "    def forward(self, idx:",
             '    @torch.autocast("cpu", dtype=torch.bfloat16)\n    def forward(self, idx:',
-            "rounded",
+            "half-precision",
         ),
         Mutant(
             "mask-lifts-what-is-allowed",
@@ -40,6 +40,59 @@ PLANTED = {
             "return angles.cos(), angles.sin()",
             "return angles.cos().half().to(angles.dtype), angles.sin().half().to(angles.dtype)",
             "half-precision",
+        ),
+    ],
+    "numbers.half": [
+        Mutant(
+            "scores-scaled-down-after-the-product",
+            "single_file",
+            "(q @ k.transpose(-2, -1)) / math.sqrt(k.size(-1))",
+            "(100 * q @ (100 * k).transpose(-2, -1)) / (1e4 * math.sqrt(k.size(-1)))",
+            "overflow",
+        ),
+    ],
+    "numbers.epsilon": [
+        Mutant(
+            "epsilon-above-the-embeddings-square",
+            "hugging",
+            "rms_norm_eps: float = 1e-6",
+            "rms_norm_eps: float = 1e-2",
+            "epsilon-too-large",
+        ),
+    ],
+    "numbers.activation": [
+        Mutant(
+            "activation-left-out", "single_file", "self.proj(F.gelu(self.fc(x)))", "self.proj(self.fc(x))", "linear"
+        ),
+        Mutant(
+            "result-of-the-activation-not-used",
+            "functional",
+            '    return linear(p, "down", layer, hidden)',
+            '    return linear(p, "down", layer, linear(p, "up", layer, x))',
+            "linear",
+        ),
+    ],
+    "numbers.residual": [
+        Mutant(
+            "attention-in-place-of-its-input",
+            "single_file",
+            "x = x + self.attn(self.ln_1(x))",
+            "x = self.attn(self.ln_1(x))",
+            "no-residual",
+        ),
+        Mutant(
+            "feed-forward-in-place-of-its-input",
+            "hugging",
+            "hidden_states = hidden_states + self.mlp(",
+            "hidden_states = self.mlp(",
+            "no-residual",
+        ),
+        Mutant(
+            "encoders-attention-in-place-of-its-input",
+            "modular",
+            "x = self.norms[0](x + self.dropout(self.attention(",
+            "x = self.norms[0](self.dropout(self.attention(",
+            "no-residual",
         ),
     ],
     "numbers.large": [
@@ -80,6 +133,13 @@ PLANTED = {
             "((x - mean) ** 2).mean(-1, keepdim=True)",
             "x.var(-1, keepdim=True)",
             "unbiased",
+        ),
+        Mutant(
+            "divided-by-the-mean-square",
+            "hugging",
+            "torch.rsqrt(variance",
+            "torch.reciprocal(variance",
+            "by-the-square",
         ),
         # as the Annotated Transformer's
         Mutant(

@@ -29,6 +29,23 @@ PLANTED = {
             "x + self.waves[start:stop]",
             "x + self.waves[start : start + len(x), None]",
             "positions-by-row",
+            "batches.permuted:row-number",
+        ),
+    ],
+    "order.balance": [
+        Mutant(
+            "embeddings-divided-by-the-width",
+            "modular",
+            "* math.sqrt(self.table.embedding_dim)",
+            "/ self.table.embedding_dim",
+            "tokens-drowned",
+        ),
+        Mutant(
+            "positions-begin-far-too-small",
+            "textbook",
+            "torch.randn(context, width) * 0.02",
+            "torch.randn(context, width) * 0.002",
+            "positions-drowned",
         ),
     ],
     "order.rotary": [

@@ -45,6 +45,32 @@ PLANTED = {
             "cut-off",
         ),
         Mutant("positions-not-added", "single_file", " + self.wpe(torch.arange(T))", "", "unused"),
+        Mutant(
+            "queries-used-as-keys",
+            "single_file",
+            "q, k, v = self.qkv(x).split(D, dim=2)\n",
+            "q, _, v = self.qkv(x).split(D, dim=2)\n        k = q\n",
+            "part-unused",
+        ),
+        Mutant(
+            "values-detached",
+            "single_file",
+            "q, k, v = self.qkv(x).split(D, dim=2)\n",
+            "q, k, v = self.qkv(x).split(D, dim=2)\n        v = v.detach()\n",
+            "part-cut-off",
+        ),
+    ],
+    "parameters.start": [
+        Mutant(
+            "gate-and-gated-begin-at-zero",
+            "hugging",
+            "                nn.init.normal_(weight, std=config.initializer_range)\n",
+            "                nn.init.normal_(weight, std=config.initializer_range)\n"
+            "        for layer in self.layers:\n"
+            "            nn.init.zeros_(layer.mlp.up_proj.weight)\n"
+            "            nn.init.zeros_(layer.mlp.down_proj.weight)\n",
+            "stuck",
+        ),
     ],
     "parameters.registered": [
         Mutant(
@@ -60,6 +86,13 @@ PLANTED = {
             "nn.ModuleList([Block(config) for _ in range(config.n_layer)])",
             "[Block(config) for _ in range(config.n_layer)]",
             "module-in-a-list",
+        ),
+        Mutant(
+            "feed-forward-no-module",
+            "single_file",
+            "class MLP(nn.Module):\n",
+            "class MLP:\n    def __call__(self, x: Tensor) -> Tensor:\n        return self.forward(x)\n\n",
+            "in-an-object",
         ),
         Mutant(
             "positions-a-plain-tensor",
@@ -102,6 +135,13 @@ PLANTED = {
     ],
     "parameters.tied": [
         Mutant("output-not-tied", "single_file", "        self.head.weight = self.wte.weight\n", "", "tie-lost"),
+        Mutant(
+            "tied-by-their-data",
+            "single_file",
+            "self.head.weight = self.wte.weight",
+            "self.head.weight.data = self.wte.weight.data",
+            "tied-by-data",
+        ),
         Mutant(
             "tied-by-a-copy",
             "modular",

@@ -6,8 +6,17 @@ from torch import Tensor
 from clearformer.checks.probe.attention import Attention
 from clearformer.checks.probe.influence import TOLERANCE
 
+MASKED_SHARE = 0.9
+"""of the queries: without a mask it happens to a third of them or fewer, as to the first, which has one past token"""
+
 Explanation = tuple[str, str, tuple[str, ...]]
 """a cause, its diagnosis, and notes"""
+
+
+FINITE_MASK = (
+    "The mask gives what it hides a low score, but a finite one, and other scores reach that. Use -inf, "
+    "torch.finfo(dtype).min, or a boolean mask."
+)
 
 
 def explain_leak(influence: Tensor, attentions: list[Attention]) -> Explanation:
@@ -41,6 +50,8 @@ def _cause_and_diagnosis(
             "Attention gives future tokens no weight, so something else mixes positions: a norm or a mean over the "
             "time axis, a shift, a convolution that is not causal, or an input that contains its own target.",
         )
+    if any(is_masked_by_a_number(attention) for attention in attentions):
+        return "finite-mask", FINITE_MASK
     T = len(influence)  # noqa: N806
     distances = torch.arange(T) - torch.arange(T)[:, None]
     per_layer = [
@@ -63,3 +74,15 @@ def _cause_and_diagnosis(
         "There is no causal mask: every token sees the whole sequence. If that is intended, as in BERT, pass "
         "--kind bidirectional.",
     )
+
+
+def is_masked_by_a_number(attention: Attention) -> bool:
+    """Whether future tokens get weight though nearly every query's scores of them are below all those of its past."""
+    if not attention.applied.triu(1).any():
+        return False
+    T = attention.scores.shape[-1]  # noqa: N806
+    future = torch.ones(T, T, dtype=torch.bool).triu(1)
+    scores = attention.scores.reshape(-1, T, T)[:, :-1]  # the last query has no future
+    highest = scores.masked_fill(~future[:-1], -torch.inf).amax(-1)
+    lowest = scores.masked_fill(future[:-1], torch.inf).amin(-1)
+    return bool(scores.isfinite().all() and (highest < lowest).double().mean() > MASKED_SHARE)

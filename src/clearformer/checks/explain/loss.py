@@ -18,11 +18,19 @@ DIAGNOSES = {
     "padding-counted": "Labels of -100 are predicted too, as if they were tokens: use ignore_index=-100, or set the "
     "padded labels to it.",
     "divided-by-all": "The sum over the predicted tokens is divided by the number of all tokens: divide by theirs.",
+    "divided-by-rows": "The sum over the predicted tokens is divided by the number of rows: divide by the number of "
+    "predicted tokens, or long rows weigh more than short ones.",
+    "runs-on": "The rows are joined before the shift, so that the last position of a row predicts the first token of "
+    "the next: shift each row, logits[:, :-1] against labels[:, 1:].",
     "mean-of-rows": "Each row is averaged first, so that a token in a short row weighs more: sum over all predicted "
     "tokens, then divide by their number.",
     "summed": "The loss is the sum over the tokens, not their mean: its gradient grows with the batch.",
     "all-positions": "All positions are predicted, the masked ones and those that the model can see: set labels to "
     "-100 where nothing was masked.",
+    "unmasked-positions": "The positions whose label is -100 are predicted and the others are not: the mask of the "
+    "loss is the wrong way round.",
+    "not-finite": "The loss is NaN or infinite though the logits are finite: look for a division by a number of tokens "
+    "that is 0, or a logarithm of 0.",
     "probabilities": "The loss takes the softmax of a softmax: give cross-entropy the logits.",
     "other": "No known mistake gives this number: compare logits and labels as they enter the cross-entropy. Smoothing "
     "and the decoder's first token are declared by Subject(smoothing=..., start=...).",
@@ -86,6 +94,7 @@ def wrong_losses(probe: Probe, tokens: Tensor, labels: Tensor, measured: float) 
     losses = {
         "backwards": [mean(all_logits[:, 1:], labels[:, :-1])],
         "divided-by-all": [right * count / predicted.numel(), right * count / labels.numel()],
+        "divided-by-rows": [right * count / len(labels)],
         "mean-of-rows": [sum(rows) / len(rows)],
         "summed": [right * count],
         "probabilities": [mean(logits.softmax(-1), targets)],
@@ -94,6 +103,7 @@ def wrong_losses(probe: Probe, tokens: Tensor, labels: Tensor, measured: float) 
     if probe.kind == "causal":
         losses["predicts-itself"] = [mean(all_logits, labels), mean(all_logits[:, :-1], labels[:, :-1])]
         losses["shifted-twice"] = [mean(all_logits[:, :-2], labels[:, 2:])]
+        losses["runs-on"] = [mean(all_logits.flatten(0, 1)[None, :-1], labels.flatten()[None, 1:])]
         losses["wraps-around"] = [mean(all_logits, labels.roll(-1, 1))]
         padded = tokens.masked_fill(labels == IGNORE_INDEX, probe.subject.pad)
         losses["padding-counted"].append(mean(logits, targets_of(probe, tokens)))
@@ -101,6 +111,12 @@ def wrong_losses(probe: Probe, tokens: Tensor, labels: Tensor, measured: float) 
     elif probe.kind == "bidirectional":
         losses["shifted"] = [mean(all_logits[:, :-1], labels[:, 1:])]
         unmasked_labels = torch.where(labels == IGNORE_INDEX, tokens, labels)
+        ignored = labels == IGNORE_INDEX
+        losses["unmasked-positions"] = [
+            mean(all_logits, filled.masked_fill(~ignored, IGNORE_INDEX))
+            for filled in (tokens, torch.zeros_like(tokens))
+            if ignored.any()
+        ]
         losses["all-positions"] = [mean(all_logits, tokens), mean(all_logits, unmasked_labels)]
     else:
         unshifted = probe.logits(_loss_inputs(probe, tokens, labels, shift=False))

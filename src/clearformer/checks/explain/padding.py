@@ -1,5 +1,6 @@
 """Padding: rows of unequal length in one batch against each row alone, and what a difference means."""
 
+import copy
 from functools import cached_property
 from typing import Literal
 
@@ -33,17 +34,29 @@ def row_differences(rows: list[Tensor], expected: list[Tensor]) -> list[float]:
 
 
 class PaddedBatch:
-    """Four rows, all but the first padded: the tokens, or the source of an encoder-decoder."""
+    """Four rows, or as many as `lengths`, all but the first padded: the tokens, or an encoder-decoder's source."""
 
-    def __init__(self, probe: Probe, side: Side, field: Literal["tokens", "source"] = "tokens") -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        side: Side,
+        field: Literal["tokens", "source"] = "tokens",
+        lengths: list[int] | None = None,
+    ) -> None:
         self.probe, self.side, self.field = probe, side, field
         self.mask_field = "real" if field == "tokens" else "source_real"
-        self.inputs = probe.inputs(4)
+        self.inputs = probe.inputs(len(lengths) if lengths else 4)
         tokens = getattr(self.inputs, field)
         T = tokens.shape[1]  # noqa: N806
-        self.lengths = [T, max(T - 1, 1), max(T // 2, 1), 1]
+        self.lengths = lengths or [T, max(T - 1, 1), max(T // 2, 1), 1]
         padded, self.real = pad(tokens, self.lengths, side, probe.subject.pad)
         self.padded = self.inputs.replace(**{field: padded, self.mask_field: self.real})
+
+    def of(self, probe: Probe) -> "PaddedBatch":
+        """The same batch for another probe, such as that of a copy."""
+        other = copy.copy(self)
+        other.probe = probe
+        return other
 
     def logits(self, **changes: Tensor) -> list[Tensor]:
         """Each row's logits [n, V] at its real tokens, from the padded batch."""
@@ -77,6 +90,15 @@ class PaddedBatch:
     def mask_influence(self) -> float:
         """The change of logits at real tokens when the mask says that all tokens are real."""
         return max(row_differences(self.logits(), self.logits(**{self.mask_field: torch.ones_like(self.real)})))
+
+    def hides_the_other_side(self) -> bool:
+        """Whether the last token of a row with one padding token attends to all but the token on the other side."""
+        real = self.real[1]
+        attentions = [
+            one for one in record_attention(self.probe, self.padded.row(1)) if one.applied.shape[-1] == len(real)
+        ]
+        seen = [one.applied[..., -1, :].flatten(0, -2).amax(0) > MIN_WEIGHT for one in attentions]
+        return bool(seen) and all(torch.equal(keys, real.flip(0)) for keys in seen)
 
     def mask_is_inverted(self) -> bool:
         """Whether the opposite mask makes padded rows right, or real tokens are hidden from each other."""
@@ -118,6 +140,8 @@ class PaddedBatch:
         )
 
     def _cause(self, differences: list[float]) -> str:
+        if self.side == "left" and self.hides_the_other_side():
+            return "side-ignored"
         if self.mask_is_inverted():
             return "mask-inverted"
         if not all(row.isfinite().all() for row in self.logits()):
@@ -157,6 +181,8 @@ DIAGNOSES = {
     "mask-inverted": "The mask of real tokens is read the other way round: with the opposite mask the model is right. "
     "nn.MultiheadAttention's key_padding_mask is True for what is hidden, F.scaled_dot_product_attention's mask True "
     "for what may be attended to.",
+    "side-ignored": "The padding is on the left, and the model hides as many tokens on the right: it makes its mask "
+    "from the number of real tokens. Use the mask as it is given.",
     "not-finite": "Padding turns real tokens' logits into NaN or infinity. A padding token that may attend to nothing "
     "gets NaN from its softmax, and the next layer spreads it, since 0 · NaN is NaN: give such a query zeros.",
     "causal-mask-lost": "Given a mask of real tokens, the model sees the future: that mask replaces the causal one. "

@@ -1,13 +1,15 @@
 """Rows of a batch, and the padding that makes them equally long."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from clearformer.checks.explain.padding import DIAGNOSES, PaddedBatch, Side
 from clearformer.checks.explain.repeatability import pass_or_explain
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.training import NoDropout, without_dropout
 
 ROWS = 4
 
@@ -19,9 +21,9 @@ def independent(probe: Probe) -> Outcome:
     batch instead of the sequence (nn.MultiheadAttention without batch_first=True), mixes unrelated sequences. What a
     user gets then depends on the other requests in the batch.
 
-    Each row in turn gets other tokens, and the other rows must not change; then each row is computed alone. Look for an
-    axis that is off by one: in a mean, a norm, a softmax, a reshape, or a squeeze that removes the axis of a single
-    row.
+    Each row in turn gets other tokens, and the other rows must not change, in training mode neither, where dropout is
+    taken out; then each row is computed alone. Look for an axis that is off by one: in a mean, a norm, a softmax, a
+    reshape, or a squeeze that removes the axis of a single row.
     """
     inputs = probe.inputs(ROWS)
     in_batch = probe.logits(inputs)
@@ -42,7 +44,31 @@ def independent(probe: Probe) -> Outcome:
             "removes the axis of a single row, for B in place of T, or for a dependence on the row's index.",
         )
 
-    return pass_or_explain(probe, inputs, max(float(changes.max()), from_alone), explain)
+    worst = max(float(changes.max()), from_alone)
+    in_training = _row_influence_in_training(probe, inputs) if worst <= TOLERANCE else 0.0
+    if in_training > TOLERANCE:
+        return failed(
+            "rows-mixed-in-training",
+            in_training,
+            TOLERANCE,
+            case=f"in training mode other tokens in a row change another row by {in_training:.2g} standard deviations "
+            "of the logits; in evaluation they do not",
+            diagnosis="Statistics of the batch are used in training: a mean, a variance or a sum over axis 0.",
+        )
+    return pass_or_explain(probe, inputs, worst, explain)
+
+
+def _row_influence_in_training(probe: Probe, inputs: Inputs) -> float:
+    """0 where the model is no module, has PyTorch's batch norms, or is not repeatable in training."""
+    if not isinstance(probe.model, nn.Module) or any(isinstance(part, _BatchNorm) for part in probe.module.modules()):
+        return 0.0
+    clone = without_dropout(probe)
+    clone.module.train()
+    with NoDropout():
+        logits = clone.logits(inputs)
+        if float(difference(logits, clone.logits(inputs)).max()) > TOLERANCE:
+            return 0.0
+        return float(row_influence(clone, inputs, logits).max())
 
 
 def permuted(probe: Probe) -> Outcome:
@@ -120,7 +146,9 @@ def explain_padding_influence(padding: PaddedBatch, change: float) -> Outcome:
     if mask_is_ignored and max(padding.differences()) <= TOLERANCE:
         raise DoesNotApply("the model recognises padding by its token and not by a mask, so another is no padding")
     cause = "mask-ignored" if mask_is_ignored else "padding-attended"
-    if padding.mask_is_inverted():
+    if padding.side == "left" and padding.hides_the_other_side():
+        cause = "side-ignored"
+    elif padding.mask_is_inverted():
         cause = "mask-inverted"
     case = (
         f"other padding tokens on the {padding.side} change the logits of real ones by {change:.2g} standard deviations"

@@ -2,11 +2,14 @@
 
 from clearformer.checks.check import Check
 from clearformer.checks.models import (
+    arguments,
     batches,
     cache,
+    dropout,
     encoder_decoder,
     generation,
     given_positions,
+    gradients,
     inference,
     learning,
     loss,
@@ -17,6 +20,7 @@ from clearformer.checks.models import (
     own_steps,
     parameters,
     state,
+    sublayers,
 )
 from clearformer.checks.subject import Kind
 
@@ -32,7 +36,7 @@ LARGE = 30e6
 CHECKS: dict[str, Check] = {
     "masks.future": Check("no future token influences a past logit", masks.future, DECODERS),
     "masks.gradient": Check("no gradient leads from a past logit to a future token", masks.gradient, DECODERS),
-    "masks.scaled": Check("large weights do not overcome the mask", masks.scaled, DECODERS),
+    "masks.scaled": Check("large scores do not overcome a mask", masks.scaled),
     "masks.past": Check("every earlier token is used", masks.past, DECODERS),
     "masks.empty-row": Check("a sequence that is all padding stays finite", masks.empty_row, needs=("padded",)),
     "masks.both-sides": Check("both sides of each token are seen", masks.both_sides, ("bidirectional",)),
@@ -47,8 +51,11 @@ CHECKS: dict[str, Check] = {
     "batches.padding-unseen": Check(
         "the tokens that fill the padding do not matter", batches.padding_unseen, needs=("padded",)
     ),
+    "arguments.used": Check("segments, positions and masks that the model takes have an influence", arguments.used),
+    "arguments.unchanged": Check("the caller's tensors are not written to", arguments.unchanged),
     "order.matters": Check("swapping two earlier tokens changes the output", order.matters, needs=("vocab_size",)),
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
+    "order.balance": Check("neither tokens nor positions drown the other", order.balance, random_weights=False),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
     "order.position-ids": Check(
         "without positions the model counts from 0", given_positions.default, needs=("positions", "vocab_size")
@@ -104,7 +111,10 @@ CHECKS: dict[str, Check] = {
     "parameters.initial-loss": Check(
         "the loss is near ln V at the start", parameters.initial_loss, random_weights=False
     ),
-    "parameters.gradients": Check("every parameter gets a gradient", parameters.gradients),
+    "parameters.gradients": Check("every parameter gets a gradient, and every part of it", gradients.gradients),
+    "parameters.start": Check(
+        "every parameter that can learn does so from its initial values on", gradients.start, random_weights=False
+    ),
     "parameters.registered": Check("all weights are registered", parameters.registered),
     "parameters.heads": Check("no head is a copy of another", parameters.heads, random_weights=False),
     "parameters.tied": Check(
@@ -134,6 +144,40 @@ CHECKS: dict[str, Check] = {
         ("classifier",),
         ("loss", "vocab_size"),
     ),
+    "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
+    "state.complete": Check("all that training changes is saved", state.complete),
+    "state.seeded": Check("two trainings from one seed are the same", state.seeded),
+    "state.unchanged": Check("evaluation changes nothing", state.unchanged),
+    "encoder-decoder.source": Check(
+        "every source token influences the logits at every target position",
+        encoder_decoder.source,
+        ("encoder-decoder",),
+    ),
+    "encoder-decoder.source-padding": Check(
+        "padding of the source changes nothing",
+        encoder_decoder.source_padding,
+        ("encoder-decoder",),
+        ("padded",),
+    ),
+    "encoder-decoder.encoder": Check(
+        "the encoder does not see the target", encoder_decoder.encoder, ("encoder-decoder",)
+    ),
+    "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
+    "numbers.float64": Check("float32 agrees with float64", numbers.float64),
+    "numbers.half": Check("nothing is lost in half precision that single precision holds", numbers.half),
+    "numbers.large": Check("large activations do not overflow", numbers.large),
+    "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
+    "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
+    "numbers.norm-variance": Check("LayerNorm divides by the root of the biased variance", sublayers.norm_variance),
+    "numbers.epsilon": Check(
+        "a norm's epsilon is small beside the variance to which it is added", sublayers.epsilon, random_weights=False
+    ),
+    "numbers.activation": Check(
+        "between the two matrices of a feed-forward network there is something that is not linear", sublayers.activation
+    ),
+    "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
+    "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),
+    "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "learning.one-batch": Check(
         "one batch can be learned to a loss near 0",
         learning.one_batch,
@@ -157,30 +201,4 @@ CHECKS: dict[str, Check] = {
         random_weights=False,
         slow_from=LARGE,
     ),
-    "learning.dropout": Check("dropout is on in training and off in evaluation", learning.dropout),
-    "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
-    "state.complete": Check("all that training changes is saved", state.complete),
-    "state.seeded": Check("two trainings from one seed are the same", state.seeded),
-    "state.unchanged": Check("evaluation changes nothing", state.unchanged),
-    "encoder-decoder.source": Check(
-        "every source token influences the logits at every target position",
-        encoder_decoder.source,
-        ("encoder-decoder",),
-    ),
-    "encoder-decoder.source-padding": Check(
-        "padding of the source changes nothing",
-        encoder_decoder.source_padding,
-        ("encoder-decoder",),
-        ("padded",),
-    ),
-    "encoder-decoder.encoder": Check(
-        "the encoder does not see the target", encoder_decoder.encoder, ("encoder-decoder",)
-    ),
-    "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
-    "numbers.float64": Check("float32 agrees with float64", numbers.float64),
-    "numbers.large": Check("large activations do not overflow", numbers.large),
-    "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
-    "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
-    "numbers.norm-variance": Check("LayerNorm divides by the biased variance", numbers.norm_variance),
-    "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", numbers.norm_order),
 }

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.probe.training import (
     IGNORE_INDEX,
     LabelledBatch,
@@ -17,6 +17,7 @@ from clearformer.checks.probe.training import (
     train,
     unreserved_tokens,
 )
+from clearformer.checks.weights import randomise_weights
 
 MEMORISED = 0.1
 """nats: correct models fell below it in 10 to 215 steps; one that cannot see its context stays above 0.6"""
@@ -24,8 +25,8 @@ ALPHABET, STRING_LENGTH = 4, 3
 """the size of a task's alphabet, and the length of its strings: there are 64 strings"""
 LEARNED = 0.5 * math.log(ALPHABET)
 """nats: half the loss of a model that knows the alphabet and not the order"""
-DROPOUT_TOLERANCE = 1e-4
-"""standard deviations of the logits: two calls without dropout differ by 0.0, with dropout by more than 1e-2"""
+BOUND_FACTOR = 30.0
+"""on the weights: logits that nothing bounds then differ by hundreds"""
 
 
 def one_batch(probe: Probe) -> Outcome:
@@ -40,6 +41,16 @@ def one_batch(probe: Probe) -> Outcome:
     other token can only be predicted from an earlier one.
     """
     batch = batch_to_memorise(probe)
+    logits = probe.logits(batch.inputs)
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
+        least = _least_loss(1.0, logits.shape[-1])
+        return failed(
+            "probabilities",
+            least,
+            MEMORISED,
+            case=f"each row of logits is positive and sums to one; cross-entropy on it is at least {least:.3g} nats",
+            diagnosis="The model returns probabilities, and the loss takes another softmax: return the logits.",
+        )
     training = train(probe, lambda: batch, batch, MEMORISED, own_weights=True)
     if not training.after > MEMORISED:  # NaN is reported by run_isolated
         return passed(training.after, MEMORISED, f"after {training.steps} steps")
@@ -51,11 +62,15 @@ def one_batch(probe: Probe) -> Outcome:
 
 
 def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatch) -> tuple[str, str]:
-    out = probe.logits(batch.inputs)
-    if bool((out >= 0).all()) and torch.allclose(out.sum(-1), torch.ones(()), atol=1e-3):
+    clone = probe.clone()
+    randomise_weights(clone.module, probe.seed, BOUND_FACTOR)
+    logits = clone.logits(batch.inputs)
+    spread = float(logits.max() - logits.min())
+    if _least_loss(spread, logits.shape[-1]) > MEMORISED:
         return (
-            "probabilities",
-            "The model returns probabilities, and the loss takes another softmax: return the logits.",
+            "bounded",
+            f"However large the weights, logits differ by at most {spread:.2g}: look for a tanh, a sigmoid, a norm or "
+            "a cosine after the output projection.",
         )
     if training.after > 0.99 * training.before:
         return "nothing", "It learns nothing: gradients do not arrive, or the weights in use are not registered."
@@ -77,6 +92,11 @@ def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatc
         "little",
         "It learns something, but not 48 tokens: gradients may be cut, or activations too large or too small.",
     )
+
+
+def _least_loss(spread: float, vocabulary: int) -> float:
+    """The least cross-entropy, in nats, of logits of which none is more than `spread` above another."""
+    return math.log1p((vocabulary - 1) * math.exp(-spread))
 
 
 def _conditional_entropy(keys: Tensor, targets: Tensor) -> float:
@@ -174,104 +194,3 @@ def _learn_task(probe: Probe, random_batch: Callable[[int], LabelledBatch]) -> O
         diagnosis=diagnosis,
         notes=(f"nats at each predicted position: {', '.join(losses)}", f"{training.steps} steps"),
     )
-
-
-def dropout(probe: Probe) -> Outcome:
-    """Dropout is on in training and off in evaluation.
-
-    Left on in evaluation it makes results worse and random; `F.dropout(x, p)` does so, since its `training` is True
-    unless `self.training` is passed, and so does a dropout layer in a plain Python list, which `model.eval()` does not
-    reach. In training every row needs a mask of its own.
-
-    Two calls in evaluation must be equal. If the model has dropout, equal rows of a batch must differ in training.
-    """
-    clone = probe.clone()
-    inputs = probe.inputs(1).map(lambda tensor: tensor.expand(4, *tensor.shape[1:]))
-    clone.module.eval()
-    noise = _call_difference(clone, inputs)
-    if noise > DROPOUT_TOLERANCE:
-        cause, diagnosis = _explain_randomness(clone, inputs)
-        case = f"two calls with one sequence in evaluation differ by {noise:.2g} standard deviations of the logits"
-        return failed(cause, noise, DROPOUT_TOLERANCE, case=case, diagnosis=diagnosis)
-    clone.module.train()
-    logits = clone.logits(inputs)
-    between_rows = float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max())
-    between_calls = _call_difference(clone, inputs)
-    declared = _declared_dropout(clone.module)
-    if between_rows > DROPOUT_TOLERANCE:
-        return passed(
-            noise,
-            DROPOUT_TOLERANCE,
-            f"in training equal rows differ by {between_rows:.2g} standard deviations of the logits",
-        )
-    if between_calls > DROPOUT_TOLERANCE:
-        return failed(
-            "one-mask-for-all-rows",
-            between_calls,
-            DROPOUT_TOLERANCE,
-            case="in training four equal rows of a batch get equal logits",
-            diagnosis="All rows share one dropout mask: draw it in the shape of the whole tensor, batch included.",
-        )
-    if not declared:
-        raise DoesNotApply("the model has no dropout, and nothing random happens in training")
-    return failed(
-        "never-on",
-        float(len(declared)),
-        0.0,
-        case=f"{declared[0]}, and two calls in training are equal",
-        diagnosis="Dropout has no effect: it is not called, or its result is not used, or it gets training=False.",
-    )
-
-
-def _call_difference(probe: Probe, inputs: Inputs) -> float:
-    return float(difference(probe.logits(inputs), probe.logits(inputs)).max())
-
-
-def _explain_randomness(probe: Probe, inputs: Inputs) -> tuple[str, str]:
-    unregistered = _modules_in_plain_lists(probe.module)
-    for module in unregistered:
-        module.eval()
-    if unregistered and _call_difference(probe, inputs) <= DROPOUT_TOLERANCE:
-        return (
-            "not-reached-by-eval",
-            f"{type(unregistered[0]).__name__} is held in a plain list or dict, where model.eval() does not reach it: "
-            "use nn.ModuleList.",
-        )
-    state = torch.get_rng_state()
-    first = probe.logits(inputs)
-    torch.set_rng_state(state)
-    if float(difference(first, probe.logits(inputs)).max()) <= DROPOUT_TOLERANCE:
-        return (
-            "dropout-in-evaluation",
-            "PyTorch's random numbers are used in evaluation: write F.dropout(x, p, training=self.training), or use "
-            "nn.Dropout; the same holds for added noise and sampling.",
-        )
-    return (
-        "other-in-evaluation",
-        "The output changes from call to call, and not by PyTorch's random numbers: see state.",
-    )
-
-
-def _modules_in_plain_lists(model: nn.Module) -> list[nn.Module]:
-    modules = set(model.modules())
-    values = [value for module in modules for value in vars(module).values()]
-    lists = [list(value.values()) if isinstance(value, dict) else value for value in values]
-    return [
-        item
-        for held in lists
-        if isinstance(held, list | tuple)
-        for item in held
-        if isinstance(item, nn.Module) and item not in modules
-    ]
-
-
-def _declared_dropout(model: nn.Module) -> list[str]:
-    """Descriptions of dropout layers, and of attributes called dropout, that are above 0."""
-    found = []
-    for path, module in model.named_modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            found.append(f"{path or 'the model'} is {type(module).__name__}(p={module.p})")
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float) and 0 < value < 1:
-                found.append(f"{path or 'the model'}.{name} is {value}")
-    return found

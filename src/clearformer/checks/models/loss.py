@@ -1,5 +1,6 @@
 """Is the loss right? Each is compared with one computed from the model's logits, correctly and with known mistakes."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,8 @@ from clearformer.checks.probe.training import IGNORE_INDEX, without_dropout
 
 LOSS_TOLERANCE = 1e-5
 """nats, or relative where the loss is above 1: float32 noise was below 5e-7, the effect of mistakes above 2e-4"""
+MATCH = 0.2
+"""of the tolerance: one of many formulas may come that near by chance in one of thousands"""
 SHARE_TOLERANCE = 2e-4
 """of the smoothing weights and their sum: noise was below 2e-6"""
 GRADIENT_TOLERANCE = 1e-3
@@ -166,13 +169,16 @@ def _compare_with_formula(probe: Probe, tokens: Tensor, labels: Tensor) -> Outco
     tolerance = LOSS_TOLERANCE * max(1.0, abs(right))
     if float(logits.double().std()) < 1e-9:
         raise DoesNotApply("the logits are all equal, so that the loss is the same for all targets")
+    if not math.isfinite(measured):
+        case = f"{right:.5g} nats were expected, found {measured}"
+        return failed("not-finite", math.inf, tolerance, case=case, diagnosis=DIAGNOSES["not-finite"])
     error = abs(measured - right)
     if not error > tolerance:
         return passed(error, tolerance, f"{measured:.5g} nats")
     mistakes = wrong_losses(probe, tokens, labels, measured)
-    distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items()}
+    distances = {cause: min(abs(value - measured) for value in values) for cause, values in mistakes.items() if values}
     cause = min(distances, key=lambda name: distances[name])
-    cause = cause if distances[cause] <= tolerance else "other"
+    cause = cause if distances[cause] <= MATCH * tolerance else "other"
     case = f"{right:.5g} nats were expected over {int((targets != IGNORE_INDEX).sum())} tokens, found {measured:.5g}"
     return failed(cause, error, tolerance, case=case, diagnosis=DIAGNOSES[cause])
 
@@ -192,7 +198,7 @@ def _compare_gradients(
         "mean-of-means": torch.stack(parts).mean(0),
         "not-divided": torch.stack(parts).sum(0),
         "summed": right * sum(counts),
-        "last-batch-only": parts[-1],
+        "last-batch-only": parts[-1] * (measured @ parts[-1]) / (parts[-1] @ parts[-1]),  # by whatever factor
     }
     error = float((measured - right).norm() / right.norm())
     if not error > GRADIENT_TOLERANCE:

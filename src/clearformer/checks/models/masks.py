@@ -1,13 +1,18 @@
 """Which token may see which."""
 
+import bisect
 import itertools
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import nn
 
-from clearformer.checks.explain.leaks import explain_leak
+from clearformer.checks.explain.leaks import FINITE_MASK, explain_leak, is_masked_by_a_number
+from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.probe.attention import record_attention
 from clearformer.checks.probe.influence import (
     MIN_INFLUENCE,
     TOLERANCE,
@@ -17,13 +22,18 @@ from clearformer.checks.probe.influence import (
     influence,
     self_attentions,
 )
-from clearformer.checks.probe.probe import LENGTH, Probe
-from clearformer.checks.weights import randomise_weights
+from clearformer.checks.probe.probe import LENGTH, Inputs, Probe
+from clearformer.checks.probe.uses import weight_uses
+from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
 MAX_GRADIENT = 1e-6
 """relative to the largest gradient; without any influence it is 0.0"""
-WEIGHT_FACTORS = (1e3, 300.0, 100.0)
-"""the largest with finite logits is used: scores reach a million, and -10,000 then hides nothing"""
+MAX_SCORE = 65_504.0
+"""the largest in float16; -10,000 hides nothing from such scores, and -1e9 all"""
+FACTORS = [2 ** (exponent / 4) for exponent in range(49)]
+"""on matrices; scores grow with the square"""
+NUM_WEIGHTS, SHORT_ROWS = 3, 12
+"""padding is seen where all scores of a row's real tokens are below the mask's number, which happens in few of them"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -69,50 +79,96 @@ def gradient(probe: Probe) -> Outcome:
     without repeated tokens, only those up to t may get a gradient in their rows of the embedding.
     """
     inputs = distinct_tokens(probe)
-    T, worst, where = inputs.tokens.shape[1], 0.0, ""  # noqa: N806
+    T, worst, where, by_mode = inputs.tokens.shape[1], 0.0, "", {False: 0.0, True: 0.0}  # noqa: N806
     for training, t in itertools.product((False, True), sorted({0, T // 2, T - 2})):
         if isinstance(probe.model, nn.Module):
             probe.model.train(training)
         found = embedding_gradients(probe, inputs, t)
         share = float(found[t + 1 :].max() / found.max().clamp(min=1e-30))
+        by_mode[training] = max(by_mode[training], share)
         if share > worst:
             s = t + 1 + int(found[t + 1 :].argmax())
             mode = "training" if training else "evaluation"
             worst, where = share, f"in {mode} the logits at {t} have a gradient at the token at {s}, of {T} tokens"
     if worst <= MAX_GRADIENT:
         return passed(worst, MAX_GRADIENT)
-    diagnosis = "A past logit depends on a future token: see masks.future for the cause."
+    if by_mode[False] <= MAX_GRADIENT:
+        diagnosis = "In training alone a past logit depends on a future token: look for a code path that asks for "
+        return failed("in-training", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis + "`self.training`.")
+    if isinstance(probe.model, nn.Module):
+        probe.model.eval()
+    if any(is_masked_by_a_number(attention) for attention in self_attentions(probe, inputs)):
+        return failed("finite-mask", worst, MAX_GRADIENT, case=where, diagnosis=FINITE_MASK)
+    diagnosis = "A past logit depends on a future token, by a way that may be too weak for masks.future to see."
     return failed("leak", worst, MAX_GRADIENT, case=where, diagnosis=diagnosis)
 
 
 def scaled(probe: Probe) -> Outcome:
-    """Large weights do not overcome the mask.
+    """Large scores do not overcome a mask.
 
     A mask that adds a number, such as -10,000, hides nothing from a score that is larger, and training makes scores
-    grow: minGPT had it, and so did GPT-2 in transformers. The weights are multiplied until scores reach a million, and
-    still no future token may influence a past logit. Fix it with -inf, the dtype's smallest number, or a boolean mask.
+    grow: minGPT had it, and so did GPT-2 in transformers. The matrices are multiplied until the products of queries and
+    keys, scaled, reach 65,504, or as far as the model's norms let them; embeddings are not. Still no future token may
+    influence a past logit, and no padding a real one, in the source neither. Fix it with -inf, the dtype's smallest
+    number, or a boolean mask.
     """
     inputs = probe.inputs(1)
-    if future_influence(influence(probe, inputs)) > TOLERANCE:
-        raise DoesNotApply("a future token influences past logits already with ordinary weights: see masks.future")
-    for factor in WEIGHT_FACTORS:
-        randomise_weights(probe.model, probe.seed, factor)
-        if probe.logits(inputs).isfinite().all():
-            break
-    else:
-        raise DoesNotApply(f"with weights {factor:g} times as large the logits are not finite: see numbers.large")
-    change = future_influence(influence(probe, inputs))
-    if change <= TOLERANCE:
-        return passed(change, TOLERANCE)
+    hidden = {name: measure for name, measure in _hidden(probe, inputs).items() if measure() <= TOLERANCE}
+    if not hidden:
+        raise DoesNotApply(
+            "nothing is hidden with ordinary weights: there is no causal mask, or how to pass padding is not known"
+        )
+    largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
+    for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
+        with preserve_state(probe.model), torch.no_grad():
+            largest = max(largest, _enlarge_scores(probe, inputs, seed))
+            changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
+    name = max(changes, key=lambda hidden: changes[hidden])
+    reached = f"with scores of up to {largest:,.0f}"
+    if changes[name] <= TOLERANCE:
+        return passed(changes[name], TOLERANCE, f"{reached} {' and '.join(changes)} stay hidden")
     return failed(
         "finite-mask",
-        change,
+        changes[name],
         TOLERANCE,
-        case=f"with weights {factor:g} times as large, a future token changes past logits by {change:.2g} standard "
-        "deviations",
-        diagnosis="The mask adds a finite number, which large scores overcome. Use -inf, torch.finfo(dtype).min, or a "
-        "boolean mask.",
+        case=f"{reached} {name} changes logits that must not see it by {changes[name]:.2g} standard deviations",
+        diagnosis=FINITE_MASK,
     )
+
+
+def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
+    """What masks are to hide, and the influence of each."""
+    measures: dict[str, Callable[[], float]] = {}
+    if probe.kind in ("causal", "encoder-decoder"):
+        rows = [inputs, probe.inputs(1)]
+        measures["a future token"] = lambda: max(future_influence(influence(probe, row)) for row in rows)
+    if probe.subject.padded is not None:
+        side = probe.subject.sides[0]
+        fields: tuple[Literal["tokens", "source"], ...] = ("tokens",) if inputs.source is None else ("tokens", "source")
+        for field in fields:
+            short = [getattr(inputs, field).shape[1]] + [1] * SHORT_ROWS
+            name = "padding" if field == "tokens" else "padding of the source"
+            measures[name] = PaddedBatch(probe, side, field, short).padding_influence
+    return measures
+
+
+def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
+    """Multiply random matrices by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+    randomise_weights(probe.model, seed)
+    uses = weight_uses(probe, inputs)
+    tables = {*uses.looked_up, *uses.indexed}
+    scales = [one.scale or one.queries.shape[-1] ** -0.5 for one in record_attention(probe, inputs)]
+    if not scales:
+        raise DoesNotApply("no attention was recorded, so that it is not known how large its scores are")
+
+    def largest(factor: float) -> float:
+        enlarge_matrices(probe.model, seed, factor, tables)
+        products = [float(one.products.abs().max()) for one in record_attention(probe, inputs)]
+        size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
+        return size if probe.logits(inputs).isfinite().all() else math.inf
+
+    found = bisect.bisect_right(FACTORS, MAX_SCORE, key=largest)
+    return largest(FACTORS[max(found - 1, 0)])
 
 
 def past(probe: Probe) -> Outcome:

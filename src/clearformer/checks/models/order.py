@@ -11,6 +11,9 @@ from clearformer.checks.probe.probe import Inputs, Probe, difference
 ROTATION_TOLERANCE = 1e-3
 """relative to the largest value: rotated vectors differ by 1e-5 in length and angle, in float32"""
 
+MAX_BY_POSITION, MAX_BY_TOKEN = 30.0, 100.0
+"""right models were between a fiftieth and 16, as Marian with its initial values"""
+
 
 def swap_influence(probe: Probe, inputs: Inputs) -> Tensor:
     """[T-2]: the largest change of the other tokens' logits when the tokens at s and s + 1 are swapped."""
@@ -110,6 +113,41 @@ def positions(probe: Probe) -> Outcome:
         )
     probe.logits(probe.inputs(1, probe.max_length))  # the full context must work; otherwise the model raises an error
     return passed(row_difference, ROTATION_TOLERANCE)
+
+
+def balance(probe: Probe) -> Outcome:
+    """Neither tokens nor positions drown the other.
+
+    Where embeddings and positions are added, the smaller one is lost if the other is far larger: embeddings of
+    deviation 0.02 beside sines and cosines, or positions of deviation 0.02 beside embeddings that were multiplied by
+    sqrt(d_model). The model first has to learn to hear it.
+
+    With its own initial values, the queries of the first attention are computed for sequences of one token each. They
+    must not vary more than 30 times as much with the position as with the token, nor 100 times as much with the token;
+    learned positions a fiftieth of the embeddings' size are common.
+    """
+    rows = 8
+    tokens = probe.inputs(rows, 1).tokens.repeat_interleave(probe.length(), dim=1)
+    inputs = probe.inputs(rows).replace(tokens=tokens)
+    queries = first_self_attention(probe, inputs).queries
+    table = queries.reshape(rows, -1, *queries.shape[-2:]).transpose(1, 2).flatten(2)  # [rows, T, *]
+    by_token, by_position = (float((table - table.mean(axis, keepdim=True)).square().mean().sqrt()) for axis in (0, 1))
+    if by_position <= ROTATION_TOLERANCE * by_token or by_token == 0:
+        raise DoesNotApply("the queries of the first attention do not depend on both token and position")
+    ratio = max(by_position / by_token / MAX_BY_POSITION, by_token / by_position / MAX_BY_TOKEN)
+    case = f"queries vary by {by_token:.2g} with the token and by {by_position:.2g} with the position"
+    if ratio <= 1:
+        return passed(ratio, 1.0, case)
+    cause = "tokens-drowned" if by_position > by_token else "positions-drowned"
+    return failed(cause, ratio, 1.0, case=case, diagnosis=DROWNED[cause])
+
+
+DROWNED = {
+    "tokens-drowned": "Positions are far larger than embeddings: multiply the embeddings by sqrt(d_model), or make "
+    "their initial values larger.",
+    "positions-drowned": "Embeddings are far larger than positions: do not multiply them, give them smaller initial "
+    "values, or the positions larger ones.",
+}
 
 
 def rotary(probe: Probe) -> Outcome:

@@ -1,26 +1,24 @@
 """Are the weights right: sensible at the start, all used, all registered, none a copy of another?"""
 
 import math
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
 
+from clearformer.checks.models.gradients import MIN_EFFECT, list_names
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.attention import record_attention
 from clearformer.checks.probe.embeddings import find_vocabulary_matrices
 from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.probe.tensors import noise_effect, unregistered_weights, unsaved_tensors
-from clearformer.checks.probe.training import random_objective, unreserved_tokens
+from clearformer.checks.probe.training import unreserved_tokens
 from clearformer.checks.weights import randomise_weights
 
 MAX_EXCESS = 2.5
 """nats: usual initial weights gave 0.0 to 0.7; an embedding of deviation 1 as the output projection 5.5 at width 16"""
-MIN_EFFECT = 1e-4
-"""standard deviations of the logits: a tensor without effect changes them by 0.0"""
 HEAD_TOLERANCE = 1e-4
 """standard deviations of the scores: heads that are copies differ by 0.0, others by more than 1"""
-NUM_BATCHES = 4
-"""a parameter may get its gradient in any of them: not every sequence reaches every expert"""
 
 
 def initial_loss(probe: Probe) -> Outcome:
@@ -78,75 +76,12 @@ def _looks_trained(model: nn.Module) -> bool:
     return bool(vectors) and not any(bool((vector == vector[0]).all()) for vector in vectors)
 
 
-def gradients(probe: Probe) -> Outcome:
-    """Every parameter gets a gradient.
-
-    A parameter without one never changes. It was forgotten in `forward`, or something cuts the gradient: `detach()`,
-    `.data`, `.item()`, a new tensor made from values, an argmax, `torch.no_grad()`.
-
-    In training mode a random linear function of the logits is differentiated; each parameter must have a gradient that
-    is not zero in one of four batches. Frozen parameters are reported and excepted, and so are those in
-    Subject(learned_elsewhere=...).
-    """
-    module = probe.module.train()
-    named = dict(module.named_parameters())
-    missing = {
-        name: weight
-        for name, weight in named.items()
-        if weight.requires_grad and name not in probe.subject.learned_elsewhere
-    }
-    frozen = [name for name, weight in named.items() if not weight.requires_grad]
-    if not missing:
-        raise DoesNotApply("the model has no parameter that requires a gradient")
-    total = len(missing)
-    for _ in range(NUM_BATCHES):
-        with torch.enable_grad():
-            out = random_objective(probe, probe.inputs(4))
-            if not out.requires_grad:
-                diagnosis = (
-                    "The output is detached from all weights: look for torch.no_grad(), "
-                    "detach(), or NumPy in `forward`."
-                )
-                return failed("detached", total, 0, case="the logits have no gradient at all", diagnosis=diagnosis)
-            found = torch.autograd.grad(out, list(missing.values()), allow_unused=True)
-        bad = [
-            name
-            for name, gradient in zip(missing, found, strict=True)
-            if gradient is not None and not gradient.isfinite().all()
-        ]
-        if bad:
-            diagnosis = (
-                "Gradients are NaN or infinite though the logits are not: a softmax over -inf alone, sqrt or log at 0."
-            )
-            return failed("not-finite", len(bad), 0, case=f"among others the gradient of {bad[0]}", diagnosis=diagnosis)
-        missing = {
-            name: named[name]
-            for name, gradient in zip(missing, found, strict=True)
-            if gradient is None or not gradient.any()
-        }
-        if not missing:
-            return passed(0, 0, *([f"frozen: {_list_names(frozen)}"] if frozen else []))
-    module.eval()
-    sequence = probe.inputs(2)
-    cut = [name for name, weight in missing.items() if noise_effect(probe, weight, sequence) > MIN_EFFECT]
-    cause, names = ("cut-off", cut) if cut else ("unused", list(missing))
-    diagnosis = (
-        "They affect the output but get no gradient: look for detach(), .data, .item(), torch.tensor(...), argmax or "
-        "no_grad() between them and the output."
-        if cut
-        else "They do not affect the output either: `forward` does not use them. Remove them, use them, or list them "
-        "in Subject(learned_elsewhere=...)."
-    )
-    case = f"{len(missing)} of {total} parameters without a gradient: {_list_names(names)}"
-    return failed(cause, len(missing), 0, case=case, diagnosis=diagnosis)
-
-
 def registered(probe: Probe) -> Outcome:
     """All weights are registered.
 
-    Modules in a plain Python list or dict, and tensors that are no nn.Parameter, are in no `parameters()`, so no
-    optimizer updates them; they are not in the state_dict, so they are not saved; and `.to(device)` does not move them.
-    The model runs all the same, on random weights.
+    Modules in a plain Python list or dict or in an object that is no module, and tensors that are no nn.Parameter, are
+    in no `parameters()`, so no optimizer updates them; they are not in the state_dict, so they are not saved; and
+    `.to(device)` does not move them. The model runs all the same, on random weights.
 
     Noise is added to every tensor that a module holds outside its parameters and buffers. If the output changes, the
     tensor must be a constant, such as a mask or a table of sines. It is taken for a weight if it requires a gradient,
@@ -168,11 +103,12 @@ def registered(probe: Probe) -> Outcome:
     cause = "plain-tensor"
     if isinstance(used[weights[0]], nn.Parameter):
         cause = "module-in-a-list" if "]." in weights[0] else "parameter-in-a-list"
+        cause = cause if "[" in weights[0] else "in-an-object"
     return failed(
         cause,
         len(weights),
         0,
-        case=f"{_list_names(weights)}: in use, but not among the model's parameters",
+        case=f"{list_names(weights)}: in use, but not among the model's parameters",
         diagnosis=UNREGISTERED[cause] + " No optimizer trains them, and they are not saved.",
         notes=notes,
     )
@@ -181,6 +117,7 @@ def registered(probe: Probe) -> Outcome:
 UNREGISTERED = {
     "module-in-a-list": "Modules are held in a plain list or dict: use nn.ModuleList or nn.ModuleDict.",
     "parameter-in-a-list": "Parameters are held in a plain list or dict: use nn.ParameterList or nn.ParameterDict.",
+    "in-an-object": "Parameters are held by an object that is no nn.Module: make its class one.",
     "plain-tensor": "Weights are held as plain tensors: make each an nn.Parameter, or, if it is a constant, use "
     "register_buffer.",
 }
@@ -250,24 +187,29 @@ def tied(probe: Probe) -> Outcome:
     A tie is lost when one side is assigned, loaded, copied or moved to a device after it was made: the model then
     trains two matrices instead of one. Conversely, two matrices that should be separate may be one.
 
-    The input embeddings and output projections are found by changing single rows, and compared with Subject(tied=...).
+    No two parameters may lie in the same memory. The input embeddings and output projections are found by changing
+    single rows, and compared with Subject(tied=...).
     """
+    if sharing := _sharing_memory(probe.module):
+        return failed(
+            "tied-by-data",
+            len(sharing),
+            0,
+            case=f"{list_names(sharing)} share their memory and are several parameters",
+            diagnosis="The optimizer updates the same numbers once for each of them, and .to(device) separates them. "
+            "That is so after `.data = `: assign the parameter itself.",
+        )
     found = find_vocabulary_matrices(probe)
     if not found.inputs or not found.outputs:
         raise DoesNotApply("no input embedding, or no output matrix, was found among the parameters")
     tied_names = found.inputs & found.outputs
     description = (
-        f"{_list_names(sorted(tied_names))} is both"
+        f"{list_names(sorted(tied_names))} is both"
         if tied_names
-        else f"in: {_list_names(sorted(found.inputs))}; out: {_list_names(sorted(found.outputs))}"
+        else f"in: {list_names(sorted(found.inputs))}; out: {list_names(sorted(found.outputs))}"
     )
     if probe.subject.tied is None:
         raise DoesNotApply(f"whether they should be tied is not declared by Subject(tied=...); found: {description}")
-    named = dict(probe.module.named_parameters())
-    shares_memory = len(tied_names) > len({named[name].data_ptr() for name in tied_names})
-    if probe.subject.tied and shares_memory:
-        diagnosis = "Two parameters share memory, as after `.data = `: .to(device) will separate them. Assign the "
-        return failed("tied-by-data", 1, 0, case=description, diagnosis=diagnosis + "parameter itself.")
     if probe.subject.tied == bool(tied_names):
         return passed(0, 0, description)
     if tied_names:
@@ -281,7 +223,8 @@ def tied(probe: Probe) -> Outcome:
     )
 
 
-def _list_names(names: list[str]) -> str:
-    """The first five names, and the number of others."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+def _sharing_memory(model: nn.Module) -> list[str]:
+    """Names of parameters that are stored in the same place as another one."""
+    named = {name: weight for name, weight in model.named_parameters() if weight.numel()}
+    places = Counter(weight.data_ptr() for weight in named.values())
+    return [name for name, weight in named.items() if places[weight.data_ptr()] > 1]

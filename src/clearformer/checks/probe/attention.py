@@ -1,7 +1,8 @@
 """Record the attention of any torch model: products of queries and keys, their softmax, and the weighted values.
 
 The model's code is not read and no name in it matters: PyTorch reports each operation that it runs, and attention is a
-product of two activations that goes, through scaling and masking, into a softmax and on to another product.
+product of two activations that goes, through scaling and masking, into a softmax (or an exp divided by its sum) and on
+to another product.
 """
 
 import math
@@ -73,7 +74,7 @@ class Attention:
 
 def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     """Every attention of one forward pass, in order of computation; empty where the model is no torch code."""
-    recorder = _AttentionRecorder(probe.model)
+    recorder = AttentionRecorder(probe.model)
     # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
@@ -88,7 +89,7 @@ def half_precision_operations(probe: Probe, inputs: Inputs) -> list[str]:
     return recorder.operations
 
 
-class _Mode(TorchDispatchMode):
+class Mode(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
@@ -98,7 +99,7 @@ class _Mode(TorchDispatchMode):
         return False
 
 
-class _HalfPrecisionRecorder(_Mode):
+class _HalfPrecisionRecorder(Mode):
     def __init__(self) -> None:
         super().__init__()
         self.operations: list[str] = []
@@ -121,7 +122,7 @@ class _Product:
     attention: int | None = None
 
 
-class _AttentionRecorder(_Mode):
+class AttentionRecorder(Mode):
     def __init__(self, model: Any) -> None:
         super().__init__()
         weights = model.parameters() if isinstance(model, nn.Module) else ()
@@ -129,6 +130,8 @@ class _AttentionRecorder(_Mode):
         self.attentions: list[Attention] = []
         self.products: dict[int, _Product] = {}  # by the id of a tensor, like `factors`
         self.factors: dict[int, float] = {}
+        self.unshifted: dict[int, Tensor] = {}  # what a difference was taken of, such as scores minus their maximum
+        self.exponents: dict[int, Tensor] = {}  # what an exp was taken of
         self.alive: list[Any] = []  # keeps tensors, so that no id is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -162,9 +165,13 @@ class _AttentionRecorder(_Mode):
         product = next((self.products[id(tensor)] for tensor in tensors if id(tensor) in self.products), None)
         if product is None or out.numel() != product.products.numel():
             return
-        if func in SOFTMAX and product.attention is None:
-            scores, weights = _copy(args[0]), _copy(out)
-            dim = args[1] if args[1] < 0 else args[1] - scores.dim()
+        if func is aten.sub.Tensor:
+            self.unshifted[id(out)] = args[0]
+        if func is aten.exp.default:
+            self.exponents[id(out)] = self.unshifted.get(id(args[0]), args[0])
+        found = self.softmax(func, args) if product.attention is None else None
+        if found is not None:
+            scores, dim, weights = _copy(found[0]), found[1], _copy(out)
             products = product.products.reshape(scores.shape)
             self.attentions.append(
                 Attention(
@@ -173,6 +180,15 @@ class _AttentionRecorder(_Mode):
             )
             product = replace(product, attention=len(self.attentions) - 1)
         self.products[id(out)] = product
+
+    def softmax(self, func: Any, args: Any) -> tuple[Tensor, int] | None:
+        """The scores that a softmax is of, and its axis from the end: PyTorch's, or an exp divided by its sum."""
+        if func in SOFTMAX:
+            return args[0], args[1] if args[1] < 0 else args[1] - args[0].dim()
+        if func is not aten.div.Tensor or id(args[0]) not in self.exponents or not isinstance(args[1], Tensor):
+            return None
+        axes = [axis for axis in range(-args[1].dim(), 0) if args[1].shape[axis] == 1 != args[0].shape[axis]]
+        return (self.exponents[id(args[0])], axes[-1]) if axes else None
 
     def on_scaling(self, name: str, args: Any, out: Any) -> None:
         """Remember the factor by which queries or keys have been multiplied."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from clearformer.checks.outcome import DoesNotApply
 from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.uses import weight_uses
 
 TOLERANCE = 1e-4
 """standard deviations of the logits: float32 noise stayed below 1e-5 in all models tried, influence above 1e-3"""
@@ -60,27 +61,25 @@ def distinct_tokens(probe: Probe) -> Inputs:
 def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
     """[T]: the size of the gradient of one logit at t in the embedding of each token of `distinct_tokens`.
 
-    A weight is taken for an embedding if the rows of tokens that are not in the sequence get no gradient. The row of
-    the token whose logit is taken is excepted, since the output may share the matrix.
+    The logit is that of a token that is not in the sequence, since the output may share the matrix.
     """
     if inputs.tokens.dim() == 3:
         matrices = [inputs.tokens.requires_grad_()]
     else:
-        matrices = [weight for weight in probe.module.parameters() if weight.dim() == 2 and weight.requires_grad]
+        named = dict(probe.module.named_parameters())
+        matrices = [named[name] for name in weight_uses(probe, inputs).looked_up if named[name].requires_grad]
     sequences = [tokens[0] for tokens in (inputs.tokens, inputs.source) if tokens is not None]
     V = probe.subject.vocab_size or 1  # noqa: N806
     absent = [v for v in range(V) if v not in set(torch.cat(sequences).flatten().tolist())]
     with torch.enable_grad():
         logit = probe.logits(inputs)[0, t, absent[0]]
-        if not logit.requires_grad:
-            raise DoesNotApply("the logits have no gradient")
+        if not logit.requires_grad or not matrices:
+            raise DoesNotApply("the logits have no gradient at an embedding, a matrix that is looked up by the tokens")
         gradients = torch.autograd.grad(logit, matrices, allow_unused=True)
     if inputs.tokens.dim() == 3:
         return torch.zeros(len(inputs.tokens[0])) if gradients[0] is None else gradients[0][0].abs().amax(-1)
-    candidates = [gradient for gradient in gradients if gradient is not None and len(gradient) >= V]
-    rows = [gradient[inputs.tokens[0]].abs().amax(-1) for gradient in candidates if not gradient[absent[1:]].any()]
+    found = [gradient.to_dense() for gradient in gradients if gradient is not None]
+    rows = [(gradient if len(gradient) >= V else gradient.T)[inputs.tokens[0]].abs().amax(-1) for gradient in found]
     if not rows:
-        raise DoesNotApply(
-            "no embedding was found, a matrix whose gradient is zero but for the rows of the tokens read"
-        )
+        raise DoesNotApply("no embedding was found, a matrix of which rows are looked up by the tokens")
     return torch.stack(rows).amax(0)

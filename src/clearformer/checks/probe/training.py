@@ -5,10 +5,12 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from clearformer.checks.outcome import DoesNotApply
 from clearformer.checks.probe.probe import Inputs, Probe
@@ -24,6 +26,7 @@ MIN_STEPS = 200
 STALLED_STEPS = 50
 """training without progress ends after these: even wrong models learn within them which tokens are in use"""
 WARM_UP = 10
+DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout)
 EVALUATE_EVERY = 5
 
 
@@ -111,6 +114,18 @@ def train(
     if best.after > goal and best.steps < MIN_STEPS and time.process_time() - start > SECONDS:
         raise DoesNotApply(f"the model is too large to be trained here: {best.steps} steps took {SECONDS:.0f} s")
     return best
+
+
+class NoDropout(TorchFunctionMode):
+    """Each function of PyTorch that drops values returns its input."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        named = kwargs or {}
+        if func in DROPOUTS:
+            return args[0] if args else named["input"]
+        if func is F.scaled_dot_product_attention:
+            args, named = args[:4], {**named, "dropout_p": 0.0}
+        return func(*args, **named)
 
 
 def without_dropout(probe: Probe) -> Probe:

@@ -2,9 +2,11 @@
 
 The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of
 `clearformer`, `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`,
-`crashed`, `does not apply`, `not run`), `ways` (how the model was used, where that was found out), `not_checked` (what
-could not be checked: `reason` and `checks`), and `checks`, each with `id`, `claim`, `status`, `cause`, `measured`,
-`tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite numbers are null.
+`crashed`, `does not apply`, `not run`), `start_here` (the ids of the failures that explain all others, the first to fix
+first), `ways` (how the model was used, where that was found out), `not_checked` (what could not be checked: `reason`
+and `checks`), and `checks`, each with `id`, `claim`, `status`, `cause`, `follows` (the id of the failure that explains
+this one), `measured`, `tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite
+numbers are null.
 """
 
 import json
@@ -19,8 +21,9 @@ import torch
 
 from clearformer import __version__
 from clearformer.checks.check import Result
+from clearformer.checks.explain.roots import roots
 from clearformer.checks.report.gaps import gaps
-from clearformer.checks.report.text import counts, describe_problem, detail, problems, summary
+from clearformer.checks.report.text import counts, describe_problem, describe_problems, detail, problems, summary
 from clearformer.checks.report.xml import element, valid_in_xml
 
 JUNIT_ELEMENTS = {"failed": "failure", "crashed": "error", "does not apply": "skipped", "not run": "skipped"}
@@ -60,6 +63,7 @@ def as_json(report: Report) -> str:
         "seed": report.seed,
         "seconds": round(report.seconds, 3),
         "summary": counts(report.results),
+        "start_here": [result.id for result in roots(report.results)],
         "ways": report.ways,
         "not_checked": [gap.__dict__ for gap in gaps(report.results)],
         "checks": [_check_as_dict(result) for result in report.results],
@@ -76,6 +80,7 @@ def _check_as_dict(result: Result) -> dict[str, Any]:
         "measured": _finite(outcome.measured),
         "tolerance": _finite(outcome.tolerance),
         "cause": outcome.cause,
+        "follows": result.follows,
         "case": outcome.case,
         "means": outcome.diagnosis,
         "seen": outcome.notes,
@@ -107,9 +112,10 @@ def as_junit(report: Report) -> str:
         )
         outcome = result.outcome
         if outcome.status != "passed":
-            message = {"message": outcome.diagnosis or outcome.case, "type": outcome.cause or outcome.status}
+            kind = "consequence" if result.follows else outcome.cause or outcome.status
+            message = {"message": outcome.diagnosis or outcome.case, "type": kind}
             body = element(case, JUNIT_ELEMENTS[outcome.status], message)
-            body.text = valid_in_xml(describe_problem(result))
+            body.text = valid_in_xml(describe_problem(result, report.results))
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
 
 
@@ -117,14 +123,14 @@ def as_markdown(report: Report) -> str:
     """Markdown for an issue: versions, the failures in full, and a table of all checks."""
     versions = ", ".join(f"{name} {version}" for name, version in environment().items())
     rows = [
-        f"| {result.id} | {result.outcome.status} | {_cell(result.check.claim)} | {_cell(detail(result.outcome))} |"
+        f"| {result.id} | {result.outcome.status} | {_cell(result.check.claim)} | {_cell(detail(result))} |"
         for result in report.results
     ]
     return "\n".join(
         [
             f"## clearformer check: {report.name} ({report.kind})",
             f"\n{summary(report.results)}; seed {report.seed}; {versions}",
-            *(f"\n{_fenced(describe_problem(result))}" for result in problems(report.results)),
+            *([f"\n{_fenced(describe_problems(report.results))}"] if problems(report.results) else []),
             "\n| check | | claim | |\n| --- | --- | --- | --- |",
             *rows,
             "",

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import get_args
 
 from clearformer.checks.check import Result
+from clearformer.checks.explain.roots import knows, roots
 from clearformer.checks.outcome import Outcome, Status
 
 
 def problems(results: Sequence[Result]) -> list[Result]:
-    """The results that failed or crashed."""
-    return [result for result in results if result.outcome.status in ("failed", "crashed")]
+    """The results that failed or crashed: first those that explain all others, the first to fix first."""
+    return [*roots(results), *(result for result in results if result.follows)]
 
 
 def counts(results: Sequence[Result]) -> dict[Status, int]:
@@ -35,20 +36,28 @@ def measurement(outcome: Outcome) -> str:
     return f"{outcome.measured:.3g}, at most {outcome.tolerance:.3g} allowed"
 
 
-def detail(outcome: Outcome) -> str:
-    """What follows the claim in a list of results: the measurement, or why there is none."""
+def detail(result: Result) -> str:
+    """What stands after the claim in a list of results: the measurement, or why there is none, or the cause's check."""
+    outcome = result.outcome
+    if result.follows:
+        return f"follows from {result.follows}"
     return measurement(outcome) if outcome.status in ("passed", "failed") else outcome.case
 
 
-def describe_problem(result: Result) -> str:
-    """One failure in full: measurement, smallest case, diagnosis, notes, and where to read more."""
+def describe_problem(result: Result, results: Sequence[Result] = ()) -> str:
+    """One failure in full: measurement, smallest case, diagnosis, notes, where to read more, and what follows from it.
+
+    `results` are all results, those of `link`.
+    """
     outcome = result.outcome
     cause = f" ({outcome.cause})" if outcome.cause else ""
+    consequences = [other.id for other in results if other.follows == result.id]
     lines = [
         ("measured", measurement(outcome)),
         ("found" if outcome.status == "failed" else "the model", outcome.case),
         ("means", outcome.diagnosis),
         *(("also seen", note) for note in outcome.notes),
+        ("explains", ", ".join(consequences)),
         ("read on", f"clearformer check --explain {result.id}"),
     ]
     head = f"{result.id} {outcome.status.upper()}{cause}: {result.check.claim}"
@@ -56,5 +65,16 @@ def describe_problem(result: Result) -> str:
 
 
 def describe_problems(results: Sequence[Result]) -> str:
-    """All failures and crashes, separated by empty lines."""
-    return "\n\n".join(describe_problem(result) for result in problems(results))
+    """What explains all failures: where to start, and what was found beside it; of the results of `link`."""
+    found = roots(results)
+    known = [result for result in found if knows(result)] or found
+    lines = [describe_problem(result, results) for result in known]
+    if len(problems(results)) > 1:
+        lines[0] = f"Start here: {lines[0]}"
+    lines[1:] = [f"Beside it: {line}" for line in lines[1:]]
+    if unknown := " ".join(result.id for result in found if result not in known):
+        lines.append(
+            f"Not explained: {unknown.replace(' ', ', ')}. No known mistake gives what they measured, and what stands "
+            f"above may be the reason. Fix that, then run them again: clearformer check TARGET --only {unknown}"
+        )
+    return "\n\n".join(lines)

@@ -108,8 +108,16 @@ ZEROS_ATTENDED = with_(
     mask=lambda model, real, _: model.causal(real.shape[1])[None],
 )
 COUNTS_PADDING = with_(positions_of=lambda _, real: torch.arange(real.shape[1]).expand_as(real))
+# the mask is made from the number of real tokens, and positions count all
+AS_IF_ON_THE_RIGHT = with_(
+    mask=lambda model, real, _: (
+        model.causal(real.shape[1]) & (torch.arange(real.shape[1]) < real.sum(1, keepdim=True))[:, None]
+    ),
+    positions_of=lambda _, real: torch.arange(real.shape[1]).expand_as(real),
+)
 BUGS: list[tuple[str, str, Kind, type[Tiny]]] = [
     ("independent", "rows-mixed", "causal", MEAN_OF_BATCH),
+    ("independent", "rows-mixed-in-training", "causal", with_(mix=lambda model, x: x - model.training * x.mean(0))),
     ("independent", "rows-mixed", "classifier", MEAN_OF_BATCH),
     ("independent", "axes-swapped", "bidirectional", with_(attend=batch_second)),
     ("independent", "batch-size", "causal", with_(attend=one_row)),
@@ -126,6 +134,8 @@ BUGS: list[tuple[str, str, Kind, type[Tiny]]] = [
     ("right-padding", "padding-attended", "bidirectional", QUERIES_MASKED),
     ("right-padding", "padding-attended", "bidirectional", ZEROS_ATTENDED),
     ("right-padding", "length-counts", "classifier", with_(pool=lambda _, x, real: (x * real[..., None]).mean(1))),
+    ("left-padding", "side-ignored", "causal", AS_IF_ON_THE_RIGHT),
+    ("padding-unseen", "side-ignored", "bidirectional", AS_IF_ON_THE_RIGHT),
     ("left-padding", "positions-shifted", "causal", COUNTS_PADDING),
     ("left-padding", "positions-shifted", "bidirectional", COUNTS_PADDING),
     ("left-padding", "mask-ignored", "causal", IGNORED),
@@ -214,4 +224,4 @@ def test_a_constant_passes_and_nan_is_reported_as_such(name: str):
         )
 
     assert outcome(name, constant(0.0)).status == "passed"
-    assert outcome(name, constant(torch.nan)).cause == "not-finite"
+    assert outcome(name, constant(torch.nan)).cause == "logits-not-finite"

@@ -65,6 +65,7 @@ FIXED = with_(after_output=lambda _, logits: logits.detach() + 0 * logits)  # wi
 BUGS = [
     ("one-batch", "reads-one-token", WITHOUT_ATTENTION),
     ("one-batch", "probabilities", with_(after_output=lambda _, logits: logits.softmax(-1))),
+    ("one-batch", "bounded", with_(after_output=lambda _, logits: logits.tanh())),
     ("one-batch", "nothing", FIXED),
     ("reversing", "does-not-read", WITHOUT_ATTENTION),
     ("reversing", "nothing", FIXED),

@@ -14,7 +14,7 @@ from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
 from clearformer.checks.probe.attention import record_attention
 from clearformer.checks.probe.probe import Probe
-from clearformer.checks.subject import Subject
+from clearformer.checks.subject import Kind, Subject
 
 V, D, H, E = 23, 16, 2, 8
 EXACT = 1e-6  # a scale is a slope fitted in float64 to float32 scores; 3e-8 seen
@@ -132,6 +132,12 @@ def rotary(rotate: Callable[[Tensor], Tensor]) -> type[Tiny]:
     return turning(lambda q, k, v: (rotate(q), rotate(k), v))
 
 
+def softmax_by_hand(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
+    scores = masked(scores, allowed, torch.finfo(scores.dtype).min)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-1, keepdim=True)
+
+
 NAMES = [name for name in CHECKS if name.split(".")[0] in ("masks", "order", "numbers")]
 CORRECT = {
     "learned positions": Tiny,
@@ -140,6 +146,7 @@ CORRECT = {
     "rotary from another start": rotary(lambda x: halves(x, start=5)),
     "fused": with_(attention=lambda _, q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed)),
     "window": with_(allowed=lambda _, n, *__: causal(n).triu(-3)),
+    "softmax by hand": with_(weights=softmax_by_hand),
     "queries scaled first": with_(scores=lambda _, q, k: (q / math.sqrt(E)) @ k.transpose(-1, -2)),
 }
 
@@ -153,6 +160,8 @@ def test_a_correct_model_passes(name: str, kind: str):
     assert outcome.status in ("passed", "does not apply"), outcome
     if outcome.status == "does not apply":
         excused = {"masks.both-sides": "bidirectional", "masks.empty-row": "padding", "order.rotary": "added"}
+        excused |= {"order.position-ids": "positions"}
+        excused |= {"numbers.half": "float16"} if kind == "rotary, neighbours" else {}  # which has no complex numbers
         assert name in excused, outcome
         assert excused[name] in outcome.case
 
@@ -191,6 +200,27 @@ def post_norm(model: Tiny, tokens: Tensor) -> Tensor:
     return model.head(x)
 
 
+def without_residual(model: Tiny, tokens: Tensor) -> Tensor:
+    x = model.add_positions(model.embedding(tokens))
+    for layer in model.layers:
+        x = model.attend(layer["norm"](x), layer, causal(tokens.shape[1]))
+    return model.head(model.norm(x))
+
+
+def large_products(_: Tiny, q: Tensor, k: Tensor) -> Tensor:
+    """Scaled down after the product; a NaN becomes 0 in `Tiny.weights`."""
+    return (1e3 * q) @ (1e3 * k).transpose(-1, -2) / (1e6 * math.sqrt(E))
+
+
+def widened(model: Tiny) -> None:
+    Tiny.__init__(model)
+    model.wide, model.narrow = nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
+
+
+def without_activation(model: Tiny, x: Tensor, layer: nn.Module, allowed: Tensor) -> Tensor:
+    return Tiny.attend(model, x, layer, allowed) + model.narrow(model.wide(x))
+
+
 WITHOUT_SCALE = with_(scores=lambda _, q, k: q @ k.transpose(-1, -2))
 POST_NORM = with_(forward=post_norm, __init__=lambda model: Tiny.__init__(model, layers=3))
 BUGS: list[tuple[str, str, type[Tiny]]] = [
@@ -221,6 +251,8 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
         "repeated",
         with_(add_positions=lambda model, x: x + model.positions.weight[torch.arange(x.shape[1]) // 2]),
     ),
+    ("order.balance", "positions-drowned", with_(add_positions=lambda model, x: Tiny.add_positions(model, 1e3 * x))),
+    ("order.balance", "tokens-drowned", with_(add_positions=lambda model, x: Tiny.add_positions(model, x / 1e2))),
     ("order.rotary", "not-a-rotation", rotary(mixed_layouts)),
     ("order.rotary", "one-turned", turning(lambda q, k, v: (halves(q), k, v))),
     ("order.rotary", "opposite-turns", turning(lambda q, k, v: (halves(q), halves(k, -1), v))),
@@ -234,6 +266,11 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
         with_(weights=lambda _, scores, allowed: masked(scores, allowed).bfloat16().softmax(-1).to(scores)),
     ),
     ("numbers.float64", "rounded", with_(weights=lambda _, s, allowed: masked((s + 1e5) - 1e5, allowed).softmax(-1))),
+    ("numbers.half", "overflow", with_(scores=large_products, weights=lambda _, *args: masked(*args).softmax(-1))),
+    ("numbers.half", "lost", with_(scores=large_products)),
+    ("numbers.epsilon", "epsilon-too-large", with_(make_norm=lambda _: nn.LayerNorm(D, eps=9.0))),
+    ("numbers.residual", "no-residual", with_(forward=without_residual)),
+    ("numbers.activation", "linear", with_(__init__=widened, attend=without_activation)),
     ("numbers.large", "overflow", with_(weights=naive_softmax)),
     ("numbers.scale", "no-scale", WITHOUT_SCALE),
     ("numbers.scale", "by-model-width", with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) / math.sqrt(D))),
@@ -275,6 +312,21 @@ def test_the_side_that_a_bidirectional_model_does_not_see_is_named(allowed: Call
     assert words in outcome.diagnosis
 
 
+@pytest.mark.parametrize("kind", ["causal", "bidirectional", "classifier"])
+def test_a_mask_of_padding_is_judged_by_scores_that_can_be_reached(kind: Kind):
+    def pad_by(number: float) -> type[Tiny]:
+        everywhere = {} if kind == "causal" else {"allowed": lambda _, n, __, real: full(n) & real[:, None, None, :]}
+        pooled = {"forward": lambda model, *given: Tiny.forward(model, *given)[:, 0]} if kind == "classifier" else {}
+        return with_(weights=lambda _, s, allowed: masked(s, allowed, number).softmax(-1), **everywhere, **pooled)
+
+    def outcome(number: float) -> Outcome:
+        call = {"call": lambda model, tokens: model(tokens, torch.ones_like(tokens).bool()), "padded": padded}
+        return check("masks.scaled", pad_by(number)(), kind=kind, **call)
+
+    assert outcome(-1e4 if kind == "causal" else -1e3).cause == "finite-mask"
+    assert outcome(-1e9).status == "passed"
+
+
 def test_a_declared_scale_is_enforced():
     assert check("numbers.scale", WITHOUT_SCALE(), scale=1.0).status == "passed"
     assert check("numbers.scale", Tiny(), scale=1.0).status == "failed"
@@ -288,6 +340,11 @@ def test_the_layout_of_rotary_positions_is_reported():
 def test_a_norm_order_that_is_not_declared_is_reported():
     assert "pre-norm" in check("numbers.norm-order", Tiny()).notes[0]
     assert "post-norm" in check("numbers.norm-order", POST_NORM()).notes[0]
+
+
+def test_the_norm_order_of_a_model_without_norms_cannot_be_checked():
+    outcome = check("numbers.norm-order", with_(make_norm=lambda _: nn.Identity())())
+    assert (outcome.status, outcome.case) == ("does not apply", "no module was found that may be a norm")
 
 
 def probe_of(model: nn.Module) -> Probe:

@@ -103,6 +103,18 @@ class TiedByData(Tiny):
         self.output.weight.data = self.embedding.weight.data
 
 
+class Part:
+    """Holds a layer, and is no module."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(D, D)
+
+
+def halves_detached(x: Tensor) -> list[Tensor]:
+    first, second, third, fourth = x.chunk(4, -1)
+    return [first, second, third.detach(), fourth.detach()]
+
+
 def with_(**methods: Callable[..., Any]) -> type[Tiny]:
     """A subclass with these methods."""
     return type("Planted", (Tiny,), methods)
@@ -118,6 +130,30 @@ BUGS = [
     ("gradients", "unused", Unused),
     ("gradients", "cut-off", with_(before_output=lambda model, x: model.norm(x.detach()))),
     ("gradients", "detached", Detached),
+    (
+        "gradients",
+        "part-unused",
+        with_(
+            planted=lambda model: setattr(model, "fused", nn.Linear(D, 4 * D)),
+            before_output=lambda model, x: model.norm(x) + sum(model.fused(x).chunk(4, -1)[:2]),
+        ),
+    ),
+    (
+        "gradients",
+        "part-cut-off",
+        with_(
+            planted=lambda model: setattr(model, "fused", nn.Linear(D, 4 * D)),
+            before_output=lambda model, x: model.norm(x) + sum(halves_detached(model.fused(x))),
+        ),
+    ),
+    (
+        "start",
+        "stuck",
+        with_(
+            planted=lambda model: setattr(model, "factors", nn.ParameterList([torch.zeros(D), torch.zeros(D)])),
+            before_output=lambda model, x: model.norm(x) + model.factors[0] * model.factors[1],
+        ),
+    ),
     # the gradient of sqrt at 0 is infinite, and 0 * inf is NaN
     ("gradients", "not-finite", with_(before_output=lambda model, x: model.norm(x) + (x * 0).abs().sqrt())),
     ("registered", "module-in-a-list", with_(make_heads=lambda _: [Head() for _ in range(H)])),
@@ -144,6 +180,14 @@ BUGS = [
         with_(
             planted=lambda model: setattr(model, "gain", torch.ones(D)),
             before_output=lambda model, x: model.norm(x) * model.gain,
+        ),
+    ),
+    (
+        "registered",
+        "in-an-object",
+        with_(
+            planted=lambda model: setattr(model, "part", Part()),
+            before_output=lambda model, x: model.norm(model.part.layer(x)),
         ),
     ),
     ("heads", "one-weight", with_(make_heads=lambda _: nn.ModuleList([Head()] * H))),

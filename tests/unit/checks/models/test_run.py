@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clearformer.checks.check import Check
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import choose, run_check, run_checks
-from clearformer.checks.outcome import Outcome, passed
+from clearformer.checks.outcome import Outcome, failed, passed
 from clearformer.checks.probe import training
 from clearformer.checks.probe.probe import Probe
 from clearformer.checks.subject import Subject
@@ -126,7 +126,18 @@ def test_a_model_that_calls_exit_is_a_crash(model: Model):
 
 def test_nan_does_not_pass(model: Model):
     outcome = run_check(subject(model), Check("", lambda _: passed(float("nan"), 1.0)), seed=1)
-    assert (outcome.status, outcome.cause) == ("failed", "not-finite")
+    assert (outcome.status, outcome.cause) == ("failed", "logits-not-finite")
+
+
+def test_a_model_is_not_trained_once_a_failure_is_known_that_stands_in_the_way(model: Model):
+    def outcome(name: str) -> Outcome:
+        refuted = Check("", lambda _: failed("a-cause", 1.0, 0.0, case="", diagnosis=""))
+        checks = {name: refuted, "learning.one-batch": Check("", lambda _: passed(0.0, 1.0))}
+        return list(run_checks(subject(model), checks))[1].outcome
+
+    assert outcome("loss.shift").status == "passed"
+    assert outcome("masks.future").status == "not run"
+    assert outcome("masks.future").case == "it takes long, and masks.future has failed, which explains a failure"
 
 
 def test_the_reason_why_a_check_does_not_apply_is_given(model: Model):

@@ -9,9 +9,10 @@ import torch
 
 from clearformer import __version__
 from clearformer.checks.check import Check, Result
+from clearformer.checks.explain.roots import link
 from clearformer.checks.outcome import Outcome, failed, passed
 from clearformer.checks.report.formats import Report, as_json, as_junit, as_markdown
-from clearformer.checks.report.text import describe_problem, summary
+from clearformer.checks.report.text import describe_problem, describe_problems, summary
 
 
 def result(name: str, claim: str, outcome: Outcome, seconds: float) -> Result:
@@ -54,7 +55,18 @@ def test_a_failure_is_described_by_measurement_case_diagnosis_notes_and_a_link()
 
 def test_json_holds_every_result_under_the_documented_keys():
     content = json.loads(as_json(REPORT), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    keys = ["format", "subject", "environment", "seed", "seconds", "summary", "ways", "not_checked", "checks"]
+    keys = [
+        "format",
+        "subject",
+        "environment",
+        "seed",
+        "seconds",
+        "summary",
+        "start_here",
+        "ways",
+        "not_checked",
+        "checks",
+    ]
     assert list(content) == keys
     assert content["format"] == 1
     assert content["subject"] == {"name": "GPT", "kind": "causal"}
@@ -70,6 +82,7 @@ def test_json_holds_every_result_under_the_documented_keys():
         "measured": 0.25,
         "tolerance": 1e-4,
         "cause": "diagonal",
+        "follows": "",
         "case": "at a length of 2",
         "means": "each token sees one ahead",
         "seen": ["a", "b"],
@@ -102,9 +115,52 @@ def test_markdown_names_the_versions_and_holds_a_table_and_the_failures_in_full(
     assert lines[0] == "## clearformer check: GPT (causal)"
     for words in (summary(RESULTS), "seed 7", f"clearformer {__version__}", f"torch {torch.__version__}", "python 3."):
         assert words in lines[2]
-    assert f"```\n{describe_problem(RESULTS[0])}\n```" in text
-    assert f"````\n{describe_problem(RESULTS[2])}\n````" in text  # longer than the fence in the model's message
+    assert f"```\n{describe_problems(RESULTS)}\n```" in text
+    alone = as_markdown(Report("GPT", "causal", 7, [RESULTS[2]]))
+    assert f"````\n{describe_problems([RESULTS[2]])}\n````" in alone  # longer than the fence in the model's message
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + len(RESULTS)
     assert table[2].startswith("| masks.future | failed | no future token influences a past logit | 0.25, at most ")
     assert {row.replace("\\|", "").count("|") for row in table} == {5}
+
+
+def test_a_fence_in_markdown_is_longer_than_any_in_a_message():
+    crash = [result("order.matters", "exchanged tokens change the output", Outcome("crashed", case=ODD), 0.25)]
+    assert f"````\n{describe_problems(crash)}\n````" in as_markdown(Report("GPT", "causal", 7, crash))
+
+
+LINKED = link(
+    [
+        result("masks.future", "no future token influences a past logit", BROKEN, 1.5),
+        result("cache.steps", "cached equals uncached", failed("past-cut", 1.0, 0.0, case="x", diagnosis="y"), 0),
+        result("loss.shift", "shifted by one", failed("other", 1.0, 0.0, case="x", diagnosis="No known mistake"), 0),
+        result("loss.smoothing", "as declared", failed("other-smoothing", 1.0, 0.0, case="x", diagnosis="z"), 0),
+        result("state.saved", "saved", Outcome("crashed", case="KeyError"), 0),
+    ]
+)
+
+
+def test_text_says_where_to_start_what_follows_what_stands_beside_it_and_what_is_not_explained():
+    start, beside, unexplained = describe_problems(LINKED).split("\n\n")
+    assert (
+        start.splitlines()[0] == "Start here: masks.future FAILED (diagonal): no future token influences a past logit"
+    )
+    assert start.splitlines()[-2:] == [
+        "    explains   cache.steps, loss.shift",
+        "    read on    clearformer check --explain masks.future",
+    ]
+    assert beside.startswith("Beside it: loss.smoothing FAILED (other-smoothing): as declared\n")
+    assert unexplained.startswith("Not explained: state.saved. No known mistake gives what they measured")
+    assert unexplained.endswith("run them again: clearformer check TARGET --only state.saved")
+    assert "No known mistake" not in start + beside
+
+
+def test_every_format_says_of_what_a_failure_is_a_consequence():
+    report = Report("GPT", "causal", 7, LINKED)
+    content = json.loads(as_json(report))
+    assert content["start_here"] == ["masks.future", "loss.smoothing", "state.saved"]
+    assert [check["follows"] for check in content["checks"]] == ["", "masks.future", "masks.future", "", ""]
+    assert (content["checks"][1]["cause"], content["checks"][1]["means"]) == ("", "It follows from masks.future.")
+    (suite,) = ElementTree.fromstring(as_junit(report))
+    assert suite[1][0].attrib == {"message": "It follows from masks.future.", "type": "consequence"}
+    assert "| cache.steps | failed | cached equals uncached | follows from masks.future |" in as_markdown(report)

@@ -1,0 +1,104 @@
+"""Arguments that are taken are used, and none is written to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
+from clearformer.checks.outcome import Outcome
+from clearformer.checks.subject import Subject
+
+V, D, CONTEXT = 23, 8, 16
+
+
+class Tiny(nn.Module):
+    """Segments, positions and a mask of real tokens; a mean over the past takes the place of attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.segments, self.head = nn.Embedding(2, D), nn.Linear(D, V)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        where = torch.arange(tokens.shape[1]) if position_ids is None else position_ids
+        x = self.embedding(tokens) + self.positions(where)
+        x = x if token_type_ids is None else x + self.segments(token_type_ids)
+        x = x if attention_mask is None else x * attention_mask[..., None]
+        return self.head(x.cumsum(1))
+
+
+class OnlyItsMaskIsUsed(Tiny):
+    def forward(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,  # noqa: ARG002
+        token_type_ids: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        return super().forward(tokens, attention_mask)
+
+
+class OfTokensAlone(Tiny):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens)
+
+
+def check(name: str, model: nn.Module, **fields: Any) -> Outcome:
+    fields = {"call": lambda model, tokens: model(tokens), "vocab_size": V, "context": CONTEXT} | fields
+    return run_check(Subject(model, **fields), CHECKS[f"arguments.{name}"], seed=1)
+
+
+def test_all_arguments_that_are_used_are_named():
+    outcome = check("used", Tiny())
+    assert (outcome.status, outcome.notes) == ("passed", ("used: attention_mask, position_ids, token_type_ids",))
+
+
+def test_arguments_without_influence_are_named():
+    outcome = check("used", OnlyItsMaskIsUsed())
+    assert (outcome.status, outcome.cause) == ("failed", "unused")
+    assert outcome.case == "position_ids, token_type_ids: the logits do not depend on it"
+
+
+def test_without_such_arguments_or_where_forward_is_not_called_nothing_is_said():
+    assert check("used", OfTokensAlone()).status == "does not apply"
+    past_forward = {"call": lambda model, tokens: OnlyItsMaskIsUsed.forward(model, tokens)}
+    assert check("used", OnlyItsMaskIsUsed(), **past_forward).status == "does not apply"
+
+
+def loss(change: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+    def of_labels(model: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
+        change(labels)
+        return nn.functional.cross_entropy(model(tokens).flatten(0, 1), labels.flatten().clamp(min=0))
+
+    return of_labels
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"call": lambda model, tokens: model(tokens.clamp_(max=3))}, "call"),
+        ({"padded": lambda model, tokens, real: model(tokens, real.logical_not_())}, "padded"),
+        ({"step": lambda model, tokens, cache: (model(tokens.clamp_(max=3)), cache)}, "step"),
+        ({"loss": loss(lambda labels: labels.masked_fill_(labels == -100, 0))}, "loss"),
+    ],
+)
+def test_what_is_written_to_is_named(fields: dict[str, Any], name: str):
+    outcome = check("unchanged", Tiny(), **fields)
+    assert (outcome.status, outcome.cause) == ("failed", "in-place")
+    assert outcome.case.startswith(f"Subject.{name} has changed 1 of the ")
+
+
+def test_a_function_that_copies_passes():
+    assert (
+        check("unchanged", Tiny(), loss=loss(lambda labels: labels.masked_fill(labels == -100, 0))).status == "passed"
+    )
