@@ -79,6 +79,12 @@ class Subject:
     end: int | None = None
     """the token that ends a text, if there is one"""
 
+    fill: Callable[..., Any] | None = None
+    """(model, tokens) -> tokens [B, T], with the likeliest one in each place that holds `mask`"""
+
+    mask: int | None = None
+    """the token of a masked place"""
+
     paths: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """other paths to logits, by their call: (model, tokens) -> logits of all positions or the last, or their softmax"""
 

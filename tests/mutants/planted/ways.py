@@ -92,6 +92,40 @@ PLANTED = {
             "not-read-again",
         ),
     ],
+    "generation.padded": [
+        Mutant(
+            "padding-read-as-text",
+            "whole_class",
+            "prompt[prompt != self.pad_idx][None]",
+            "prompt[None]",
+            "padding-read",
+        ),
+    ],
+    "generation.filled": [
+        Mutant(
+            "known-tokens-filled",
+            "functional",
+            "torch.where(tokens == MASK, model(tokens).argmax(-1), tokens)",
+            "torch.where(tokens != MASK, model(tokens).argmax(-1), tokens)",
+            "all-replaced",
+        ),
+        Mutant(
+            "masks-filled-with-the-place-before",
+            "functional",
+            "torch.where(tokens == MASK, model(tokens).argmax(-1), tokens)",
+            "torch.where(tokens == MASK, model(tokens).argmax(-1).roll(1, 1), tokens)",
+            "not-the-likeliest",
+        ),
+    ],
+    "loss.trains": [
+        Mutant(
+            "training-step-returns-a-number",
+            "whole_class",
+            "return (losses * real).sum() / real.sum()",
+            "return (losses * real).sum().item() / real.sum()",
+            "no-gradient",
+        ),
+    ],
     "generation.sampling": [
         Mutant(
             "sample-multiplies-by-the-temperature",

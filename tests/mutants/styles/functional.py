@@ -116,6 +116,11 @@ class MaskedLM(nn.Module):
         return forward(self.p, tokens, real, self.training)
 
 
+def fill(model: MaskedLM, tokens: Tensor) -> Tensor:
+    """The tokens with the likeliest one in every masked place."""
+    return torch.where(tokens == MASK, model(tokens).argmax(-1), tokens)
+
+
 def accumulate(model: MaskedLM, batches: list[tuple[Tensor, Tensor]]) -> None:
     total = sum((labels != -100).sum() for _, labels in batches)
     for tokens, labels in batches:
@@ -137,6 +142,8 @@ def subject() -> Subject:
         sides=("right", "left"),
         loss=lambda model, tokens, labels: masked_loss(model(tokens), labels),
         accumulate=accumulate,
+        fill=fill,
+        mask=MASK,
         norm_order="post",
         tied=False,
         name="functional masked LM",

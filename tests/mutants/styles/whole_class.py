@@ -107,6 +107,12 @@ class LanguageModel(nn.Module):
         return logits[:, -1], extended
 
     @torch.no_grad()
+    def complete(self, prompts: Tensor, num_tokens: int) -> Tensor:
+        """The tokens that follow prompts [B, T], which are padded on the left."""
+        rows = [prompt[prompt != self.pad_idx][None] for prompt in prompts]
+        return torch.cat([self.sample(row, num_tokens, temperature=1e-6) for row in rows])
+
+    @torch.no_grad()
     def generate(self, ids: Tensor, max_new_tokens: int) -> Tensor:
         for _ in range(max_new_tokens):
             logits = self(ids[:, -self.context :])[:, -1]

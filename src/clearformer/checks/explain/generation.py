@@ -26,6 +26,8 @@ DIAGNOSES = {
     "prompt-lost": "What is returned does not begin with the prompt: keep the whole text, and cut only what is read.",
     "source-padding": "The padding of a shorter source is read while writing, which the forward pass hides: pass the "
     "source's mask to every step.",
+    "padding-read": "The padding of a shorter prompt is read as text, or its positions are counted from the padding: "
+    "hide it in the mask of every step, and count from the first real token.",
     "ended-early": "It stops although not every row has written the token that ends its text: stop when all have.",
     "sampling": "Other tokens are drawn than the likeliest: those that are left out must get a logit of -inf, in the "
     "row in which they are left out.",

@@ -7,6 +7,7 @@ from clearformer.checks.models import (
     cache,
     dropout,
     encoder_decoder,
+    filling,
     generation,
     given_positions,
     gradients,
@@ -102,6 +103,18 @@ CHECKS: dict[str, Check] = {
         ("vocab_size",),
         random_weights=False,
     ),
+    "generation.padded": Check(
+        "prompts that are padded on the left are continued as each would be alone",
+        generation.padded,
+        ("causal",),
+        ("generate", "vocab_size"),
+    ),
+    "generation.filled": Check(
+        "masked places are filled with the likeliest token, and no others",
+        filling.filled,
+        ("bidirectional",),
+        ("fill", "mask", "vocab_size"),
+    ),
     "generation.past-context": Check(
         "past the context, writing is refused or goes on from the newest tokens",
         generation.past_context,
@@ -138,6 +151,7 @@ CHECKS: dict[str, Check] = {
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
     ),
     "loss.methods": Check("all of the model's losses are right", own_losses.methods, GENERATORS, ("vocab_size",)),
+    "loss.trains": Check("the loss can be differentiated", own_losses.trains, needs=("loss", "vocab_size")),
     "loss.classes": Check(
         "a classifier's loss is the cross-entropy of its logits",
         own_losses.classes,

@@ -17,6 +17,8 @@ PROMPTS = (5, 1, 3, 5)
 """tokens in the prompts that are tried; the first length again, to see what an earlier call leaves behind"""
 NEW = {"causal": 6, "encoder-decoder": 10}
 """tokens that are written"""
+PADDED_NEW = 4
+"""tokens after a padded prompt"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
 SAMPLING_TOLERANCE = 0.1
@@ -43,6 +45,34 @@ def greedy(probe: Probe) -> Outcome:
             outcomes.append(outcome)
         first_length = first_length or prompt.tokens.shape[1]
     return max(outcomes, key=lambda outcome: outcome.measured or 0.0)
+
+
+def padded(probe: Probe) -> Outcome:
+    """Prompts that are padded on the left are continued as each would be alone.
+
+    Prompts of unequal length share a batch by padding, which must be neither read nor counted: a prompt among longer
+    ones is else continued otherwise than alone.
+
+    It is tried where the documentation of the method says that prompts are padded on the left. Prompts of 5, 3 and 1
+    tokens are continued in one batch, and then each alone.
+    """
+    if probe.subject.pad not in probe.subject.reserved:
+        raise DoesNotApply("the padding token is not known: write Subject(..., pad=TOKEN, reserved=(TOKEN,))")
+    tried = [one for one in writers(probe) if getattr(one, "pads", False)]
+    if not tried:
+        raise DoesNotApply("no method that writes says in its documentation that prompts are padded on the left")
+    for generate in tried:
+        lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
+        prompt = probe.inputs(len(lengths), max(lengths))
+        real = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
+        together = _written(probe, generate, Inputs(prompt.tokens.masked_fill(~real, probe.subject.pad)), PADDED_NEW)
+        for row, length in enumerate(lengths):
+            alone = _written(probe, generate, Inputs(prompt.tokens[row : row + 1, -length:]), PADDED_NEW)
+            if not torch.equal(alone[0], together[row]):
+                case = f"{_name(generate)}: a prompt of {length} among longer ones is continued by "
+                case += f"{together[row].tolist()}, alone by {alone[0].tolist()}"
+                return failed("padding-read", 1, 0, case=case, diagnosis=DIAGNOSES["padding-read"])
+    return passed(0, 0)
 
 
 def sampling(probe: Probe) -> Outcome:

@@ -97,6 +97,9 @@ MISSING = {
     "Subject(..., loss=lambda model, tokens, labels: loss)",
     "generate": "no method that writes text was found: add --generate model.METHOD, or write Subject(..., "
     "generate=lambda model, tokens, count: new_tokens)",
+    "fill": "no method that fills in masked tokens was found: write Subject(..., fill=lambda model, tokens: tokens, "
+    "mask=TOKEN)",
+    "mask": "the token of a masked place is not known: write Subject(..., mask=TOKEN)",
     "positions": "it takes no positions",
     "accumulate": "how gradients are accumulated is not known: write Subject(..., "
     "accumulate=lambda model, batches: None)",

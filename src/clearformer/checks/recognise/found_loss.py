@@ -78,6 +78,8 @@ class FoundLoss:
     def arrange(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """What the form is given: for a causal model the tokens and their labels, for an encoder-decoder the source."""
         hidden = labels == IGNORE
+        if self.convention == "alone" and self.mask is not None:
+            return (tokens.masked_fill(hidden, self.pad),)
         if self.mask is not None:  # only the mask says which labels do not count
             labels = labels.masked_fill(hidden, int(tokens[0, 0]))
         elif self.ignored is not None:

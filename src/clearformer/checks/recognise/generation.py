@@ -1,6 +1,7 @@
 """What writes text: a method such as `generate`, called greedily, whatever its arguments are called."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -81,6 +82,8 @@ class FoundGenerate:
     returns_prompt: bool = True
     exact: bool = False
     """whether it has to write as many tokens as the count says"""
+    pads: bool = False
+    """whether its documentation says that prompts are padded on the left"""
     draws: bool = False
     """whether it draws random tokens, and not always the likeliest"""
 
@@ -147,6 +150,8 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
     total = begins and text.shape[1] <= NEW and bool(candidate.count_name)
     exact = not total and signature.has_word(candidate.count_name, ("new",)) and end_token(experiment.model) is None
     returns_prompt = begins or text.shape[1] > NEW + 1
+    words = (inspect.getdoc(signature.method(experiment.model, candidate.method)) or "").lower()
+    candidate = replace(candidate, pads="pad" in words and "left" in words)
     return replace(candidate, start=start, total=total, returns_prompt=returns_prompt, exact=exact)
 
 

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from clearformer.checks.recognise import generation, masks, signature
 from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.paths import FILLING, MASK_TOKENS
 from clearformer.checks.subject import Kind
 
 CAUSAL = ("gpt", "causal", "decoder", "llama", "language", "autoregressive", "char", "lm")
 BIDIRECTIONAL = ("bert", "roberta", "mlm", "masked", "bidirectional", "encoder", "electra")
 SEGMENTS = ("token_type_ids", "token_types", "segment_ids", "segments", "segment", "type_ids", "segment_label")
-MASK_TOKENS = ("mask_token_id", "mask_id", "mask_idx", "mask_token")
-FILLING = ("fill", "mlm", "unmask", "cloze")
 CAUSAL_FLAGS = ("causal", "is_causal")
 REPLACED = 3
 """the position of the vector that is moved to see what it influences"""
@@ -47,7 +46,7 @@ def bidirectional_signs(model: Any) -> list[str]:
     signs = [f"its name, {signature.name_of(model)}"] if _is_named(model, BIDIRECTIONAL) else []
     signs += [f"its argument {name}" for name in signature.parameters(model) if name in SEGMENTS]
     signs += [f"its {name}" for name in MASK_TOKENS if signature.declared(model, [name]) is not None]
-    return signs + [f"its method {name}" for name in signature.methods(model, FILLING)]
+    return signs + [f"its method {name}" for name in signature.methods(model, (*FILLING, "mlm"))]
 
 
 def causal_signs(model: Any) -> list[str]:

@@ -129,6 +129,8 @@ def _with_ignored(experiment: Experiment, loss: FoundLoss) -> FoundLoss:
         value = _value(experiment, candidate, inputs, labels)
         if agree(expected, value) if loss.matched else math.isfinite(value):
             return candidate
+    if loss.convention == "alone" and pad is not None and masks:
+        return replace(loss, mask=masks[0])  # padding is known and said, and yet it counts
     accepts = loss.form.takes_labels and math.isfinite(
         _value(experiment, replace(loss, ignored=IGNORE), inputs, labels)
     )

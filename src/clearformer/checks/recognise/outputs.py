@@ -43,6 +43,8 @@ def extract_loss(out: Any) -> Tensor:
         out = out.loss
     elif isinstance(out, tuple | list):
         out = next((item for item in out if isinstance(item, Tensor) and item.dim() == 0), None)
+    if isinstance(out, float):
+        return torch.tensor(out)
     if not isinstance(out, Tensor) or out.numel() != 1:
         found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ModelCrashed(f"a loss of one number was expected, found {found}")

@@ -24,6 +24,8 @@ METHODS = (
     "log_probs",
 )
 FLAGS = ("last", "last_only", "inference", "infer", "generation", "generate", "eval", "evaluation", "predict")
+MASK_TOKENS = ("mask_token_id", "mask_id", "mask_idx", "mask_token")
+FILLING = ("fill", "unmask", "cloze")
 KEPT = ("num_logits_to_keep", "logits_to_keep", "num_last_tokens")
 POSITIONS = ("position_ids", "positions", "pos_ids", "position_indices")
 
@@ -77,6 +79,23 @@ def _fits(experiment: Experiment, out: Any) -> bool:
     if logits is not None:
         return tuple(logits.shape) in ((B, V), (B, 1, V), (B, T, V))
     return isinstance(out, Tensor) and out.dtype == torch.int64 and tuple(out.shape) in ((B,), (B, 1), (B, T))
+
+
+def find_filling(experiment: Experiment) -> dict[str, Any]:
+    """The fields of Subject for a method that fills in masked tokens: (model, tokens) -> tokens."""
+    mask = signature.declared(experiment.model, MASK_TOKENS)
+    if mask is None or not 0 <= mask < (experiment.subject.vocab_size or 0):
+        return {}
+    tokens = experiment.tokens.clone()
+    tokens[:, ::3] = mask
+    for name in signature.methods(experiment.model, FILLING):
+        fill = partial(_by_method, name)
+        out = attempt(fill, experiment.model, tokens)
+        if isinstance(out, Tensor) and not out.is_floating_point() and out.shape == tokens.shape:
+            reserved = tuple(sorted({*experiment.subject.reserved, mask}))
+            said = f"model.{name}(tokens): fills in the token {mask}"
+            return {"fill": fill, "mask": mask, "reserved": reserved, "ways": (said,)}
+    return {}
 
 
 def find_positions(experiment: Experiment) -> Callable[..., Any] | None:

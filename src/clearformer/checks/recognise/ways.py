@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import generation, losses, paths, signature, steps
+from clearformer.checks.recognise import elsewhere, generation, losses, paths, signature, steps
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
@@ -33,6 +33,8 @@ def complete(subject: Subject) -> Subject:
         step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
         generate_fields(experiment) if subject.generate is None and subject.kind in WRITERS else {},
         path_fields(experiment),
+        paths.find_filling(experiment) if subject.kind == "bidirectional" else {},
+        {} if subject.learned_elsewhere else {"learned_elsewhere": elsewhere.find(experiment)},
     ]
     said = [sentence for fields in found for sentence in fields.pop("ways", ())]
     together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}

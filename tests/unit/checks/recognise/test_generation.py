@@ -142,6 +142,138 @@ def test_text_that_is_not_what_the_logits_say_is_explained(family: type[Weighs],
     assert (outcome.status, outcome.cause) == ("failed", cause), outcome
 
 
+class DrawsOthers(Weighs):
+    def generate(self, idx: Tensor, max_new_tokens: int, top_k: int | None = None) -> Tensor:
+        for _ in range(max_new_tokens):
+            logits = self(idx[:, -CONTEXT:])[:, -1] / 100
+            if top_k is not None:
+                logits[logits < logits.topk(top_k).values[:, [-1]]] = 0.0
+            idx = torch.cat([idx, torch.multinomial(logits.softmax(-1), 1)], dim=1)
+        return idx
+
+
+class CropsWhatItReturns(Weighs):
+    def generate(self, idx: Tensor, max_new_tokens: int) -> Tensor:
+        for _ in range(max_new_tokens):
+            idx = self._append(idx[:, -CONTEXT + 1 :])
+        return idx
+
+
+class ReadsPadding(Weighs):
+    pad_id = 0
+
+    def complete(self, prompts: Tensor, n: int) -> Tensor:
+        """The tokens after prompts that are padded on the left."""
+        length = prompts.shape[1]
+        for _ in range(n):
+            prompts = self._append(prompts)
+        return prompts[:, length:]
+
+
+@pytest.mark.parametrize(
+    ("family", "check", "cause"),
+    [
+        (Sampling, "generation.sampling", ""),
+        (DrawsOthers, "generation.sampling", "sampling"),
+        (CropsWhatItReturns, "generation.past-context", "prompt-lost"),
+        (ReadsPadding, "generation.padded", "padding-read"),
+    ],
+)
+def test_sampling_cropping_and_padding_are_judged(family: type[Weighs], check: str, cause: str):
+    outcome = run_check(recognise(family()), CHECKS[check], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed" if cause else "passed", cause), outcome
+
+
+class Translates(nn.Module):
+    """An encoder-decoder; `greedy_decode` begins with `bos_idx` and ends when all rows have written `eos_idx`."""
+
+    bos_idx, eos_idx, pad_idx, hides_source_padding, waits_for_all = 1, 2, 0, True, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.head = nn.Embedding(V, D), nn.Linear(D, V)
+
+    def forward(self, src: Tensor, tgt: Tensor, hides: bool = True) -> Tensor:
+        real = (src != self.pad_idx) if hides else torch.ones_like(src, dtype=torch.bool)
+        source = (self.tokens(src) * real[..., None]).sum(1, keepdim=True) / real.sum(1)[:, None, None]
+        x = self.tokens(tgt).cumsum(1) / torch.arange(1, tgt.shape[1] + 1)[:, None]
+        return self.head((x + 2 * source).tanh())
+
+    def greedy_decode(self, src: Tensor, max_len: int) -> Tensor:
+        text = torch.full_like(src[:, :1], self.bos_idx)
+        for _ in range(max_len - 1):
+            logits = self(src, text, self.hides_source_padding)
+            text = torch.cat([text, logits[:, -1:].argmax(-1)], dim=1)
+            ended = (text == self.eos_idx).any(1)
+            if ended.all() if self.waits_for_all else ended.any():
+                break
+        return text
+
+
+class ReadsSourcePadding(Translates):
+    hides_source_padding = False
+
+
+class StopsWithTheFirst(Translates):
+    waits_for_all = False
+
+
+class KeepsTheFirstSource(Translates):
+    first: Tensor | None = None
+
+    def greedy_decode(self, src: Tensor, max_len: int) -> Tensor:
+        self.first = src if self.first is None or self.first.shape != src.shape else self.first
+        return super().greedy_decode(self.first, max_len)
+
+
+@pytest.mark.parametrize(
+    ("family", "cause"),
+    [
+        (Translates, ""),
+        (ReadsSourcePadding, "source-padding"),
+        (StopsWithTheFirst, "ended-early"),
+        (KeepsTheFirstSource, "state-left"),
+    ],
+)
+def test_an_encoder_decoder_writes_what_its_logits_say(family: type[Translates], cause: str):
+    subject = recognise(family())
+    assert (subject.start, subject.end) == (1, 2)
+    outcomes = [run_check(subject, CHECKS["generation.greedy"], seed) for seed in range(1, 6)]
+    found = {outcome.cause for outcome in outcomes if outcome.status == "failed"}  # not every draw ends a row early
+    assert found == ({cause} if cause else set()), outcomes
+
+
+class Fills(nn.Module):
+    """A bidirectional model that fills in its token 3."""
+
+    mask_id, place = 3, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.positions, self.head = nn.Embedding(V, D), nn.Embedding(CONTEXT, D), nn.Linear(D, V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        return self.head((x + x.mean(1, keepdim=True)).tanh())
+
+    def fill_mask(self, tokens: Tensor) -> Tensor:
+        return torch.where(tokens == self.mask_id, self(tokens).argmax(-1).roll(self.place, 1), tokens)
+
+
+class FillsBeside(Fills):
+    place = 1
+
+
+@pytest.mark.parametrize(("family", "cause"), [(Fills, ""), (FillsBeside, "not-the-likeliest")])
+def test_masked_tokens_are_filled_in_their_place(family: type[Fills], cause: str):
+    subject = recognise(family())
+    assert (subject.kind, subject.mask) == ("bidirectional", 3)
+    outcome = run_check(subject, CHECKS["generation.filled"], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed" if cause else "passed", cause), outcome
+
+
 class NeedsSomethingElse(Weighs):
     def generate(self, prompt: str, tokenizer: Any) -> str:
         return str(tokenizer.decode(prompt))

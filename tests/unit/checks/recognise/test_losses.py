@@ -223,6 +223,69 @@ def test_labels_of_a_bidirectional_model_are_aligned():
     assert run_check(subject, CHECKS["loss.masked-positions"], seed=1).status == "passed"
 
 
+class Masked(Averages):
+    """Its padding is told by a mask, and counts in the mean or not."""
+
+    pad_idx, counts_padding = 0, False
+
+    def loss(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        real = torch.ones_like(tokens) if mask is None else mask
+        each = mean_loss(self(tokens)[:, :-1], tokens[:, 1:], reduction="none").view(len(tokens), -1)
+        return (each * real[:, 1:]).sum() / (real[:, 1:].numel() if self.counts_padding else real[:, 1:].sum())
+
+
+class CountsMasked(Masked):
+    counts_padding = True
+
+
+class Numbers(Averages):
+    def loss(self, tokens: Tensor) -> float:
+        return mean_loss(self(tokens)[:, :-1], tokens[:, 1:]).item()
+
+
+class Divergence(Averages):
+    """Smoothed targets without the padding token, and their Kullback-Leibler divergence."""
+
+    pad_idx = 0
+
+    def loss(self, tokens: Tensor) -> Tensor:
+        log_p, targets = self(tokens)[:, :-1].log_softmax(-1).flatten(0, 1), tokens[:, 1:].flatten()
+        wanted = torch.full_like(log_p, 0.2 / (V - 2)).scatter(1, targets[:, None], 0.8)
+        wanted[:, self.pad_idx] = 0
+        wanted[targets == self.pad_idx] = 0
+        return F.kl_div(log_p, wanted, reduction="sum") / (targets != self.pad_idx).sum()
+
+
+@pytest.mark.parametrize(
+    ("family", "causes"),
+    [
+        (Masked, {}),
+        (Divergence, {}),
+        (CountsMasked, {"loss.padding": "divided-by-all"}),
+        (Numbers, {"loss.trains": "no-gradient"}),
+    ],
+)
+def test_losses_with_masks_smoothed_targets_or_without_gradients(family: type[Averages], causes: dict[str, str]):
+    subject = recognise(family())
+    outcomes = {
+        check: run_check(subject, CHECKS[check], seed=1) for check in ("loss.shift", "loss.padding", "loss.trains")
+    }
+    assert {check: outcome.cause for check, outcome in outcomes.items() if outcome.status == "failed"} == causes
+
+
+class TwoHeads(Averages):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooler, self.unused = nn.Linear(D, 2), nn.Linear(D, 2)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return {"logits": super().forward(tokens), "pooled": self.pooler(self.tokens(tokens).mean(1))}
+
+
+def test_parameters_of_another_output_are_learned_elsewhere():
+    assert recognise(TwoHeads()).learned_elsewhere == ("pooler.bias", "pooler.weight")
+
+
 class Auxiliary(Averages):
     """A method whose name says loss and whose value is something else, of arguments that are not labels."""
 

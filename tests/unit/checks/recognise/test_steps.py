@@ -77,7 +77,7 @@ class OnTheModel(Sums):
     [
         (
             InForward,
-            "model(tokens, layer_past, use_cache=True): a step takes any number of tokens, and the caller keeps the cache",
+            "model(tokens, layer_past, use_cache=True): a step takes any number of tokens, and the caller",
         ),
         (OneToken, "model.step(token, state): a step takes one token, and the caller"),
         (OneTokenOfEachRow, "model.decode(token, kv_cache, pos): a step takes one token of each row, [B]"),
@@ -99,8 +99,8 @@ def test_a_step_is_found_and_continues_from_its_cache(family: type[Sums], words:
 
 def test_only_one_sequence_is_stepped_where_the_model_keeps_the_cache():
     subject = recognise(OnTheModel())
-    statuses = {name: run_check(subject, CHECKS[name], seed=1).status for name in ("cache.steps", "cache.separate")}
-    assert statuses == {"cache.steps": "passed", "cache.separate": "does not apply"}
+    statuses = {name: run_check(subject, CHECKS[name], seed=1).status for name in ("cache.steps", "cache.read-only")}
+    assert statuses == {"cache.steps": "passed", "cache.read-only": "does not apply"}
 
 
 class ForgetsPosition(InForward):

@@ -1,0 +1,46 @@
+"""Parameters that the logits do not need: those of another output, such as a pooler's."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clearformer.checks.recognise.experiment import Experiment, attempt
+from clearformer.checks.recognise.outputs import extract_logits
+
+
+def find(experiment: Experiment) -> tuple[str, ...]:
+    """Names of parameters with a gradient from another output of the same call and none from the logits."""
+    named = {name: weight for name, weight in experiment.model.named_parameters() if weight.requires_grad}
+    with torch.enable_grad():
+        sources = (experiment.source,) if experiment.kind == "encoder-decoder" else ()
+        out = attempt(experiment.subject.call, experiment.model, *sources, experiment.tokens)
+        logits = attempt(extract_logits, out)
+        if logits is None or not logits.requires_grad or not named:
+            return ()
+        others = [one for one in _tensors(out) if one.requires_grad and one.shape != logits.shape]
+        by_others = _reached(_sum(others), named) if others else set()
+        return tuple(sorted(by_others - _reached(logits, named)))
+
+
+def _sum(tensors: list[Tensor]) -> Tensor:
+    return torch.stack([tensor.float().square().sum() for tensor in tensors]).sum()
+
+
+def _reached(out: Tensor, named: Mapping[str, Tensor]) -> set[str]:
+    weights = list(named.values())
+    gradients = torch.autograd.grad(out.sum(), weights, retain_graph=True, allow_unused=True)
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+
+def _tensors(out: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in an output: a tuple, a dictionary, or an object with attributes."""
+    if isinstance(out, Tensor):
+        if out.is_floating_point():
+            yield out
+        return
+    items = out.values() if isinstance(out, Mapping) else out if isinstance(out, tuple | list) else vars(out).values()
+    for item in items:
+        if isinstance(item, Tensor | Mapping | tuple | list):
+            yield from _tensors(item)
