@@ -1,12 +1,14 @@
 """docs/bank.md, from benchmarks/checks/results/bank.json."""
 
 import json
+import textwrap
 from collections import defaultdict
 from typing import Any
 
 from bank import HERE, RESULTS, known_faults, right_models
 
 PAGE = HERE.parents[1] / "docs" / "bank.md"
+WIDTH = 120
 INTRODUCTION = """# How much of what is wrong the bare command finds
 
 Written by `python tests/mutants/run_bank.py`; do not edit it by hand.
@@ -64,8 +66,12 @@ def write_page() -> None:
     middle, most = seconds[len(seconds) // 2], seconds[-1]
     lines = [
         INTRODUCTION,
-        f"Measured on {machine['date']}, {machine['processor']}, one thread, PyTorch {machine['torch']}: "
-        f"{middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for the slowest.\n",
+        textwrap.fill(
+            f"Measured on {machine['date']}, {machine['processor']}, one thread, PyTorch {machine['torch']}: "
+            f"{middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for the slowest.",
+            WIDTH,
+        ),
+        "",
         *table_of_bugs("bugs, by what is wrong", bugs, "topic"),
         "",
         *table_of_bugs("bugs, by model", bugs, "style"),
@@ -75,7 +81,10 @@ def write_page() -> None:
         lines += ["The bugs that were set aside, run once the checks were written:\n"]
         lines += [*table_of_bugs("bugs set aside, by what is wrong", saved["held_out"], "topic"), ""]
     lines += [*table_of_right_models(styles | right), ""]
-    wrong = [f"- {name}: {', '.join(said)}" for name, said in alarms(styles | right).items()]
+    wrong = [
+        textwrap.fill(f"- {name}: {', '.join(said)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for name, said in alarms(styles | right).items()
+    ]
     if wrong:
         lines += ["Right models that are called wrong:\n", *wrong]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")

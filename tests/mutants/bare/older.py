@@ -66,8 +66,10 @@ OF_A_BUG: dict[str, tuple[str, ...]] = {
     "cross-attention-left-out": (*answers.SOURCE, *answers.GRADIENTS),
     "memory-never-filled": (*answers.SOURCE, *answers.GRADIENTS),
     "weights-begin-constant": (*answers.HEADS, *answers.INITIAL_GRADIENTS),
+    "batch-norm-in-place-of-layer-norm": (*answers.ROWS, *answers.FUTURE),
+    "norm-over-the-batch": (*answers.ROWS, *answers.ROWS_IN_TRAINING),
     "softmax-over-the-batch": (*answers.ROWS, *answers.SOFTMAX),
-    "softmax-over-queries": (*answers.SOFTMAX, *answers.FUTURE),
+    "softmax-over-queries": answers.SOFTMAX,
     "train-does-not-reach-the-parts": answers.DROPOUT,
     "padding-mask-unused": answers.PADDING,
 }
