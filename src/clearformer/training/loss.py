@@ -35,6 +35,8 @@ def summed_loss(
     precision: torch.dtype = torch.float32,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats, summed over the predicted tokens, in `precision` or wider."""
+    if precision == torch.float64 and logits.requires_grad:
+        logits.register_hook(flush_subnormals)
     return F.cross_entropy(
         logits.flatten(0, -2).to(torch.promote_types(logits.dtype, precision)),
         targets.flatten(),
@@ -42,6 +44,15 @@ def summed_loss(
         label_smoothing=smoothing,
         reduction="sum",
     )
+
+
+def flush_subnormals(gradient: Tensor) -> Tensor:
+    """0 for numbers below the smallest normal one (1e-38 in float32).
+
+    float64 keeps probabilities that small, as of a learned equation's wrong answers, and a processor takes many times
+    as long for a product of such numbers.
+    """
+    return F.hardshrink(gradient, torch.finfo(gradient.dtype).tiny)
 
 
 @torch.no_grad()

@@ -46,6 +46,15 @@ def test_the_kernel_equals_the_formula(vocab_size: int, smoothing: float, seed: 
     torch.testing.assert_close(kernel, formula, atol=KERNEL_TOLERANCE, rtol=KERNEL_TOLERANCE)
 
 
+@pytest.mark.parametrize(("gap", "expected"), [(80.0, math.exp(-80)), (95.0, 0.0)])
+def test_a_gradient_of_a_float64_loss_is_exact_or_zero_where_float32_has_subnormal_numbers_alone(gap, expected):
+    # the gradient of a wrong answer is its probability, exp(-gap); the smallest normal number of float32 is exp(-87.3)
+    logits = torch.tensor([[[gap, 0.0]]], requires_grad=True)
+    summed_loss(logits, torch.tensor([[0]]), precision=torch.float64).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 1].item() == pytest.approx(expected, rel=KERNEL_TOLERANCE, abs=0)
+
+
 @given(vocab_size=st.integers(2, 9), smoothing=st.floats(0, 0.9), seed=st.integers(0, 2**31))
 def test_label_smoothing_is_the_cross_entropy_with_a_smoothed_target(vocab_size: int, smoothing: float, seed: int):
     generator = torch.Generator().manual_seed(seed)
