@@ -32,7 +32,7 @@ MAX_SCORE = 65_504.0
 """the largest in float16; -10,000 hides nothing from such scores, and -1e9 all"""
 FACTORS = [2 ** (exponent / 4) for exponent in range(49)]
 """on matrices; scores grow with the square"""
-NUM_WEIGHTS, SHORT_ROWS = 3, 12
+NUM_WEIGHTS, SHORT_ROWS = 2, 12
 """padding is seen where all scores of a row's real tokens are below the mask's number, which happens in few of them"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
@@ -118,11 +118,12 @@ def scaled(probe: Probe) -> Outcome:
         raise DoesNotApply(
             "nothing is hidden with ordinary weights: there is no causal mask, or how to pass padding is not known"
         )
-    largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
+    largest, changes, factors = 0.0, dict.fromkeys(hidden, 0.0), FACTORS
     for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
         with preserve_state(probe.model), torch.no_grad():
-            largest = max(largest, _enlarge_scores(probe, inputs, seed))
+            factor, score = _enlarge_scores(probe, inputs, seed, factors)
             changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
+        largest, factors = max(largest, score), [factor / 2, factor]
     name = max(changes, key=lambda hidden: changes[hidden])
     reached = f"with scores of up to {largest:,.0f}"
     if changes[name] <= TOLERANCE:
@@ -152,8 +153,8 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     return measures
 
 
-def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
-    """Multiply random matrices by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int, factors: list[float]) -> tuple[float, float]:
+    """Multiply random matrices by the largest factor with which scores stay below MAX_SCORE; that and the score."""
     randomise_weights(probe.model, seed)
     uses = weight_uses(probe, inputs)
     tables = {*uses.looked_up, *uses.indexed}
@@ -167,8 +168,8 @@ def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
         size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
         return size if probe.logits(inputs).isfinite().all() else math.inf
 
-    found = bisect.bisect_right(FACTORS, MAX_SCORE, key=largest)
-    return largest(FACTORS[max(found - 1, 0)])
+    factor = factors[max(bisect.bisect_right(factors, MAX_SCORE, key=largest) - 1, 0)]
+    return factor, largest(factor)
 
 
 def past(probe: Probe) -> Outcome:

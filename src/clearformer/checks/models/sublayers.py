@@ -200,8 +200,8 @@ def residual(probe: Probe) -> Outcome:
     Each attention and each feed-forward network adds to what it was given. Where its result takes the place of that, as
     in `x = attention(x)`, one layer still works; several lose the token itself, and a deep model hardly learns.
 
-    The result of each attention is set to zero in turn, then that of each matrix product between the first attention
-    and the last. Other tokens must still give other logits, as they get past the blocked one.
+    The results of all attentions are set to zero, and those of all matrix products between the first attention and the
+    last. Other tokens must still give other logits, as they get past; if not, each is set to zero alone, to find it.
     """
     inputs, count = probe.inputs(1), 0
     for field in ("tokens", "source"):
@@ -213,9 +213,11 @@ def residual(probe: Probe) -> Outcome:
         found = steps(probe, pair)
         attentions = [number for number, step in enumerate(found) if step.queries == tokens.shape[1]]
         between = range(attentions[0] + 1, attentions[-1]) if attentions else ()
-        for number in (*attentions, *(number for number in between if found[number].weight)):
-            if torch.equal(*blocked_logits(probe, pair, number)):
-                return _nothing_gets_past(found, number, field)
+        blocked = [*attentions, *(number for number in between if found[number].weight)]
+        if blocked and torch.equal(*blocked_logits(probe, pair, blocked)):
+            for number in blocked:
+                if torch.equal(*blocked_logits(probe, pair, [number])):
+                    return _nothing_gets_past(found, number, field)
         count += len(attentions)
     if not count:
         raise DoesNotApply("no attention was recorded: no product of activations goes into a torch softmax")
