@@ -251,8 +251,8 @@ class Hostile:
             [rng.choice(list(COMMANDS)), "--help"],
         ]
         arguments = _changed_line(rng.choice(lines), rng)
-        if "demo" in arguments[:1]:
-            arguments.insert(rng.randint(1, len(arguments)), "--help")  # the demo itself takes minutes
+        if arguments[:1] in (["demo"], ["grok"]):
+            arguments.insert(rng.randint(1, len(arguments)), "--help")  # they take minutes
         endless = ("train", "resume", "generate", "translate", "evaluate")  # mutated flags can make them run forever
         _remove(self.home / "new")
         with mock.patch("socket.create_connection", side_effect=OSError("no network here")):

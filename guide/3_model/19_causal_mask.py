@@ -6,21 +6,20 @@
 #
 # *20 minutes*
 #
-# An encoder may look anywhere, for its sentence is given. A decoder writes: after `the cat` it has to find `sleeps`. To
-# learn that, it is shown finished sentences, and at every place it is asked for the word that comes next: one run,
-# $T$ questions. But attention as we have it lets `the` look at `cat`, so the answer lies beside the question. The model
-# would learn to copy its neighbour. In training it would look excellent, and when it had to write by itself, where the
-# next word does not exist yet, it would fail.
+# An encoder's sentence is given. A decoder writes: after `the cat` it has to find `sleeps`. It learns from finished
+# sentences, asked at every place for the word that comes next: one run, $T$ questions. But attention as we have it lets
+# `the` look at `cat`, so the answer lies beside the question. The model would learn to copy its neighbour, and would
+# fail when it had to write by itself.
 #
-# So a word may take from itself and from the words before it. We write that down as a *mask*: a table of yes and no,
-# with a row for each word that asks and a column for each word that is asked. It is called *causal*, because nothing
-# may depend on what comes later. Where the mask says no, the score becomes $-\infty$:
+# So a word may take from itself and from the words before it. A *mask* says so: a table of yes and no, with a row for
+# each word that asks and a column for each that is asked. This one is *causal*: nothing depends on what comes later.
+# Where it says no, the score becomes $-\infty$:
 #
 # $w_{ts} = e^{a_{ts}} / \sum_{r \leq t} e^{a_{tr}} \; \text{ for } s \leq t, \quad w_{ts} = 0 \; \text{ for } s > t$
 #
-# $t$ is the place of the word that asks, $s$ the place of the word that is asked, $a_{ts}$ the score, $w_{ts}$ the
-# weight, and $r$ runs over all places that may be asked. Since $e^{-\infty} = 0$, a hidden word adds nothing to the sum
-# either, and the other weights still make one.
+# $t$ is the place of the word that asks, $s$ that of the word that is asked, $a_{ts}$ the score, $w_{ts}$ the weight,
+# and $r$ runs over the places that may be asked. Since $e^{-\infty} = 0$, a hidden word adds nothing to the sum either,
+# and the other weights still make one.
 
 # %% tags=["code"]
 import math
@@ -36,8 +35,8 @@ def attention_scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# `tril` keeps the lower left triangle of a table, the diagonal included. In `attention` the mask comes before the
-# softmax. Behind it, it would come too late: the hidden words would have had their part in the sum already.
+# `tril` keeps the lower left triangle, the diagonal included. The mask comes before the softmax; behind it, the hidden
+# words would have had their part in the sum already.
 
 
 # %% tags=["code"]
@@ -198,7 +197,7 @@ for allowed, row in zip(mask, weights, strict=True):
     print(f"{drawn}    " + "".join(f"{weight:6.2f}" for weight in row))
 
 # %% [markdown]
-# The mask, and the weights of random scores. The first word has nobody but itself, so its weight is 1.00.
+# The mask, and the weights of random scores. The first word has nobody but itself.
 
 # %% [markdown]
 # **Predict.** The fourth of five words is changed. Which of the layer's five output vectors change with the mask, and
@@ -223,8 +222,8 @@ for name, answers in changed.items():
     print(f"{name:14} " + " ".join("changes" if answer else "same   " for answer in answers))
 
 # %% [markdown]
-# With the mask, the first three vectors are the same to the last bit: they were computed from words that did not
-# change. The picture shows the same for every word in turn; a 0 stands where nothing changed at all.
+# With the mask, the first three vectors stay the same to the last bit. The picture shows it for every word in turn; a 0
+# stands where nothing changed at all.
 
 # %%
 figure, both = plt.subplots(1, 2, figsize=(6, 3), layout="constrained", sharey=True)
@@ -240,8 +239,8 @@ both[0].set_ylabel("output vector (T)")
 figure
 
 # %% [markdown]
-# **Predict.** Some programs lower a hidden score by some large number, in place of infinity. Say it is 10: how much
-# weight does the future get at most, in any of the five rows? And when all scores are eight times as large?
+# **Predict.** Some programs lower a hidden score by a large number, in place of infinity. Say it is 10: how much weight
+# does the future get at most, in any of the five rows? And when all scores are eight times as large?
 
 # %%
 leaks = {}
@@ -253,13 +252,13 @@ for factor in (1, 8):
     print(f"{factor:12}   {leaks[factor][0]:25.4f}   {leaks[factor][1]:9.4f}")
 
 # %% [markdown]
-# Lowered by 10, the future gets 0.0006 of a row at most, which looks like nothing. But a score that is larger by 10
-# makes up for it, and scores grow while a model learns. Eight times as large, they give the future nearly the whole of
-# one row. No error is raised, and the model looks better than it is. Infinity holds at any size.
+# The future gets 0.0006 of a row at most, which looks like nothing. But scores grow while a model learns, and eight
+# times as large they give the future nearly the whole of one row. No error is raised, and the model looks better than
+# it is. Infinity holds at any size. (In a row where everything is hidden it gives zero divided by zero; stage 23 meets
+# one.)
 #
-# It has one danger of its own: in a row where everything is hidden, the softmax divides zero by zero. Every word may
-# see itself here, so there is no such row; stage 23 meets one. Whether a model still needs the mask when it writes, and
-# no later word exists, is a question for stage 29. What the decoder lacks first is a look at the source.
+# Does a model need the mask when it writes, and no later word exists? That is a question for stage 29. What the decoder
+# lacks first is a look at the source.
 
 # %%
 assert changed == {"with the mask": [False, False, False, True, True], "without": [True] * 5}

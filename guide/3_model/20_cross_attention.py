@@ -5,20 +5,18 @@
 #
 # *15 minutes*
 #
-# The decoder is given `memory`, the vectors that leave the encoder, and does nothing with them. It could write good
-# English, but it would be the same English whatever the French said. One might hand it the mean of all source vectors,
-# one vector for the whole sentence. Then a long sentence has to fit into as many numbers as a short one, and every
-# target word gets the same summary, whichever word it needs.
+# The decoder is given `memory`, the vectors that leave the encoder, and does nothing with them. Whatever the French
+# said, it would write the same English. The mean of the source vectors would be a summary, but the same one for every
+# target word, whichever source word it needs.
 #
-# Attention is already a way to take from many vectors what one of them asks for. Nothing in it demands that the words
-# that ask and the words that answer are the same. So the queries are made from the target, and the keys and values
-# from the memory:
+# Attention already takes from many vectors what one of them asks for. Nothing in it demands that the words that ask and
+# those that answer are the same. So queries are made from the target, keys and values from the memory:
 #
 # $Q = X W_q, \qquad K = M W_k, \qquad V = M W_v$
 #
 # $X$ holds the $T$ vectors of the target, $M$ the $S$ vectors of the memory, and the three $W$ are learned matrices.
-# The scores $QK^\top$ are a table with $T$ rows and $S$ columns: each target word shares out its weight among the
-# source words. Every decoder layer reads the same memory, the encoder's finished output.
+# The scores $QK^\top$ are a table of $T$ rows and $S$ columns: each target word shares out its weight among the source
+# words. Every decoder layer reads the same memory, the encoder's finished output.
 
 # %% tags=["code"]
 import math
@@ -69,8 +67,8 @@ class MultiHeadAttention(nn.Module):
 
 
 # %% [markdown]
-# Two matrices where self-attention has one: the keys and values are still made together, but the queries come from
-# other vectors.
+# Two matrices where self-attention has one: keys and values are still made together, but queries come from other
+# vectors.
 
 
 # %% tags=["code"]
@@ -214,8 +212,8 @@ for name, tensor in (("queries", q), ("keys", k), ("values", v), ("weights", wei
 # %% [markdown]
 # The weights are (B, H, T, S), a table of 4 by 7 for each of eight heads. What comes out has T rows again.
 #
-# A model that has learned to translate makes queries and keys such that words of one meaning find each other. Here we
-# do it by hand: a word's vector has a 2.5 at the place of its meaning, and zeros elsewhere.
+# Training makes queries and keys such that words of one meaning find each other. Here we do it by hand: a word's vector
+# has a 2.5 at the place of its meaning, and zeros elsewhere.
 
 # %% [markdown]
 # **Predict.** `le chat noir dort` becomes `the black cat is sleeping`. Where in the table of 5 rows and 4 columns are
@@ -237,8 +235,7 @@ axes.set_yticks(range(len(english)), english)
 figure
 
 # %% [markdown]
-# The adjective has changed its place, so the weights leave the diagonal; `is` and `sleeping` both look at `dort`. The
-# two sentences need not be of one length.
+# The adjective has changed its place, so the weights leave the diagonal; `is` and `sleeping` both look at `dort`.
 
 # %% [markdown]
 # **Predict.** In stage 3, where every part was a placeholder, a source word changed none of the output vectors. How
@@ -252,7 +249,7 @@ changed = int((model(memory, x) != model(other, x)).any(-1).sum())
 print(f"a source word changes {changed} of {T} output vectors")
 
 # %% [markdown]
-# All of them: each takes from every vector of the memory, and the encoder has spread the change over all of these.
+# All: each takes from every vector of the memory, over which the encoder has spread the change.
 
 # %% [markdown]
 # **Predict.** Does cross-attention need a causal mask? If it did, the first two target words would come out otherwise
@@ -264,11 +261,10 @@ difference = (layer(x, memory)[:, :2] - shorter).abs().max().item()
 print(f"the first two words, with and without the other two: largest difference {difference:.0e}")
 
 # %% [markdown]
-# A difference of this size is rounding; the words are the same. A target word's row of weights is made of its own query
-# and of the source, and the source is all there before the first word is written, so nothing in it is the future.
+# This is rounding. The source is all there before the first word is written, so nothing in it is the future.
 #
-# A causal mask given to cross-attention by mistake is found at once if T and S differ, since the shapes do not fit. If
-# they are equal, nothing complains, and the first target word sees one source word only.
+# A causal mask given to cross-attention by mistake does not fit if T and S differ. If they are equal, nothing
+# complains, and the first target word sees one source word only.
 #
 # The decoder has its three parts now. They still replace their input, where the encoder's add to it.
 

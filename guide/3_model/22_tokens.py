@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 22. Tokens in, logits out
 #
-# A table gives every token its vector on the way in, and the same table, used the other way round, gives every token
-# a score on the way out.
+# A table gives every token its vector on the way in, and the same table, used the other way round, gives every token a
+# score on the way out.
 #
 # *20 minutes*
 #
 # So far random vectors stood for words. Text comes in pieces called *tokens*: words, parts of words or characters. Each
-# of the $V$ tokens of the *vocabulary* has a number. The number itself is no good as an input, for token 7 is not more
-# than token 3 in any way. So the model keeps a table, the *embedding*, of $V$ rows and $D$ columns, and a token's
-# vector is its row. The rows are parameters: training moves them as it moves any matrix.
+# of the $V$ tokens of the *vocabulary* has a number. As an input it is no good, for token 7 is not more than token 3 in
+# any way. So the model keeps a table, the *embedding*, of $V$ rows and $D$ columns, and a token's vector is its row,
+# learned like any parameter.
 #
-# At the other end a vector has to become a choice among $V$ tokens. It is compared with every row of a table by a dot
-# product, and each token gets a score, its *logit*:
+# At the other end a vector has to become a choice among $V$ tokens. Its dot product with a token's row is that token's
+# score, its *logit*:
 #
 # $z_i = h \cdot e_i$
 #
@@ -119,9 +119,9 @@ class PostNormResidual(nn.Module):
 
 
 # %% [markdown]
-# The two uses ask for numbers of different size. The rows have elements of about $1/\sqrt{D}$, so that logits, which
-# are sums of $D$ products, come out at about one. On the way in the rows are multiplied by $\sqrt{D}$, or the positions
-# would drown them. `F.embedding` picks the rows.
+# The two uses ask for numbers of different size. The rows have elements of about $1/\sqrt{D}$, so that logits, sums of
+# $D$ products, come out at about one. On the way in the rows are multiplied by $\sqrt{D}$, or the positions would drown
+# them. `F.embedding` picks the rows.
 
 
 # %% tags=["code"]
@@ -244,8 +244,8 @@ for name, value in sizes.items():
     print(f"size of {name:18} {value:.2f}")
 
 # %% [markdown]
-# Without the factor, a token's elements would be 0.12 beside positions of 0.71, and the model would know well where a
-# word stands and hardly which word it is.
+# Without the factor, a token's elements would be 0.12 beside positions of 0.71: the model would know where a word
+# stands and hardly which word it is.
 
 # %% [markdown]
 # **Predict.** At each place, take the token with the largest logit. Nothing has been learned yet: are these tokens as
@@ -265,8 +265,8 @@ axes.legend(frameon=False)
 figure
 
 # %% [markdown]
-# The model repeats what it has just read. Every residual adds to the token's vector and lets it through, so much of it
-# comes out at the top, where it is compared with its own row. Training has to teach the model to say something else.
+# The model repeats what it has just read. Every residual lets the token's vector through, so much of it comes out at
+# the top, where it is compared with its own row. Training has to teach the model to say something else.
 
 # %% [markdown]
 # **Predict.** The *loss* says how far the model is from right: $-\ln p$, where $p$ is the probability it gave to the
@@ -282,11 +282,11 @@ print(f"untrained model      {loss:.2f}")
 print(f"probability it spends on repeating: {wasted:.0%}")
 
 # %% [markdown]
-# Larger. To be sure of the wrong thing is worse than to know nothing. A first loss somewhat above $\ln V$ is what a
+# Larger: to be sure of the wrong thing is worse than to know nothing. A first loss somewhat above $\ln V$ is what a
 # healthy model of this kind has; many times $\ln V$ would mean that the logits are too large, for example because
 # $\sqrt{D}$ stands once too often.
 #
-# All rows of this batch were of one length. Sentences are not, and that is what the next stage is about.
+# All rows of this batch were of one length. Sentences are not, and the next stage is about that.
 
 # %%
 assert logits.shape == (32, 10, V)

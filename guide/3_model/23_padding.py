@@ -7,11 +7,11 @@
 #
 # A model learns from many sentences at once, a *batch*, since one large product is much faster than many small ones. A
 # tensor is a rectangle, though, and sentences are of different length. So the short ones are filled up with a token
-# that means nothing, number 0, which we call `PAD`.
+# that means nothing, number 0, called `PAD`.
 #
-# To the model, `PAD` is a token like any other: it has a row in the table, hence a key and a value, and gets its share
-# of every word's attention. Then what a sentence means depends on how long the other sentences in its batch are. The
-# remedy is a mask as in stage 19, made from the tokens themselves: no word may ask a `PAD`.
+# To the model, `PAD` is a token like any other: it has a key and a value, and gets its share of every word's attention.
+# Then what a sentence means depends on how long the other sentences of its batch are. The remedy is a mask as in stage
+# 19, made from the tokens themselves: no word may ask a `PAD`.
 
 # %% tags=["code"]
 import math
@@ -265,7 +265,7 @@ figure
 
 # %% [markdown]
 # With the mask only rounding is left, however much padding there is. Without it, two `PAD` are enough to move a logit
-# by 0.56, where logits are of size one. No error says so. The usual sign is a model whose answers depend on the batch.
+# by 0.56, where logits are of size one. No error says so; the usual sign is a model whose answers depend on the batch.
 
 # %% [markdown]
 # **Predict.** Nothing hides the `PAD` of the target. Another token is written in their place. Do the logits of the two
@@ -290,9 +290,9 @@ row = torch.randn(5).masked_fill(torch.ones(5, dtype=torch.bool), -math.inf)
 print(row.softmax(-1).tolist())
 
 # %% [markdown]
-# `nan`, "not a number", is what zero divided by zero gives, and whatever it is added to or multiplied with becomes
-# `nan` too; after one training step that is the whole model. From stage 25 on every sentence has a token for its
-# beginning and one for its end, so none is empty. The model is complete, and next it is counted and proven.
+# `nan`, "not a number", is what zero divided by zero gives, and whatever it meets becomes `nan` too; after one training
+# step that is the whole model. From stage 25 on every sentence has a token for its beginning and one for its end, so
+# none is empty. The model is complete, and next it is counted and proven.
 
 # %%
 assert masked < 1e-5  # float32 sums in another order

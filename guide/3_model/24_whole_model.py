@@ -7,14 +7,13 @@
 # *20 minutes*
 #
 # Nothing is missing any more: tokens go in, logits come out. Five sizes and the rate of dropout decide what a model
-# looks like, and they have become a row of numbers in every call. A *dataclass* gathers them under one name. Its
-# defaults are the paper's base model: $V$ = 37,000 tokens, width $D$ = 512, $H$ = 8 heads, feed-forward width $F$ =
-# 2048, and $L$ = 6 layers in each stack.
+# looks like; a *dataclass* gathers them. Its defaults are the paper's base model: $V$ = 37,000 tokens, width $D$ = 512,
+# $H$ = 8 heads, feed-forward width $F$ = 2048, and $L$ = 6 layers in each stack.
 #
-# How do we know that it is right? A model with a mistake trains as well, only worse, so running is no proof. We use two
-# checks that need no training. The first is to count the parameters, by the program and by hand from the formulas: a
-# layer too many, a bias forgotten, a head shared by mistake as in stage 11, all show in the sum. The second is to put
-# our weights into the package's model, which is written otherwise and tested by itself, and to compare what comes out.
+# How do we know that it is right? A model with a mistake trains as well, only worse, so running is no proof. Two checks
+# need no training. We count the parameters, by the program and by hand: a layer too many, a bias forgotten, a head
+# shared by mistake as in stage 11, all show in the sum. And we put our weights into the package's model, which is
+# written otherwise and tested by itself, and compare what comes out.
 
 # %% tags=["code"]
 import math
@@ -276,7 +275,7 @@ figure
 
 # %% [markdown]
 # The decoder is the largest part, since its layers attend twice. In the encoder feed-forward has twice as many as
-# attention, in the decoder as many, and the norms are a line too thin to see.
+# attention, in the decoder as many; the norms are too thin to see.
 #
 # Now by hand. Attention has four matrices of $D$ by $D$ with a bias each, feed-forward two of $D$ by $F$ with biases of
 # $F$ and $D$, a norm two vectors of $D$. An encoder layer has one attention and two norms, a decoder layer two and
@@ -292,9 +291,8 @@ print(f"V·D + L·(3 attention + 2 feed-forward + 5 norms) = {by_hand:,}")
 print(f"65 million would take a vocabulary of {(65e6 - (by_hand - V * D)) / D:,.0f} tokens")
 
 # %% [markdown]
-# Both ways give the same sum, to the last parameter. The paper's table says 65 million. The paper gives its vocabulary
-# as "about 37000" tokens; with about 41,000 the sum would be 65 million, so the difference is in the table of tokens,
-# the one number the paper does not give exactly.
+# Both ways give the same sum, to the last parameter. The paper's table says 65 million, and the text "about 37000"
+# tokens. With about 41,000 the sum would be 65 million, so this one inexact number can account for the difference.
 
 # %% [markdown]
 # **Predict.** A small model of ours and one of the package get the same weights. How far apart are their logits: not at
@@ -318,7 +316,7 @@ print(f"largest difference from clearformer.models.transformer.Transformer: {dif
 
 # %% [markdown]
 # The same up to rounding: float32 keeps about seven digits, and the package sums in another order. A difference of 0.01
-# would be a mistake. `eval()` is needed, for dropout would make every call different, and the padded places are left
+# would be a mistake. `eval()` switches dropout off, which makes every call different, and the padded places are left
 # out, since what a model computes there means nothing.
 #
 # The model is right, and it knows nothing. In the next part it learns.

@@ -5,21 +5,20 @@
 #
 # *15 minutes*
 #
-# The model takes numbers of tokens, and we have text. So first we need something to learn and a way to write it in
-# numbers.
+# The model takes numbers of tokens, and we have text. So we need something to learn, and a way to write it in numbers.
 #
-# Our task is to write dates in the international form: `23.2.2034` becomes `2034-02-23`. It is small enough to be
-# learned in a minute, an answer is right or wrong, and it is not trivial: the parts change places, months have names,
-# digits are missing. All pairs are generated. `5/3/2018` always means the fifth of March. Some pairs are kept apart,
-# so that the model can later be asked for dates it has never seen.
+# Our task is to write dates in the international form: `23.2.2034` becomes `2034-02-23`. It can be learned in a minute,
+# an answer is right or wrong, and it is not trivial: the parts change places, months have names, digits are missing.
+# All pairs are generated; `5/3/2018` always means the fifth of March. Some are kept apart, so that the model can later
+# be asked for dates it has never seen.
 #
-# What should be a token? Words would be the first idea, but then every year is a word of its own, and a year that did
-# not occur could be neither read nor written. With characters a few dozen tokens are enough for any date. The price is
-# that texts get longer, and attention compares every token with every other. Large models take a middle way: tokens
-# are frequent pieces of words.
+# What should be a token? If it were a word, every year would be a word of its own, and one that did not occur could be
+# neither read nor written. With characters a few dozen tokens are enough for any date. The price is that texts get
+# longer, and attention compares every token with every other. Large models take a middle way: tokens are frequent
+# pieces of words.
 #
-# Three tokens stand for no character. `PAD` fills up. `BEGIN` gives the decoder something to start from, before there
-# is a first character. `END` is how it says that it has finished.
+# Three tokens stand for no character. `PAD` fills up. `BEGIN` gives the decoder something to start from. `END` is how
+# it says that it has finished.
 
 # %% tags=["code"]
 import math
@@ -306,7 +305,7 @@ for rows in (4, 32, 256):
 
 # %% [markdown]
 # The more rows, the longer the longest of them, and all are filled up to it. The model computes padding like anything
-# else, only to throw it away, which is why training programs put sentences of like length into one batch.
+# else, which is why training programs put sentences of like length into one batch.
 #
 # Now there are pairs of numbers. The next stage turns them into a loss, and the loss into learning.
 

@@ -6,8 +6,8 @@
 #
 # *20 minutes*
 #
-# To improve, a model needs one number that says how wrong it is. We ask it at every place of the target for the next
-# token. It answers with a probability for each token, and the loss is
+# To improve, a model needs one number that says how wrong it is. At every place of the target it gives a probability to
+# each token that may come next, and the loss is
 #
 # $\mathcal{L} = -\frac{1}{N} \sum_{t} \ln p(y_t \mid y_1, \dots, y_{t-1}, x)$
 #
@@ -19,7 +19,7 @@
 # row, shifted by one place. The earlier tokens are always the right ones, even if the model would have written others.
 #
 # PyTorch knows for each parameter how the loss would change if it grew a little: the *gradient*. A step of training
-# computes the loss of a batch and moves every parameter a little against its gradient.
+# moves every parameter a little against it.
 
 # %% tags=["code"]
 import math
@@ -262,10 +262,10 @@ def mean_loss(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# `ignore_index` leaves the places of `PAD` out. In `train`, *Adam* chooses the size of each parameter's step from its
-# last gradients; the *learning rate*, here called `peak`, scales all of them. It rises over the first 50 steps, since
-# the gradients of a random model point anywhere, and then falls to zero. A gradient longer than 1 is shortened to 1, so
-# that one odd batch cannot do much harm.
+# `ignore_index` leaves the places of `PAD` out. In `train`, *Adam* (Kingma and Ba 2014, arXiv:1412.6980) chooses the
+# size of each parameter's step from its last gradients; the *learning rate* scales all of them. It rises to `peak` over
+# the first 50 steps, since the gradients of a random model point anywhere, and then falls to zero. A gradient longer
+# than 1 is shortened to 1, so that no odd batch does much harm.
 
 
 # %% tags=["code"]
@@ -311,7 +311,7 @@ print("and is to predict      ", "".join(f"{token:3}" for token in target[0, 1:]
 
 # %% [markdown]
 # **Predict.** Before the first step, what is the loss, about: zero, like a blind guess among the 53 tokens, or larger?
-# And someone forgets to shift the row, so that the model is to predict the token it is just given: what is that loss?
+# And if someone forgets to shift the row, so that the model is to predict the token it is just given?
 
 # %%
 torch.manual_seed(0)
@@ -327,9 +327,9 @@ print(f"the same, not shifted   {unshifted:.2f}")
 print(f"{repeats:.0%} of its guesses repeat the token it has just read")
 
 # %% [markdown]
-# An untrained model repeats what it reads, so it is far worse than a blind guess if asked for the next token, and
-# nearly perfect if asked for the one it has. A program without the shift therefore seems to learn at once, and has
-# nothing to learn. A loss that is much too good at the start is as bad a sign as one that does not fall.
+# An untrained model repeats what it reads, so it is far worse than a blind guess at the next token, and nearly perfect
+# at the one it has. A program without the shift seems to learn at once, and has nothing to learn. A loss that is much
+# too good at the start is as bad a sign as one that does not fall.
 
 # %% [markdown]
 # **Predict.** Now it learns these 32 dates, over and over, in 200 steps. What is the loss at the end? Is it a good sign
@@ -351,10 +351,9 @@ axes.legend(frameon=False)
 figure
 
 # %% [markdown]
-# The unit is the *nat*, since the logarithm is the natural one. The loss is below the blind guess while the learning
-# rate still rises, and in the end the model knows all 32 dates by heart. That says nothing about other dates. It says
-# that loss, gradients and masks work together, and it takes a minute to find out. If this test fails, there is no use
-# in a longer training.
+# The unit is the *nat*, since the logarithm is the natural one. In the end the model knows all 32 dates by heart. That
+# says that loss, gradients and masks work together, and takes a minute to find out. If it fails, there is no use in a
+# longer training.
 #
 # Whether the model has understood anything is another question, and needs dates it has not seen.
 

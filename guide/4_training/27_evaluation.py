@@ -5,16 +5,16 @@
 #
 # *15 minutes*
 #
-# A loss near zero on 32 dates can mean two things. The model may have found out how dates are written, or it may have
-# 32 answers by heart. The loss on the same dates cannot tell these apart, so we ask for dates that were never shown.
+# A loss near zero on 32 dates can mean two things: the model has found out how dates are written, or it has 32 answers
+# by heart. To tell these apart, we ask for dates that were never shown.
 #
-# A number by itself says little: is 98% right much? It depends on what is to be had without learning. So we put an
-# untrained model of the same sizes beside the trained one. A third line, for dates from the training, shows how much
-# of the success is memory: if it is clearly better than the line of unseen dates, the model *overfits*, which means
-# that it learns its examples rather than the rule.
+# A number by itself says little: is 98% right much? It depends on what is to be had without learning. So an untrained
+# model of the same sizes stands beside the trained one. A third line, for dates from the training, shows how much of
+# the success is memory: if it is clearly better than that of unseen dates, the model *overfits*, which means that it
+# learns its examples rather than the rule.
 #
-# We measure two things. The loss takes into account how sure the model is. The share of right tokens counts how often
-# its first choice is right. Both are taken with the right earlier tokens given, as in training.
+# We measure two things, both with the right earlier tokens given, as in training. The loss takes into account how sure
+# the model is. The share of right tokens counts how often its first choice is right.
 
 # %% tags=["code"]
 import math
@@ -299,6 +299,8 @@ def evaluate(model: Transformer, source: Tensor, target: Tensor) -> tuple[float,
 # %%
 import os
 
+from matplotlib import pyplot as plt
+
 from clearformer.data.dates import dates
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
@@ -334,8 +336,8 @@ for name, (loss, right) in results.items():
 
 # %% [markdown]
 # The untrained model is right about once in thirty tokens, the trained one nearly always, and on unseen dates as often
-# as on those it saw. So it has not learned its examples but how dates are written. In 400 steps of 64 dates it met each
-# of the 19,319 little more than once on average, which is too seldom to learn them by heart.
+# as on those it saw. So it has learned how dates are written. In 400 steps of 64 dates it met each of the 19,319 little
+# more than once on average, too seldom to learn them by heart.
 
 # %% [markdown]
 # **Predict.** A target like `2034-02-23` has eleven places with its end. At which of them is the trained model wrong
@@ -352,13 +354,22 @@ print("".join(f"{place:>6}" for place in places))
 for shares in hits:
     print("".join(f"{share:6.0%}" for share in shares))
 
+# %%
+figure, axes = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+for shares, shift, shade, name in zip(hits, (-0.2, 0.2), ("1", "0.6"), ("untrained", "trained"), strict=True):
+    axes.bar(torch.arange(11).numpy() + shift, 100 * shares.numpy(), 0.4, color=shade, edgecolor="black", label=name)
+axes.set_xticks(range(11), places)
+axes.set(xlabel="place in the target (T)", ylabel="right tokens (%)")
+axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
+figure
+
 # %% [markdown]
 # Most of a date is copied from the source. But the first digit of the month and of the day may be a 0 that is not
 # written there, or the month may be a name, so these two places are the hardest: 97% and 98%.
 #
 # The untrained model repeats the token it reads. That is right where a digit stands twice, as in 1995 or 2003, and
-# never at the first place, since no date begins with `BEGIN`. A share that looks like a little knowledge can be a habit
-# that happens to fit; without the row of the untrained model we might have taken it for learning.
+# never at the first place, since no date begins with `BEGIN`. Without its bars we might have taken such a habit for a
+# little knowledge.
 #
 # So far the model was given the right earlier tokens. Next it has to live on its own.
 

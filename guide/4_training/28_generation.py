@@ -1,22 +1,21 @@
 # %% [markdown]
 # # 28. Writing, a token at a time
 #
-# To write, the model predicts one token, reads it as if it had been given, and predicts the next, until it predicts
-# the end.
+# To write, the model predicts one token, reads it as if it had been given, and predicts the next, until it predicts the
+# end.
 #
 # *20 minutes*
 #
-# In training and in evaluation the model was given the right target and asked for each next token. When it is to
-# translate there is no target. All there is is the source, and `BEGIN`.
+# In training and in evaluation the model was given the right target. When it is to translate there is only the source,
+# and `BEGIN`.
 #
 # But the model can make its own target. Given `BEGIN` it says what comes first, say `2`. We append the `2` and ask
-# again: `BEGIN 2` gives the next token, and so on, until the token is `END`. Only the logits of the last place are used
-# each time. To take the token with the largest logit is called *greedy*. One could also draw a token by its
-# probability, which gives texts more variety; for dates there is one right answer, so greedy it is.
+# again, and so on, until the token is `END`. Only the logits of the last place are used each time. To take the token
+# with the largest logit is called *greedy*. One could also draw a token by its probability, which gives texts more
+# variety; for dates there is one right answer, so greedy it is.
 #
-# A program must not wait for `END` for ever. A model that is not yet good may never say it, so `max_tokens` sets a
-# limit. And in a batch some rows end before others: they go on until all are done, and `decode` cuts what stands after
-# `END`.
+# A model that is not yet good may never say `END`, so `max_tokens` sets a limit. And in a batch some rows end before
+# others: they go on until all are done, and `decode` cuts what stands after `END`.
 
 # %% tags=["code"]
 import math
@@ -352,8 +351,7 @@ for text, written, right in answers[:4] + wrong[:8]:
 
 # %% [markdown]
 # **Predict.** Here is what the model thinks while it writes one of them, `2.10.1936`: a row for each step, a column for
-# each token it could choose, and in it the probability. At which step does the mistake begin? Does the model notice
-# afterwards?
+# each token, and in it the probability. At which step does the mistake begin? Does the model notice afterwards?
 
 # %%
 text = "2.10.1936"
@@ -375,15 +373,14 @@ axes.set(xlabel=f"next token, source {text}", ylabel="step, and what is written 
 figure
 
 # %% [markdown]
-# It is sure of nearly everything. Only at the first digit of the month it hesitates: 0 with 0.64, 1 with 0.35. Greedy
-# takes the 0, and from then on the model is sure again, and writes a date that fits its mistake. It reads its own
-# tokens as it read the right ones in training, and has no way to take one back. *Beam search* follows several
-# beginnings at once, so that a second choice gets its chance.
+# Only at the first digit of the month it hesitates: 0 with 0.64, 1 with 0.35. Greedy takes the 0, and from then on the
+# model is sure again, and writes a date that fits its mistake. It reads its own tokens as it read the right ones in
+# training, and cannot take one back. *Beam search* follows several beginnings at once, so that a second choice gets its
+# chance.
 
 # %% [markdown]
-# **Predict.** In evaluation the earlier tokens were right; when it writes, a model reads its own. If a token is right
-# with probability 0.99, and tokens fail independently of each other, how many of the dates, ten characters and the end,
-# are right as a whole?
+# **Predict.** If a token is right with probability 0.99, and tokens fail independently of each other, how many of the
+# dates, ten characters and the end, are right as a whole?
 
 # %%
 exact = sum(written == right for written, (_, right) in zip(out, test_pairs, strict=False)) / len(out)
@@ -394,7 +391,7 @@ print(f"to the power of 11        {right**11:.1%}")
 print(f"whole dates right         {exact:.1%} of {len(out)}")
 
 # %% [markdown]
-# 99% sounds like perfection, and yet would leave one date in ten wrong. Over a thousand tokens hardly one text would be
+# 99% sounds like perfection, and would leave one date in ten wrong; over a thousand tokens hardly one text would be
 # right. The tokens of this model do not really fail independently, but the product comes near to what it writes.
 #
 # For every token `generate` computes all earlier ones again. The next stage asks what of that can be kept.

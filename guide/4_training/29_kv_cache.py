@@ -1,23 +1,22 @@
 # %% [markdown]
 # # 29. The cache of keys and values
 #
-# The keys and values of written tokens never change, so they are kept, and a step computes one token where it
-# computed them all; a single new token needs no mask, since the future is not there yet.
+# The keys and values of written tokens never change, so they are kept, and a step computes one token instead of all;
+# alone, a new token needs no mask, since the future is not there yet.
 #
 # *25 minutes*
 #
-# To write its tenth token, `generate` runs all nine before it through the decoder, as it did for the ninth and for the
-# eighth. What of that is needed?
+# To write its tenth token, `generate` runs all nine before it through the decoder once more. What of that is needed?
 #
-# Only the logits of the last place are used. Its query is new; what it needs of the earlier tokens are their keys and
-# values, in every layer. Here the causal mask pays a second time: an earlier token has never looked at a later one, so
-# its keys and values stay the same, whatever is added. They are kept in a *cache*, and a step computes one token:
+# Only the last place is used, and of the earlier tokens it needs the keys and values, in every layer. Here the causal
+# mask pays a second time: an earlier token has never looked at a later one, so its keys and values stay the same,
+# whatever is added. They are kept in a *cache*, and a step computes one token:
 #
 # $K \leftarrow [K; k_t], \quad V \leftarrow [V; v_t], \quad \text{out}_t = \text{softmax}(q_t K^\top / \sqrt{E}) \, V$
 #
 # $q_t$, $k_t$, $v_t$ are query, key and value of the new token, $K$ and $V$ hold those of all tokens so far, to which
-# the semicolon adds a row, and $E$ is the width of a head. An encoder could not do this: there every token sees all
-# others, and a new one changes them all.
+# the semicolon adds a row, and $E$ is the width of a head. An encoder could not do this: there a new token changes all
+# others.
 
 # %% tags=["code"]
 import math
@@ -65,9 +64,9 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# `past` are keys and values of the target, to which each step adds; `memory` those of the source, which are computed
-# once. The new token has to be told its position too: `embed` counts on from the length of the cache. To begin at
-# zero in every step is a common mistake with a cache, and raises no error.
+# `past` are keys and values of the target, to which each step adds; `memory` those of the source, computed once. The
+# new token has to be told its position too: `embed` counts on from the length of the cache. To begin at zero in every
+# step is a common mistake, and raises no error.
 
 
 # %% tags=["code"]
@@ -406,13 +405,12 @@ for step in (1, 5, 10):
     print(f"{step:4}   {differences[step - 1]:.0e}")
 
 # %% [markdown]
-# Rounding, and it does not grow with the steps. (The model has learned for 150 steps only, which does not matter here.)
-# The mask of a cached step has one row, for the one token that asks, and hides nothing: all that is in the cache is
-# past. So a single new token needs no mask.
+# Rounding, and it does not grow. The mask of a cached step has one row, for the one token that asks, and hides nothing:
+# all that is in the cache is past. So a single new token needs no mask.
 
 # %% [markdown]
-# **Predict.** Someone concludes that a model which writes needs no mask. They keep no cache, compute all tokens at
-# every step, and leave the mask out: only the last place is used, and it may see everything anyway. Is its vector the
+# **Predict.** Someone concludes that a model which writes needs no mask, and leaves it out, but keeps no cache and
+# computes all tokens at every step: only the last place is used, and it may see everything anyway. Is its vector the
 # same? With one layer? With two?
 
 
@@ -432,15 +430,13 @@ for num_layers, leak in leaks.items():
     print(f"layers {num_layers}   the last vector changes by {leak:.1f}")
 
 # %% [markdown]
-# With one layer it is the same: the last token sees everything with or without a mask. With two it is not. Without the
-# mask the *earlier* tokens look forward in the first layer and come out as other vectors, and in the second layer the
-# last token reads keys and values as it never met them in training. So the mask does matter when a model writes. The
-# cache can do without, because it keeps every earlier token as it was before the later ones came, and that is just what
-# the mask is for.
+# With one layer it is. With two it is not: without the mask the *earlier* tokens look forward in the first layer and
+# come out as other vectors, whose keys and values the last token reads in the second. So the mask does matter when a
+# model writes. The cache can do without, because it keeps every earlier token as it was before the later ones came, and
+# that is just what the mask is for.
 
 # %% [markdown]
-# **Predict.** Without a cache a step computes all tokens so far. How many tokens are computed for a text of 12? Of
-# 1,000?
+# **Predict.** Without a cache a step computes all tokens so far. How many does that make for a text of 12? Of 1,000?
 
 # %%
 print("length     without     with a cache")
@@ -468,11 +464,10 @@ keys, values = cache[0].past
 print(f"after 3 steps, keys {tuple(keys.shape)}, of the source {tuple(cache[0].memory[0].shape)}")
 
 # %% [markdown]
-# Dark is computed, light is read from the cache. What is saved grows with the length. What it costs is memory: keys and
-# values of shape (B, H, T, E) for every layer. In large models this memory is what limits how many texts can be written
-# at once, and stage 34 makes it smaller.
+# Dark is computed, light is read from the cache. The cost is memory: keys and values of shape (B, H, T, E) for every
+# layer. In large models this limits how many texts can be written at once, and stage 34 makes it smaller.
 #
-# One question is open. A step of one token needs no mask; does a step of several?
+# A step of one token needs no mask; does a step of several?
 
 # %%
 assert max(differences) < 1e-4  # float32 sums in another order

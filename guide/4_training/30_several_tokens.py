@@ -1,18 +1,17 @@
 # %% [markdown]
 # # 30. Several tokens at once, and the last proof
 #
-# Several new tokens behind a cache see all that is kept, and each other only backwards; padding needs its mask at
-# every step; and the trained weights give the same logits in the package's model.
+# Several new tokens behind a cache see all that is kept, and each other only backwards; padding needs its mask at every
+# step; and the trained weights give the same logits in the package's model.
 #
 # *25 minutes*
 #
-# A cached step of one token needs no mask. But not every step has one token. A *prompt*, the beginning that a user
-# gives, is known as a whole, and to read it token by token would waste what a machine does best, many products at once.
-# The same holds when a small model guesses a few tokens ahead and the large one checks them together.
+# Not every step has one token. A *prompt*, the beginning that a user gives, is known as a whole, and is read faster at
+# once than token by token.
 #
-# Say 4 tokens are kept and 3 are new. Each new one may see all 4 old ones. Among the new ones the old rule holds: each
-# sees itself and those before it. The mask is a rectangle, $T$ new rows by $P + T$ columns, where $P$ is the number of
-# tokens in the cache:
+# Say 4 tokens are kept and 3 are new. Each new one may see all 4 old ones; among the new ones, each sees itself and
+# those before it. The mask is a rectangle, $T$ new rows by $P + T$ columns, where $P$ is the number of tokens in the
+# cache:
 #
 # $\text{new token } i \text{ may see place } j \text{ if } j \leq P + i$
 #
@@ -38,7 +37,7 @@ def attention_scores(q: Tensor, k: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# `tril(past)` moves the diagonal to the right by the length of the cache. Forgotten, a square mask of 3 by 3 meets
+# `tril(past)` moves the diagonal to the right by the length of the cache. If that is forgotten, a mask of 3 by 3 meets
 # scores of 3 by 7 and fails, which is the lucky case.
 
 
@@ -420,7 +419,7 @@ for part, (masked, unmasked) in parts.items():
 
 # %% [markdown]
 # Alone, a token has no later one beside it, so there is nothing to hide. From two on there is, and without the mask
-# some logits are off by about ten. The mask is needed as soon as two tokens are read in one step.
+# some logits are off by about ten.
 
 # %% [markdown]
 # **Predict.** One token at a time, with a cache, so no causal mask is needed. The sources of the batch are of different
@@ -448,7 +447,7 @@ print(f"sources without padding   {(~padded).sum():4}   largest difference {move
 # and cross-attention would read it. So whether masks matter when a model writes has two answers, one for each mask.
 
 # %% [markdown]
-# **Predict.** `generate` now takes a prompt. The year of the target is given, and the model writes the rest. Which
+# **Predict.** `generate` now takes a prompt. The year of the target is given, and the model writes the rest. How many
 # tokens does its first step read at once, and how many its second?
 
 # %%
@@ -457,10 +456,10 @@ for (text, _), row in zip(test_pairs, out.tolist(), strict=False):
     print(f"{text:12} given {tokenizer.decode(row[:5])}, written {tokenizer.decode(row)}")
 
 # %% [markdown]
-# `BEGIN` and four digits are read in one step, with the mask; every later step reads the one new token. (This model has
-# learned for 150 steps, not for the 400 of stage 28, so month and day are mostly wrong.)
+# `BEGIN` and four digits are read in one step, with the mask; every later step reads one new token. (After 150 steps of
+# training, not the 400 of stage 28, month and day are mostly wrong.)
 #
-# Last, the proof for this part. The weights we have trained go into the package's Transformer.
+# Last, the proof for this part: the weights we have trained go into the package's Transformer.
 
 # %%
 package_model = PackageTransformer(

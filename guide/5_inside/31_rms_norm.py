@@ -6,25 +6,23 @@
 #
 # *20 minutes*
 #
-# The model of 2017 is complete. Since then almost every piece of it has been varied, and a few changes have stayed in
-# nearly all large models. This part makes them one at a time. It shows the blocks alone, so the tokenizer, training and
-# generation are deleted, some seventy lines at the end of the diff; they would work with the next models as they stand.
+# Almost every piece of the model of 2017 has been varied since, and a few changes have stayed in nearly all large
+# models. This part makes them one at a time. It shows the blocks alone: tokenizer, training and generation are deleted
+# at the end of the diff.
 #
-# The first change is one that stage 16 has measured. The paper puts the norm behind the sum:
-# $\text{norm}(x + \text{part}(x))$. Then even what was to pass by unchanged goes through a norm, at every sum, and so
-# does the gradient on its way back. *Pre-norm* moves the norm to the entrance of the part:
-# $x + \text{part}(\text{norm}(x))$. Now the way of $x$ is free from the first layer to the last. But nothing brings the
-# sum itself to size any more, so one more norm stands at the end of each stack, `norm` in `Encoder` and `Decoder`. It
-# is easily forgotten, and without it no error is raised.
+# The first change is one that stage 16 has measured: *pre-norm*, $x + \text{part}(\text{norm}(x))$ in place of
+# $\text{norm}(x + \text{part}(x))$ (Xiong et al. 2020, arXiv:2002.04745). What is to pass by unchanged then meets no
+# norm, and nor does the gradient on its way back. But nothing brings the sum itself to size any more, so one more norm
+# stands at the end of each stack. It is easily forgotten, and without it no error is raised.
 #
 # The second change is the norm itself. LayerNorm takes off the mean of a vector's elements, divides by their spread,
-# multiplies by a learned weight and adds a learned bias. RMSNorm does less:
+# multiplies by a learned weight and adds a learned bias. RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467) does less:
 #
 # $y_i = g_i \, x_i \, / \sqrt{\frac{1}{D} \sum_j x_j^2 + \epsilon}$
 #
 # $x_i$ is an element of the word's vector and $y_i$ the result, D the vector's width, $g_i$ a learned weight, `weight`
 # in the code; the small $\epsilon$, 0.00001, keeps the root above zero. The root of the mean of the squares, *root mean
-# square* or RMS, is a typical size of the elements. Without a bias, the norm has half the parameters.
+# square* or RMS, is a typical size of the elements.
 
 # %% tags=["code"]
 import math
@@ -288,6 +286,8 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
 from clearformer.config import TransformerConfig
 from clearformer.models.build import load_weights, weights_of
 from clearformer.models.transformer import Transformer as PackageTransformer
@@ -299,16 +299,27 @@ from clearformer.models.transformer import Transformer as PackageTransformer
 # %%
 x = torch.tensor([1.0, 2.0, 3.0, 4.0])
 rms = RMSNorm(4)
+norms = {"LayerNorm": lambda x: F.layer_norm(x, (4,)), "RMSNorm": rms}
 rows = {"x": x, "x + 10": x + 10, "2 x": 2 * x}
 print(f"{'':8}{'LayerNorm':^28}   {'RMSNorm':^28}")
 for name, vector in rows.items():
-    both = F.layer_norm(vector, (4,)), rms(vector)
+    both = [norm(vector) for norm in norms.values()]
     print(f"{name:8}" + "   ".join("".join(f"{number:7.2f}" for number in normed) for normed in both))
 
+# %%
+figure, panels = plt.subplots(1, 2, figsize=(6, 2.6), layout="constrained", sharey=True)
+for axes, (name, norm) in zip(panels, norms.items(), strict=True):
+    for (label, vector), marker in zip(rows.items(), ("o-", "s--", "x:"), strict=True):
+        axes.plot(range(1, 5), norm(vector).tolist(), f"k{marker}", markerfacecolor="none", label=label)
+    axes.set(title=name, xlabel="element (D)", xticks=range(1, 5))
+panels[0].set_ylabel("result")
+panels[1].legend(frameon=False)
+figure
+
 # %% [markdown]
-# LayerNorm notices neither. RMSNorm does not notice the factor, but it notices the shift: with ten added, the four
-# elements are nearly alike, and so are the results. Its authors hold that only the factor matters, and their models
-# came out as good as with LayerNorm and were faster.
+# LayerNorm notices neither. RMSNorm notices the shift: with ten added, the four elements are nearly alike, and so are
+# the results. Its authors hold that only the factor matters; their models came out as good as with LayerNorm, and
+# faster.
 
 # %% [markdown]
 # **Predict.** What comes into a pre-norm layer is made ten times as large. What its attention adds to it is then ten
@@ -327,12 +338,11 @@ with torch.no_grad():
         print(f"{before:9.2f}{size:24.3f}{size / before:19.2%}")
 
 # %% [markdown]
-# The same, since the part sees its input through the norm, where a factor is lost. Only its share of the sum shrinks.
-# In a pre-norm model the sum grows from layer to layer, as stage 16 has drawn, so a late layer must add more than an
-# early one to change as much. And the size of the last sum would go straight into the logits: hence the last norm.
+# The same, since a factor is lost in the norm. In a pre-norm model the sum grows from layer to layer, as stage 16 has
+# drawn, so a late layer must add more to change as much. And the size of the last sum would go straight into the
+# logits: hence the last norm.
 #
-# Now the proof, as at the end of part 3: the package's model is told to use this norm at this place, is given our
-# weights, and must give our logits.
+# Now the proof: with this norm at this place, and our weights, the package's model must give our logits.
 
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
@@ -350,8 +360,7 @@ difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
 # %% [markdown]
-# They agree up to rounding. The norm has changed its formula and its place; the parts between the norms are still those
-# of 2017. The next stage gives feed-forward something that it lacked.
+# They agree up to rounding. The next stage gives feed-forward something that it lacked.
 
 # %%
 assert difference < 1e-5  # float32 sums in another order

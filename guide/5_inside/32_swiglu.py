@@ -5,24 +5,23 @@
 #
 # *20 minutes*
 #
-# In the feed-forward layer of stage 14, ReLU lets a number pass if it is positive and cuts it to zero if not. So one
-# number does two jobs: it says whether something passes, and it is what passes. Such a layer can add and bend, but two
-# numbers never meet in a product. And where ReLU cuts, its slope is zero, so no gradient tells the weights below how to
-# change.
+# In the feed-forward layer of stage 14, one number does two jobs: its sign says whether something passes ReLU, and it
+# is what passes. Such a layer can add and bend, but two numbers never meet in a product. And where ReLU cuts, no
+# gradient tells the weights below how to change.
 #
-# A *gate* parts the two jobs. The word's vector is widened twice. One result carries the content. The other, the gate,
-# says for each element how much of the content goes through:
+# A *gate* parts the two jobs. The word's vector is widened twice: one result carries the content, the other, the gate,
+# says for each element how much of it goes through:
 #
 # $\text{FFN}(x) = \left(\text{SiLU}(x W_g) \odot x W_u\right) W_d$
 #
-# $x$ is the vector of a word, D wide. $W_g$ and $W_u$, for gate and up, widen it to F elements; $\odot$ multiplies
-# element by element; $W_d$, for down, brings the product back to D. (Each matrix has its bias, left out here.) In the
-# code `linear1` holds $W_g$ and $W_u$ side by side and `chunk` cuts the result in two. Nothing but the order tells the
-# halves apart, so a program that loads another's weights must know which comes first.
+# $W_g$ and $W_u$, for gate and up, widen the word's vector $x$ from D to F elements; $\odot$ multiplies element by
+# element; $W_d$, for down, brings the product back to D. (Biases are left out here.) In the code `linear1` holds $W_g$
+# and $W_u$ side by side and `chunk` cuts the result in two. Only the order tells the halves apart.
 #
 # SiLU takes the place of ReLU: $\text{SiLU}(z) = z \, \sigma(z)$ with $\sigma(z) = 1 / (1 + e^{-z})$, a share that
-# rises from 0 to 1 as $z$ goes from far below zero to far above. The whole is called *SwiGLU*: Swish is another name of
-# SiLU, and a GLU is a gated linear unit.
+# rises from 0 to 1 with $z$. The whole is called *SwiGLU* (Shazeer 2020, arXiv:2002.05202): Swish is another name of
+# SiLU (Ramachandran et al. 2017, arXiv:1710.05941), and a GLU is a gated linear unit (Dauphin et al. 2016,
+# arXiv:1612.08083).
 
 # %% tags=["code"]
 import math
@@ -313,8 +312,8 @@ axes.legend(frameon=False)
 figure
 
 # %% [markdown]
-# SiLU is a ReLU without the corner. It dips a little below zero and comes back, so that at nearly every point it has a
-# slope to learn from. Far out on both sides the two are the same.
+# SiLU is a ReLU without the corner, and at nearly every point it has a slope to learn from. Far out the two are the
+# same.
 
 # %% [markdown]
 # **Predict.** A gated layer has three matrices where the plain one has two. If the plain one has F = 256, what F makes
@@ -328,8 +327,8 @@ fair = sum(weight.numel() for weight in GatedFeedForward(D, 2 * F_ // 3).paramet
 print(f"plain, F = {F_}: {plain:,} parameters; gated: {gated:,}; gated with F = {2 * F_ // 3}: {fair:,}")
 
 # %% [markdown]
-# Two thirds of 256. With the same F the gated layer has half as many parameters again, and a comparison would favour it
-# for its size alone. So the next one is between equals.
+# Two thirds of 256. With the same F the gated layer could win by its size alone, so the next comparison is between
+# equals.
 
 # %% [markdown]
 # **Predict.** A plain and a gated layer of about the same size learn to multiply two numbers, drawn around zero. Which
@@ -358,10 +357,10 @@ for name, (near, far) in errors.items():
     print(f"{name:8}{sum(weight.numel() for weight in layers[name].parameters()):10}{near:13.3f}{far:23.2f}")
 
 # %% [markdown]
-# The gated layer's error is about a tenth of the other's. A product of two numbers is what it has inside; the plain
-# layer has to put one together from straight pieces. Beyond the numbers it has seen, the plain layer goes on straight
-# where the product bends. This is a toy, and no proof for language. There, too, gated layers came out ahead of plain
-# ones of the same size in the paper that compared them, whose author says openly that he does not know why.
+# The gated layer's error is about a tenth of the other's. It has products inside; the plain layer has to put one
+# together from straight pieces, and goes on straight beyond the numbers it has seen. This is a toy, and no proof for
+# language. There, too, gated layers came out ahead of plain ones of the same size in Shazeer's paper, which says openly
+# that it does not know why.
 
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
@@ -381,8 +380,8 @@ difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
 # %% [markdown]
-# Equal up to rounding, so the package's gate is the first half as well. What is left of 2017 at this point is how the
-# model knows where a word stands.
+# Equal up to rounding: the package's gate is the first half as well. The next change is how the model knows where a
+# word stands.
 
 # %%
 assert difference < 1e-5  # float32 sums in another order

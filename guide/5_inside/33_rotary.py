@@ -5,25 +5,24 @@
 #
 # *25 minutes*
 #
-# Stage 17 added a pattern for the position to each word's vector, once, below the first layer. From there on, what a
-# word is and where it stands share one vector, and every head has to tell them apart. What a head wants to know is
-# mostly a distance: one word back, three words back. With sums it has to learn each distance from absolute places.
+# Stage 17 added a pattern for the position to each word's vector. From there on, what a word is and where it stands
+# share one vector, and every head has to tell them apart. What it wants to know is mostly a distance: one word back,
+# three words back.
 #
-# The idea of *rotary* positions is to turn vectors rather than add to them. Take a query of two numbers, an arrow in a
-# plane, and turn it by an angle that grows with its position. Turn the key likewise. If both move on by 50 places, both
-# turn by the same angle more, and the angle between them stays. The dot product of two arrows depends on their lengths
-# and the angle between them, so the score stays too. With $R_p$ for the turn at position $p$:
+# *Rotary* positions (Su et al. 2021, arXiv:2104.09864) turn vectors rather than add to them. A query of two numbers is
+# an arrow in a plane. Turn it by an angle that grows with its position, and the key likewise. If both move on by 50
+# places, both turn by the same angle more. The angle between them stays, and so does their dot product, the score. With
+# $R_p$ for the turn at position $p$:
 #
 # $(R_p \, q) \cdot (R_s \, k) = q \cdot (R_{s-p} \, k)$
 #
-# $q$ is the query, asked from position $p$; $k$ is the key at position $s$; only $s - p$ is left. A head's vector has E
-# numbers, so it is E/2 arrows: element $i$, counted from 0, goes with element $i + E/2$. Each pair turns at a speed of
-# its own, by $\theta_i = 10000^{-2i/E}$ radians a place, like the hands of a clock: the first by a whole radian, which
-# is 57 degrees, the last so slowly that it hardly moves within a sentence.
+# $q$ is the query at position $p$, $k$ the key at position $s$; only $s - p$ is left. A head's vector has E numbers, so
+# it is E/2 arrows: element $i$, counted from 0, goes with element $i + E/2$. Each pair turns at a speed of its own, by
+# $\theta_i = 10000^{-2i/E}$ radians a place, like the hands of a clock: the first by a whole radian, the last hardly at
+# all within a sentence.
 #
-# In the diff `sinusoidal` goes, and `embed` no longer needs to know the place of its tokens. Values are not turned: a
-# position is to steer where a head looks, not what it brings. Cross-attention is left alone as well, since the places
-# of a target and those of its source are not of one row.
+# Values are not turned: a position is to steer where a head looks, not what it brings. Cross-attention is left alone as
+# well, since the places of a target and those of its source are not of one row.
 
 # %% tags=["code"]
 import math
@@ -312,8 +311,8 @@ for query_at, key_at in ((5, 2), (55, 52), (55, 2)):
     print(f"query at {query_at:2}, key at {key_at:2}: score {scores[query_at, key_at]:6.3f}")
 
 # %% [markdown]
-# Only the distance counts. How it counts, the picture shows for a query and a key that are equal, all ones, so that
-# each pair is an arrow of the same length in both.
+# Only the distance counts. The picture shows how, for a query and a key that are all ones, so that each pair is an
+# arrow of the same length in both.
 
 # %%
 E, distances = 16, torch.linspace(0, 60, 601)
@@ -329,10 +328,9 @@ axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.25))
 figure
 
 # %% [markdown]
-# Pair 1 comes round every six places or so; alone it could hardly tell 6 back from 12 back. Pair 8 hardly moves: a
-# place makes no difference to it, so it is free to compare what the words are. Fast and slow hands together tell
-# distances apart. The mean is largest at distance 0 and lower further off, not evenly. That is for equal arrows; a
-# model learns the length and direction of each, and so may put the peak at another distance.
+# Pair 1 comes round every six places or so; alone it could hardly tell 6 back from 12 back. Pair 8 hardly moves, so it
+# is free to compare what the words are. The mean is largest at distance 0 and lower further off; a model learns the
+# length and direction of each arrow, and so may put the peak elsewhere.
 
 # %% [markdown]
 # **Predict.** A cached step turns its one new token. Someone forgets the `past`, so that every new token is turned as
@@ -363,9 +361,8 @@ cached, forgotten = one_at_a_time(LayerCache), one_at_a_time(Forgetful)
 print(f"a token at a time, largest difference: {cached:.0e}; if the past is forgotten: {forgotten:.2f}")
 
 # %% [markdown]
-# No error, and another output. The cache keeps keys that are turned already, which is right, since a token never
-# changes its place. But then the new token must be turned by its true place too: `cache.length`, read before `extend`
-# makes the cache longer by the new token.
+# No error, and another output. The keys in the cache are turned already, and stay so, since a token never changes its
+# place. The new one must be turned by its true place too: `cache.length`, read before `extend` makes the cache longer.
 
 # %%
 package_model = PackageTransformer(
@@ -379,9 +376,8 @@ difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
 # %% [markdown]
-# Positions now live in attention alone. (The package too pairs elements half a head apart. Other programs pair
-# neighbours; with weights from such a program, the shapes fit and the scores are wrong.) The next change is in
-# attention as well, and for the sake of the cache.
+# (The package too pairs elements half a head apart. Other programs pair neighbours; with their weights, the shapes fit
+# and the scores are wrong.) The next change is in attention as well, for the sake of the cache.
 
 # %%
 tolerance = 1e-5  # float32 sums in another order

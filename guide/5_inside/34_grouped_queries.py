@@ -5,22 +5,20 @@
 #
 # *15 minutes*
 #
-# The KV cache of stage 29 saves time and costs memory: a key and a value for every token, head and layer. For one
-# sentence that is nothing. For a batch of long texts in a large model it can be more than the weights themselves, and
-# all of it is read again for each new token.
+# The cache of stage 29 costs memory: a key and a value for every token, head and layer. For a batch of long texts in a
+# large model that can be more than the weights, and all of it is read again for each new token.
 #
-# What is in the cache? Only keys and values; a query is used once and forgotten. So the queries can stay H as before,
-# while groups of them share one set of keys and values. G is the number of sets. With G = H every head has its own, as
-# until now; with G = 1 all share one, called *multi-query attention*; between them lies *grouped-query attention*. Each
-# head still asks its own question, and its group looks for answers among the same keys. The cache holds
+# A query is used once and forgotten. So there can be H heads of queries as before, while groups of them share one set
+# of keys and values. G is the number of sets. With G = H every head has its own, as until now; with G = 1 all share
+# one, *multi-query attention* (Shazeer 2019, arXiv:1911.02150); between them lies *grouped-query attention* (Ainslie et
+# al. 2023, arXiv:2305.13245). Each head still asks its own question, among the keys of its group. The cache holds
 #
 # $2 \cdot L \cdot B \cdot G \cdot T \cdot E$
 #
 # numbers: keys and values, for L layers, B texts, G sets, T tokens and the head's width E. The factor H has become a G.
 #
-# In the code the projection makes H + G + G heads at once, and `split` parts them. `attention` repeats each set for the
-# heads of its group. `repeat_interleave` repeats each set in its place, so that heads 1 to 4 share the first; `repeat`
-# would put whole rows of sets behind one another.
+# The projection makes H + G + G heads at once, and `split` parts them. In `attention`, `repeat_interleave` repeats each
+# set in its place, so that heads 1 to 4 share the first.
 
 # %% tags=["code"]
 import math
@@ -299,6 +297,8 @@ class Transformer(nn.Module):
 
 
 # %%
+from matplotlib import pyplot as plt
+
 from clearformer.config import TransformerConfig
 from clearformer.models.build import load_weights, weights_of
 from clearformer.models.transformer import Transformer as PackageTransformer
@@ -316,10 +316,22 @@ for sets in (8, 2, 1):
     sizes_of[sets] = sum(kept.numel() for kept in cache.past), sum(weight.numel() for weight in layer.parameters())
     print(f"{sets:6}   {sizes_of[sets][0]:11,} numbers   {sizes_of[sets][1]:10,}")
 
+# %%
+figure, panels = plt.subplots(1, 3, figsize=(7, 1.9), layout="constrained", sharey=True)
+for axes, (sets, (numbers, _)) in zip(panels, sizes_of.items(), strict=True):
+    places = torch.arange(8.0).unflatten(0, (sets, -1)).mean(1).repeat_interleave(8 // sets).tolist()
+    for head, place in enumerate(places):
+        axes.plot((head, place), (1, 0), "k-", linewidth=1)
+    axes.plot(range(8), [1] * 8, "ko", markerfacecolor="white", clip_on=False)
+    axes.plot(places, [0] * 8, "ks", clip_on=False)
+    axes.set(title=f"G = {sets}: {numbers:,} numbers", ylim=(-0.2, 1.2), yticks=(0, 1), xticks=())
+panels[0].set_yticklabels(("keys, values", "queries"))
+figure
+
 # %% [markdown]
 # The cache shrinks by four, the parameters by less: the matrices of queries and output are as large as before. So the
-# gain is in generation. How much it is, arithmetic says for a large model: 80 layers, 64 heads of width 128 and texts
-# of 8,192 tokens, which are the sizes of Llama 3 70B, at 2 bytes a number.
+# gain is in generation. How large it is, arithmetic says for 80 layers and 64 heads of width 128, the sizes of Llama 3
+# 70B (Grattafiori et al. 2024, arXiv:2407.21783), a text of 8,192 tokens, and 2 bytes a number.
 
 # %%
 gigabytes = {}
@@ -328,9 +340,8 @@ for sets in (64, 8, 1):
     print(f"G = {sets:2}: {gigabytes[sets]:5.2f} GB of cache for one text")
 
 # %% [markdown]
-# That model has G = 8. With one set for each head, a handful of such texts would fill the memory of a large
-# accelerator. Why not G = 1? Heads that share keys can tell less apart; in the measurements of the paper that proposed
-# groups, a few sets were nearly as good as one for each head, and nearly as fast as one for all.
+# That model has G = 8. Why not G = 1? Heads that share keys can tell less apart; in the paper that proposed groups, a
+# few sets were nearly as good as one for each head, and nearly as fast as one for all.
 
 # %% [markdown]
 # **Predict.** Eight heads, two sets. Someone writes `repeat` for `repeat_interleave`. How many of the eight heads then
@@ -345,9 +356,8 @@ wrong = (rows["repeat_interleave"] != rows["repeat"]).sum().item()
 print(f"{wrong} heads differ")
 
 # %% [markdown]
-# Heads 2 and 4 look at what belongs to the second group, heads 5 and 7 at what belongs to the first. No shape tells it,
-# and a model that is trained so from the start has other groups and learns. It goes wrong when weights come from a
-# program that groups in the usual way, as in the proof that follows.
+# No shape tells it, and a model that is trained so from the start learns its own groups. It goes wrong when weights
+# come from a program that groups in the usual way, as in the proof that follows.
 
 # %%
 sizes = {"vocab_size": 50, "d_model": 64, "num_heads": 8, "d_ff": 256, "dropout": 0.0, "num_layers": 2}
@@ -369,8 +379,8 @@ difference = (logits - package_logits)[real].abs().max().item()
 print(f"largest difference from the package's Transformer: {difference:.0e}")
 
 # %% [markdown]
-# The package agrees, in cross-attention as well, whose keys and values are shared in the same way. Norm, gate,
-# positions, groups: with these four the layers are those of today's models. One thing is left that most of them lack.
+# The package agrees, in cross-attention as well. Norm, gate, positions, groups: with these four the layers are those of
+# today's models. One thing is left that most of them lack.
 
 # %%
 assert difference < 1e-5  # float32 sums in another order

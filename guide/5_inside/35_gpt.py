@@ -7,10 +7,10 @@
 # *15 minutes*
 #
 # A translator reads one text and writes another. Often there is only one: a story to be continued, a question whose
-# answer is to follow it. The encoder has nothing to read then, and cross-attention nothing to ask. And where there are
-# two texts, they can be written one behind the other, with a mark between them. So most language models of today have a
-# decoder alone, and do every task by continuing a text. The name *GPT*, generative pre-trained transformer, comes from
-# the first well known one, of 2018.
+# answer is to follow it. Then the encoder has nothing to read. And two texts can be written one behind the other, with
+# a mark between them. So most language models of today have a decoder alone, and do every task by continuing a text.
+# The name *GPT*, generative pre-trained transformer, comes from the first well known one (Radford et al. 2018,
+# *Improving Language Understanding by Generative Pre-Training*).
 #
 # Nothing new comes in. From the program go `Encoder` and `EncoderLayer`, `CrossAttention`, the cache's `memory`, and
 # the padding mask. What was the decoder's layer is now causal attention and feed-forward, the same two parts as in an
@@ -18,8 +18,7 @@
 # decoder, and the table once more for the logits.
 #
 # Why no padding mask? A GPT mostly learns from pieces of a long text, all of one length. If rows are padded all the
-# same, padding stands at the end, and the causal mask hides what comes later. Only padding in front of a text would be
-# seen.
+# same, padding stands at the end, and the causal mask hides it. Only padding in front of a text would be seen.
 
 # %% tags=["code"]
 import math
@@ -208,6 +207,8 @@ class GPT(nn.Module):
 # %%
 from dataclasses import asdict
 
+from matplotlib import pyplot as plt
+
 from clearformer.config import GPTConfig, TransformerConfig
 from clearformer.models import gpt
 from clearformer.models.build import load_weights, weights_of
@@ -217,7 +218,7 @@ modern = {"norm": "rms", "activation": "swiglu", "positions": "rotary"}
 
 # %% [markdown]
 # **Predict.** Without encoder and cross-attention, about what share of the parameters is left, with the paper's sizes:
-# a third, half, or more than half?
+# a third, half, or more?
 
 # %%
 with torch.device("meta"):
@@ -235,10 +236,28 @@ for name, part in (rows | {"all": ""}).items():
     print(f"{name:18}{count(both, part):20,}{count(base, part):14,}")
 print(f"left: {count(base) / count(both):.0%}")
 
+# %%
+figure, axes = plt.subplots(figsize=(6, 1.9), layout="constrained")
+for row, each in enumerate((both, base)):
+    crossing, left = count(each, "cross_attention"), 0.0
+    parts = {"embedding": count(each, "embedding"), "encoder": count(each, "encoder."),
+             "decoder": count(each, "decoder.") - crossing, "cross-attention": crossing}  # fmt: skip
+    for (name, number), (shade, hatch) in zip(
+        parts.items(), (("0.85", ""), ("1", "//"), ("0.6", ""), ("0", "")), strict=True
+    ):
+        label = None if row else name
+        axes.barh(row, number / 1e6, left=left, color=shade, hatch=hatch, edgecolor="black", label=label)
+        left += number / 1e6
+axes.set_yticks(range(2), ["encoder and decoder", "GPT"])
+axes.invert_yaxis()
+axes.set_xlabel("million parameters")
+axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1))
+figure
+
 # %% [markdown]
 # More than half. The encoder was a third, and cross-attention a few per cent. The table of tokens stays whole, since
-# both stacks shared it. The numbers also show what the GPT's decoder is: it has exactly as many parameters as the
-# encoder that went, because its layers have the same parts.
+# both stacks shared it. The GPT's decoder has exactly as many parameters as the encoder that went, because its layers
+# have the same parts.
 
 # %% [markdown]
 # **Predict.** The sixth of nine tokens is changed. In which rows do the logits change? And if the tokens come in parts
@@ -263,8 +282,7 @@ print(f"in parts, through the cache: largest difference {cached:.0e}")
 
 # %% [markdown]
 # Rows 1 to 5 stay as they were: none of them sees ahead. Row 6 changes most, since its own token is another. So each
-# row answers the question "what comes next?" without a look at the answer, in training for all rows in one run, and in
-# generation for the last one.
+# row answers the question "what comes next?" without a look at the answer.
 
 # %%
 package_model = gpt.GPT(GPTConfig(**sizes, num_layers=2, context=32, scale_embeddings=True, **modern)).eval()

@@ -6,16 +6,15 @@
 #
 # *30 minutes*
 #
-# The model is right, and it can learn. What has it learned? The loss says how well it does, not how. But attention
-# writes down where each head looks, so inside a small model, on a task that we know completely, we can try to find out.
+# The loss says how well a model does, not how. So we look inside the model of stage 35, on a task that we know
+# completely: sixteen random tokens, then the same sixteen again. `repeated` makes the texts; `mean_loss` and `train`
+# are much as in part 4.
 #
-# The task is to repeat: sixteen random tokens, then the same sixteen again. The model is that of stage 35. `repeated`
-# makes the texts; `mean_loss` and `train` are those of part 4, for one text in place of two.
-#
-# There is a famous answer to how a model could do this. To go on after B, look for an earlier B, and take what stood
-# behind it. A head that does so is called an *induction head*. It needs help, for a key is made from one token, and
-# does not know what stood before it. So a head in an earlier layer must first bring each token the one before it. Such
-# pairs have been found in large language models. Does ours have one?
+# A famous answer to how a model could do it is: to go on after B, look for an earlier B, and take what stood behind it.
+# A head that does so is an *induction head* (Elhage et al. 2021, *A Mathematical Framework for Transformer Circuits*;
+# Olsson et al. 2022, arXiv:2209.11895). It needs help, for a key does not know which token stood before it: a head in
+# an earlier layer must first bring each token the one before. Such heads have been found in language models of many
+# sizes. Does ours have one?
 
 # %% tags=["code"]
 import math
@@ -290,15 +289,14 @@ print(f"loss of the first half {first:.2f}, of the second {second:.2f}; blind gu
 print(f"largest difference of the package's model with these weights: {difference:.0e}")
 
 # %% [markdown]
-# In the first half nothing can be known: ln 32, or a little more where the model guesses too boldly. In the second
-# everything can: zero. Over the 31 guesses of a text that is the mean that is printed, and training comes near it. For
-# 200 steps it learns next to nothing, and within the next hundred it finds the way.
+# In the first half nothing can be known: ln 32, or a little more for bold guesses. In the second everything can: zero.
+# For 200 steps the model learns next to nothing, and within the next hundred it finds the way.
 #
-# Sixteen known guesses are one more than the fifteen of the second half. Where the first half ends, nothing says so,
-# and yet all texts turn at the same place: whoever counts knows the token that comes. Keep that in mind.
+# The first token of the copy is among the sixteen known guesses: in all texts it comes at the same place, so whoever
+# counts knows it. Keep that in mind.
 
 # %% [markdown]
-# **Predict.** To go on with the second copy, a head has to look at the token behind the first copy of the present one.
+# **Predict.** To go on with the copy, a head has to look at the token behind the first occurrence of the present one.
 # How many places back is that? Look for a stripe there, in each head.
 
 # %%
@@ -315,19 +313,17 @@ figure.supylabel("query (T)")
 figure
 
 # %% [markdown]
-# Fifteen: the copy stands sixteen back, and the token behind it fifteen. `record` keeps the weights while the model
-# runs. Heads 2 and 4 of layer 1 have the stripe all along, head 1 of layer 1 and head 2 of layer 2 have parts of it.
+# Fifteen: the same token stands sixteen back. Heads 2 and 4 of layer 1 have the stripe all along, two others have parts
+# of it. They look like induction heads, but in the first layer nothing has told a key yet what stood before it. And the
+# stripe begins at query 15, where nothing has been repeated.
 #
-# They look like induction heads, but two things do not fit. They are in the first layer, where nothing has told a key
-# yet what stood before it. And their stripe begins at query 15, the end of the first half, where nothing has been
-# repeated. So let us measure. The *induction score* is a head's mean weight in the stripe, over several texts, and
-# *previous* its weight one place back. Both say where a head looks. Whether the model makes use of it only an
-# intervention can say: `ablate` puts in place of a head's output its mean over all these texts, so that what depended
-# on the text is gone.
+# The *induction score* is a head's mean weight in the stripe, over several texts, and *previous* its weight one place
+# back. Whether the model uses what a head looks at, only an intervention can say: `ablate` puts in place of a head's
+# output its mean over all these texts, so that what depended on the text is gone.
 
 # %% [markdown]
-# **Predict.** Now each head is taken out in turn. Without which of them will the second half's loss rise most? And is
-# there a head with a stripe that the model can do without?
+# **Predict.** Each head is taken out in turn. Without which will the second half's loss rise most? Is there one with a
+# stripe that the model can do without?
 
 # %%
 scores = head_scores(package_model, (tokens,))
@@ -346,16 +342,14 @@ for name, places in (("both of the highest score", strongest), ("all others", se
 
 # %% [markdown]
 # Without head 2 or head 4 of layer 1 the loss rises from 0.07 to 1.33 and 1.56, and without both it is worse than a
-# blind guess. With these two alone it is 1.03, so the others help. But look at the two heads that score a little above
-# a half. Without head 1 of layer 1 the loss is 0.22; without head 2 of layer 2 it does not change at all. Almost equal
-# scores, unequal use: a score says what a head looks at, and not whether anything depends on it. Interventions have a
-# limit as well: of two heads that do the same, neither is missed alone, so it is worth taking out several.
+# blind guess. Two other heads score a little above a half: without head 1 of layer 1 the loss is 0.22, without head 2
+# of layer 2 it does not change. A score says what a head looks at, not whether anything depends on it.
 #
 # And no head looks at the previous token with more than 0.23 of its weight, though induction needs one that does.
 
 # %% [markdown]
-# **Predict.** Two heads in layer 1 carry the task. Have they learned to find the copy, or to look fifteen places back?
-# Texts with halves of twelve tell. What is the loss of their second half, about: 0.1, 3.5, or more?
+# **Predict.** Have these heads learned to find the copy, or to look fifteen places back? In texts with halves of
+# twelve, what is the loss of the second half, about: 0.1, 3.5, or more?
 
 # %%
 short = repeated(64, 12, V)
@@ -370,22 +364,17 @@ for _, head in sorted(strongest):
     print(f"head {head + 1}{back[11][head]:20.2f}{back[15][head]:18.2f}")
 
 # %% [markdown]
-# More, far more than a blind guess costs: the model is sure of itself, and wrong. With halves of twelve both heads
-# still look fifteen places back, and not at all at the token behind the copy. They have not learned to find anything.
-# They have learned a distance, which rotary positions make easy and which was right in every text that they were
-# trained on.
-#
-# So a head may have a high induction score and do no induction. On halves of sixteen, finding the copy and counting to
-# fifteen look at the same place, and this score cannot tell one from the other; the stripe that began a step too early
-# was a hint. A drawing and a score give an idea of what a head does. Taking it out shows whether the model needs it. A
-# text for which two ideas foresee different things shows which of them is true.
+# Far more than a blind guess costs: both heads still look fifteen places back. They have not learned to find anything,
+# but a distance, which rotary positions make easy and which was right in every text of the training. A drawing and a
+# score give an idea of what a head does; a text for which two ideas foresee different things shows which of them is
+# true.
 #
 # What would make a model search? Texts in which counting does not help: let `train` draw the length of the halves anew
-# at each step, and look again. It is a harder task, and twice the steps are not enough for it.
+# at each step, and give it many more steps.
 #
-# Here the stages end. They began with empty boxes, and you have seen each box filled, proved, trained and opened.
-# `clearformer draw` and `clearformer explore` open the models that you train with the package, and `clearformer check`
-# looks for silent mistakes in any transformer, such as the one you write next.
+# Here the stages end. They began with empty boxes, and you have seen each filled, proved, trained and opened.
+# `clearformer explore` opens the models that you train, and `clearformer check` looks for silent mistakes in any
+# transformer, such as the one you write next.
 
 # %%
 assert len(scores) == L * H

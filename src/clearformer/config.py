@@ -35,6 +35,8 @@ EngineName = Literal["torch", "numpy", "tinygrad", "c"]
 Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""
+Operation = Literal["add", "subtract", "multiply", "divide", "quadratic"]
+MAX_MODULUS = 997
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
 
 
@@ -62,8 +64,8 @@ class ModelConfig:
     """F: width of the feed-forward layer's hidden vector"""
     dropout: float = 0.1
     """probability that an element is set to zero in training"""
-    norm: Literal["layer", "rms"] = "layer"
-    """LayerNorm or RMSNorm"""
+    norm: Literal["layer", "rms", "none"] = "layer"
+    """LayerNorm, RMSNorm, or none in the whole model, as in studies of small models; none has no order"""
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
@@ -89,6 +91,8 @@ class ModelConfig:
     """a tanh keeps logits between minus and plus this number; 0: no cap"""
     zero_outputs: bool = False
     """whether the matrices that write to the residual stream, and an untied output projection, are zero at first"""
+    initial_std: float = 0.02
+    """standard deviation of the initial matrices; an encoder-decoder's have Glorot's"""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
@@ -103,8 +107,10 @@ class ModelConfig:
         _require(
             self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of num_heads ({self.num_heads})"
         )
+        _require(self.norm != "none" or not self.qk_norm, self, "qk_norm", "false, since norm is none")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
+        _require(0.0 < self.initial_std < math.inf, self, "initial_std", "above 0 and finite")
 
     @property
     def kv_heads(self) -> int:
@@ -207,6 +213,16 @@ class ClassifierConfig(_BERTBase):
             _require(self.segments == 0, self, "segments", "0, since a GPT has no segments")
 
 
+LAST_ONLY: dict[str, tuple[str | int | float, ...]] = {
+    "num_layers": (1,),
+    "norm_order": ("pre",),
+    "positions": ("learned", "sinusoidal"),
+    "ngram_buckets": (0,),
+    "window": (0,),
+    "dropout": (0.0,),
+}
+"""the settings of a GPT of which `last_logits` computes the last token alone"""
+
 AnyModelConfig = TransformerConfig | GPTConfig | BERTConfig | ClassifierConfig
 
 
@@ -298,6 +314,10 @@ class TrainConfig:
     """largest gradient norm; 0: gradients are not clipped"""
     label_smoothing: float = 0.0
     """share of the target's probability that is spread over all tokens"""
+    loss_precision: Literal["float32", "float64"] = "float32"
+    """of the softmax in the training loss: float32 rounds losses below 1e-7 to 0, and so their gradients"""
+    last_only: bool = False
+    """of equations: whether PyTorch computes the logits of the last token alone, as nothing else is predicted"""
     token_loss: bool = False
     """of a classifier with mean pooling: whether each token is trained to predict the class by itself"""
     seed: int = 1
@@ -308,10 +328,14 @@ class TrainConfig:
     """steps between validation losses"""
     validation_tokens: int = 20_000
     """approximate number of tokens of the validation split to use in training"""
+    stop_below: float = 0.0
+    """training ends before its last step once a validation loss is below this"""
     checkpoint_every: int = 500
     """steps between checkpoints"""
     keep_checkpoints: int = 2
     """number of checkpoints to keep, the newest ones"""
+    milestones: int = 0
+    """weights to keep for good while the number of steps doubles, at even distances on a logarithmic scale; 0: none"""
     average_checkpoints: int = 1
     """number of newest checkpoints whose mean is the trained model (5 in the paper's section 6.1)"""
     precision: Literal["auto", "native", "float32", "bfloat16"] = "auto"
@@ -328,9 +352,29 @@ class TrainConfig:
         _require(self.average_checkpoints <= self.keep_checkpoints, self, "average_checkpoints", most)
         for name in ("beta1", "beta2", "label_smoothing"):
             _require(0.0 <= getattr(self, name) < 1.0, self, name, "at least 0 and below 1")
-        for name in ("weight_decay", "clip", "seed"):
+        for name in ("weight_decay", "clip", "seed", "milestones", "stop_below"):
             _require(0.0 <= getattr(self, name) < math.inf, self, name, "at least 0 and finite")
         _require(0.0 < self.epsilon < math.inf, self, "epsilon", "above 0 and finite")
+
+
+@dataclass(frozen=True)
+class ModularConfig:
+    """Equations modulo a prime; the default is that of Nanda et al. 2023, arXiv:2301.05217."""
+
+    section: ClassVar[str] = "modular"
+
+    modulus: int = 113
+    """p: a prime"""
+    operation: Operation = "add"
+    """a + b, a - b, a * b, a / b, or a^2 + ab + b^2 (quadratic)"""
+    train_fraction: float = 0.3
+    """share of all equations that is learned; the others are held out"""
+
+    def __post_init__(self) -> None:
+        prime = self.modulus >= 2 and all(self.modulus % n for n in range(2, math.isqrt(self.modulus) + 1))
+        expected = f"a prime of at most {MAX_MODULUS}, since all equations make one batch"
+        _require(prime and self.modulus <= MAX_MODULUS, self, "modulus", expected)
+        _require(0.0 < self.train_fraction < 1.0, self, "train_fraction", "above 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -342,8 +386,8 @@ class Config:
     dataset: str
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
     model: AnyModelConfig
-    tokenizer: Literal["character", "bpe", "word"] = "character"
-    """what a token is: a character, a piece of a word by byte-pair encoding, or a word"""
+    tokenizer: Literal["character", "bpe", "word", "number"] = "character"
+    """what a token is: a character, a piece of a word by byte-pair encoding, a word, or a number of an equation"""
     data: tuple[str, ...] = ()
     """files, or one folder, to read in place of the named corpus: text, a TSV of source and target pairs, or a CSV or
     TSV of labelled texts"""
@@ -353,6 +397,8 @@ class Config:
     """the library that computes"""
     start_from: str = ""
     """a run to take the tokenizer and the weights of the same names from, such as a BERT for a classifier"""
+    modular: ModularConfig | None = None
+    """equations to learn in place of a corpus"""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -360,6 +406,26 @@ class Config:
             _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
         if not (isinstance(self.model, ClassifierConfig) and self.model.pooling == "mean"):
             _require(not self.train.token_loss, self.train, "token_loss", "false unless a classifier has mean pooling")
+        self._require_equations()
+        if self.train.last_only:
+            self._require_last_only()
+
+    def _require_equations(self) -> None:
+        if self.modular is None:
+            _require(self.tokenizer != "number", self, "tokenizer", "another, since numbers are for equations")
+            return
+        _require(self.model.kind == "gpt", self, "model", "a gpt, which can answer an equation,")
+        _require(self.tokenizer == "number", self, "tokenizer", "number, since equations are learned")
+        _require(self.model.context >= 3, self.model, "context", "at least 3, the length of an equation")
+        for name, none in (("data", ()), ("start_from", "")):
+            _require(getattr(self, name) == none, self, name, "empty, since equations are learned")
+
+    def _require_last_only(self) -> None:
+        """What makes keys and values functions of token and position, so that nothing else reaches the last token."""
+        _require(self.modular is not None, self.train, "last_only", "false unless equations are learned")
+        for name, values in LAST_ONLY.items():
+            expected = f"{' or '.join(map(str, values))} where train.last_only is set"
+            _require(getattr(self.model, name) in values, self.model, name, expected)
 
     def to_json(self) -> str:
         """The configuration as a JSON object with its `format`, and `kind` where a field is one of several classes."""
@@ -393,7 +459,8 @@ class Config:
 def _to_dict(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = {"kind": value.kind} if hasattr(value, "kind") else {}
-        return kind | {item.name: _to_dict(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        values = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+        return kind | {name: _to_dict(item) for name, item in values.items() if item is not None}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -413,6 +480,8 @@ def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value`, checked against the type a field declares."""
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if types.NoneType in choices:  # an absent key is None
+        return _convert(choices[0], value, where)
     if origin is types.UnionType:  # of dataclasses, told apart by `kind`
         by_kind = {choice.kind: choice for choice in choices}
         kind = value.get("kind") if isinstance(value, dict) else None

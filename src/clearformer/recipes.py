@@ -12,6 +12,7 @@ from clearformer.config import (
     CosineSchedule,
     GPTConfig,
     LinearSchedule,
+    ModularConfig,
     PaperSchedule,
     TrainConfig,
     TransformerConfig,
@@ -219,6 +220,58 @@ def paper_base() -> Config:
     )
 
 
+def grok() -> Config:
+    """Learn addition modulo 113 from 40 % of its equations: held-out ones follow long after, suddenly (grokking)."""
+    return _grok(113, 0.4, steps=10_000)
+
+
+def grok_quick() -> Config:
+    """Learn addition modulo 97 from half of its equations: grokking in a minute."""
+    return _grok(97, 0.5, steps=5_000)
+
+
+def grok_paper() -> Config:
+    """Learn addition modulo 113 from 30 % of its equations, as Nanda et al. 2023, arXiv:2301.05217."""
+    return _grok(113, 0.3, steps=40_000)
+
+
+def _grok(modulus: int, train_fraction: float, steps: int) -> Config:
+    """One layer without norms, all equations in a batch, and a weight decay of 1: Nanda et al., section 3."""
+    return Config(
+        dataset="modular",
+        tokenizer="number",
+        modular=ModularConfig(modulus, "add", train_fraction),
+        model=GPTConfig(
+            vocab_size=modulus + 5,
+            context=3,
+            d_model=128,
+            num_heads=4,
+            num_layers=1,
+            d_ff=512,
+            dropout=0.0,
+            norm="none",
+            activation="relu",
+            tie_embeddings=False,
+            initial_std=128**-0.5,
+        ),
+        train=TrainConfig(
+            steps=steps,
+            batch_tokens=3 * modulus**2,
+            schedule=LinearSchedule(peak=1e-3, final=1e-3, warmup_steps=10),
+            beta2=0.98,
+            epsilon=1e-8,
+            weight_decay=1.0,
+            clip=0.0,
+            loss_precision="float64",
+            last_only=True,
+            validate_every=50,
+            validation_tokens=3 * modulus**2,
+            stop_below=0.01,
+            milestones=8,
+        ),
+    )
+
+
 def bert() -> Config:
     """Fill in masked tokens of the documentation of the running Python: a small BERT over byte pairs.
 
@@ -352,6 +405,9 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "multi30k": multi30k,
     "multi30k-english-german": multi30k_english_german,
     "paper-base": paper_base,
+    "grok": grok,
+    "grok-quick": grok_quick,
+    "grok-paper": grok_paper,
     "bert": bert,
     "polarity": polarity,
     "ag_news": ag_news,

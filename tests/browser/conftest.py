@@ -48,7 +48,7 @@ VARIANTS: dict[str, AnyModelConfig] = {
     ),
     "pre-norm bert": BERTConfig(**SIZES, norm="rms", norm_order="pre", activation="squared_relu", ngram_buckets=9),
     "gpt classifier": ClassifierConfig(
-        **SIZES, body="gpt", pooling="mean", norm_order="pre", activation="geglu", positions="none", num_classes=3
+        **SIZES, body="gpt", pooling="mean", norm="none", activation="geglu", positions="none", num_classes=3
     ),
     "pre-norm transformer": TransformerConfig(**SIZES, norm_order="pre", activation="gelu", num_kv_heads=2),
 }  # fmt: skip

@@ -34,6 +34,7 @@ FAMILIES: dict[str, type[AnyModelConfig]] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "RMSNorm": {"norm": "rms"},
+    "no norm": {"norm": "none", "d_model": 8, "scale_embeddings": False},  # larger vectors would saturate the softmax
     "pre-norm": {"norm_order": "pre"},
     "post-norm": {"norm_order": "post"},
     "ReLU": {"activation": "relu"},
@@ -57,6 +58,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "n-grams": {"ngram_buckets": 29},
     "logit cap": {"logit_cap": 5.0},
 }
+GPTS: dict[str, dict[str, Any]] = {
+    "for modular arithmetic": {"norm": "none", "num_layers": 1, "activation": "relu", "tie_embeddings": False},
+}
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "mean pooling": {"pooling": "mean"},
     "segments": {"segments": 2},
@@ -64,6 +68,7 @@ CLASSIFIERS: dict[str, dict[str, Any]] = {
 }
 MODELS = [
     *((family, variant) for family in FAMILIES for variant in VARIANTS),
+    *(("gpt", variant) for variant in GPTS),
     *(("classifier", variant) for variant in CLASSIFIERS),
 ]
 TRAIN = TrainConfig(steps=100, label_smoothing=0.1, epsilon=1e-4, seed=3)
@@ -71,7 +76,7 @@ TRAIN = TrainConfig(steps=100, label_smoothing=0.1, epsilon=1e-4, seed=3)
 
 
 def config_of(family: str, variant: str) -> AnyModelConfig:
-    return FAMILIES[family](**(SIZES | (VARIANTS | CLASSIFIERS)[variant]))
+    return FAMILIES[family](**(SIZES | (VARIANTS | GPTS | CLASSIFIERS)[variant]))
 
 
 def config_for(config: AnyModelConfig, engine: Any = "torch") -> Config:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import BLOCKS, MODELS, TRAIN, batch_for, block_inputs, config_of, weights_for
+from cases import BLOCKS, GPTS, MODELS, TRAIN, batch_for, block_inputs, config_of, weights_for
 from numpy.typing import NDArray
 from ports import PORTS, Arrays, Port, TorchPort
 
@@ -39,7 +39,7 @@ def port(name: str) -> Port:
 
 def cases_of(name: str) -> list[tuple[str, str]]:
     """Families and variants; a few for an engine that compiles each for half a minute: its unit tests have all."""
-    few = ("as it is", "SwiGLU", "rotary positions")
+    few = ("as it is", "SwiGLU", "rotary positions", *GPTS)
     return [case for case in MODELS if name == "torch" or not PORTS[name].compiles or case[1] in few]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cases import BLOCKS, CLASSIFIERS, FAMILIES, VARIANTS, config_of, weights_for
+from cases import BLOCKS, CLASSIFIERS, FAMILIES, GPTS, VARIANTS, config_of, weights_for
 from measure import CURVE_STEPS, block_errors, cases_of, curve, generated, model_errors, port, step_errors
 from ports import PORTS, BlockPort
 from refusals import REFUSALS, refusal
@@ -109,7 +109,7 @@ def main() -> None:
     names = [name for name in NAMES if name == "torch" or not PORTS[name].missing()]
     engines = [f"- {name}: {port(name).describe()}" for name in names]
     options = [name for name in names if name == "torch" or PORTS[name].is_option]
-    variants = ", ".join([*list(VARIANTS)[1:], *CLASSIFIERS])
+    variants = ", ".join([*list(VARIANTS)[1:], *GPTS, *CLASSIFIERS])
     parts = [
         INTRODUCTION,
         f"Measured on {platform.system()}, {os.cpu_count()} cores:\n",
@@ -117,7 +117,7 @@ def main() -> None:
         "\n## How far from PyTorch\n",
         *head(names),
         *rows(names),
-        f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only three "
+        f"\nEvery family was measured in these variants: {variants}. Of tinygrad, which compiles each case, only four "
         "were, and its own tests have all. C has no blocks to run "
         "alone: tests/unit/engines/c/test_touch.py compares what stands between them, inside models.",
         "\n## What each does\n",

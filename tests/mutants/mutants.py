@@ -7,15 +7,28 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
-from planted import arguments, batches, cache, encoder_decoder, learning, loss, masks, numbers, order, parameters, state
+from planted import (
+    arguments,
+    batches,
+    cache,
+    encoder_decoder,
+    learning,
+    loss,
+    masks,
+    numbers,
+    order,
+    parameters,
+    state,
+    ways,
+)
 from planted.mutant import Mutant
 
 from clearformer.checks.subject import Subject
 
-STYLES = ("single_file", "hugging", "functional", "modular", "textbook")
+STYLES = ("single_file", "hugging", "functional", "modular", "textbook", "whole_class")
 """files of `styles`, a correct model each"""
 
-GROUPS = (masks, batches, arguments, order, cache, parameters, loss, learning, state, encoder_decoder, numbers)
+GROUPS = (masks, batches, arguments, order, cache, parameters, loss, learning, state, encoder_decoder, numbers, ways)
 MUTANTS: tuple[Mutant, ...] = tuple(
     replace(mutant, check=check) for group in GROUPS for check, mutants in group.PLANTED.items() for mutant in mutants
 )

@@ -24,7 +24,7 @@ def test_every_recipe_can_be_saved_and_loaded(name: str, tmp_path: Path):
     path = tmp_path / "config.json"
     path.write_text(config.to_json())
     assert Config.load(path) == config
-    assert config.dataset in [*BUILT_IN, *DOWNLOADS]
+    assert config.modular or config.dataset in [*BUILT_IN, *DOWNLOADS]
     assert count_parameters(config.model) > 10_000
     if isinstance(config.train.schedule, CosineSchedule):
         assert config.train.schedule.warmup_steps <= config.train.steps / 5

@@ -1,26 +1,24 @@
 """Formulas between dollars as pictures in the page, drawn by matplotlib while the site is built."""
 
 import html
-import re
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
+
+from clearformer.guide.formulas import replace_formulas
 
 SIZE = 16.0
 """of letters, in units of the picture"""
 EM = 14.0
 """units of the picture that are the size of the page's letters, which are larger for the same number than these"""
 FONT = FontProperties(size=SIZE, math_fontfamily="stix")
-CODE_OR_FORMULA = re.compile(
-    r"^(?P<fence>`{3,}).*?^(?P=fence)$|`[^`\n]+`|\$(?P<formula>[^$]+)\$", re.DOTALL | re.MULTILINE
-)
 COMMANDS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
 
 
 def with_formulas(markdown: str) -> str:
     """Markdown with each `$…$` outside code drawn. Raises ValueError for what matplotlib cannot read."""
-    return CODE_OR_FORMULA.sub(lambda found: draw(found["formula"]) if found["formula"] else found[0], markdown)
+    return replace_formulas(markdown, draw)
 
 
 def draw(tex: str) -> str:

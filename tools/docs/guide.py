@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clearformer.guide.notebook import diff_as_markdown
 from clearformer.guide.recording import figures_folder, picture_of, printed_by
-from clearformer.guide.stages import Cell, Script, read_questions, read_stages
+from clearformer.guide.stages import Cell, Script, folder, read_questions, read_stages
 from tools.docs import Nav, Pages
 from tools.docs.formulas import with_formulas
 from tools.docs.links import code
@@ -18,7 +18,7 @@ INTRODUCTION = """# The guide
 
 A transformer, built from nothing in stages, each a program that runs by itself. A stage changes the program of the one
 before as little as it can, and what it changes is shown first. Where a page asks you to predict something, decide
-before you read on.
+before you read on. Each part has an [exercise](exercises.md).
 
 `clearformer guide` lists the stages in a terminal, `clearformer guide 1` shows and runs the first, and
 `clearformer guide 1 --notebook` writes it as a notebook.
@@ -37,6 +37,7 @@ def pages() -> tuple[Pages, Nav, Nav]:
     parts = {part: list(found) for part, found in groupby(stages, lambda stage: stage.part)}
     tables = "".join(f"\n## {_part_title(part)}\n\n{_table(found)}" for part, found in parts.items())
     made["guide/index.md"] = INTRODUCTION + tables
+    made["guide/exercises.md"] = (folder() / "exercises" / "README.md").read_text(encoding="utf-8")
     answers = "".join(f"\n**[{each.title}]({each.name}.md)** {with_formulas(each.teaches)}\n" for each in questions)
     made["questions/index.md"] = QUESTIONS + answers
     stage_nav = [
@@ -44,7 +45,8 @@ def pages() -> tuple[Pages, Nav, Nav]:
         for part, found in parts.items()
     ]
     question_nav = [{each.title: f"questions/{each.name}.md"} for each in questions]
-    return made, ["guide/index.md", *stage_nav], ["questions/index.md", *question_nav]
+    guide_nav = ["guide/index.md", *stage_nav, {"Exercises": "guide/exercises.md"}]
+    return made, guide_nav, ["questions/index.md", *question_nav]
 
 
 def page(script: Script) -> str:

@@ -19,7 +19,12 @@ CHECKS: Nav = [
     {"Planted bugs": "mutants.md"},
     {"Libraries": "libraries.md"},
 ]
-MEASURED: Nav = [{"Results": "results.md"}, {"Engines": "engines.md"}, {"A run without Python": "export.md"}]
+MEASURED: Nav = [
+    {"Results": "results.md"},
+    {"Engines": "engines.md"},
+    {"Grokking": "grokking.md"},
+    {"A run without Python": "export.md"},
+]
 
 
 def pages() -> Pages:

@@ -13,6 +13,7 @@ from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
 from clearformer.models.initial import count_parameters
 from clearformer.recipes import RECIPES, recipe_for
+from clearformer.runs.checkpoint import newest_step
 from clearformer.runs.folder import RunFolder, create_folder
 from clearformer.runs.splits import Notify
 
@@ -112,7 +113,7 @@ def unused_folder(name: str) -> Path:
 
 def train_to_end(run: RunFolder) -> int:
     """Train with a progress bar; return 0, or the number of the signal that stopped it after saving the last step."""
-    from clearformer.runs.session import train_run
+    from clearformer.runs.session import is_finished, train_run
 
     config, device = run.config, open_engine(run.config.engine).describe(run.config)
     say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {device}")
@@ -126,11 +127,14 @@ def train_to_end(run: RunFolder) -> int:
                 if stop.signal and step < config.train.steps:
                     session.close()
                     break
-    if stop.signal and step < config.train.steps:
+    finished = is_finished(run)
+    if stop.signal and not finished:
         say(f"stopped after step {step}, which is saved; continue with: clearformer resume {run.folder}")
         return stop.signal
     if not step:
-        say(f"all {config.train.steps} steps are done already")
+        say(f"training is done already, at step {newest_step(run.checkpoints)}")
+    elif step < config.train.steps:
+        say(f"stopped at step {step}, since the validation loss is below {config.train.stop_below:g}")
     return 0
 
 

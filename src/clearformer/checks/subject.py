@@ -10,7 +10,7 @@ is boolean [B, T], True for a token and False for padding. A check that needs a 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,9 +57,27 @@ class Subject:
     """(model, tokens, cache) or (model, source, tokens, cache) -> (logits, cache): the tokens follow those in the
     cache, which is None at first"""
 
+    steps: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """further steps of the model, by the call that takes them, each like `step`"""
+
+    keeps_cache: bool = False
+    """the model keeps the cache itself, so that there can be no second one"""
+
     prefill: Callable[..., Any] | None = None
     """(model, tokens, real) -> (logits, cache): the first step, on prompts of unequal length, padded on `sides[0]`;
     `step` then continues each row after its own prompt"""
+
+    generate: Callable[..., Any] | None = None
+    """(model, tokens, count) or (model, source, count) -> the new tokens [B, count], written greedily"""
+
+    generators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """further methods that write, by their call, each like `generate`"""
+
+    paths: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """other paths to logits, by their call: (model, tokens) -> logits of all positions or the last, or their softmax"""
+
+    positions: Callable[..., Any] | None = None
+    """(model, tokens, positions) -> logits, with the position of each token"""
 
     loss: Callable[..., Any] | None = None
     """(model, tokens, labels) or (model, source, labels) -> mean loss in nats. labels [B, T] are aligned with the
@@ -70,6 +88,9 @@ class Subject:
 
     accumulate: Callable[..., Any] | None = None
     """(model, batches) -> None: leaves in `.grad` the gradients of all batches, pairs (tokens, labels), as of one"""
+
+    losses: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """further losses of the model, by the call that gives them, each like `loss`"""
 
     start: int | None = None
     """the decoder's first token, where `loss` makes the decoder's input from the labels"""
@@ -85,6 +106,12 @@ class Subject:
 
     name: str = ""
     """the model's name in reports"""
+
+    ways: tuple[str, ...] = ()
+    """how the model is used, where that was found out by trying: one sentence each, for the report"""
+
+    unused: tuple[str, ...] = ()
+    """names of arguments of `forward` that have no influence on purpose"""
 
     learned_elsewhere: tuple[str, ...] = ()
     """names of parameters that get no gradient on purpose"""

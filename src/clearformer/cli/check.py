@@ -33,6 +33,17 @@ class Check:
     clearformer.checks.Subject, which says how to call it); or the folder of a run"""
     kind: Kind | None = None
     """the kind of model, if it is not recognized"""
+    loss: str = ""
+    """how the loss is computed, if it is not found: a method of the model, such as model.compute_loss, or
+    FILE.py:FUNCTION, a function of the model, tokens and labels"""
+    step: str = ""
+    """the method that takes tokens and a cache, such as model.step; or FILE.py:FUNCTION"""
+    generate: str = ""
+    """the method that writes text, such as model.generate; or FILE.py:FUNCTION"""
+    pad: int | None = None
+    """the padding token, if it is not found"""
+    context: int | None = None
+    """the longest input in tokens, if it is not found"""
     as_: Annotated[str, arg(name="as", metavar="PART")] = ""
     """check a single part: attention, layer-norm, rms-norm, sinusoidal, rotary, feed-forward or mask. FUNCTION may then
     be the part itself"""
@@ -89,14 +100,17 @@ def run(arguments: Sequence[str]) -> int:
 
 def _check(options: Check) -> "Report":
     from clearformer.checks.api import check_model
-    from clearformer.checks.load.target import load_target
+    from clearformer.checks.load.target import load_target, resolve_way
     from clearformer.checks.models.run import choose
     from clearformer.checks.recognise import recognise
+    from clearformer.checks.recognise.given import Given
     from clearformer.checks.report.formats import Report
 
     names = list(choose(options.only, options.skip, options.slow))
     with load_target(options.target, say) as model, Display("checking", len(names)) as display:
-        subject = recognise(model, kind=options.kind)
+        ways = {name: resolve_way(getattr(options, name)) for name in ("loss", "step", "generate")}
+        given = Given(**ways, pad=options.pad, context=options.context)
+        subject = recognise(model, kind=options.kind, given=given)
         results = check_model(
             subject,
             only=options.only,
@@ -106,7 +120,8 @@ def _check(options: Check) -> "Report":
             on_start=lambda name: display.show(names.index(name), name),
         )
         display.show(len(names))
-    return Report(subject.name or type(subject.model).__name__, subject.kind, options.seed, results)
+    name = subject.name or type(subject.model).__name__
+    return Report(name, subject.kind, options.seed, results, subject.ways)
 
 
 def _check_part(options: Check) -> "Report":
@@ -115,10 +130,10 @@ def _check_part(options: Check) -> "Report":
     from clearformer.checks.parts.run import run_part
     from clearformer.checks.report.formats import Report
 
-    if options.only or options.skip or options.slow or options.kind:
-        raise ClearformerError(
-            "--as checks all of a part, and takes no --only, --skip, --slow or --kind; leave them out"
-        )
+    of_models = ("only", "skip", "slow", "kind", "loss", "step", "generate", "pad", "context")
+    typed = [f"--{name}" for name in of_models if getattr(options, name) != getattr(Check, name)]
+    if typed:
+        raise ClearformerError(f"--as checks all of a part, and takes no {', '.join(typed)}; leave that out")
     if options.as_ not in PARTS:
         near = difflib.get_close_matches(options.as_, PARTS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

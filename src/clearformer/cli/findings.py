@@ -15,7 +15,8 @@ MIN_WIDTH = 40
 
 
 def print_report(report: "Report") -> None:
-    """One line per check, then what explains the failures in full, then a summary."""
+    """One line per check; how the model was used; what explains the failures, or what was not checked; a summary."""
+    from clearformer.checks.report.gaps import describe_gaps, describe_use
     from clearformer.checks.report.text import describe_problems, detail, problems, summary
 
     console = Console(highlight=False)
@@ -26,12 +27,24 @@ def print_report(report: "Report") -> None:
         style = "red" if result.follows else STYLES[outcome.status]
         line = Text(f"{result.id:<{width}}  ").append(f"{outcome.status:<14}", style)
         console.print(line.append("  " + _wrap(console, result.check.claim + more, width + 18)), soft_wrap=True)
+    _print_lines(console, describe_use(report.ways))
+    if not problems(report.results):
+        _print_lines(console, describe_gaps(report.results))
     if problems(report.results):
         console.print()
         for row in describe_problems(report.results).splitlines():
             indent = 15 if row.startswith("    ") else 0
             console.print(Text(row[:indent] + _wrap(console, row[indent:], indent)), soft_wrap=True)
     console.print(Text(f"\n{report.name}, {report.kind}: {summary(report.results)}", "bold"), soft_wrap=True)
+
+
+def _print_lines(console: Console, text: str) -> None:
+    """An empty line and a paragraph, whose indented lines keep their indent when they are wrapped."""
+    for number, row in enumerate(text.splitlines()):
+        indent = len(row) - len(row.lstrip())
+        console.print(
+            Text("\n" * (not number) + row[:indent] + _wrap(console, row[indent:], indent + 4)), soft_wrap=True
+        )
 
 
 def _wrap(console: Console, text: str, indent: int) -> str:

@@ -1,5 +1,6 @@
 """Printing what graded exercises are worth."""
 
+import itertools
 from pathlib import Path
 
 from clearformer.api.display import Display
@@ -12,7 +13,7 @@ from clearformer.guide.grading import Grade
 def grade_file(path: Path) -> bool:
     """Grade a learner's own file, print a line for each claim, and return whether all hold."""
     exercise = exercise_of(path)
-    graded = grading.grade(grading.read_submission(path, "", exercise))
+    (graded,) = grading.grade([grading.read_submission(path, "", exercise)])
     for claim, reason in graded.reasons.items():
         print(f"{'FAILS' if reason else 'holds'}  {_sentence(claim)}")
         if reason:
@@ -25,12 +26,10 @@ def grade_file(path: Path) -> bool:
 def grade_class(folder: Path) -> None:
     """Grade a folder of students' folders, print a table and a sentence on each failure, and write grades.xml."""
     submissions = grading.read_class(folder)
-    grades: list[Grade] = []
+    done = itertools.count(1)
     with Display("grading", len(submissions)) as display:
-        for submission in submissions:
-            display.show(len(grades), submission.student)
-            grades.append(grading.grade(submission))
-        display.show(len(grades))
+        display.show(0)
+        grades = grading.grade(submissions, lambda graded: display.show(next(done), graded.submission.student))
     _print_table(grades)
     for graded in grades:
         if graded.submission.problem != grading.MISSING:

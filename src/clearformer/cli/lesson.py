@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from rich.syntax import Syntax
 
 from clearformer.cli.files import write_file
+from clearformer.guide.formulas import plain
 from clearformer.guide.running import running
 from clearformer.guide.stages import Cell, Script, names_of
 from clearformer.inspection.figures import png
@@ -53,7 +54,7 @@ def _show_cell(script: Script, cell: Cell, console: Console) -> None:
     if not cell.is_text:
         console.print(_code(cell.source, "python"))
         return
-    console.print(Markdown(cell.source, code_theme=THEME))
+    console.print(Markdown(plain(cell.source), code_theme=THEME))
     console.print()
     if cell.number == 1 and script.before is not None:
         _show_diff(script, script.before, console)

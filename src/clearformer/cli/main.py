@@ -17,6 +17,7 @@ COMMANDS = {
     "guide": "build a transformer up from nothing, in stages that run",
     "recipes": "list what can be trained, with sizes and data",
     "train": "train a recipe into a run's folder",
+    "grok": "watch a model grok arithmetic: memorise first, understand later",
     "resume": "continue a run exactly where it stopped",
     "evaluate": "loss, perplexity and scores of a run, beside the untrained model",
     "generate": "continue a prompt with a language model",

@@ -1,4 +1,4 @@
-"""A corpus: running text, pairs of source and target, or labelled texts, in disjoint splits.
+"""A corpus: running text, pairs of source and target, labelled texts, or equations, in disjoint splits.
 
 `load_corpus` loads one by name or from the user's files.
 """
@@ -15,6 +15,8 @@ Pair = tuple[str, str]
 """source and target"""
 Example = tuple[tuple[str, ...], str]
 """one or more texts, and the label they share"""
+Equation = tuple[int, int, int]
+"""a, b and c of a ∘ b = c"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,20 @@ class LabelledCorpus:
         return sorted({label for _, label in self.train})
 
 
-Corpus = TextCorpus | PairCorpus | LabelledCorpus
+@dataclass(frozen=True)
+class EquationCorpus:
+    """Equations in random order: a share of all for training, the others for validation."""
+
+    kind: ClassVar[str] = "equations"
+
+    name: str
+    train: list[Equation]
+    validation: list[Equation]
+    test: tuple[()] = ()
+    """there are only two splits"""
+
+
+Corpus = TextCorpus | PairCorpus | LabelledCorpus | EquationCorpus
 
 
 def fingerprint(corpus: Corpus) -> str:

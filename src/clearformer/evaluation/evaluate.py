@@ -33,8 +33,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """`loss`, `perplexity` and, for pairs, `exact_match` (0 to 1) and `bleu` (0 to 100); the same under `untrained`.
 
-    Pairs are translated with `beam`, and `bleu_lowercase` is case-insensitive BLEU. BERTs and classifiers have the
-    scores of `prediction_scores` instead, and their baseline's under `unigram` or `majority`.
+    Pairs are translated with `beam`, and `bleu_lowercase` is case-insensitive BLEU. BERTs, classifiers and
+    equations have the scores of `prediction_scores` instead, and their baseline's under `unigram` or `majority`.
     Pairs longer than the model's context are left out; `run.batches` reports how many.
     Raises CheckpointError if the run has no checkpoint, DataError if there is no such split.
     """
@@ -62,7 +62,7 @@ def measure(
 ) -> dict[str, Any]:
     """The scores of one model on the batches of a split."""
     kind = run.config.model.kind
-    if kind in BASELINES:
+    if kind in BASELINES or run.config.modular is not None:
         return prediction_scores(run, model, batches)
     loss = engine_of(model).mean_loss(model, batches.in_order())
     scores: dict[str, Any] = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows

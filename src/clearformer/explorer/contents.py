@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +12,18 @@ import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
 from clearformer.errors import CheckpointError, RunError
+from clearformer.explorer import grokking
+from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import Checkpoint, Shapes, checkpoint_folders, load_average, load_checkpoint
+from clearformer.runs.checkpoint import (
+    Checkpoint,
+    Shapes,
+    checkpoint_folders,
+    load_average,
+    load_checkpoint,
+    newest_step,
+)
 from clearformer.runs.folder import RunFolder
 
 Precision = Literal["single", "half"]
@@ -21,6 +31,10 @@ BYTES = {"single": 4, "half": 2}
 MAX_HALF = float(np.finfo(np.float16).max)
 MAX_LINES = 1000
 """of metrics, evenly chosen"""
+STAGES = 12
+"""checkpoints of a run that grokked, unless it is said how many: in half precision, a page of 8 MB"""
+EARLY = 30
+"""steps, added to those of milestones before their logarithm is taken: in the first few little happens"""
 EXAMPLES = {
     "dates": "March 14, 2027",
     "reverse": "transformer",
@@ -30,6 +44,7 @@ EXAMPLES = {
     "multi30k": "Ein Hund läuft über eine Wiese.",
     "polarity": "a film of quiet charm that stays with you",
     "ag_news": "Shares rise as oil prices fall",
+    "modular": "1 2 =",
 }
 """by the name of a corpus: the text that a page begins with"""
 
@@ -46,13 +61,15 @@ class Contents:
 
 def size(run: RunFolder, checkpoints: int, precision: Precision) -> int:
     """The bytes of the weights that a page would hold."""
-    return count_parameters(run.config.model) * BYTES[precision] * len(_chosen(run, checkpoints))
+    names, precision = _held(run, checkpoints, precision)
+    return count_parameters(run.config.model) * BYTES[precision] * len(names)
 
 
 def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "single") -> Contents:
     """Read a run, with as many checkpoints, evenly chosen from the untrained model to the trained one.
 
-    Raises CheckpointError if there is none, or one is damaged, and RunError if half precision cannot hold a weight.
+    Of a run with `modular`, 0 stands for STAGES in half precision. Raises CheckpointError if there is no checkpoint, or
+    one is damaged, and RunError if half precision cannot hold a weight.
     """
     shapes = {"model": parameter_shapes(run.config.model)}
     trained = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
@@ -60,13 +77,15 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         raise CheckpointError(
             f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
         )
-    found = {name: _load(run, name, shapes) for name in _chosen(run, checkpoints)[:-1]} | {"trained": trained}
+    names, precision = _held(run, checkpoints, precision)
+    found = {name: _load(run, name, shapes) for name in names[:-1]} | {"trained": trained}
     about = {
         "name": run.folder.resolve().name,
         "config": _config(run),
         "tokenizer": run.tokenizer.backend.to_str(),
         "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
-        "metrics": _thinned(metrics.read(run.metrics)),
+        "metrics": _thinned(metrics.read(run.metrics), logarithmic=run.config.modular is not None),
+        "grokking": grokking.contents(run) if can_be_measured(run) else None,
         "example": "" if run.config.data else EXAMPLES.get(run.config.dataset, ""),
         "precision": precision,
         "checkpoints": [{"step": each.step, "weights": name} for name, each in found.items()],
@@ -74,20 +93,39 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
     return Contents(about, {name: _bytes(run, each, precision) for name, each in found.items()})
 
 
+def _held(run: RunFolder, checkpoints: int, precision: Precision) -> tuple[list[str], Precision]:
+    """The names of the checkpoints that a page holds, the trained model last, and their precision."""
+    if run.config.modular and not checkpoints:
+        checkpoints, precision = STAGES, "half"
+    return _chosen(run, max(checkpoints, 1)), precision
+
+
 def _chosen(run: RunFolder, number: int) -> list[str]:
-    """Names of so many checkpoints at even distances, the trained model last."""
-    names = [path.name for path in checkpoint_folders(run.checkpoints)]
-    if run.config.train.average_checkpoints == 1:
-        names = names[:-1]  # it is the trained model
-    stops = [*([] if run.config.start_from else ["untrained"]), *names, "trained"]
-    places = np.linspace(len(stops) - 1, 0, max(number, 1)).round().astype(int).tolist()
-    return [stops[place] for place in sorted(set(places))]
+    """Names of so many checkpoints at even distances; of milestones, in the logarithm of their steps."""
+    last, milestones = newest_step(run.checkpoints) or 0, _kept(run) == run.milestones
+    steps = {path.name: _step(path.name) for path in checkpoint_folders(_kept(run))}
+    if milestones or run.config.train.average_checkpoints == 1:
+        steps = {name: step for name, step in steps.items() if step < last}  # of the last one is the trained model
+    steps = ({} if run.config.start_from else {"untrained": 0}) | steps | {"trained": last}
+    places = np.log(EARLY + np.array(list(steps.values()))) if milestones else np.arange(len(steps))
+    wanted = np.linspace(places[-1], places[0], number) if number < len(steps) else places
+    nearest = np.abs(places - wanted[:, None]).argmin(1).tolist()
+    return [list(steps)[place] for place in sorted(set(nearest))]
+
+
+def _kept(run: RunFolder) -> Path:
+    """The folder of the checkpoints to choose among."""
+    return run.milestones if run.milestones.exists() else run.checkpoints
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step-"))
 
 
 def _load(run: RunFolder, name: str, shapes: Mapping[str, Shapes]) -> Checkpoint:
     if name == "untrained":
         return Checkpoint(0, {"model": initial_weights(run.config.model, run.config.train.seed)})
-    return load_checkpoint(run.checkpoints / name, shapes)
+    return load_checkpoint(_kept(run) / name, shapes)
 
 
 def _config(run: RunFolder) -> Any:
@@ -95,10 +133,11 @@ def _config(run: RunFolder) -> Any:
     return json.loads(dataclasses.replace(run.config, data=(), start_from="").to_json())
 
 
-def _thinned(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """At most about MAX_LINES, and all with a validation loss."""
-    every = -(-len(lines) // MAX_LINES)
-    return [line for index, line in enumerate(lines) if index % every == 0 or "validation_loss" in line]
+def _thinned(lines: Sequence[Mapping[str, Any]], logarithmic: bool) -> list[Mapping[str, Any]]:
+    """At most about MAX_LINES, evenly chosen, maybe on a logarithmic scale; and all with a validation loss."""
+    spaced = np.geomspace if logarithmic else np.linspace
+    kept = set(spaced(1, max(len(lines), 1), MAX_LINES).astype(int).tolist())
+    return [line for number, line in enumerate(lines, 1) if number in kept or "validation_loss" in line]
 
 
 def _bytes(run: RunFolder, checkpoint: Checkpoint, precision: Precision) -> bytes:

@@ -1,4 +1,7 @@
-"""Grade exercises: each file in a process of its own, in a copy, with limits, so that none can hurt the others."""
+"""Grade exercises: each file in a process of its own, in a copy, with limits, so that none can hurt the others.
+
+As many run at a time as there are cores.
+"""
 
 import contextlib
 import json
@@ -8,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,8 +21,12 @@ from clearformer.checks.report.xml import element
 from clearformer.errors import ClearformerError
 from clearformer.guide.exercises import Exercise, read_exercises
 
+Process = subprocess.Popen[bytes]
+
 MAX_SECONDS = 120.0
 """that a submission may take in all, if it only waits; the judge limits the time it may compute"""
+POLL_SECONDS = 0.05
+"""between looks at what is still running after an interrupt"""
 MAX_BYTES = 1 << 20
 """of a submission"""
 MISSING = "it was not handed in"
@@ -83,14 +91,27 @@ def read_class(folder: Path) -> list[Submission]:
     ]
 
 
-def grade(submission: Submission) -> Grade:
-    """Judge a submission. Whatever it does ends as the reasons why claims do not hold."""
-    started = time.monotonic()
-    reasons = dict.fromkeys(submission.exercise.claims, submission.problem)
-    if not submission.problem:
-        found, end = _judge(submission)
-        reasons = {claim: printable(found.get(claim, end)) for claim in reasons}
-    return Grade(submission, reasons, time.monotonic() - started)
+def grade(submissions: list[Submission], on_grade: Callable[[Grade], None] = lambda _: None) -> list[Grade]:
+    """Judge submissions. Whatever one does ends as the reasons why claims do not hold.
+
+    Grades are in the order of the submissions; `on_grade` gets each as soon as it is there, in any order.
+    """
+
+    running: set[Process] = set()
+    futures: list[Future[Grade]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            futures += [pool.submit(_grade, submission, running) for submission in submissions]
+            for done in as_completed(futures):
+                on_grade(done.result())
+        except BaseException:  # such as Ctrl-C: nothing that a student wrote may go on
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(future.running() for future in futures):
+                for process in running.copy():
+                    _kill(process)
+                time.sleep(POLL_SECONDS)
+            raise
+    return [future.result() for future in futures]
 
 
 def printable(text: str) -> str:
@@ -113,7 +134,16 @@ def as_junit(grades: list[Grade]) -> str:
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _judge(submission: Submission) -> tuple[dict[str, str], str]:
+def _grade(submission: Submission, running: set[Process]) -> Grade:
+    started = time.monotonic()
+    reasons = dict.fromkeys(submission.exercise.claims, submission.problem)
+    if not submission.problem:
+        found, end = _judge(submission, running)
+        reasons = {claim: printable(found.get(claim, end)) for claim in reasons}
+    return Grade(submission, reasons, time.monotonic() - started)
+
+
+def _judge(submission: Submission, running: set[Process]) -> tuple[dict[str, str], str]:
     """The reason of each claim that was judged, and why the others were not."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as outer:
         folder, judge, results = (Path(outer) / name for name in ("work", "judge.py", "results"))
@@ -122,44 +152,47 @@ def _judge(submission: Submission) -> tuple[dict[str, str], str]:
         work.write_bytes(submission.source)
         judge.write_text(submission.exercise.judge, encoding="utf-8")
         command = [sys.executable, "-m", "clearformer.guide.judging", str(judge), str(work), str(results)]
-        end = _run(command, folder)
+        end = _run(command, folder, running)
         lines = results.read_bytes().splitlines() if results.is_file() else []
     within = f"{folder}{os.sep}"
     return {claim: reason.replace(within, "") for claim, reason in _read_results(lines)}, end
 
 
-def _run(command: list[str], folder: Path) -> str:
+def _run(command: list[str], folder: Path, running: set[Process]) -> str:
     """Run the judge with nothing to read or to print on, and its home in the folder; say how it ended."""
     # sys.path, because a relative PYTHONPATH means nothing there
     changed = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     changed |= dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"), str(folder))
-    environment, nothing = {**os.environ, **changed}, subprocess.DEVNULL
-    with _killed_at_the_end(
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
-        )
-    ) as process:
-        try:
-            code = process.wait(MAX_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"it did not end within {MAX_SECONDS:.0f} seconds"
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **changed},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    running.add(process)
+    try:
+        code = process.wait(MAX_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {MAX_SECONDS:.0f} seconds"
+    finally:
+        _kill(process)
+        running.discard(process)
     if code < 0:
         return f"Python was stopped by signal {-code}, {signal.strsignal(-code)}"
     return f"Python ended with exit code {code} before this was judged"
 
 
-@contextlib.contextmanager
-def _killed_at_the_end(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+def _kill(process: Process) -> None:
     """With all that it started, if the system knows groups of processes."""
-    try:
-        yield process
-    finally:
+    with contextlib.suppress(ProcessLookupError):
         if sys.platform == "win32":
             process.kill()
         else:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _read_results(lines: list[bytes]) -> Iterator[tuple[str, str]]:

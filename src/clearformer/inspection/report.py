@@ -5,10 +5,13 @@ import shlex
 from typing import Any
 
 from clearformer.config import AnyModelConfig, ClassifierConfig
-from clearformer.data.corpora import TextCorpus
+from clearformer.data.corpora import EquationCorpus, TextCorpus
+from clearformer.data.modular import question
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
 from clearformer.inspection.figures import loss_curve
+from clearformer.inspection.grokking import report as grokking
+from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.inspection.page import commands, count_table, facts, figure, heading, link, page, paragraph, plan
 from clearformer.inspection.reading import read
 from clearformer.models.bert import BERT
@@ -19,7 +22,7 @@ from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
 from clearformer.runs.folder import RunFolder
-from clearformer.runs.session import load_model
+from clearformer.runs.session import is_finished, load_model
 
 NAMES = {
     "transformer": "An encoder-decoder",
@@ -36,8 +39,8 @@ DISPLAY_NAMES = {
     "adamw": "AdamW",
     "muon": "Muon and AdamW",
 }
-UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts"}
-TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words"}
+UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts", "equations": "equations"}
+TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words", "number": "numbers"}
 ATTENTION_HINTS = {
     "transformer": "A row is a target token as it is generated, a column a source token. Look for a path: each row is "
     "coloured where the source holds what it needs.",
@@ -64,8 +67,9 @@ def report(run: RunFolder, level: int) -> str:
     """The report of a run that has a checkpoint, as HTML, with headings of `level`."""
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
-    parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines), "Samples": _samples(run, model)}
-    parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run, step))}
+    parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines)}
+    parts |= (grokking.sections(run) if can_be_measured(run) else {}) | {"Samples": _samples(run, model)}
+    parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
     return paragraph(_sentence(run)) + facts(_facts(run, model, step, lines)) + body
 
@@ -74,7 +78,7 @@ def _sentence(run: RunFolder) -> str:
     config, size = run.config, len(run.corpus.train)
     return (
         f"{NAMES[config.model.kind]} of {count_parameters(config.model):,} parameters, trained on {size:,} "
-        f"{UNITS[run.corpus.kind]} of {config.dataset}."
+        f"{UNITS[run.corpus.kind]} of {_data(run)}."
     )
 
 
@@ -87,6 +91,8 @@ def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]])
         found["loss of a uniform guess"] = f"{uniform_loss(run.config.model):.4g}"
     if isinstance(model, GPT | BERT) and losses:
         found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"
+    if isinstance(run.corpus, EquationCorpus):
+        found["validation accuracy"] = f"{prediction_scores(run, model, run.batches('validation'))['accuracy']:.1%}"
     if isinstance(model, Classifier):
         scores = prediction_scores(run, model, run.batches("validation"))
         found |= {"validation accuracy": f"{scores['accuracy']:.1%}", "macro-F1": f"{scores['macro_f1']:.3f}"}
@@ -109,18 +115,28 @@ def _plan(run: RunFolder) -> dict[str, str]:
     sizes = f"{len(corpus.train):,} {UNITS[corpus.kind]} for training, {len(corpus.validation):,} for validation"
     if corpus.test:
         sizes += f", {len(corpus.test):,} for testing"
+    norm = "no norm" if model.norm == "none" else f"{model.norm_order}-norm"
     peak = f"learning rate up to {train.schedule.peak:g}, " if hasattr(train.schedule, "peak") else "learning rate "
     return {
-        "Data": f"{config.dataset}: {sizes}",
+        "Data": f"{_data(run)}: {sizes}",
         "Tokens": f"{TOKENS[config.tokenizer]}, a vocabulary of {model.vocab_size:,}",
         "Model": f"{model.num_layers} {layers} of width {model.d_model}, {model.num_heads} heads, feed-forward width "
-        f"{model.d_ff}, context {model.context}; {model.norm_order}-norm, {model.positions} positions, "
+        f"{model.d_ff}, context {model.context}; {norm}, {model.positions} positions, "
         f"{DISPLAY_NAMES[model.activation]}",
-        "Training": f"{train.steps:,} steps of {train.batch_tokens * train.accumulation:,} tokens; "
+        "Training": f"{train.steps:,} steps of {_batch_tokens(run) * train.accumulation:,} tokens; "
         f"{DISPLAY_NAMES[train.optimizer]}, {peak}{train.schedule.kind} schedule; dropout {model.dropout:g}; "
         f"seed {train.seed}",
         "Engine": f"{config.engine}, device {train.device}, precision {train.precision}",
     }
+
+
+def _data(run: RunFolder) -> str:
+    return run.corpus.name if run.config.modular else run.config.dataset
+
+
+def _batch_tokens(run: RunFolder) -> int:
+    """Tokens in a batch; of equations, all that there are may be fewer than would fit."""
+    return run.batches("train").batch(0).num_tokens if run.config.modular else run.config.train.batch_tokens
 
 
 def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:
@@ -131,6 +147,8 @@ def _curve(run: RunFolder, lines: list[dict[str, Any]]) -> str:
 
 
 def _samples(run: RunFolder, model: Model) -> str:
+    if isinstance(run.corpus, EquationCorpus):
+        return samples.answered(run, model)
     if isinstance(model, GPT):
         return samples.generated(run, model)
     if isinstance(model, BERT):
@@ -162,27 +180,33 @@ def example(run: RunFolder) -> tuple[str, str]:
     if run.corpus.kind == "pairs":
         pairs = sorted(samples.validation_pairs(run), key=lambda pair: len(pair[0]))
         return next((pair for pair in reversed(pairs) if len(pair[0]) <= MAX_LETTERS), pairs[0])
+    if isinstance(run.corpus, EquationCorpus):
+        return question(*run.corpus.validation[0][:2]), ""
     text = samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus) else run.corpus.validation[0][0][0]
     short = text[: MAX_LETTERS + 1].rpartition(" ")[0] if len(text) > MAX_LETTERS else text
     fitting = run.tokenizer.encode(short or text[:MAX_LETTERS])[: run.config.model.context]
     return run.tokenizer.decode(fitting), ""
 
 
-def next_steps(run: RunFolder, step: int) -> dict[str, str]:
+def next_steps(run: RunFolder) -> dict[str, str]:
     """Commands for this run, by purpose."""
     folder, (text, target) = shlex.quote(str(run.folder)), example(run)
     words = text.split()
     use = {
         "transformer": ("Translate a line", f"echo {shlex.quote(text)} | clearformer translate {folder}"),
         "gpt": ("Generate text", f"clearformer generate {folder} --prompt {shlex.quote(text)}"),
+        "equations": (
+            "Solve an equation",
+            f"clearformer generate {folder} --prompt {shlex.quote(text)} --max-new-tokens 1 --temperature 0",
+        ),
         "bert": (
             "Fill in a mask",
             f"clearformer fill {folder} --prompt {shlex.quote(' '.join([*words[:-1], '<mask>']))}",
         ),
         "classifier": ("Classify a text", f"clearformer classify {folder} --text {shlex.quote(text)}"),
-    }[run.config.model.kind]
+    }["equations" if run.config.modular else run.config.model.kind]
     picture = f"attention({text!r}, {target!r})" if target else f"attention({text!r})"
-    unfinished = {"Train to the end": f"clearformer resume {folder}"} if step < run.config.train.steps else {}
+    unfinished = {} if is_finished(run) else {"Train to the end": f"clearformer resume {folder}"}
     return unfinished | {
         use[0]: use[1],
         "Run it in a browser, and see every number inside": f"clearformer explore {folder}",

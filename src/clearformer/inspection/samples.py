@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clearformer.data.batches import IGNORE
-from clearformer.data.corpora import LabelledCorpus, Pair
+from clearformer.data.corpora import EquationCorpus, LabelledCorpus, Pair
+from clearformer.data.modular import question
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.evaluation.predictions import predict
 from clearformer.generation.classification import classify
@@ -84,6 +85,19 @@ def mark_differences(output: str, reference: str) -> str:
     matcher = difflib.SequenceMatcher(None, output, reference, autojunk=False)
     parts = ((kind, html.escape(output[a:b])) for kind, a, b, _, _ in matcher.get_opcodes())
     return "".join(part if kind == "equal" else f"<mark>{part}</mark>" for kind, part in parts if part)
+
+
+def answered(run: RunFolder, model: Any) -> str:
+    """Held-out equations with the model's answers."""
+    assert isinstance(run.corpus, EquationCorpus)
+    batch = next(iter(run.batches("validation").in_order()))
+    shown = evenly_spaced(list(zip(run.corpus.validation, predict(model, [batch])[2], strict=False)), SHORT_SAMPLES)
+    cards = []
+    for (a, b, c), token in shown:
+        answer = run.tokenizer.token_text(int(token))
+        kind, true = ("right", "") if answer == str(c) else ("wrong", f"<small>should be: {c}</small>")
+        cards.append(f'<div class="muted">{question(a, b)}</div><div class="answer {kind}">{answer}</div>{true}')
+    return paragraph(f"Equations of {html.escape(run.corpus.name)} that were held out, with answers.") + items(cards)
 
 
 def filled(run: RunFolder, model: BERT) -> str:

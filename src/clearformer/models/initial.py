@@ -1,9 +1,11 @@
 """Initial weights: every parameter's name, shape and initial value, as a function of (configuration, seed), in NumPy.
 
     encoder-decoder: matrices U(-a, a), a = sqrt(6 / (fan_in + fan_out))                         Glorot & Bengio 2010
-    GPT: matrices N(0, 0.02²); those that write to the residual stream N(0, 0.02² / 2L)       Radford et al. 2019, 2.3
-    BERT: matrices N(0, 0.02²)                                                  Devlin et al. 2018, arXiv:1810.04805
-    all: embeddings N(0, 1/D) if they are scaled by sqrt(D), else N(0, 0.02²); n-gram embeddings and biases 0; norms 1
+    GPT: matrices N(0, σ²); those that write to the residual stream N(0, σ² / 2L)             Radford et al. 2019, 2.3
+    BERT: matrices N(0, σ²)                                                     Devlin et al. 2018, arXiv:1810.04805
+    all: embeddings N(0, 1/D) if they are scaled by sqrt(D), else N(0, σ²); n-gram embeddings and biases 0; norms 1
+
+σ is `initial_std`, by default 0.02 as in GPT-2 and BERT.
 
 With `zero_outputs`, two kinds of matrices are zero: those that write to the residual stream, so that every pre-norm
 layer is the identity at first (Zhang et al. 2019, arXiv:1901.09321), and an output projection that is not tied. Each
@@ -18,9 +20,6 @@ from numpy.typing import NDArray
 from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
-
-STD = 0.02
-"""standard deviation of the initial matrices of GPT-2 and BERT"""
 
 STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     "transformer": {
@@ -111,7 +110,8 @@ def _linear(prefix: str, fan_in: int, fan_out: int, *, bias: bool) -> Shapes:
 
 
 def _norm(config: ModelConfig, prefix: str, width: int) -> Shapes:
-    names = ("weight", "bias") if config.norm == "layer" and config.bias else ("weight",)
+    layer = ("weight", "bias") if config.bias else ("weight",)
+    names = {"layer": layer, "rms": ("weight",), "none": ()}[config.norm]
     return {f"{prefix}.{name}": (width,) for name in names}
 
 
@@ -127,15 +127,15 @@ def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.ran
     if name.endswith("embedding.weight"):
         return rng.normal(0.0, _embedding_std(config), shape)
     if name.endswith(("positions.weight", "segments.weight")):
-        return rng.normal(0.0, STD, shape)
+        return rng.normal(0.0, config.initial_std, shape)
     if config.kind != "transformer":
         in_gpt = "decoder.layers." in name  # a GPT, or a classifier on the body of one
         scaled = in_gpt and name.endswith(RESIDUAL_OUTPUTS)
-        return rng.normal(0.0, STD / math.sqrt(2 * config.num_layers) if scaled else STD, shape)
+        return rng.normal(0.0, config.initial_std / math.sqrt(2 * config.num_layers if scaled else 1), shape)
     # a fused matrix is several stacked ones, each of which has its own fans
     fans = config.d_model + (config.d_ff if ".linear" in name else config.d_model)
     return rng.uniform(-math.sqrt(6 / fans), math.sqrt(6 / fans), shape)
 
 
 def _embedding_std(config: ModelConfig) -> float:
-    return config.d_model**-0.5 if config.scale_embeddings else STD
+    return config.d_model**-0.5 if config.scale_embeddings else config.initial_std

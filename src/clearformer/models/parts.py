@@ -25,6 +25,7 @@ from clearformer.errors import PromptError
 NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
     "layer": lambda width, bias: LayerNorm(width, bias=bias),
     "rms": lambda width, _: RMSNorm(width),
+    "none": lambda *_: nn.Identity(),
 }
 RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNormResidual}
 ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {

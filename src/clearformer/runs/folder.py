@@ -1,6 +1,6 @@
 """A run is a self-contained folder.
 
-    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  report.html  start/
+    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  milestones/  report.html  start/
 
 `data.json` holds the SHA-256 of the corpus, so that a run is never resumed or evaluated on other data by mistake.
 `start` holds the initial weights of a run with `start_from`, which does not need that run again.
@@ -18,9 +18,19 @@ from typing import Any
 
 from clearformer.config import BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, TokenPair
-from clearformer.data.corpora import Corpus, LabelledCorpus, Pair, PairCorpus, Split, TextCorpus, fingerprint
+from clearformer.data.corpora import (
+    Corpus,
+    EquationCorpus,
+    LabelledCorpus,
+    Pair,
+    PairCorpus,
+    Split,
+    TextCorpus,
+    fingerprint,
+)
 from clearformer.data.downloads import Progress
 from clearformer.data.load import Kind, load_corpus
+from clearformer.data.modular import equations, number_tokenizer
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
 from clearformer.runs.checkpoint import save_checkpoint
@@ -49,6 +59,11 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def milestones(self) -> Path:
+        """The folder of the weights that are kept for good, on a logarithmic scale of steps."""
+        return self.folder / "milestones"
 
     @property
     def start(self) -> Path:
@@ -122,7 +137,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
         )
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; {advice}")
     corpus = _read_corpus(config, progress)
-    if corpus.kind != CORPUS_KINDS[config.model.kind]:
+    if config.modular is None and corpus.kind != CORPUS_KINDS[config.model.kind]:
         raise ConfigError(
             f"a {config.model.kind} learns from {CORPUS_KINDS[config.model.kind]}, but {corpus.name} holds "
             f"{corpus.kind}; choose a recipe for {corpus.kind}"
@@ -140,7 +155,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     data = {"name": corpus.name, "kind": corpus.kind, "sha256": fingerprint(corpus), "sizes": sizes}
     if isinstance(corpus, LabelledCorpus):
         data["classes"] = corpus.classes
-    if not isinstance(corpus, PairCorpus) and corpus.note:
+    if isinstance(corpus, TextCorpus | LabelledCorpus) and corpus.note:
         notify(corpus.note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,11 +175,17 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
 
 
 def _read_corpus(config: Config, progress: Progress | None = None) -> Corpus:
+    if config.modular is not None:
+        return equations(config.modular, config.train.seed)
     corpus = load_corpus(config.dataset, config.data, progress, kind=CORPUS_KINDS[config.model.kind])
     return corpus.reversed() if config.reverse_pairs and isinstance(corpus, PairCorpus) else corpus
 
 
 def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
+    if config.modular is not None:
+        return number_tokenizer(config.modular.modulus)
+    assert config.tokenizer != "number"
+    assert not isinstance(corpus, EquationCorpus)
     examples: Iterable[Iterable[str]]
     if isinstance(corpus, TextCorpus):
         examples = [[corpus.train]]

@@ -4,6 +4,7 @@ It wraps the training loop's generator: it writes metrics and checkpoints, and y
 (`.close()`) saves the step just finished.
 """
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from clearformer.engine import engine_of, open_engine
 from clearformer.errors import CheckpointError
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, save_checkpoint
+from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, newest_step, save_checkpoint
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
@@ -103,6 +104,8 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
         engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
     metrics.truncate(run.metrics, start)
     saved = step = start
+    if is_finished(run):
+        return
 
     def save() -> None:
         nonlocal saved
@@ -114,18 +117,37 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
     try:
         for record in engine.train(model, optimizer, batches, config, start):
             step = record.step
-            last = step == config.steps
-            validate = last or step % config.validate_every == 0
+            validate = step == config.steps or step % config.validate_every == 0
             measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
+            last = step == config.steps or (measured is not None and measured < config.stop_below)
             if validate or step <= metrics.ALWAYS_LOGGED or step % config.log_every == 0:
                 metrics.append(run.metrics, _line(record, measured))
+            if is_milestone(step, config.milestones):
+                weights = Checkpoint(step, {"model": engine.weights_of(model)})
+                save_checkpoint(run.milestones, weights, keep=step)
             if last or step % config.checkpoint_every == 0:
                 save()
             yield Update(record, measured)
+            if last:
+                return
     except GeneratorExit:
         if saved < step:
             save()
         raise
+
+
+def is_finished(run: RunFolder) -> bool:
+    """Whether the last step is done, or training has stopped before it at a low validation loss."""
+    config, step = run.config.train, newest_step(run.checkpoints) or 0
+    losses = [line.get("validation_loss") for line in metrics.read(run.metrics) if line["step"] == step]
+    return step >= config.steps or any(loss is not None and loss < config.stop_below for loss in losses)
+
+
+def is_milestone(step: int, per_doubling: int) -> bool:
+    """Whether `step` is one of 2^(k / per_doubling), rounded, with a whole number k."""
+    if per_doubling == 0:
+        return False
+    return step == round(2 ** (round(per_doubling * math.log2(step)) / per_doubling))
 
 
 def _line(record: Record, validation_loss: float | None) -> dict[str, int | float]:

@@ -6,9 +6,19 @@ import numpy as np
 
 from clearformer.config import BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
-from clearformer.data.corpora import Corpus, Example, LabelledCorpus, Pair, PairCorpus, Split, TextCorpus
+from clearformer.data.corpora import (
+    Corpus,
+    EquationCorpus,
+    Example,
+    LabelledCorpus,
+    Pair,
+    PairCorpus,
+    Split,
+    TextCorpus,
+)
 from clearformer.data.labelled import LabelledBuckets, num_truncated, truncate
 from clearformer.data.masked import MaskedWindows
+from clearformer.data.modular import Equations
 from clearformer.data.tokenizers import UNK, Tokenizer
 from clearformer.errors import DataError
 
@@ -23,6 +33,10 @@ def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Sp
         return _windows(config, tokenizer, corpus, split, notify)
     if isinstance(corpus, PairCorpus):
         return _pairs(config, tokenizer, corpus, split, notify)
+    if isinstance(corpus, EquationCorpus):
+        assert config.modular is not None
+        rows = np.array(getattr(corpus, split))
+        return Equations(rows, config.modular.modulus, config.train.batch_tokens, config.train.seed)
     return _labelled(config, tokenizer, corpus, split, notify)
 
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.models.build import Model
+from clearformer.models.last import last_logits
+from clearformer.training.allocator import keep_freed_memory
 from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
 from clearformer.training.steps import Record, training_forward, updates
@@ -26,6 +28,7 @@ def train(model: Any, optimizer: Any, batches: Batches, config: TrainConfig, sta
     Raises TrainingError before an update whose loss or gradient is not finite.
     """
     device = next(model.parameters()).device
+    keep_freed_memory()
     model.train()
 
     def step(micro_batches: list[Batch], rate: float, seed: int) -> tuple[float, float]:
@@ -54,11 +57,19 @@ def accumulate_gradients(model: Model, micro_batches: list[Batch], config: Train
     total = 0.0
     for batch in micro_batches:
         with autocast(device, config.precision):
-            logits: Tensor = training_forward(model, config)(*(move(array, device) for array in batch.inputs))
-        loss = summed_loss(logits, move(batch.targets, device), config.label_smoothing) / count
+            logits, targets = training_logits(model, batch, config, device)
+        loss = summed_loss(logits, targets, config.label_smoothing, getattr(torch, config.loss_precision)) / count
         loss.backward()
         total += loss.item()
     return total
+
+
+def training_logits(model: Any, batch: Batch, config: TrainConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The logits that the loss is of, and their targets: of the last token alone with `last_only`."""
+    inputs, targets = [move(array, device) for array in batch.inputs], move(batch.targets, device)
+    if config.last_only:
+        return last_logits(model, *inputs), targets[:, -1:]
+    return training_forward(model, config)(*inputs), targets
 
 
 def clip_gradients(model: nn.Module, max_norm: float) -> float:

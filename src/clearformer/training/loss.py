@@ -29,11 +29,14 @@ def cross_entropy(
 
 
 def summed_loss(
-    logits: Float[Tensor, "*tokens V"], targets: Int[Tensor, "*tokens"], smoothing: float = 0.0
+    logits: Float[Tensor, "*tokens V"],
+    targets: Int[Tensor, "*tokens"],
+    smoothing: float = 0.0,
+    precision: torch.dtype = torch.float32,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy in nats, summed over the predicted tokens, in float32 or wider."""
+    """Cross-entropy in nats, summed over the predicted tokens, in `precision` or wider."""
     return F.cross_entropy(
-        logits.flatten(0, -2).float() if logits.dtype in (torch.bfloat16, torch.float16) else logits.flatten(0, -2),
+        logits.flatten(0, -2).to(torch.promote_types(logits.dtype, precision)),
         targets.flatten(),
         ignore_index=IGNORE,
         label_smoothing=smoothing,

@@ -10,9 +10,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch
-from clearformer.training.device import autocast, move
+from clearformer.training.device import autocast
+from clearformer.training.loop import training_logits
 from clearformer.training.loss import summed_loss
-from clearformer.training.steps import training_forward
 
 
 def step_memory(model: Any, batch: Batch, config: TrainConfig) -> int:
@@ -27,8 +27,8 @@ def step_memory(model: Any, batch: Batch, config: TrainConfig) -> int:
 
     with saved_tensors_hooks(save, lambda tensor: tensor):
         with autocast(device, config.precision):
-            logits = training_forward(model, config)(*(move(array, device) for array in batch.inputs))
-        summed_loss(logits, move(batch.targets, device), config.label_smoothing)
+            logits, targets = training_logits(model, batch, config, device)
+        summed_loss(logits, targets, config.label_smoothing)
     for weight in model.parameters():
         saved.pop(weight.untyped_storage().data_ptr(), None)
     return sum(storage.nbytes() for storage in saved.values()) * 4 // 3 + 3 * 4 * logits.numel()

@@ -73,6 +73,10 @@ class Classifier(nn.Module):
         return self.output(x.sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1))
 
 
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels)
+
+
 def subject() -> Subject:
     torch.manual_seed(0)
     return Subject(
@@ -84,6 +88,7 @@ def subject() -> Subject:
         reserved=(PAD,),
         pad=PAD,
         padded=lambda model, tokens, real: model(tokens, real),
+        loss=lambda model, tokens, labels: class_loss(model(tokens, torch.ones_like(tokens).bool()), labels),
         norm_order="post",
         name="textbook classifier",
     )

@@ -27,8 +27,8 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (["trian"], "a command was expected (demo, guide, recipes, train, resume, evaluate, generate, translate, fill, "
-                    "classify, draw, explore, export, check, data), "
+        (["trian"], "a command was expected (demo, guide, recipes, train, grok, resume, evaluate, generate, translate, "
+                    "fill, classify, draw, explore, export, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
         (["train"], ", ag_news) or --data FILE was expected, found neither; name one after `train`"),
@@ -60,7 +60,7 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
         (["train", "dates", "--model.num-heads", "5"], "--model.num-heads must be a divisor of d_model (64), found 5"),
         (["train", "dates", "--train.schedule.warmup-steps", "-1"], "--train.schedule.warmup-steps must be at least 0"),
         (["train", "pydocs", "--reverse-pairs"], "--reverse-pairs must be false, since a gpt reads no pairs, found T"),
-        (["train", "dates", "--model.norm", "batch"], "Expected one of ('layer', 'rms')"),
+        (["train", "dates", "--model.norm", "batch"], "Expected one of ('layer', 'rms', 'none')"),
         (["train", "dates", "--data", "nowhere.tsv"], "a file was expected at nowhere.tsv, but there is none"),
         (["train", "dates", "--data", "a", "b", "c"], "--data takes one file, or a source and a target, found 3 paths"),
         (["train", "dates", "--train.device", "tpu"], "Expected one of ('auto', 'cpu', 'cuda', 'mps')"),
@@ -116,10 +116,10 @@ def test_the_help_of_a_recipe_shows_common_flags_first_and_then_all_others(
     config = RECIPES[recipe]()
     fields = [
         *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
-        *dataclasses.fields(config.train.schedule),
+        *dataclasses.fields(config.train.schedule), *(dataclasses.fields(config.modular) if config.modular else []),
     ]  # fmt: skip
-    # --out is no field of Config; model, train and schedule stand for their own fields
-    assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 3
+    # --out is no field of Config; model, train, schedule and modular stand for their own fields, if there are any
+    assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 4
 
 
 @pytest.mark.parametrize("columns", [80, 120, 200])

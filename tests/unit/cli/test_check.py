@@ -37,6 +37,10 @@ def broken(model, tokens):
 def make(call):
     return Subject(torch.nn.Embedding(11, 11), call, vocab_size=11, context=16, name="Mean")
 
+def loss(model, tokens, labels):
+    logits = running_mean(model, tokens[:, :-1])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+
 def good(): return make(running_mean)
 def bad(): return make(mean)
 def stops(): return make(interrupted)
@@ -96,6 +100,18 @@ def test_a_model_that_passes_gives_0_and_one_line_per_check(typed):
     assert lines[-1].startswith("Mean, causal: 1 passed, 1 does not apply, in ")
     assert "the model says something" in err
     assert err.splitlines()[-1].startswith("checking 2/2")
+
+
+def test_a_loss_of_the_users_file_is_checked_and_a_clean_run_says_what_was_not(typed):
+    code, out, _ = typed("mine.py:good", "--only", "loss.shift", "cache.steps", "--loss", "mine.py:loss", "--pad", "0")
+    assert code == 0
+    assert ["loss.shift", "passed"] in [line.split()[:2] for line in out.splitlines()]
+    heading, gap = out.splitlines()[3:5]
+    assert heading == "Not checked, for want of one line each:"
+    assert gap.startswith(
+        "    1 check: no step with a cache was found: add --step model.METHOD, or write Subject(..., "
+    )
+    assert gap.endswith(" (cache.steps)")
 
 
 def test_a_failure_gives_1_and_is_reported_in_full_at_the_end(typed):
@@ -233,7 +249,10 @@ def test_lines_are_wrapped_on_a_terminal_only(typed, monkeypatch: pytest.MonkeyP
         (["mine.py:good", "--kind", "encoder"], "--kind"),
         (["--explain", "masks.futrue"], "the id of a check was expected, found 'masks.futrue'; did you mean masks.fut"),
         (["mine.py:good", "--as", "atention"], "was expected after --as, found 'atention'; did you mean 'attention'"),
-        (["mine.py:good", "--as", "mask", "--only", "mask.values"], "takes no --only, --skip, --slow or --kind; leave"),
+        (["mine.py:good", "--as", "mask", "--only", "mask.values", "--pad", "0"], "takes no --only, --pad; leave that"),
+        (["mine.py:good", "--loss", "model.los"], "a method of Embedding was expected for loss, such as model.loss"),
+        (["mine.py:good", "--loss", "mine.py:los"], "a function 'los' was expected in mine.py, but there is none"),
+        (["mine.py:good", "--pad", "11"], "which reads the tokens 0 to 10, found 11"),
         (["parts.py:Block", "--as", "attention"], "a function without arguments was expected, but Block ("),
         (["parts.py:attention"], "a function without arguments was expected, but attention ("),
         (["nowhere"], "FILE.py:FUNCTION or package.module:FUNCTION was expected, found 'nowhere'"),

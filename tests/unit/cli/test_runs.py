@@ -23,7 +23,7 @@ def test_training_leaves_a_whole_run(text_run: Path, capsys: pytest.CaptureFixtu
     steps = [json.loads(line)["step"] for line in (text_run / "metrics.jsonl").read_text().splitlines()]
     assert steps == [*range(1, 11), 12]  # the first ten always, then the last
     assert main(["resume", str(text_run)]) == 0
-    assert "all 12 steps are done already" in capsys.readouterr().err
+    assert "training is done already, at step 12" in capsys.readouterr().err
 
 
 def test_a_run_in_use_is_not_overwritten(text_run: Path, text_file: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,6 +1,11 @@
 """The judges pass solutions, fail stubs and find planted mistakes; what a submission does hurts it alone."""
 
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -8,6 +13,7 @@ import pytest
 from clearformer.guide import grading
 from clearformer.guide.exercises import Exercise, read_exercises
 from clearformer.guide.judging import read_tests, verdicts
+from clearformer.guide.stages import folder
 
 EXERCISES = read_exercises()
 
@@ -27,8 +33,17 @@ MISTAKES = [
     (4, "surprise[targets != padding].mean()", "surprise.mean()", "padding_does_not_count"),
     (4, "    optimizer.zero_grad()\n", "", "gradients_of_an_earlier_step_do_not_count"),
     (4, "@torch.no_grad()\n", "", "generation_keeps_no_gradients"),
-    (5, ".tril(S - N)", ".tril()", "steps_of_one_token_equal_the_full_pass"),
-    (5, ".tril(S - N)", "", "several_new_tokens_see_the_cached_ones_and_each_other_backwards"),
+    (4, ".tril(S - N)", ".tril()", "steps_of_one_token_equal_the_full_pass"),
+    (4, ".tril(S - N)", "", "several_new_tokens_see_the_cached_ones_and_each_other_backwards"),
+    (5, ".square().mean(-1", ".square().sum(-1", "the_norm_of_two_numbers_is_the_one_worked_by_hand"),
+    (5, "+ self.eps", "", "the_norm_passes_the_checks_of_clearformer"),
+    (5, "F.silu(self.gate(x)) * self.up(x)", "self.gate(x) * F.silu(self.up(x))",
+     "the_gate_of_one_number_is_the_one_worked_by_hand"),
+    (5, "b = x.chunk(2, dim=-1)", "b = x[..., ::2], x[..., 1::2]",
+     "a_point_on_the_first_axis_is_turned_to_where_trigonometry_says"),
+    (5, "torch.arange(0, width, 2)", "torch.arange(width // 2)", "rotary_positions_pass_the_checks_of_clearformer"),
+    (5, "k.repeat_interleave(sharing, dim=1)", "k.repeat(1, sharing, 1, 1)", "keys_are_shared_as_values_are"),
+    (5, "v.repeat_interleave(sharing, dim=1)", "v.repeat(1, sharing, 1, 1)", "neighbouring_heads_share_a_set"),
 ]  # fmt: skip
 
 
@@ -60,8 +75,8 @@ def test_a_planted_mistake_is_found(number: int, line: str, mistake: str, claim:
     assert claim in failures(exercise, solution(exercise).replace(line, mistake), tmp_path)
 
 
-def test_every_exercise_has_its_number_a_title_and_hints():
-    assert [exercise.number for exercise in EXERCISES] == [1, 2, 3, 4, 5]
+def test_every_part_of_the_guide_has_an_exercise_with_its_number_a_title_and_hints():
+    assert [exercise.folder.name for exercise in EXERCISES] == sorted(path.name for path in folder().glob("[0-9]_*"))
     for exercise in EXERCISES:
         assert exercise.stub.startswith(f'"""Exercise {exercise.number}: {exercise.title}.\n')
         assert len(exercise.hints) >= 3
@@ -122,7 +137,7 @@ def test_a_submission_deletes_moves_writes_starts_and_ends_nothing(tmp_path: Pat
     decoy.write_text("someone else's")
     tried = "".join(f"try: {code}\nexcept PermissionError as e: said.append(str(e))\n" for code in ATTEMPTS.values())
     source = f"import os, shutil, subprocess, sys\nsaid, path = [], {str(decoy)!r}\n{tried}raise ValueError(said)\n"
-    graded = grading.grade(grading.Submission("ann", EXERCISES[0], source.encode()))
+    (graded,) = grading.grade([grading.Submission("ann", EXERCISES[0], source.encode())])
     (reason,) = set(graded.reasons.values())
     for event in ATTEMPTS:
         assert f"a submission may not do this: {event}(" in reason
@@ -130,11 +145,44 @@ def test_a_submission_deletes_moves_writes_starts_and_ends_nothing(tmp_path: Pat
     assert decoy.read_text() == "someone else's"
 
 
+WAITING = grading.Submission("ann", EXERCISES[0], b"import time\ntime.sleep(600)\n")
+ABSENT = grading.Submission("bea", EXERCISES[0], b"", grading.MISSING)
+
+
 @pytest.mark.slow
-def test_a_submission_that_waits_is_stopped(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("cores", "ends"), [(1, ["ann", "bea"]), (2, ["bea", "ann"])])
+def test_one_that_waits_is_stopped_and_holds_up_others_on_its_core_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: int, ends: list[str]
+):
     monkeypatch.setattr(grading, "MAX_SECONDS", 1.0)
-    graded = grading.grade(grading.Submission("ann", EXERCISES[0], b"import time\ntime.sleep(600)\n"))
-    assert set(graded.reasons.values()) == {"it did not end within 1 seconds"}
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    ended: list[str] = []
+    grades = grading.grade([WAITING, ABSENT], lambda graded: ended.append(graded.submission.student))
+    assert ended == ends
+    assert [graded.submission.student for graded in grades] == ["ann", "bea"]
+    assert set(grades[0].reasons.values()) == {"it did not end within 1 seconds"}
+    assert set(grades[1].reasons.values()) == {"it was not handed in"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+def test_ctrl_c_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch):
+    start, started = subprocess.Popen, []
+
+    def start_and_keep(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    def interrupted(_: Any) -> None:  # as by Ctrl-C while results are waited for
+        while not started:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading.subprocess, "Popen", start_and_keep)
+    monkeypatch.setattr(grading, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade([WAITING])
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 @pytest.mark.parametrize(
@@ -145,5 +193,5 @@ def test_a_file_that_is_missing_or_huge_is_not_run(tmp_path: Path, content: byte
     path = tmp_path / "exercise_1.py"
     if content is not None:
         path.write_bytes(content)
-    graded = grading.grade(grading.read_submission(path, "ann", EXERCISES[0]))
+    (graded,) = grading.grade([grading.read_submission(path, "ann", EXERCISES[0])])
     assert set(graded.reasons.values()) == {problem}

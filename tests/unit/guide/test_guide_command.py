@@ -112,10 +112,10 @@ def test_an_exercise_is_written_once_and_never_over_what_was_done(typed, tmp_pat
 
 
 def test_each_call_shows_one_more_hint_up_to_the_last(typed):
-    shown = [typed("--hint", "5")[1] for _ in range(4)]
+    shown = [typed("--hint", "2")[1] for _ in range(4)]
     assert [text.splitlines()[-1] for text in shown] == [
-        "hint 1 of 3 to exercise 5", "hint 2 of 3 to exercise 5", "hint 3 of 3 to exercise 5, the last",
-        "hint 3 of 3 to exercise 5, the last",
+        "hint 1 of 3 to exercise 2", "hint 2 of 3 to exercise 2", "hint 3 of 3 to exercise 2, the last",
+        "hint 3 of 3 to exercise 2, the last",
     ]  # fmt: skip
     assert shown[0] != shown[1] != shown[2] == shown[3]
 

@@ -6,6 +6,7 @@ import nbclient
 import nbformat
 import pytest
 
+from clearformer.guide.formulas import as_unicode, replace_formulas
 from clearformer.guide.notebook import as_notebook
 from clearformer.guide.running import running
 from clearformer.guide.stages import Script, read_questions, read_stages
@@ -41,6 +42,15 @@ def test_a_script_has_a_title_a_lesson_and_cells_that_parse(script: Script):
 def test_a_stage_changes_the_program_or_says_that_it_does_not(stage: Script):
     assert stage.diff or stage.part not in GROWING
     assert stage.program or stage.part not in GROWING
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_no_formula_keeps_a_sign_of_tex_in_the_terminal(script: Script):
+    formulas: list[str] = []
+    for cell in script.cells:
+        if cell.is_text:
+            replace_formulas(cell.source, lambda tex: formulas.append(tex) or "")
+    assert [tex for tex in formulas if set("\\{}$") & set(as_unicode(tex))] == []
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ ROUNDING = 1e-11
 VARIANTS = [
     {},
     {"norm": "rms", "bias": False, "activation": "swiglu"},
+    {"norm": "none"},
     {"num_kv_heads": 1, "positions": "rotary", "tie_embeddings": False, "scale_embeddings": True},
     {"positions": "alibi", "window": 3, "qk_norm": True, "ngram_buckets": 5},
 ]

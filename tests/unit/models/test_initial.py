@@ -82,6 +82,24 @@ def test_the_parameters_of_a_llama_style_model_worked_by_hand():
     assert count_parameters(config) == 2 * 200 * 64 + 2 * (attention + feed_forward + 2 * 64) + 64
 
 
+@all_families
+@pytest.mark.parametrize("norm_order", ["pre", "post"])
+def test_a_model_without_norms_has_no_parameters_of_them(family, norm_order):
+    shapes = parameter_shapes(family(**SMALL, norm="none", norm_order=norm_order))
+    assert shapes == shapes_of_model(family(**SMALL, norm="none", norm_order=norm_order))
+    assert not [name for name in shapes if "norm" in name]
+
+
+def test_the_parameters_of_a_model_without_norms_worked_by_hand():
+    # Nanda et al. 2023, arXiv:2301.05217, section 3, here with biases: 113 numbers, and five tokens that are no numbers
+    config = GPTConfig(
+        vocab_size=118, context=3, d_model=128, num_heads=4, num_layers=1, d_ff=512, norm="none", tie_embeddings=False
+    )
+    attention = 4 * (128 * 128 + 128)
+    feed_forward = 128 * 512 + 512 + 512 * 128 + 128
+    assert count_parameters(config) == 2 * 118 * 128 + 3 * 128 + attention + feed_forward
+
+
 def test_the_papers_base_model_has_63_million_parameters_worked_by_hand():
     # table 3, base: N = 6, d_model = 512, d_ff = 2048, one joint vocabulary of 37,000 tokens and one matrix for it
     attention = 4 * (512 * 512 + 512)  # W_Q, W_K, W_V, W_O with their biases

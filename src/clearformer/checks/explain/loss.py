@@ -105,7 +105,9 @@ def wrong_losses(probe: Probe, tokens: Tensor, labels: Tensor, measured: float) 
         losses["shifted-twice"] = [mean(all_logits[:, :-2], labels[:, 2:])]
         losses["runs-on"] = [mean(all_logits.flatten(0, 1)[None, :-1], labels.flatten()[None, 1:])]
         losses["wraps-around"] = [mean(all_logits, labels.roll(-1, 1))]
+        padded = tokens.masked_fill(labels == IGNORE_INDEX, probe.subject.pad)
         losses["padding-counted"].append(mean(logits, targets_of(probe, tokens)))
+        losses["padding-counted"].append(mean(probe.logits(Inputs(padded))[:, :-1], padded[:, 1:]))
     elif probe.kind == "bidirectional":
         losses["shifted"] = [mean(all_logits[:, :-1], labels[:, 1:])]
         unmasked_labels = torch.where(labels == IGNORE_INDEX, tokens, labels)

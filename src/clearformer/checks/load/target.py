@@ -44,6 +44,12 @@ def load_target(target: str, notify: Callable[[str], None], part: bool = False) 
         sys.path[:] = original_path
 
 
+def resolve_way(text: str) -> str | Callable[..., Any] | None:
+    """The function that `FILE.py:FUNCTION` names, or the name of a method unchanged; None for "". Raises CheckError."""
+    location, _, name = text.rpartition(":")
+    return _find_function(_import(location), location, name) if location and name else text or None
+
+
 def _load_run(folder: Path, notify: Callable[[str], None]) -> Any:
     from clearformer.runs.folder import open_folder
     from clearformer.runs.session import load_model

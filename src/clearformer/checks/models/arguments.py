@@ -30,13 +30,12 @@ def used(probe: Probe) -> Outcome:
     positions that are counted anew, padding that is attended to. No error tells.
 
     Where `forward` has an argument of such a name (`token_type_ids`, `segments`, `position_ids`, `attention_mask` and
-    the like), it is given two values that differ in the middle, in each form and type in which the model takes it, and
-    the logits must differ.
+    the like), unless Subject(unused=...) names it, it is given two values that differ in the middle, in each form and
+    type in which the model takes it, and the logits must differ.
     """
     inputs = probe.inputs(2)
-    named = [name for name in inspect.signature(probe.module.forward).parameters if _pairs(name, inputs)]
-    if not any(_looks_like_segments(name, weight) for name, weight in probe.module.named_parameters()):
-        named = [name for name in named if name not in SEGMENTS]  # a model may be configured to have none
+    names = [name for name in inspect.signature(probe.module.forward).parameters if name not in probe.subject.unused]
+    named = [name for name in names if _pairs(name, inputs)]
     tried, unused = [], []
     for name in named:
         changes = [change for change in _changes(probe, inputs, name) if change is not None]

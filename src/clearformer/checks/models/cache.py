@@ -107,6 +107,8 @@ def separate(probe: Probe) -> Outcome:
     in turn, each with its own cache, and each must match itself alone. Return the cache from the call and take it back
     with the next.
     """
+    if probe.subject.keeps_cache:
+        raise DoesNotApply("the model keeps its cache itself, so that there is no second one")
     T = probe.length(STEPS)  # noqa: N806
     sequences = [probe.inputs(ROWS, T), probe.inputs(ROWS, T)]
     alone = [probe.cached_logits(sequence, [1] * T) for sequence in sequences]
@@ -145,6 +147,8 @@ def read_only(probe: Probe) -> Outcome:
     One forward pass is computed before and after stepping through a sequence, others between the steps, and the logits
     of each step are compared again in the end. Keep no state on the module.
     """
+    if probe.subject.keeps_cache:
+        raise DoesNotApply("the model keeps its cache itself, and a call without it may begin a new one")
     T = probe.length(STEPS)  # noqa: N806
     sequence, other = probe.inputs(ROWS, T), probe.inputs(ROWS, T)
     before, alone = probe.logits(sequence), probe.cached_logits(sequence, [1] * T)

@@ -7,12 +7,17 @@ from clearformer.checks.models import (
     cache,
     dropout,
     encoder_decoder,
+    generation,
+    given_positions,
     gradients,
+    inference,
     learning,
     loss,
     masks,
     numbers,
     order,
+    own_losses,
+    own_steps,
     parameters,
     state,
     sublayers,
@@ -52,6 +57,9 @@ CHECKS: dict[str, Check] = {
     "order.positions": Check("each position is distinct, up to the full context", order.positions),
     "order.balance": Check("neither tokens nor positions drown the other", order.balance, random_weights=False),
     "order.rotary": Check("rotary scores depend on distance alone", order.rotary),
+    "order.position-ids": Check(
+        "without positions the model counts from 0", given_positions.default, needs=("positions", "vocab_size")
+    ),
     "cache.steps": Check(
         "token by token with a cache, the logits are those of one forward pass", cache.steps, DECODERS, ("step",)
     ),
@@ -76,6 +84,22 @@ CHECKS: dict[str, Check] = {
     "cache.separate": Check("two caches do not influence each other", cache.separate, DECODERS, ("step",)),
     "cache.read-only": Check(
         "a call without a cache and a cached sequence do not influence each other", cache.read_only, DECODERS, ("step",)
+    ),
+    "cache.methods": Check(
+        "all of the model's steps with a cache give the logits of one forward pass", own_steps.methods, DECODERS
+    ),
+    "inference.paths": Check(
+        "each path for inference gives the logits of the forward pass", inference.paths, ("causal",), ("vocab_size",)
+    ),
+    "inference.mode": Check("but for dropout, training mode computes what evaluation does", inference.mode),
+    "generation.greedy": Check(
+        "what is written greedily is what the logits say", generation.greedy, DECODERS, ("generate", "vocab_size")
+    ),
+    "generation.past-context": Check(
+        "past the context, writing is refused or goes on from the newest tokens",
+        generation.past_context,
+        ("causal",),
+        ("generate", "vocab_size"),
     ),
     "parameters.initial-loss": Check(
         "the loss is near ln V at the start", parameters.initial_loss, random_weights=False
@@ -105,6 +129,13 @@ CHECKS: dict[str, Check] = {
     ),
     "loss.smoothing": Check(
         "label smoothing is as declared, and its weights sum to one", loss.smoothing, GENERATORS, ("loss", "vocab_size")
+    ),
+    "loss.methods": Check("all of the model's losses are right", own_losses.methods, GENERATORS, ("vocab_size",)),
+    "loss.classes": Check(
+        "a classifier's loss is the cross-entropy of its logits",
+        own_losses.classes,
+        ("classifier",),
+        ("loss", "vocab_size"),
     ),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),

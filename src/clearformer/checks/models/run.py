@@ -87,14 +87,19 @@ def _finite_probe(subject: Subject, check: Check, seed: int) -> Probe:
 
 
 MISSING = {
-    "padded": "how to pass padding is not known: write Subject(..., padded=lambda model, tokens, real: ...)",
-    "step": "how to step with a cache is not known: write Subject(..., step=lambda model, tokens, cache: (logits, "
-    "cache))",
-    "prefill": "how to begin with prompts of unequal length is not known: write "
-    "Subject(..., prefill=lambda model, tokens, real: (logits, cache))",
-    "loss": "the model's loss is not known: write Subject(..., loss=lambda model, tokens, labels: ...)",
-    "accumulate": "how gradients are accumulated is not known: write Subject(..., accumulate=lambda model, batches: "
-    "...)",
+    "padded": "how the model is given padding was not found: add --pad TOKEN, or write Subject(..., "
+    "padded=lambda model, tokens, real: logits)",
+    "step": "no step with a cache was found: add --step model.METHOD, or write Subject(..., "
+    "step=lambda model, tokens, cache: (logits, cache))",
+    "prefill": "how prompts of unequal length share a cache is not known: write Subject(..., "
+    "prefill=lambda model, tokens, real: (logits, cache))",
+    "loss": "the model's own loss was not found: add --loss model.METHOD or --loss FILE.py:FUNCTION, or write "
+    "Subject(..., loss=lambda model, tokens, labels: loss)",
+    "generate": "no method that writes text was found: add --generate model.METHOD, or write Subject(..., "
+    "generate=lambda model, tokens, count: new_tokens)",
+    "positions": "it takes no positions",
+    "accumulate": "how gradients are accumulated is not known: write Subject(..., "
+    "accumulate=lambda model, batches: None)",
     "vocab_size": "the model reads vectors and not tokens",
 }
 """why a check does not apply where the subject lacks a field that it needs, and what to write"""

@@ -101,6 +101,8 @@ def norm_order(probe: Probe) -> Outcome:
     uses = weight_uses(probe, inputs)
     kept = {*uses.looked_up, *uses.indexed, uses.last}
     norms = [next(module.parameters()) for module in norm_modules(probe.module).values()]
+    if not norms:
+        raise DoesNotApply("no module was found that may be a norm")
     for name, weight in probe.module.named_parameters():
         if name not in kept and not any(weight is norm for norm in norms):
             weight.zero_()

@@ -14,8 +14,10 @@ from clearformer.checks.recognise import (
     hugging_face,
     plain,
     torch_nn,
+    ways,
     x_transformers,
 )
+from clearformer.checks.recognise.given import Given
 from clearformer.checks.recognise.signature import name_of
 from clearformer.checks.recognise.trial import trial_mode
 from clearformer.checks.subject import Kind, Subject
@@ -32,20 +34,24 @@ RECOGNISERS = (
 """tried in this order; each returns None for a model it does not know, and `plain` takes whatever is left"""
 
 
-def recognise(model: Any, *, kind: Kind | None = None) -> Subject:
-    """Return the model as a Subject; a Subject is returned unchanged. `kind` overrides what the model looks like.
+def recognise(model: Any, *, kind: Kind | None = None, given: Given | None = None) -> Subject:
+    """Return the model as a Subject; a Subject is returned unchanged, but for what is `given`.
 
-    The model is called on a few inputs; its weights, mode and random states are restored.
+    `kind` overrides what the model looks like, and `given` what is found out about it. The model is called on a few
+    inputs; its weights, mode and random states are restored.
     Raises CheckError for a model that cannot be recognised, with the line to write.
     """
+    given = given or Given()
     if isinstance(model, Subject):
-        return model
+        with trial_mode(model.model):
+            return given.methods(given.sizes(model))
     if isinstance(model, nn.Module) and any(tensor.device.type != "cpu" for tensor in model.parameters()):
         raise CheckError("a model on the CPU was expected, found one on another device; return model.cpu()")
     try:
         with trial_mode(model):
             subjects = (recognise_library(model, kind) for recognise_library in RECOGNISERS)
-            return next(subject for subject in subjects if subject is not None)
+            subject = next(subject for subject in subjects if subject is not None)
+            return given.methods(ways.complete(given.sizes(subject)))
     except ClearformerError:
         raise
     except Exception as error:

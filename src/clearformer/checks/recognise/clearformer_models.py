@@ -31,8 +31,9 @@ def recognise(model: Any, _kind: Kind | None) -> Subject | None:
         vocab_size=config.vocab_size,
         context=config.context,
         pad=PAD,
-        norm_order=config.norm_order,
+        norm_order=None if config.norm == "none" else config.norm_order,
         tied=None if isinstance(model, Classifier) else config.tie_embeddings,
+        unused=() if getattr(config, "segments", 1) else ("segments",),
         name=type(model).__name__,
         **functions,
     )

@@ -1,18 +1,23 @@
 """A module or function that is given tokens, or vectors, and returns logits."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import plain_masks, plain_options, signature, trial
+from clearformer.checks.recognise import kinds, losses, plain_masks, plain_padding, signature, trial
+from clearformer.checks.recognise.experiment import Experiment
+from clearformer.checks.recognise.loss_forms import TARGETS
+from clearformer.checks.recognise.steps import CACHES, POSITIONS
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
 LENGTHS = (trial.LENGTH, 5)
+KINDS: tuple[Kind, ...] = ("causal", "classifier")
+"""what is tried where the kind is not given: logits for each token, then for each sequence"""
 
 
 @dataclass(frozen=True)
@@ -31,24 +36,48 @@ class CallForm:
 
 
 def recognise(model: Any, kind: Kind | None) -> Subject:
-    """By the first form of call that gives logits. Without `kind` a model is causal, whatever it does.
+    """By the first form of call that gives logits. Without `kind` it is inferred: see `kinds`.
 
     Raises CheckError where none does.
     """
-    kind = kind or "causal"
-    attempts = []
-    for length in LENGTHS:
-        for form in _call_forms(model, kind, length):
-            out, description = trial.try_call(partial(form.call, model), form.inputs(length))
-            if out is not None and _are_logits(out, kind, length):
-                return _subject(model, kind, form, length)
-            attempts.append(f"  {form.description}, {length} tokens each: {description}")
+    attempts: list[str] = []
+    for one in (kind,) if kind else KINDS:
+        for length in LENGTHS:
+            for form in _call_forms(model, one, length):
+                out, description = trial.try_call(partial(form.call, model), form.inputs(length))
+                if out is not None and _are_logits(out, one, length):
+                    return (
+                        _of_inferred_kind(model, one, form, length, out)
+                        if kind is None
+                        else _subject(model, one, form, length)
+                    )
+                attempts.append(f"  {form.description}, {length} tokens each: {description}")
     axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
     raise CheckError(
         f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
-        f"{trial.ROWS} rows:\n" + "\n".join(attempts) + "\nSay how it is called: return "
-        f'Subject(model, call=lambda model, tokens: ..., kind="{kind}", vocab_size=...)'
+        f"{trial.ROWS} rows:\n" + "\n".join(dict.fromkeys(attempts)) + "\nSay how it is called: return "
+        f'Subject(model, call=lambda model, tokens: ..., kind="{kind or "causal"}", vocab_size=...)'
     )
+
+
+def _of_inferred_kind(model: Any, kind: Kind, form: CallForm, length: int, out: Tensor) -> Subject:
+    """The subject of the kind that the model is taken for, and why."""
+    if kind == "classifier":
+        said = f"kind: taken for a classifier, since it returns {out.shape[1]} numbers for each sequence"
+        return replace(_subject(model, kind, form, length), ways=(said,))
+    subject = _subject(model, kind, form, length)
+    inferred, said = kinds.infer(model, form.call, form.inputs(length))
+    if inferred == kind or _loss_shifts(subject):
+        return subject
+    return replace(recognise(model, inferred), ways=(said,))
+
+
+def _loss_shifts(subject: Subject) -> bool:
+    """Whether the model's own loss compares logits with the next token, so that it is causal whatever it sees."""
+    if subject.vocab_size is None or not isinstance(subject.model, nn.Module):
+        return False
+    found = losses.find(Experiment(subject))
+    return any(loss.matched and loss.convention in ("inside", "alone") for loss in found)
 
 
 def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
@@ -60,7 +89,12 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     """Common forms, the most common first."""
     parameters = signature.parameters(model)
     required = signature.required(parameters)[1:]
-    targets = next((name for name in plain_options.TARGETS if name in parameters), None)
+    empty = {
+        name: None if signature.has_word(name, CACHES) else 0
+        for name in required
+        if signature.has_word(name, (*CACHES, *POSITIONS))
+    }
+    targets = next((name for name in [*parameters][1:] if signature.has_word(name, TARGETS)), None)
     tokens = trial.sample_tokens(length)
     per_query = (True, False) if kind == "causal" else (False,)
     masked = (
@@ -73,6 +107,9 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     else:
         description = f"model(tokens, {masked.name} {masked.convention.description})"
         yield CallForm(description, masked.without_padding, masked=masked)
+    if empty and len(empty) == len(required):
+        written = ", ".join(f"{name}={value}" for name, value in empty.items())
+        yield CallForm(f"model(tokens, {written})", lambda model, tokens: model(tokens, **empty))
     if targets is not None:
         yield CallForm(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
     if not isinstance(model, nn.Module):
@@ -83,7 +120,7 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
 
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
-    fields = plain_options.optional_fields(model, kind, form.call, form.masked, form.inputs(length))
+    fields = plain_padding.padding_fields(model, kind, form.call, form.masked, form.inputs(length))
     sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
     if form.width is None:
         vocabulary, context = trial.vocabulary_and_context(model, form.call, length)

@@ -1,7 +1,8 @@
 """What a model declares: its parameters, and the sizes in its attributes or its configuration."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,13 +17,47 @@ PADS = ("pad_token_id", "pad_idx", "pad_id", "padding_idx", "src_pad_idx", "trg_
 CONFIGS = ("config", "cfg", "args", "hparams", "params", "conf")
 
 
+LIBRARIES = ("torch.", "transformers.", "x_transformers.", "clearformer.")
+"""whose classes have methods with meanings of their own"""
+
+
 def parameters(model: Any) -> dict[str, inspect.Parameter]:
-    """The named parameters of a call; empty where Python cannot read the signature."""
+    """The named parameters of a call, or of a method; empty where Python cannot read the signature."""
     try:
         found = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
     except (TypeError, ValueError):
         return {}
     return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def methods(model: Any, words: Sequence[str] | None = None) -> list[str]:
+    """Public methods of the user's own classes, those whose names hold one of these words; the shortest name first."""
+    if not isinstance(model, nn.Module):
+        return []
+    names = {
+        name
+        for family in type(model).__mro__
+        if family is not object and not f"{family.__module__}.".startswith(LIBRARIES)
+        for name, value in vars(family).items()
+        if (inspect.isfunction(value) or isinstance(value, staticmethod | classmethod)) and not name.startswith("_")
+    }
+    named = [name for name in names - {"forward"} if words is None or has_word(name, words)]
+    return sorted(named, key=lambda name: (len(name), name))
+
+
+def is_of_a_library(model: Any) -> bool:
+    """Whether its class comes from a library whose models are recognised by their interface."""
+    return f"{type(model).__module__}.".startswith(LIBRARIES)
+
+
+def method(model: Any, name: str) -> Any:
+    """The method of that name, or of a part of the model, as in "decoder.step"."""
+    return operator.attrgetter(name)(model)
+
+
+def has_word(name: str, words: Iterable[str]) -> bool:
+    """Whether the name holds one of the words, as `next_loss` holds "loss"; a word may have several parts."""
+    return any(f"_{word}_" in f"_{name.lower()}_" for word in words)
 
 
 def required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:

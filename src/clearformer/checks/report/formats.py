@@ -3,8 +3,9 @@
 The JSON has these keys, which are stable: `format` (1), `subject` (`name`, `kind`), `environment` (versions of
 `clearformer`, `torch`, `python`, and the `platform`), `seed`, `seconds`, `summary` (how many `passed`, `failed`,
 `crashed`, `does not apply`, `not run`), `start_here` (the ids of the failures that explain all others, the first to fix
-first), and `checks`, each with `id`, `claim`, `status`, `cause`, `follows` (the id of the failure that explains this
-one), `measured`, `tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite
+first), `ways` (how the model was used, where that was found out), `not_checked` (what could not be checked: `reason`
+and `checks`), and `checks`, each with `id`, `claim`, `status`, `cause`, `follows` (the id of the failure that explains
+this one), `measured`, `tolerance`, `case`, `means` (the diagnosis), `seen` (notes) and `seconds`. Absent and non-finite
 numbers are null.
 """
 
@@ -21,6 +22,7 @@ import torch
 from clearformer import __version__
 from clearformer.checks.check import Result
 from clearformer.checks.explain.roots import roots
+from clearformer.checks.report.gaps import gaps
 from clearformer.checks.report.text import counts, describe_problem, describe_problems, detail, problems, summary
 from clearformer.checks.report.xml import element, valid_in_xml
 
@@ -35,6 +37,8 @@ class Report:
     kind: str
     seed: int
     results: list[Result]
+    ways: tuple[str, ...] = ()
+    """how the model was used, as it was found out"""
 
     @property
     def seconds(self) -> float:
@@ -60,6 +64,8 @@ def as_json(report: Report) -> str:
         "seconds": round(report.seconds, 3),
         "summary": counts(report.results),
         "start_here": [result.id for result in roots(report.results)],
+        "ways": report.ways,
+        "not_checked": [gap.__dict__ for gap in gaps(report.results)],
         "checks": [_check_as_dict(result) for result in report.results],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -15,7 +15,7 @@ enum {
 
 static const char *const flags[] = {"false", "true", NULL};
 static const char *const families[] = {"transformer", "gpt", "bert", "classifier", NULL};
-static const char *const norms[] = {"layer", "rms", NULL};
+static const char *const norms[] = {"layer", "rms", "none", NULL};
 static const char *const orders[] = {"pre", "post", NULL};
 static const char *const activations[] = {"relu", "gelu", "squared_relu", "swiglu", "geglu", NULL};
 static const char *const positions[] = {"sinusoidal", "learned", "rotary", "alibi", "none", NULL};
@@ -39,7 +39,7 @@ static const setting settings[] = {
     {"num_heads", offsetof(config, H), {8, 12, 12, 12}, NULL, 1, MOST},
     {"num_layers", offsetof(config, L), {6, 12, 12, 12}, NULL, 1, MOST},
     {"d_ff", offsetof(config, F), {2048, 3072, 3072, 3072}, NULL, 1, MOST},
-    {"norm", offsetof(config, rms), {0, 0, 0, 0}, norms, 0, 0},
+    {"norm", offsetof(config, norm_kind), {0, 0, 0, 0}, norms, 0, 0},
     {"norm_order", offsetof(config, post_norm), {1, 0, 1, 1}, orders, 0, 0},
     {"activation", offsetof(config, activation), {RELU, GELU, GELU, GELU}, activations, 0, 0},
     {"positions", offsetof(config, positions), {SINUSOIDAL, LEARNED, LEARNED, LEARNED}, positions, 0, 0},
@@ -57,6 +57,7 @@ static const setting settings[] = {
     {"logit_cap", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"dropout", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"zero_outputs", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"initial_std", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"mask_share", 0, {ABSENT, ABSENT, 0, ABSENT}, NULL, 0, 0},
 };
 enum { KIND, SETTINGS = sizeof settings / sizeof *settings };
@@ -139,6 +140,8 @@ static int is_consistent(const config *c, char *fault)
     if (H % G)
         return explain(fault, "model.num_kv_heads must be a divisor of num_heads (%n), found %n" CHANGE_IT, H,
                        G);
+    if (c->qk_norm && c->norm_kind == NO_NORM)
+        return explain(fault, "model.qk_norm must be false, since norm is none, found true" CHANGE_IT);
     if (c->causal_body && c->pooling == POOL_FIRST)
         return explain(fault, "model.pooling must be last or mean, since a GPT's first token attends only to itself, "
                        "found \"first\"" CHANGE_IT);

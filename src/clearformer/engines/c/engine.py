@@ -46,6 +46,8 @@ def describe(config: Config) -> str:
         raise ConfigError(f"C computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
         raise ConfigError("C computes in float32, but --train.precision is bfloat16; leave it at auto")
+    if config.train.loss_precision != "float32":
+        raise ConfigError("C computes in float32, but --train.loss-precision is float64; set it to float32")
     count = threads()
     return f"C, compiled by {library()[1]} ({count} thread{'s' if count > 1 else ''})"
 

@@ -93,7 +93,7 @@ static void head_norm(const config *c, count B, count T, heads x, count number, 
                 float *mean = raw ? statistics + 2 * at : unused;
                 if (raw)
                     memcpy(raw + at * E, one, E * sizeof(float));
-                norm(1, one, one, mean, mean + 1, E, w.weight, w.bias, EPS, !c->rms);
+                norm(1, one, one, mean, mean + 1, E, w.weight, w.bias, EPS, c->norm_kind == LAYER_NORM);
             }
 }
 
@@ -111,7 +111,7 @@ static void head_norm_backward(const config *c, count B, count T, heads g, count
                 float *one = g.at + i / T * g.batch + h * g.head + i % T * g.row;
                 const count at = i * number + h;
                 norm_backward(1, one, raw + at * E, statistics + 2 * at, statistics + 2 * at + 1, one, dweight, dbias,
-                              E, w.weight, !c->rms);
+                              E, w.weight, c->norm_kind == LAYER_NORM);
                 for (count e = 0; e < 2 * E; e++)
                     sums[e] += dweight[e];
             }

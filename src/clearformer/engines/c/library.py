@@ -29,6 +29,7 @@ PARTS = (
 THREADS = "-fopenmp"
 
 FAMILIES = ("transformer", "gpt", "bert", "classifier")
+NORMS = ("layer", "rms", "none")
 ACTIVATIONS = ("relu", "gelu", "squared_relu", "swiglu", "geglu")
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
 POOLINGS = ("first", "last", "mean")
@@ -40,7 +41,7 @@ class Config(Structure):
 
     _fields_ = (
         *((name, c_int32) for name in (
-            "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngram_buckets", "window", "rms",
+            "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngram_buckets", "window", "norm_kind",
             "post_norm", "activation", "positions", "bias", "scale_embeddings", "tie_embeddings", "qk_norm",
             "causal_body", "pooling",
         )),
@@ -223,7 +224,7 @@ def c_config(config: AnyModelConfig) -> Config:
         segments=config.segments if isinstance(config, BERTConfig | ClassifierConfig) else 0,
         ngram_buckets=config.ngram_buckets,
         window=config.window,
-        rms=config.norm == "rms",
+        norm_kind=NORMS.index(config.norm),
         post_norm=config.norm_order == "post",
         activation=ACTIVATIONS.index(config.activation),
         positions=POSITIONS.index(config.positions),

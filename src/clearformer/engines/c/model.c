@@ -66,8 +66,10 @@ static affine find_linear(finder *f, name prefix, count in, count out, int bias)
 
 static affine find_norm(finder *f, name prefix, count width)
 {
-    affine w = {find(f, prefix, ".weight", width, 0), NULL};
-    if (!f->c->rms && f->c->bias)
+    affine w = {0};
+    if (f->c->norm_kind != NO_NORM)
+        w.weight = find(f, prefix, ".weight", width, 0);
+    if (f->c->norm_kind == LAYER_NORM && f->c->bias)
         w.bias = find(f, prefix, ".bias", width, 0);
     return w;
 }

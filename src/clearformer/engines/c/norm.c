@@ -48,27 +48,36 @@ void norm_backward(count rows, const float *g, const float *x, const float *mean
     }
 }
 
-
-/* The configuration's norm, of rows in threads; `out` may be `x`. */
+/* The configuration's norm, of rows in threads; a copy if it has none. `out` may be `x`. */
 void norm_rows(const config *c, count rows, count width, const float *x, affine w, float *out, float *statistics)
 {
+    if (c->norm_kind == NO_NORM) {
+        if (out != x)
+            memcpy(out, x, rows * width * sizeof(float));
+        return;
+    }
 #pragma omp parallel for if (rows * width > SERIAL)
     for (count i = 0; i < rows; i++)
         norm(1, x + i * width, out + i * width, statistics + i, statistics + rows + i, width, w.weight, w.bias, EPS,
-             !c->rms);
+             c->norm_kind == LAYER_NORM);
 }
 
 /* dx, and what is added to the gradients of weight and bias; each thread sums its rows, and the sums are added in order. */
 void norm_rows_backward(const config *c, count rows, count width, const float *g, const float *x,
                         const float *statistics, affine w, affine dw, float *dx, const room *r)
 {
+    if (c->norm_kind == NO_NORM) {
+        if (dx != g)
+            memcpy(dx, g, rows * width * sizeof(float));
+        return;
+    }
     const count threads = omp_get_max_threads(), block = (rows + threads - 1) / threads;
 #pragma omp parallel for
     for (count k = 0; k < threads; k++) {
         const count first = least(k * block, rows), some = least(block, rows - first);
         float *sums = r->threads + k * r->piece;
         norm_backward(some, g + first * width, x + first * width, statistics + first, statistics + rows + first,
-                      dx + first * width, sums, sums + width, width, w.weight, !c->rms);
+                      dx + first * width, sums, sums + width, width, w.weight, c->norm_kind == LAYER_NORM);
     }
     for (count k = 0; k < threads; k++)
         for (count i = 0; i < width; i++) {

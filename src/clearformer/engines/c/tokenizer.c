@@ -1,7 +1,8 @@
 /* Encoding and decoding.
 
-   A text is cut into pieces, which by the kind of tokenizer are single characters or what PIECE of
-   `clearformer.data.tokenizers` matches: a word or punctuation with the space before it, a newline, other white space.
+   A text is cut into pieces, which by the kind of tokenizer are single characters, what PIECE of
+   `clearformer.data.tokenizers` matches (a word or punctuation with the space before it, a newline, other white space),
+   or, of numbers, what stands between white space, which is dropped, and a space is put between them again.
    A piece is one token of the vocabulary; in byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) its bytes are
    tokens first, and two neighbours become one token as long as the vocabulary has a merge for any: the one of lowest
    rank first, of equal ones the leftmost. */
@@ -67,6 +68,14 @@ static const char *piece_end(int kind, const char *at, const char *end)
     if (kind == CHARACTER)
         return at + utf8(at, end, &code);
     const char *last = at, *next = next_character(at, end, &classes, &code);
+    if (kind == NUMBER) {
+        for (const char *after; next < end; next = after) {
+            after = next_character(next, end, &next_classes, &next_code);
+            if ((classes ^ next_classes) & SPACE_LIKE)
+                break;
+        }
+        return next;
+    }
     if (code == '\n')
         return next;
     if (code == ' ' && next < end) {
@@ -202,6 +211,8 @@ count encode_text(const tokenizer *t, const char *text, count length, int32_t *i
     }
     for (const char *at = text, *next; at < end; at = next) {
         next = piece_end(t->kind, at, end);
+        if (t->kind == NUMBER && is_blank(at, next - at))
+            continue;
         if (t->kind == BPE) {
             for (count i = 0; i < next - at; i++)
                 ids[n + i] = t->byte_tokens[(unsigned char)at[i]];
@@ -235,7 +246,7 @@ static void put_byte(output *out, partial *p, char byte)
     for (int bytes; p->length && (bytes = utf8(p->bytes, p->bytes + p->length, &code));) {
         const int used = bytes > 0 ? bytes : -bytes;
         put(out, bytes > 0 ? p->bytes : "\xEF\xBF\xBD", bytes > 0 ? bytes : 3);
-        p->length -= used;
+        p->length = (int16_t)(p->length - used);
         memmove(p->bytes, p->bytes + used, (size_t)p->length);
     }
 }
@@ -247,11 +258,14 @@ static void put_byte(output *out, partial *p, char byte)
 count decode_tokens(const tokenizer *t, const int32_t *ids, count number, partial *rest, char *text)
 {
     output out = {text, 0};
-    partial p = rest ? *rest : (partial){{0}, 0};
+    partial p = rest ? *rest : (partial){{0}, 0, 0};
     for (count i = 0; i < number; i++) {
         if (ids[i] <= EOS || ids[i] >= t->V)
             continue;
         const token *x = t->tokens + ids[i];
+        if (t->kind == NUMBER && p.begun)
+            put(&out, " ", 1);
+        p.begun = 1;
         for (count b = 0; b < x->length; b++)
             put_byte(&out, &p, t->bytes[x->start + b]);
     }

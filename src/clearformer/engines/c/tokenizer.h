@@ -9,7 +9,7 @@
 
 enum { PAD, BOS, EOS, UNK, MASK }; /* ids of the special tokens; MASK is one only if the tokenizer `has_mask` */
 
-enum kind { CHARACTER, WORD, BPE };
+enum kind { CHARACTER, WORD, BPE, NUMBER };
 
 /* The bytes of a token: length of them from `start` on. */
 typedef struct {
@@ -37,10 +37,10 @@ typedef struct {
     int32_t byte_tokens[256]; /* in a BPE: the token of each byte */
 } tokenizer;
 
-/* The first bytes of a character whose last ones are still to come; all zeros: none. */
+/* The first bytes of a character whose last ones are still to come, and whether a token came before; all zeros: none. */
 typedef struct {
     char bytes[4];
-    int32_t length;
+    int16_t length, begun;
 } partial;
 
 /* vocabulary.c */

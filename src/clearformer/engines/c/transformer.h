@@ -16,6 +16,7 @@
 #include "tiles.h"
 
 enum family { FAMILY_TRANSFORMER, FAMILY_GPT, FAMILY_BERT, FAMILY_CLASSIFIER };
+enum norm_kind { LAYER_NORM, RMS_NORM, NO_NORM };
 enum activation { RELU, GELU, SQUARED_RELU, SWIGLU, GEGLU };
 enum positions { SINUSOIDAL, LEARNED, ROTARY, ALIBI, NO_POSITIONS };
 enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
@@ -27,7 +28,7 @@ enum { SERIAL = 1 << 13 }; /* numbers; less work than this is done by one thread
 /* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
 typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
-    int32_t rms, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
+    int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
     float logit_cap;
 } config;
@@ -55,7 +56,7 @@ typedef struct {
 
 typedef struct {
     layer *layers; /* L of them */
-    affine norm;   /* of pre-norm stacks only */
+    affine norm;   /* of pre-norm stacks only, if there are norms */
     int causal, cross;
 } stack;
 

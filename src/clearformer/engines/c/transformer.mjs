@@ -23,8 +23,9 @@ const INFERENCE = 0; /* purposes of a room */
 export const LOSS = 1, TRAINING = 2;
 const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
 const INTEGERS = [ /* of struct config */
-    "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "rms", "postNorm",
-    "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody", "pooling",
+    "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "normKind",
+    "postNorm", "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody",
+    "pooling",
 ];
 
 export async function instantiate(bytes) {

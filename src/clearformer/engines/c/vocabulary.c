@@ -14,6 +14,13 @@ static const char word_level[] = JSON({
     "decoder": {"type": "Fuse"},
     "model": {"type": "WordLevel", "vocab": {}, "unk_token": "<unk>"}
 });
+static const char numbers[] = JSON({
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    "pre_tokenizer": {"type": "WhitespaceSplit"},
+    "post_processor": null,
+    "decoder": null,
+    "model": {"type": "WordLevel", "vocab": {}, "unk_token": "<unk>"}
+});
 static const char byte_pairs[] = JSON({
     "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
@@ -251,10 +258,17 @@ static count lay_out(tokenizer *t, json vocabulary, json merges, char *memory)
     return used;
 }
 
-/* The kind of a file that has the right keys; -1 if it is none of ours. */
-static int kind_of(json file, int bpe, char *fault)
+/* The kind of a file; -1 if it is none of ours. */
+static int kind_of(json file, char *fault)
 {
     const json pre_tokenizer = json_field(file, "pre_tokenizer");
+    const int bpe = json_equals(json_field(json_field(file, "model"), "type"), "BPE");
+    const int number = json_equals(json_field(pre_tokenizer, "type"), "WhitespaceSplit");
+    const char *const expected = bpe ? byte_pairs : number ? numbers : word_level;
+    if (!keys_match(json_of("tokenizer.json"), json_of(expected), file, fault))
+        return -1;
+    if (number)
+        return NUMBER;
     const json split = bpe ? json_first(json_field(pre_tokenizer, "pretokenizers")) : pre_tokenizer;
     const json pattern = json_field(json_field(split, "pattern"), "Regex");
     if (!bpe && same(pattern, json_of(character_pattern)))
@@ -275,10 +289,7 @@ count read_tokenizer(const char *text, count length, char *memory, char *fault)
         return explain(fault, "an object of JSON was expected, found something else" AGAIN);
     const json model = json_field(file, "model"), vocabulary = json_field(model, "vocab");
     const json merges = json_field(model, "merges");
-    const int bpe = json_equals(json_field(model, "type"), "BPE");
-    if (!keys_match(json_of("tokenizer.json"), json_of(bpe ? byte_pairs : word_level), file, fault))
-        return 0;
-    tokenizer t = {.kind = kind_of(file, bpe, fault)};
+    tokenizer t = {.kind = kind_of(file, fault)};
     const count used = t.kind < 0 ? 0 : lay_out(&t, vocabulary, merges, memory);
     if (!used || !memory)
         return used;

@@ -58,6 +58,8 @@ def describe(config: Config) -> str:
         raise ConfigError(f"NumPy computes on the CPU, but --train.device is {config.train.device}; leave it at auto")
     if config.train.precision == "bfloat16":
         raise ConfigError("NumPy computes in float32, but --train.precision is bfloat16; leave it at auto")
+    if config.train.loss_precision != "float32":
+        raise ConfigError("NumPy computes in float32, but --train.loss-precision is float64; set it to float32")
     keeps_memory = all(name in os.environ for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"))
     malloc = "malloc keeps memory" if keeps_memory else "malloc gives memory back"
     return f"NumPy {np.__version__}, {_blas()}, {kernels.describe()}, {malloc}"

@@ -31,8 +31,14 @@ def join_masks(*masks: Mask | None) -> Mask | None:
     return functools.reduce(np.bitwise_and, present) if present else None
 
 
-def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm:
-    return LayerNorm(width, bias=config.bias) if config.norm == "layer" else RMSNorm(width)
+def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm | Identity:
+    match config.norm:
+        case "layer":
+            return LayerNorm(width, bias=config.bias)
+        case "rms":
+            return RMSNorm(width)
+        case "none":
+            return Identity()
 
 
 def split_heads(x: Tensor, *heads: int) -> list[Tensor]:

@@ -12,7 +12,7 @@ from clearformer.config import ModelConfig
 from clearformer.engines.tables import slopes
 from clearformer.engines.tinygrad.cache import LayerCache
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
-from clearformer.engines.tinygrad.layers import Linear, Norm, norm
+from clearformer.engines.tinygrad.layers import Identity, Linear, Norm, norm
 from clearformer.engines.tinygrad.positions import RotaryPositions, distances
 from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 
@@ -73,8 +73,7 @@ class MultiHeadAttention:
     ) -> Float[Tensor, "B T D"]:
         at = None if cache is None else cache.at
         q, k, v = split_heads(self.qkv_projection(x), *self.heads)
-        if self.query_norm is not None and self.key_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
+        q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
             q, k = self.rotary(q, at), self.rotary(k, at)
         if cache is not None:
@@ -99,17 +98,16 @@ class CrossAttention:
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
         """Keys and values of the memory, constant for a whole generated sequence."""
         k, v = split_heads(self.kv_projection(memory), *self.heads[1:])
-        return (k if self.key_norm is None else self.key_norm(k)), v
+        return self.key_norm(k), v
 
     def __call__(self, x: Float[Tensor, "B T D"], memory: KeysValues, mask: Mask | None) -> Float[Tensor, "B T D"]:
         """`memory` is the result of `project`."""
         (q,) = split_heads(self.query_projection(x), self.heads[0])
-        q = q if self.query_norm is None else self.query_norm(q)
-        return self.output_projection(join_heads(self.core(q, *memory, mask)))
+        return self.output_projection(join_heads(self.core(self.query_norm(q), *memory, mask)))
 
 
-def head_norms(config: ModelConfig) -> tuple[Norm | None, Norm | None]:
+def head_norms(config: ModelConfig) -> tuple[Norm, Norm]:
     """The QK norms, of each head's queries and keys."""
     if not config.qk_norm:
-        return None, None
+        return Identity(), Identity()
     return norm(config, config.head_width), norm(config, config.head_width)

@@ -52,6 +52,8 @@ def describe(config: Config) -> str:
         )
     if config.train.precision == "bfloat16":
         raise ConfigError("tinygrad computes in float32, but --train.precision is bfloat16; leave it at auto")
+    if config.train.loss_precision != "float32":
+        raise ConfigError("tinygrad computes in float32, but --train.loss-precision is float64; set it to float32")
     return f"tinygrad on {DEVICE}"
 
 

@@ -60,11 +60,24 @@ class RMSNorm:
         return x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * self.weight
 
 
-Norm = LayerNorm | RMSNorm
+class Identity:
+    """Returns its input."""
+
+    def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return x
+
+
+Norm = LayerNorm | RMSNorm | Identity
 
 
 def norm(config: ModelConfig, width: int) -> Norm:
-    return LayerNorm(width, bias=config.bias) if config.norm == "layer" else RMSNorm(width)
+    match config.norm:
+        case "layer":
+            return LayerNorm(width, bias=config.bias)
+        case "rms":
+            return RMSNorm(width)
+        case "none":
+            return Identity()
 
 
 def gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

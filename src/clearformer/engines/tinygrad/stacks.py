@@ -8,7 +8,7 @@ from clearformer.config import ModelConfig
 from clearformer.engines.tinygrad.attention import CrossAttention, KeysValues, Mask, MultiHeadAttention
 from clearformer.engines.tinygrad.cache import NOTHING, LayerCache, Past
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
-from clearformer.engines.tinygrad.layers import FeedForward, Norm, norm
+from clearformer.engines.tinygrad.layers import FeedForward, Identity, Norm, norm
 from clearformer.engines.tinygrad.shapes import Bool, Float
 
 SelfMask = Bool[Tensor, "#B #H #T _"]
@@ -84,7 +84,7 @@ class Encoder:
     def __call__(self, x: Float[Tensor, "B T D"], mask: Mask | None, past: Past = NOTHING) -> Float[Tensor, "B T D"]:
         for index, layer in enumerate(self.layers):
             x = layer(x, mask, past.layer(index))
-        return x if self.norm is None else self.norm(x)
+        return self.norm(x)
 
 
 class Decoder:
@@ -104,9 +104,9 @@ class Decoder:
     ) -> Float[Tensor, "B T D"]:
         for index, layer in enumerate(self.layers):
             x = layer(x, mask, past.layer(index), memory[index], memory_mask)
-        return x if self.norm is None else self.norm(x)
+        return self.norm(x)
 
 
-def final_norm(config: ModelConfig) -> Norm | None:
+def final_norm(config: ModelConfig) -> Norm:
     """The final norm of a pre-norm stack; the output of a post-norm stack is normalized already."""
-    return norm(config, config.d_model) if config.norm_order == "pre" else None
+    return norm(config, config.d_model) if config.norm_order == "pre" else Identity()

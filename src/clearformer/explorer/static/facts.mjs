@@ -8,9 +8,12 @@ const FAMILIES = { transformer: "encoder-decoder", gpt: "GPT", bert: "BERT", cla
 const SIZES = { L: "layers", H: "heads", D: "wide", F: "feed-forward", V: "tokens" };
 const HALF = "Its weights are rounded to half precision: results differ from the run’s by about 0.03 %.";
 
+/** `1 layer`, `2 layers`. */
+const counted = (count, meaning) => `${count.toLocaleString("en")} ${count === 1 ? meaning.replace(/s$/, "") : meaning}`;
+
 export function facts({ run, family, sizes, checkpoint }, { runs, index, show, open }) {
     const items = Object.entries(SIZES).map(([letter, meaning]) =>
-        element("li", {}, element("b", {}, letter), ` ${sizes[letter].toLocaleString("en")} ${meaning}`));
+        element("li", {}, element("b", {}, letter), ` ${counted(sizes[letter], meaning)}`));
     const options = runs.map(({ name }, i) => [String(i), printable(name)]);
     const choice = runs.length > 1 && list("Run", { options }, String(index), (value) => show(Number(value))).element;
     const step = element("li", {}, `step ${checkpoint.step.toLocaleString("en")}`);

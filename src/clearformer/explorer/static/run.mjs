@@ -1,6 +1,7 @@
 /* A run as the page has it: name, config, tokenizer (the text of its file), classes, metrics, example, precision;
-   checkpoints, each with its step, of which the last is the trained model; and weights(checkpoint), the bytes of a
-   safetensors file. explorer/contents.py writes those that are in the page. */
+   grokking, what explorer/grokking.py measured of a run that learned arithmetic; checkpoints, each with its step, of
+   which the last is the trained model; and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py
+   writes those that are in the page. */
 
 import { single } from "./half.mjs";
 
@@ -14,11 +15,17 @@ export function embeddedRuns() {
     }));
 }
 
+/** What its checkpoints are called. */
+export const checkpointNames = ({ checkpoints }) =>
+    checkpoints.map(({ step }) => (step ? `step ${step.toLocaleString("en")}` : "untrained"));
+
 export const elementText = (id) => document.getElementById(id).textContent;
 
 /** The bytes in an element as base64. */
 export function embedded(id) {
     const text = elementText(id);
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    const chars = atob(text), bytes = new Uint8Array(chars.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = chars.charCodeAt(i);
+    return bytes;
 }

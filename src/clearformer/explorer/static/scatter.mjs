@@ -1,6 +1,7 @@
 /* Points in a plane, with a name each. */
 
 import { svg } from "./dom.mjs";
+import { roundUp } from "./numbers.mjs";
 
 const WIDTH = 400, HEIGHT = 260, LEFT = 62, BOTTOM = 44, TOP = 12, RIGHT = 12, TICKS = 4;
 const end = { "text-anchor": "end" }, middle = { "text-anchor": "middle" };
@@ -29,10 +30,4 @@ export function scatter(points, names, label) {
     return svg("svg", { class: "scatter", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
         ticks, dots, svg("text", { x: LEFT + wide / 2, y: HEIGHT - 6, ...middle }, names.x),
         svg("text", axis, names.y));
-}
-
-/** To the next of 1, 2, 2.5, 5 and 10 times a power of ten. */
-function roundUp(value) {
-    const power = 10 ** Math.floor(Math.log10(value));
-    return power * [1, 2, 2.5, 5, 10].find((times) => times * power >= value);
 }

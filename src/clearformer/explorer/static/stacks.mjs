@@ -1,6 +1,9 @@
 /* The stacks of a model and the names of their parts, as touch.c and clearformer/inspection/places.py have them. */
 
-export const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]; /* in the order of transformer.h */
+export const NORMS = ["layer", "rms", "none"]; /* in the order of transformer.h, as those below */
+export const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"];
+
+export const hasNorms = ({ normKind }) => NORMS[normKind] !== "none";
 
 /** In the order of computation: { name, title, text }; `text` is the number of the text that the stack reads. The
     vectors of the last stack become logits. */

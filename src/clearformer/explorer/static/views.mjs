@@ -4,6 +4,7 @@
            name: "attend", title: "Attend",              // in the address, and on the tab
            answers: "Which tokens does a head look at?", // one sentence below the tab
            settings: { layer: 0 },                       // of its own in the state, with their defaults
+           fits: (run) => true,                          // maybe: whether a run has this view
            render(host, state, model, page) {            // build elements in `host`, once, and return a function …
                return async (reading, signal) => {};     // … called whenever the text or a setting has changed
            },
@@ -18,9 +19,10 @@
 import { view as attend } from "./views/attend.mjs";
 import { view as cut } from "./views/cut.mjs";
 import { view as flow } from "./views/flow.mjs";
+import { view as grok } from "./views/grok.mjs";
 import { view as learn } from "./views/learn.mjs";
 import { view as lens } from "./views/lens.mjs";
 import { view as predict } from "./views/predict.mjs";
 import { view as type } from "./views/type.mjs";
 
-export const VIEWS = [type, attend, predict, cut, lens, learn, flow];
+export const VIEWS = [grok, type, attend, predict, cut, lens, learn, flow];

@@ -13,7 +13,8 @@ export class Workbench {
     /** `index` of the model's run among `runs`; `show` shows another of them, `open` opens one. */
     constructor(model, { runs, index, show, open }) {
         Object.assign(this, { model, runs, index });
-        const common = { run: 0, view: VIEWS[0].name, text: model.run.example, target: "", masked: "" };
+        this.views = VIEWS.filter(({ fits }) => fits?.(model.run) ?? true);
+        const common = { run: 0, view: this.views[0].name, text: model.run.example, target: "", masked: "" };
         const settings = Object.assign(common, ...VIEWS.map((view) => view.settings));
         this.state = new State(settings, (names) => this.#changed(names));
         this.fields = fields(this.state, model.family);
@@ -44,9 +45,9 @@ export class Workbench {
 
     /** Build the view that the state names. */
     #show() {
-        const view = VIEWS.find(({ name }) => name === this.state.view) ?? VIEWS[0];
+        const { views } = this, view = views.find(({ name }) => name === this.state.view) ?? views[0];
         const focused = this.tabs.contains(document.activeElement);
-        this.tabs.replaceChildren(...VIEWS.map(({ name, title }) => element("button", {
+        this.tabs.replaceChildren(...views.map(({ name, title }) => element("button", {
             type: "button", "aria-current": name === view.name && "page", click: () => this.state.set({ view: name }),
         }, title)));
         roving(this.tabs);

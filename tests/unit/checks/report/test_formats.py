@@ -55,7 +55,18 @@ def test_a_failure_is_described_by_measurement_case_diagnosis_notes_and_a_link()
 
 def test_json_holds_every_result_under_the_documented_keys():
     content = json.loads(as_json(REPORT), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    keys = ["format", "subject", "environment", "seed", "seconds", "summary", "start_here", "checks"]
+    keys = [
+        "format",
+        "subject",
+        "environment",
+        "seed",
+        "seconds",
+        "summary",
+        "start_here",
+        "ways",
+        "not_checked",
+        "checks",
+    ]
     assert list(content) == keys
     assert content["format"] == 1
     assert content["subject"] == {"name": "GPT", "kind": "causal"}
@@ -105,6 +116,8 @@ def test_markdown_names_the_versions_and_holds_a_table_and_the_failures_in_full(
     for words in (summary(RESULTS), "seed 7", f"clearformer {__version__}", f"torch {torch.__version__}", "python 3."):
         assert words in lines[2]
     assert f"```\n{describe_problems(RESULTS)}\n```" in text
+    alone = as_markdown(Report("GPT", "causal", 7, [RESULTS[2]]))
+    assert f"````\n{describe_problems([RESULTS[2]])}\n````" in alone  # longer than the fence in the model's message
     table = [line for line in lines if line.startswith("| ")]
     assert len(table) == 2 + len(RESULTS)
     assert table[2].startswith("| masks.future | failed | no future token influences a past logit | 0.25, at most ")

@@ -87,9 +87,9 @@ def read(values: dict[str, Any]) -> tuple[library.Config, str]:
 
 SETTINGS = sorted(
     {item.name for family, _ in CASES.values() for item in dataclasses.fields(family)}
-    - {"dropout", "zero_outputs", "mask_share"}
+    - {"dropout", "zero_outputs", "initial_std", "mask_share"}
 )
-"""dropout, zero_outputs and mask_share are of training alone, and C reads none of them"""
+"""dropout, zero_outputs, initial_std and mask_share are of training alone, and C reads none of them"""
 
 
 @given(

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clearformer.data.dates import dates
+from clearformer.data.modular import number_tokenizer
 from clearformer.data.pydocs import pydocs
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.engines.c import library
@@ -97,15 +98,16 @@ AWKWARD = [
         "\U000e0100",
         "\U0010ffff",
     ),
-    *("\x00", "�", "<pad>", "<unk>", "<mask>", "the", " fox", "can't", "!?", " ..."),
+    *("0", "12", " 7 ", "=", "\x00", "�", "<pad>", "<unk>", "<mask>", "the", " fox", "can't", "!?", " ..."),
 ]
 texts = st.lists(st.text() | st.sampled_from(AWKWARD), max_size=20).map("".join)
-KINDS = [(kind, mask) for kind in ("character", "word", "bpe") for mask in (False, True)]
+KINDS = [*((kind, mask) for kind in ("character", "word", "bpe") for mask in (False, True)), ("number", False)]
 
 
 @functools.cache
 def trained(kind: Any, mask: bool) -> tuple[Tokenizer, CTokenizer]:
-    tokenizer = train_tokenizer(kind, LINES * 3, 300, mask=mask)
+    numbers = kind == "number"
+    tokenizer = number_tokenizer(13) if numbers else train_tokenizer(kind, LINES * 3, 300, mask=mask)
     return tokenizer, in_c(tokenizer)
 
 

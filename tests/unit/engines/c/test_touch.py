@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("bert", {"segments": 2}),
     "bert, modern": ("bert", {**MODERN, "window": 3}),
     "classifier": ("classifier", {"positions": "alibi"}),
-    "classifier on a GPT": ("classifier", {"body": "gpt", "pooling": "last"}),
+    "classifier on a GPT, no norms": ("classifier", {"body": "gpt", "pooling": "last", "norm": "none"}),
     "transformer": ("transformer", {}),
     "transformer, modern": ("transformer", {**MODERN, "qk_norm": True, "activation": "geglu"}),
 }

@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LayerNorm": {"norm": "layer"},
     "LayerNorm without bias": {"norm": "layer", "bias": False},
     "RMSNorm": {"norm": "rms"},
+    "no norm": {"norm": "none"},
     "pre-norm": {"norm_order": "pre"},
     "post-norm": {"norm_order": "post"},
     "relu": {"activation": "relu"},

@@ -1,11 +1,12 @@
 /* What the view Lens shows, as figures, of `asked`: what question.mjs returns, with { point, points }, those of the
-   stream. */
+   stream, and the `sizes` of the model. */
 
 import { cells } from "../cells.mjs";
 import { element } from "../dom.mjs";
 import { heatmap } from "../heatmap.mjs";
 import { sum } from "../numbers.mjs";
 import { signed, signedBars } from "../signed.mjs";
+import { hasNorms } from "../stacks.mjs";
 import { percent, token, visible } from "../visible.mjs";
 
 const COLUMNS = 16, PARTS = 16; /* tokens and parts in a picture */
@@ -48,7 +49,7 @@ export function lensFigure({ text, own, at, point, points, name }, { T, ids, p, 
 
 /** What each part adds to the logit, of the task "contributions"; in the picture the largest, and the sum of the
     others. */
-export function contributionsFigure({ place, name, output }, { names, values }) {
+export function contributionsFigure({ place, name, output, sizes }, { names, values }) {
     const parts = names.map((each, i) => ({ name: each, value: values[i] }));
     const total = { name: "sum: the logit", value: sum(values), strong: true };
     const ranked = [...parts].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)), rest = ranked.slice(PARTS);
@@ -60,7 +61,8 @@ export function contributionsFigure({ place, name, output }, { names, values }) 
     return {
         title: ["Contributions to the logit of ", token(name(output)), element("small", {}, " ", ...place)],
         note: "A logit is a sum: each part of the model adds a vector to the residual stream, and so to the logit. " +
-            "What a part does by way of later parts counts as theirs. The scale of every norm is held as it was.",
+            "What a part does by way of later parts counts as theirs." +
+            (hasNorms(sizes) ? " The scale of every norm is held as it was." : ""),
         picture: signedBars(shown, `Contributions: ${said}`, total),
         rows: [["part", "contribution"], ...parts.map((each) => [each.name, each.value]), ["sum", total.value]],
     };

@@ -5,6 +5,7 @@
 import { attention } from "./attention.mjs";
 import { attribution } from "./attribution.mjs";
 import { beam } from "./beam.mjs";
+import { circles } from "./circles.mjs";
 import { contributions } from "./contributions.mjs";
 import { cut, sweep } from "./cut.mjs";
 import { fill } from "./fill.mjs";
@@ -12,11 +13,12 @@ import { flow } from "./flow.mjs";
 import { continuation, probabilities } from "./learning.mjs";
 import { lens, norms } from "./lens.mjs";
 import { next } from "./next.mjs";
+import { operands } from "./operands.mjs";
 import { outputs } from "./outputs.mjs";
 import { read } from "./read.mjs";
 import { reading } from "./reading.mjs";
 
 export const TASKS = {
     read, outputs, attention, next, beam, fill, reading, cut, sweep, lens, norms, contributions, attribution,
-    flow, continuation, probabilities,
+    flow, continuation, probabilities, circles, operands,
 };

@@ -72,7 +72,7 @@ class Parts {
     }
 
     #hold(vectors, name) {
-        hold(vectors, this.parameter(`${name}.weight`), this.parameter(`${name}.bias`), this.sizes.rms);
+        hold(vectors, this.parameter(`${name}.weight`), this.parameter(`${name}.bias`), this.sizes.normKind);
     }
 }
 

@@ -54,17 +54,17 @@ const oneTokenTexts = (scope, B) => scope.struct("batch", B, 1, 0, 0, scope.copy
 
 /** Copies, as the engine's memory may move. */
 function finalNorm(model, { name }) {
-    const parameter = parametersOf(model), { rms } = model.sizes;
+    const parameter = parametersOf(model), { normKind } = model.sizes;
     const [weight, bias] = ["weight", "bias"].map((kind) => parameter(`${name}.norm.${kind}`)?.slice());
-    return { weight, bias, rms };
+    return { weight, bias, normKind };
 }
 
 /** The stream behind the final norm, [T, D]. */
-function normed({ weight, bias, rms }, { shape: [, T, D], data }) {
+function normed({ weight, bias, normKind }, { shape: [, T, D], data }) {
     const out = new Float32Array(T * D);
     for (let t = 0; t < T; t++) {
         const x = Float64Array.from(vectorOf(data, t, D));
-        hold([x], weight, bias, rms);
+        hold([x], weight, bias, normKind);
         out.set(x, t * D);
     }
     return out;

@@ -20,12 +20,12 @@ export function transformOf(model, { shape, data }) {
 }
 
 /** Of the parts of a vector, in place: GELU(x) = x Φ(x) and the norm are held as they are for their sum. */
-export function transform(vectors, parameter, { D, rms }) {
+export function transform(vectors, parameter, { D, normKind }) {
     vectors.forEach((vector, i) => (vectors[i] = times(parameter("transform.weight"), D, vector)));
     add(vectors[0], parameter("transform.bias"));
     const gate = sumOf(vectors).map(normal);
     for (const vector of vectors) for (let d = 0; d < D; d++) vector[d] *= gate[d];
-    hold(vectors, parameter("transform_norm.weight"), parameter("transform_norm.bias"), rms);
+    hold(vectors, parameter("transform_norm.weight"), parameter("transform_norm.bias"), normKind);
 }
 
 /** Φ, to 1e-7: Abramowitz and Stegun 1964, 7.1.26. */

@@ -4,6 +4,7 @@
    is a linear map, and the norm of a sum is the sum of its parts under it: clearformer/inspection/contributions.py. */
 
 import { tensorsOf } from "../../../engines/c/tensors.mjs";
+import { NORMS } from "../stacks.mjs";
 
 const EPS = 1e-5; /* of norms, as in PyTorch */
 
@@ -50,10 +51,12 @@ export function sumOf(parts) {
     return sum;
 }
 
-/** Norm, in place, the sum of the parts, with its scale held; the first part gets the bias. */
-export function hold(parts, weight, bias, rms) {
+/** Norm, in place, the sum of the parts, with its scale held; the first part gets the bias. A model without norms has
+    no weight of one, and the parts stay as they are. */
+export function hold(parts, weight, bias, normKind) {
+    if (!weight) return;
     const x = sumOf(parts), mean = (y) => y.reduce((a, b) => a + b, 0) / y.length;
-    for (const part of rms ? [] : [x, ...parts]) {
+    for (const part of NORMS[normKind] === "rms" ? [] : [x, ...parts]) {
         const middle = mean(part);
         for (let i = 0; i < part.length; i++) part[i] -= middle;
     }

@@ -28,7 +28,7 @@ export const view = {
         host.append(question.element, lens.element, logit.element, work.element, tokens.element, norms.element);
         return async (reading, signal) => {
             const point = isPlace(state.point, points.length) ? state.point : sizes.L;
-            const asked = { ...(await question.ask(reading, signal)), point, points }, { inputs, texts } = reading;
+            const asked = { ...(await question.ask(reading, signal)), point, points, sizes }, { inputs, texts } = reading;
             const { text, at, row, output, own: targets, names } = asked;
             const ask = (task, values) => model.ask(task, { inputs, ...values }, signal);
             const [found, lengths, parts] = await Promise.all([

@@ -7,7 +7,7 @@
    where the numbers come from, and `text` to which text they belong: 0, or of an encoder-decoder's target 1. `axes` are
    letters of the alphabet. All but one layer of a stack are folded: a box each, of what they leave on the stream. */
 
-import { POSITIONS, stacksOf } from "../../stacks.mjs";
+import { POSITIONS, hasNorms, stacksOf } from "../../stacks.mjs";
 
 /** With the sub-layers of `layer` in those stacks that `opened` says. */
 export function diagramOf({ family, sizes }, layer, opened = () => true) {
@@ -30,12 +30,13 @@ function lettered({ name, title, text }, _, { length }) {
     return { name, title: two ? title : "", text, causal, T: two && !causal ? "S" : "T", S: two && causal ? "S" : "" };
 }
 
-function embeddingOf({ name, text, T }, family, { positions, ngramBuckets, segments }) {
+function embeddingOf({ name, text, T }, family, sizes) {
+    const { positions, ngramBuckets, segments } = sizes;
     const common = { stack: name, text, axes: `${T} D` };
     const box = (kind, value, more) => [{ id: `${name}.${kind}`, kind, value, ...common, ...more }];
     const has = { positions: ["sinusoidal", "learned"].includes(POSITIONS[positions]), ngrams: ngramBuckets, segments };
     const parts = Object.keys(has).filter((part) => has[part] > 0);
-    const normed = name.endsWith("encoder") && family !== "transformer", place = `${name}.input`;
+    const normed = name.endsWith("encoder") && family !== "transformer" && hasNorms(sizes), place = `${name}.input`;
     const sum = parts.length || normed ? [box("input", place, { place, parts, normed })] : [];
     const vectors = ["embedding", ...parts].map((part) => box(part, `sum.${part}`));
     return { title: "Embedding", rows: [box("tokens", "tokens", { axes: T }), ...vectors, ...sum] };
@@ -63,14 +64,14 @@ function panelsOf(stack, sizes, l) {
 }
 
 /** Between what all sub-layers have: a norm before it (pre-norm), and the sum with the stream, which may be normed. */
-function sublayer({ name, text, T, causal }, { postNorm }, layer, sub, rows) {
+function sublayer({ name, text, T, causal }, sizes, layer, sub, rows) {
     const box = (kind, suffix, axes) => {
         const place = `${name}.layers.${layer}.${suffix}`;
         const ofSource = /^cross_attention\.core\.(keys|values)$/.test(suffix);
         const more = { layer, sub, place, value: place, causal: causal && sub === "attention" };
         return { id: `${name}.layer.${suffix}`, kind, stack: name, text: ofSource ? 0 : text, axes, ...more };
     };
-    const norm = postNorm ? [] : [[box("norm", `${sub}.input`, `${T} D`)]];
+    const norm = sizes.postNorm || !hasNorms(sizes) ? [] : [[box("norm", `${sub}.input`, `${T} D`)]];
     return [...norm, ...rows(box), [box("residual", `${sub}_residual`, `${T} D`)]];
 }
 

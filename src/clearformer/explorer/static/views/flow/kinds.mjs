@@ -7,7 +7,7 @@
    `head`, and the places `at` of the chosen token in each text; functions from the number of a text to its `tokens`,
    from that of an output to its name (`output`), from a box to the token that is `chosen`, and to its `shape`. */
 
-import { POSITIONS } from "../../stacks.mjs";
+import { NORMS, POSITIONS } from "../../stacks.mjs";
 import { token } from "../../visible.mjs";
 import { ATTENTION } from "./kinds/attention.mjs";
 import { EMBEDDING } from "./kinds/embedding.mjs";
@@ -20,11 +20,13 @@ export const KINDS = { ...EMBEDDING, ...STREAM, ...ATTENTION, ...FEED_FORWARD, .
 
 const ACTIVATIONS = ["relu", "gelu", "squared_relu", "swiglu", "geglu"]; /* in the order of transformer.h */
 
-/** The sizes of a model, with the names of its activation and positions, and the cap of its logits. */
+/** The sizes of a model, with the names of its norm, their order, its activation and its positions, and the cap of its
+    logits. */
 export function settingsOf({ sizes, family, run }) {
     const activation = ACTIVATIONS[sizes.activation], gated = activation.endsWith("glu");
-    const more = { family, E: sizes.D / sizes.H, activation, gated, positions: POSITIONS[sizes.positions] };
-    return { ...sizes, ...more, cap: run.config.model.logit_cap ?? 0 };
+    const names = { family, normKind: NORMS[sizes.normKind], activation, positions: POSITIONS[sizes.positions] };
+    const order = names.normKind === "none" ? "none" : sizes.postNorm ? "post" : "pre";
+    return { ...sizes, ...names, order, E: sizes.D / sizes.H, gated, cap: run.config.model.logit_cap ?? 0 };
 }
 
 export function titleOf(box, c) {

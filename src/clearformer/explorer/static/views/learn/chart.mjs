@@ -1,6 +1,7 @@
 /* Loss by steps, of one or two runs, as training wrote it to metrics.jsonl. */
 
 import { central, svg } from "../../dom.mjs";
+import { nearest } from "../../numbers.mjs";
 import { cut, printable } from "../../visible.mjs";
 
 const NARROWEST = 340, WIDEST = 840, HEIGHT = 250, LEFT = 46, RIGHT = 16, TOP = 12, BOTTOM = 46; /* points */
@@ -89,10 +90,6 @@ function legend(all, right) {
     });
     return [svg("rect", { class: "legend", x: x - 8, y: TOP - 4, width, height: kinds.length * row + 5 }), ...listed];
 }
-
-/** The place of the number that is nearest. */
-const nearest = (numbers, to) =>
-    numbers.reduce((best, x, i) => (Math.abs(x - to) < Math.abs(numbers[best] - to) ? i : best), 0);
 
 /** The numbers of the chart, as a table. */
 export function lossRows(runs) {

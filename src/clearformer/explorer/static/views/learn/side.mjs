@@ -3,6 +3,7 @@
 import { placeIn } from "../../address.mjs";
 import { element, replace } from "../../dom.mjs";
 import { Figure, Figures } from "../../figure.mjs";
+import { checkpointNames } from "../../run.mjs";
 import { slider } from "../../slider.mjs";
 import { printable } from "../../visible.mjs";
 import { pause } from "../../work.mjs";
@@ -10,7 +11,7 @@ import { SHOW } from "../type.mjs";
 import { Head } from "./head.mjs";
 import { historyOf, placeOf } from "./history.mjs";
 
-const MOST = 24; /* tokens that are written */
+const MOST = 24; /* tokens that are written; of a run that learned arithmetic, the answer alone */
 const WRITES = { gpt: "It goes on: ", transformer: "It writes: " };
 
 export class Side {
@@ -37,7 +38,7 @@ export class Side {
     }
 
     get names() {
-        return this.run.checkpoints.map(({ step }) => (step ? `step ${step.toLocaleString("en")}` : "untrained"));
+        return checkpointNames(this.run);
     }
 
     /** `reading`: the text as the trained model reads it. */
@@ -59,7 +60,7 @@ export class Side {
         this.written.hidden = !words;
         if (!words) return;
         this.written.setAttribute("aria-busy", "true");
-        const asked = pause(signal).then(() => ask("continuation", { most: MOST }));
+        const asked = pause(signal).then(() => ask("continuation", { most: this.run.grokking ? 1 : MOST }));
         const text = await asked.then(printable, ({ message }) => message);
         if (signal.aborted) return;
         const shown = element("bdi", {}, text.replaceAll("\n", "⏎"));

@@ -20,12 +20,15 @@ function best({ here: { row }, output }) {
 export const OUTPUT = {
     transform: {
         title: "Transform",
-        equation: () => "Norm(GELU(x W + b))",
+        equation: (_, { order }) => (order === "none" ? "GELU(x W + b)" : "Norm(GELU(x W + b))"),
         code: (_, c) => [
             ["models/bert.py", "BERT.forward", "self.transform("], ["blocks/feedforward.py", "gelu", "erf"],
             ...NORM.code(c),
         ],
-        words: (_, { D }) => [`A matrix of D × D = ${D} × ${D}, GELU and a norm prepare the vectors for the output.`],
+        words: (_, { D, order }) => [
+            `A matrix of D × D = ${D} × ${D}`, order === "none" ? " and GELU" : ", GELU and a norm",
+            " prepare the vectors for the output.",
+        ],
     },
     pooled: {
         title: "Pooling",

@@ -2,16 +2,20 @@
 
 import { brief, length } from "../../../numbers.mjs";
 
+const FILE = "blocks/norm.py";
 const SUBLAYERS = { attention: "Attention", cross_attention: "CrossAttention", feed_forward: "FFN" };
 
 export const NORM = {
-    equation: ({ rms, bias }) => (rms
+    equation: ({ normKind, bias }) => (normKind === "rms"
         ? "RMSNorm(x) = x / √(mean(x²) + ε) · w"
         : `LayerNorm(x) = (x − mean(x)) / √(var(x) + ε) · w${bias ? " + b" : ""}`),
-    code: ({ rms }) => (rms
-        ? [["blocks/norm.py", "rms_norm", "x / torch.sqrt"], ["blocks/norm.py", "RMSNorm.forward", "F.rms_norm"]]
-        : [["blocks/norm.py", "layer_norm", "(x - mean)"], ["blocks/norm.py", "LayerNorm.forward", "F.layer_norm"]]),
-    words: ({ rms }) => `${rms ? "a root mean square" : "a mean of 0 and a variance"} of 1, times learned weights`,
+    code: ({ normKind }) => ({
+        layer: [[FILE, "layer_norm", "(x - mean)"], [FILE, "LayerNorm.forward", "F.layer_norm"]],
+        rms: [[FILE, "rms_norm", "x / torch.sqrt"], [FILE, "RMSNorm.forward", "F.rms_norm"]],
+        none: [],
+    })[normKind],
+    words: ({ normKind }) =>
+        `${normKind === "rms" ? "a root mean square" : "a mean of 0 and a variance"} of 1, times learned weights`,
 };
 
 /** The norm of the chosen token's vector in the stream as a sub-layer reads it. */
@@ -33,30 +37,34 @@ export const STREAM = {
         ],
     },
     residual: {
-        title: (_, { postNorm }) => (postNorm ? "Residual sum and norm" : "Residual sum"),
-        equation: ({ sub }, { postNorm }) =>
-            postNorm ? `x ← Norm(x + ${SUBLAYERS[sub]}(x))` : `x ← x + ${SUBLAYERS[sub]}(Norm(x))`,
+        title: (_, { order }) => (order === "post" ? "Residual sum and norm" : "Residual sum"),
+        equation: ({ sub }, { order }) => ({
+            pre: `x ← x + ${SUBLAYERS[sub]}(Norm(x))`,
+            post: `x ← Norm(x + ${SUBLAYERS[sub]}(x))`,
+            none: `x ← x + ${SUBLAYERS[sub]}(x)`,
+        })[order],
         code: (_, c) => [
             ["blocks/residual.py", `${c.postNorm ? "Post" : "Pre"}NormResidual.forward`, "return"],
             ...(c.postNorm ? NORM.code(c) : []),
         ],
         words: (box, c) => [
             "What the sub-layer computed is added to the stream",
-            c.postNorm ? `, and the sum is normalised: each vector has ${NORM.words(c)}` : "",
+            c.order === "post" ? `, and the sum is normalised: each vector has ${NORM.words(c)}` : "",
+            c.order === "none" ? ". This model has no norms: what the code calls a norm returns what it reads" : "",
             ". The norm of ", c.it, ` goes from ${normBefore(box, c)} to ${c.norm}.`,
         ],
     },
     folded: { title: ({ layer }) => `Layer ${layer}` }, /* which has no words: a click opens it */
     end: {
-        title: (_, { postNorm }) => (postNorm ? "Output of the stack" : "Final norm"),
-        equation: (_, c) => (c.postNorm ? "x, as the last layer leaves it" : NORM.equation(c)),
+        title: (_, { order }) => (order === "pre" ? "Final norm" : "Output of the stack"),
+        equation: (_, c) => (c.order === "pre" ? NORM.equation(c) : "x, as the last layer leaves it"),
         code({ crosses }, c) {
             const stack = crosses ? ["blocks/decoder.py", "Decoder.forward"] : ["blocks/encoder.py", "Encoder.forward"];
-            return [[...stack, "self.norm(x)"], ...(c.postNorm ? [] : NORM.code(c))];
+            return [[...stack, "self.norm(x)"], ...(c.order === "pre" ? NORM.code(c) : [])];
         },
         words: ({ stack, crosses }, c) => [
             c.L > 1 ? `All L = ${c.L} layers do the same, each with weights of its own. ` : "",
-            c.postNorm ? "" : `At the end each vector is given ${NORM.words(c)}. `,
+            c.order === "pre" ? `At the end each vector is given ${NORM.words(c)}. ` : "",
             "The vector of ", c.it, ` leaves the ${stack.split(".").at(-1)} with a norm of ${c.norm}.`,
             c.family === "transformer" && !crosses ? " Cross-attention in the decoder reads these vectors." : "",
         ],

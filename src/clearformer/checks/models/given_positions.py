@@ -1,0 +1,27 @@
+"""Positions that are given beside the tokens."""
+
+import torch
+
+from clearformer.checks.outcome import Outcome, failed, passed
+from clearformer.checks.probe.influence import TOLERANCE
+from clearformer.checks.probe.probe import Probe, difference
+
+
+def default(probe: Probe) -> Outcome:
+    """Without positions the model counts from 0.
+
+    Whoever pads on the left, or packs several texts into one row, says where each token stands, beginning with 0.
+    Where the model by itself counts from another number, the same text is read in two ways.
+
+    The logits with the positions 0, 1, 2, ... must be those without.
+    """
+    inputs = probe.inputs(2)
+    positions = torch.arange(inputs.tokens.shape[1]).expand(inputs.tokens.shape).clone()
+    assert probe.subject.positions is not None
+    given = probe.read_logits(probe.invoke(probe.subject.positions, inputs.tokens, positions), inputs.tokens)
+    error = float(difference(given, probe.logits(inputs)).max())
+    if error <= TOLERANCE:
+        return passed(error, TOLERANCE)
+    case = f"with the positions 0, 1, 2, ... the logits are {error:.2g} standard deviations from those without"
+    diagnosis = "Without positions the model counts otherwise than from 0 in steps of 1: see how it makes its default."
+    return failed("other-default", error, TOLERANCE, case=case, diagnosis=diagnosis)

@@ -1,0 +1,111 @@
+"""The forms in which a model's loss may be called: by `forward` with targets, or by a method of any of these names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from torch import Tensor
+
+from clearformer.checks.recognise import signature
+from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.subject import Subject
+
+METHODS = ("loss", "nll", "training_step", "train_step", "cross_entropy")
+TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
+LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
+BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
+INDICES = ("idx", "index", "step", "i")
+
+Reads = Literal["tokens", "labels"]
+
+
+@dataclass(frozen=True)
+class LossForm:
+    """A form of call, as text and as a function of the model, its inputs and, unless it reads none, labels."""
+
+    description: str
+    run: Callable[..., Any]
+    takes_labels: bool
+    certain: bool
+    """whether the names say what it takes, so that a value which is no cross-entropy is a mistake"""
+    label_name: str = ""
+
+
+class Batch(dict[str, Tensor]):
+    """A batch in which every key and attribute is found: the labels under a name of labels, else the tokens."""
+
+    def __init__(self, tokens: Tensor, labels: Tensor) -> None:
+        super().__init__(tokens=tokens, labels=labels)
+
+    def __missing__(self, name: str) -> Tensor:
+        return self["labels" if signature.has_word(name, TARGETS) else "tokens"]
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Only what is certain: a mask, say, is not there."""
+        return self[name] if name in self or signature.has_word(name, TARGETS) else default
+
+
+def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
+    """Those of `forward`, then those of each method; or of the method `only`."""
+    parameters = signature.parameters(subject.model)
+    inputs = 2 if subject.kind == "encoder-decoder" else 1
+    for name in [name for name in [*parameters][inputs:] if signature.has_word(name, TARGETS)]:
+        if only in (None, "forward"):
+            takes = "source, tokens" if inputs == 2 else "tokens"
+            yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
+    for method in signature.methods(subject.model, METHODS) if only is None else [only] * (only != "forward"):
+        yield from _forms_of_method(subject, method, inputs)
+
+
+def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
+    parameters = signature.parameters(signature.method(subject.model, method))
+    names, required = [*parameters], signature.required(parameters)
+    if not names or len(required) > inputs + 2:
+        return
+    called = f"model.{method}"
+    second = names[inputs] if len(names) > inputs else ""
+    if signature.has_word(names[0], LOGITS):
+        if len(names) > 1 and len(required) <= 2:
+            yield LossForm(f"{called}(logits, labels)", partial(_on_logits, subject, method), True, True, names[1])
+    elif signature.has_word(names[0], BATCHES):
+        rest = (0,) if len(required) == 2 and signature.has_word(names[1], INDICES) else ()
+        if len(required) == 1 + len(rest):
+            for text, make in _batches(inputs).items():
+                yield LossForm(f"{called}({text})", partial(_on_batch, method, make, rest), inputs == 1, False)
+            if inputs == 1:
+                yield LossForm(f"{called}(tokens)", partial(_by_method, method), False, True)
+    else:
+        takes = "source, tokens" if inputs == 2 else "tokens"
+        if second and len(required) <= inputs + 1 and (len(required) > inputs or signature.has_word(second, TARGETS)):
+            certain = signature.has_word(second, TARGETS)
+            yield LossForm(f"{called}({takes}, labels)", partial(_by_method, method), True, certain, second)
+        if len(required) <= inputs:
+            yield LossForm(f"{called}({takes})", partial(_by_method, method), False, True)
+
+
+def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
+    return model(*arguments[:-1], **{name: arguments[-1]})
+
+
+def _by_method(method: str, model: Any, *arguments: Tensor) -> Any:
+    return signature.method(model, method)(*arguments)
+
+
+def _on_logits(subject: Subject, method: str, model: Any, *arguments: Tensor) -> Any:
+    return signature.method(model, method)(extract_logits(subject.call(model, *arguments[:-1])), arguments[-1])
+
+
+def _on_batch(method: str, make: Callable[..., Any], rest: tuple[int, ...], model: Any, *arguments: Tensor) -> Any:
+    return signature.method(model, method)(make(*arguments), *rest)
+
+
+def _batches(inputs: int) -> Mapping[str, Callable[..., Any]]:
+    if inputs == 2:
+        return {"(source, tokens)": lambda *arguments: arguments}
+    return {"(tokens, labels)": lambda *arguments: arguments, "{tokens, labels}": Batch}

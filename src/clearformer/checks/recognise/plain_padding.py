@@ -1,0 +1,43 @@
+"""How a plain model is given padding: by a mask, by its padding token, or not at all."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from clearformer.checks.recognise import plain_masks, signature
+from clearformer.checks.recognise.plain_masks import MaskedCall
+from clearformer.checks.subject import Kind
+
+Call = Callable[[Any, Tensor], Any]
+
+
+def padding_fields(model: Any, kind: Kind, call: Call, masked: MaskedCall | None, tokens: Tensor) -> dict[str, Any]:
+    """The fields of Subject for padding: by a mask that hides it, by its token, or, in a causal model, by nothing.
+
+    `masked` is the call with a mask, where one is required.
+    """
+    pad = signature.declared(model, signature.PADS)
+    fields: dict[str, Any] = {} if pad is None else {"pad": pad, "reserved": (pad,)}
+    parameters = signature.parameters(model)
+    names = [name for name in plain_masks.NAMES_OF_PADDING if name in parameters] if masked is None else []
+    found = [plain_masks.find_masked_call(model, name, kind, tokens, (False,)) for name in names]
+    for masked_call in [one for one in (masked, *found) if one is not None and one.can_hide_padding]:
+        if (
+            masked_call is masked
+            or masked_call.name == "attention_mask"
+            or masked_call.hides_what_it_should(model, tokens, kind)
+        ):
+            return fields | {"padded": masked_call}
+    if pad is not None and not tokens.is_floating_point():
+        return fields | {"padded": partial(_by_token, call, pad)}
+    return fields | ({"padded": partial(_unmarked, call)} if kind == "causal" else {})
+
+
+def _by_token(call: Call, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:
+    return call(model, tokens.masked_fill(~real, pad))
+
+
+def _unmarked(call: Call, model: Any, tokens: Tensor, _real: Tensor) -> Any:
+    return call(model, tokens)

@@ -1,0 +1,95 @@
+"""The ways into a model beside its call, which is known by now: losses, steps, writing, and paths to logits."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from clearformer.checks.recognise import generation, losses, paths, signature, steps
+from clearformer.checks.recognise.experiment import Experiment, attempt
+from clearformer.checks.subject import Subject
+
+
+def complete(subject: Subject) -> Subject:
+    """The subject with what its model offers and its recogniser did not find.
+
+    Models of libraries, and those that read vectors, are returned unchanged.
+    """
+    if (
+        not isinstance(subject.model, nn.Module)
+        or subject.vocab_size is None
+        or signature.is_of_a_library(subject.model)
+    ):
+        return subject
+    experiment = Experiment(subject)
+    if attempt(lambda: experiment.own_logits) is None:  # the checks will say how it crashes
+        return subject
+    found = [
+        loss_fields(experiment) if subject.loss is None else {},
+        step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
+        generate_fields(experiment) if subject.generate is None and subject.kind == "causal" else {},
+        path_fields(experiment),
+    ]
+    said = [sentence for fields in found for sentence in fields.pop("ways", ())]
+    together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
+    return dataclasses.replace(subject, ways=(*subject.ways, *said), **together)
+
+
+def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    """The fields of Subject for the losses that are found; empty where there are none. So are the functions below."""
+    found = losses.find(experiment, only)
+    if not found:
+        return {}
+    first, *others = found
+    fields: dict[str, Any] = {
+        "loss": first,
+        "smoothing": first.smoothing,
+        "losses": {one.form.description: one for one in others},
+        "ways": tuple(one.description for one in found),
+    }
+    if experiment.kind == "encoder-decoder":
+        fields |= {"start": first.start, "reserved": tuple({*experiment.subject.reserved, first.start})}
+    if first.ignored is not None and first.ignored >= 0 and not experiment.subject.reserved:
+        fields |= {"pad": first.ignored, "reserved": (first.ignored,)}
+    return fields
+
+
+def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    found = steps.find(experiment, only)
+    if not found:
+        return {}
+    first, *others = found
+    return {
+        "step": first,
+        "keeps_cache": first.keeps_cache,
+        "steps": {one.description: one for one in others},
+        "ways": tuple(f"{one.description}: {steps.describe(one)}" for one in found),
+    }
+
+
+def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
+    found, errors = generation.find(experiment, only)
+    said = [f"{one.description}: writes text" for one in found]
+    said += [f"model.{method} was not understood: {error}" for method, error in errors.items()]
+    if not found:
+        return {"ways": tuple(said)}
+    first, *others = found
+    return {"generate": first, "generators": {one.description: one for one in others}, "ways": tuple(said)}
+
+
+def path_fields(experiment: Experiment) -> dict[str, Any]:
+    found = paths.find(experiment) if experiment.kind == "causal" else []
+    return {
+        "paths": {one.description: one for one in found},
+        "positions": paths.find_positions(experiment),
+        "ways": tuple(f"{one.description}: another path to the logits" for one in found),
+    }
+
+
+FIELDS: dict[str, Callable[[Experiment, str | None], dict[str, Any]]] = {
+    "loss": loss_fields,
+    "step": step_fields,
+    "generate": generate_fields,
+}
+"""by the field of Subject; the second argument is the only method that is tried"""

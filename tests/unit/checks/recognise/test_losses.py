@@ -1,0 +1,239 @@
+"""The model's own losses are found, and what each expects of its labels, by comparing values with known formulas."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
+from clearformer.checks.recognise import recognise
+from clearformer.checks.subject import Subject
+
+V, D, CONTEXT = 23, 8, 14
+EXACT = 1e-5
+"""float32 sums in another order differ by less than 1e-6 here"""
+
+
+class Averages(nn.Module):
+    """A causal model: logits of the mean of the tokens so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.head = nn.Embedding(V, D), nn.Linear(D, V)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens)
+        return self.head(x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None])
+
+
+def mean_loss(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), **options)
+
+
+class GivenShifted(Averages):
+    def compute_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return mean_loss(self(x), y)
+
+
+class ShiftsItself(Averages):
+    def lm_loss(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        return mean_loss(self(tokens)[:, :-1], labels[:, 1:])
+
+
+class Alone(Averages):
+    def loss(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens[:, :-1]), tokens[:, 1:], ignore_index=0)
+
+
+class OfLogits(Averages):
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return mean_loss(logits, targets, ignore_index=-1)
+
+
+class OfPairs(Averages):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:  # noqa: ARG002
+        x, y = batch
+        return {"loss": mean_loss(self(x), y)}
+
+
+class OfDictionaries(Averages):
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        return mean_loss(self(batch["input_ids"]), batch["target_ids"])
+
+
+class LossAlone(Averages):
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Tensor:
+        logits = super().forward(idx)
+        return logits if targets is None else mean_loss(logits, targets)
+
+
+class InAnObject(Averages):
+    def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Any:
+        logits = super().forward(tokens)
+        loss = None if labels is None else mean_loss(logits[:, :-1], labels[:, 1:])
+        return SimpleNamespace(logits=logits, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (GivenShifted, "model.compute_loss(tokens, labels): labels belong to the tokens in their place"),
+        (ShiftsItself, "model.lm_loss(tokens, labels): it shifts the labels by one itself"),
+        (Alone, "model.loss(tokens): it makes the labels from the tokens"),
+        (OfLogits, "model.loss(logits, labels): labels belong"),
+        (OfPairs, "model.training_step((tokens, labels)): labels belong"),
+        (OfDictionaries, "model.training_step({tokens, labels}): labels belong"),
+        (LossAlone, "model(tokens, targets=labels): labels belong"),
+        (InAnObject, "model(tokens, labels=labels): it shifts"),
+    ],
+)
+def test_a_loss_is_found_with_what_it_expects_of_labels(family: type[Averages], words: str):
+    model = family()
+    subject = recognise(model)
+    assert subject.ways[0].startswith(words)
+    tokens = torch.randint(1, V, (2, 6))
+    labels = tokens.clone()
+    labels[0, 4:] = -100
+    predicted = [(0, t) for t in range(3)] + [(1, t) for t in range(5)]
+    log_p = Averages.forward(model, tokens).log_softmax(-1)
+    expected = -sum(log_p[b, t, tokens[b, t + 1]] for b, t in predicted) / len(predicted)
+    torch.testing.assert_close(subject.loss(model, tokens, labels), expected, atol=EXACT, rtol=0)
+
+
+def test_the_token_that_a_loss_ignores_is_padding():
+    subject = recognise(Alone())
+    assert (subject.pad, subject.reserved) == (0, (0,))
+
+
+class Smoothed(Averages):
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return mean_loss(self(x), y, label_smoothing=0.15)
+
+
+def test_label_smoothing_is_measured():
+    assert recognise(Smoothed()).smoothing == pytest.approx(0.15, abs=1e-4)
+
+
+class Pair(nn.Module):
+    """An encoder-decoder: logits of the mean of the target so far plus that of the source."""
+
+    bos_idx = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.head = nn.Embedding(V, D), nn.Linear(D, V)
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        x = self.tokens(tgt)
+        x = x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]
+        return self.head(x + self.tokens(src).mean(1, keepdim=True))
+
+
+class WholeTarget(Pair):
+    def loss(self, src: Tensor, tgt: Tensor) -> Tensor:
+        return mean_loss(self(src, tgt[:, :-1]), tgt[:, 1:], ignore_index=0)
+
+
+class ApartFromLabels(Pair):
+    def compute_loss(self, src: Tensor, tgt: Tensor, labels: Tensor) -> Tensor:
+        return mean_loss(self(src, tgt), labels)
+
+
+class FromLabels(Pair):
+    def loss(self, src: Tensor, labels: Tensor) -> Tensor:
+        start = torch.full_like(labels[:, :1], 2)
+        decoder_tokens = torch.cat([start, labels[:, :-1]], dim=1)
+        return mean_loss(self(src, decoder_tokens.clamp(min=0)), labels)
+
+
+@pytest.mark.parametrize(("family", "start"), [(WholeTarget, 1), (ApartFromLabels, 1), (FromLabels, 2)])
+def test_the_loss_of_an_encoder_decoder_is_found_with_its_first_token(family: type[Pair], start: int):
+    model = family()
+    subject = recognise(model)
+    assert subject.start == start
+    source, labels = torch.randint(3, V, (2, 5)), torch.randint(3, V, (2, 4))
+    decoder_tokens = torch.cat([torch.full((2, 1), start), labels[:, :-1]], dim=1)
+    expected = mean_loss(model(source, decoder_tokens), labels)
+    torch.testing.assert_close(subject.loss(model, source, labels), expected, atol=EXACT, rtol=0)
+
+
+class PredictsItself(Averages):
+    def loss(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens), tokens)
+
+
+class LikeTransformersWithoutShift(Averages):
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        logits = super().forward(input_ids)
+        return logits, None if labels is None else mean_loss(logits, labels)
+
+
+class ShiftedTwice(Averages):
+    def loss(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens)[:, :-2], tokens[:, 2:])
+
+
+class SecondSummed(GivenShifted):
+    def training_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return mean_loss(self(x), y, reduction="sum")
+
+
+class CountsPadding(Averages):
+    pad_idx = 0
+
+    def loss(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens)[:, :-1], tokens[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("family", "check", "cause"),
+    [
+        (PredictsItself, "loss.shift", "predicts-itself"),
+        (LikeTransformersWithoutShift, "loss.shift", "predicts-itself"),
+        (ShiftedTwice, "loss.shift", "shifted-twice"),
+        (SecondSummed, "loss.methods", "summed"),
+        (CountsPadding, "loss.padding", "padding-counted"),
+    ],
+)
+def test_a_wrong_loss_is_found_too_and_fails(family: type[Averages], check: str, cause: str):
+    outcome = run_check(recognise(family()), CHECKS[check], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed", cause)
+
+
+class Bidirectional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Embedding(V, D), nn.Linear(D, V)
+
+    def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Any:
+        x = self.tokens(tokens)
+        logits = self.head(x + x.mean(1, keepdim=True))
+        return logits, None if labels is None else mean_loss(logits, labels)
+
+
+def test_labels_of_a_bidirectional_model_are_aligned():
+    subject = recognise(Bidirectional(), kind="bidirectional")
+    assert subject.ways[0].endswith("each label belongs to the token in its place")
+    assert run_check(subject, CHECKS["loss.masked-positions"], seed=1).status == "passed"
+
+
+class Auxiliary(Averages):
+    """A method whose name says loss and whose value is something else, of arguments that are not labels."""
+
+    def loss_scale(self, factor: float, shift: float) -> Tensor:
+        return torch.tensor(1.0) * factor.float().mean() + shift.float().mean()
+
+
+def test_a_method_that_is_no_loss_of_labels_is_left_alone():
+    subject = recognise(Auxiliary())
+    assert (subject.loss, subject.ways) == (None, ())
+
+
+def test_a_given_subject_is_not_completed():
+    assert recognise(Subject(GivenShifted(), lambda model, tokens: model(tokens), vocab_size=V)).loss is None
