@@ -17,7 +17,6 @@ SEGMENTS = ("token_type_ids", "token_types", "type_ids", "segment_ids", "segment
 POSITIONS = ("position_ids", "positions", "pos_ids")
 MASKS = ("attention_mask", "attn_mask", "padding_mask", "pad_mask", "key_padding_mask", "src_mask", "source_mask")
 """names that only mean one thing; `mask` alone may be of the loss"""
-MAX_SEGMENTS = 16
 
 Pair = tuple[Tensor, Tensor]
 """two values of an argument"""
@@ -101,11 +100,6 @@ def _calls(probe: Probe) -> Iterator[tuple[str, Callable[..., Any], list[Tensor]
         given, labels = labelled_batch(probe, 2)
         labels[:, -1] = -100
         yield "loss", subject.loss, [given.clone(), labels]
-
-
-def _looks_like_segments(name: str, weight: Tensor) -> bool:
-    """Whether a parameter may be the embedding of a few segments, by its name and size."""
-    return ("seg" in name or "type" in name) and weight.dim() == 2 and 2 <= min(weight.shape) <= MAX_SEGMENTS
 
 
 def _pairs(name: str, inputs: Inputs) -> list[Pair]:
