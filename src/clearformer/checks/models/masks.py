@@ -22,7 +22,7 @@ from clearformer.checks.probe.influence import (
     influence,
     self_attentions,
 )
-from clearformer.checks.probe.probe import LENGTH, Inputs, Probe
+from clearformer.checks.probe.probe import LENGTH, Inputs, Probe, difference
 from clearformer.checks.probe.uses import weight_uses
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
@@ -33,7 +33,7 @@ MAX_SCORE = 65_504.0
 FACTORS = [2 ** (exponent / 4) for exponent in range(49)]
 """on matrices; scores grow with the square"""
 NUM_WEIGHTS, SHORT_ROWS = 2, 12
-"""padding is seen where all scores of a row's real tokens are below the mask's number, which happens in few of them"""
+"""what is hidden is seen where all scores of what is not are below the mask's number: in few rows, and short ones"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -141,8 +141,13 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     """What masks are to hide, and the influence of each."""
     measures: dict[str, Callable[[], float]] = {}
     if probe.kind in ("causal", "encoder-decoder"):
-        rows = [inputs, probe.inputs(1)]
-        measures["a future token"] = lambda: max(future_influence(influence(probe, row)) for row in rows)
+        rows = probe.inputs(SHORT_ROWS)
+        later = torch.cat([rows.tokens[:, :1], probe.replacements(rows.tokens)[:, 1:]], dim=1)
+        first = [rows, rows.replace(tokens=later)]  # its one past token has a score below the mask's in some of them
+        measures["a future token"] = lambda: max(
+            future_influence(influence(probe, inputs)),
+            float(difference(*(probe.logits(one)[:, :1] for one in first)).max()),
+        )
     if probe.subject.padded is not None:
         side = probe.subject.sides[0]
         fields: tuple[Literal["tokens", "source"], ...] = ("tokens",) if inputs.source is None else ("tokens", "source")
