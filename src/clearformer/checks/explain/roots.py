@@ -49,7 +49,6 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "batches.independent:batch-size": BETWEEN_TOKENS,
     "batches.independent:rows-mixed-in-training": ("masks.gradient:in-training", "inference.mode", *LEARNING),
     # what each token sees
-    "learning.one-batch:probabilities": (*MASKS, *LEARNING, *LOSSES, "loss.*:probabilities", "parameters.*"),
     "encoder-decoder.encoder": (*BETWEEN_TOKENS, "parameters.gradients"),
     "masks.future:after-softmax": (*BETWEEN_TOKENS, "numbers.softmax"),
     "masks.future": (*MASKS, *PADDING, *LOSSES, *LEARNING, *IN_USE),
@@ -90,10 +89,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "parameters.initial-loss": LEARNING,
     "state.saved": ("state.complete",),
     # losses
-    "loss.smoothing:does-not-sum-to-one": ("loss.*",),
     "loss.masked-positions": ("loss.*",),
     "loss.shift": ("loss.*",),
     "loss.padding": ("loss.*",),
+    "loss.smoothing:does-not-sum-to-one": ("loss.*",),
     "learning.one-batch": LEARNING,
     "learning.reversing": LEARNING,
 }

@@ -206,14 +206,26 @@ def past(probe: Probe) -> Outcome:
     if window > 1 and torch.equal(unused, distances >= window):
         return passed(0, 0, f"a sliding window of {window} tokens, including the current one")
     t, s = (int(index) for index in unused.nonzero()[-1])
+    cause = "past-unused"
+    if int(unused.sum()) == math.comb(T, 2) and (attentions := self_attentions(probe, inputs)):
+        cause = "not-added" if any(one.applied.tril(-1).any() for one in attentions) else "only-itself"
     return failed(
-        "past-unused",
+        cause,
         int(unused.sum()),
         0,
         case=f"replacing token {s} of {T} does not change the logits at {t}; there are {int(unused.sum())} such pairs",
-        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
-        "the output.",
+        diagnosis=PAST_DIAGNOSES[cause],
     )
+
+
+PAST_DIAGNOSES = {
+    "past-unused": "Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
+    "the output.",
+    "only-itself": "Each token attends to itself alone: the mask hides the past with the future, as where positions "
+    "are compared by == instead of <=.",
+    "not-added": "Attention gives weight to earlier tokens, and its result does not reach the logits: it is not added "
+    "to the residual stream, or not returned.",
+}
 
 
 def empty_row(probe: Probe) -> Outcome:
