@@ -5,23 +5,19 @@ from planted.mutant import Mutant
 PLANTED = {
     "learning.one-batch": [
         Mutant(
-            "probabilities-in-place-of-logits",
-            "single_file",
-            "logits = self.head(x)\n",
-            "logits = self.head(x).softmax(-1)\n",
-            "probabilities",
-        ),
-        Mutant(
             "logits-squashed",
             "hugging",
             "logits = self.lm_head(self.norm(hidden_states))",
             "logits = self.lm_head(self.norm(hidden_states)).tanh()",
+            "bounded",
         ),
         Mutant(
             "attention-called-but-not-added",
             "single_file",
             "x = x + self.attn(self.ln_1(x))",
             "self.attn(self.ln_1(x))",
+            "reads-one-token",
+            "masks.past:not-added",
         ),
     ],
     "learning.reversing": [
@@ -34,6 +30,7 @@ PLANTED = {
             "torch.arange(total)[None, :] <= ",
             "torch.arange(total)[None, :] == ",
             "does-not-read",
+            "masks.past:only-itself",
         ),
     ],
     "learning.dropout": [

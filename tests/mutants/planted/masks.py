@@ -144,7 +144,7 @@ PLANTED = {
             "block = torch.arange(total) // 8\n        mask = causal & (block == block[past_len:, None]) & ",
             "past-unused",
         ),
-        Mutant("attended-result-dropped", "hugging", "hidden_states = hidden_states + attended", "", "past-unused"),
+        Mutant("attended-result-dropped", "hugging", "hidden_states = hidden_states + attended", "", "not-added"),
     ],
     "masks.empty-row": [
         # as pytorch #41508

@@ -5,6 +5,13 @@ from planted.mutant import Mutant
 PLANTED = {
     "numbers.finite": [
         Mutant(
+            "probabilities-in-place-of-logits",
+            "single_file",
+            "logits = self.head(x)\n",
+            "logits = self.head(x).softmax(-1)\n",
+            "probabilities",
+        ),
+        Mutant(
             "first-token-sees-nothing",
             "single_file",
             "torch.tril(torch.ones(config.block_size, config.block_size))",

@@ -48,6 +48,8 @@ def causal_lm_loss""",
             self.output = self.head.weight.detach().clone()
         logits = x @ self.output.T
 """,
+            "not-registered",
+            "parameters.registered:plain-tensor",
         ),
     ],
     "state.seeded": [

@@ -18,7 +18,8 @@ LOSSES = ("loss.*:other", "loss.accumulation", "loss.*:crashed")
 """the other causes of a loss are named by a formula that gives the same number, and so are true whatever else fails"""
 MASKS = ("masks.future", "masks.gradient", "masks.scaled", "masks.past", "masks.both-sides")
 STRUCTURE = ("order.*", "encoder-decoder.*", "numbers.softmax", "numbers.scale")
-BETWEEN_TOKENS = (*MASKS, *PADDING, *STRUCTURE, *LOSSES, *LEARNING, "batches.*", "cache.*")
+IN_USE = ("cache.*", "inference.*", "generation.*")
+BETWEEN_TOKENS = (*MASKS, *PADDING, *STRUCTURE, *LOSSES, *LEARNING, *IN_USE, "batches.*")
 """what is measured by comparing the logits of one input with those of another"""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
@@ -46,19 +47,20 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "batches.permuted:row-number": BETWEEN_TOKENS,
     "order.positions:positions-by-row": BETWEEN_TOKENS,
     "batches.independent:batch-size": BETWEEN_TOKENS,
-    "batches.independent:rows-mixed-in-training": ("masks.gradient:in-training", *LEARNING),
+    "batches.independent:rows-mixed-in-training": ("masks.gradient:in-training", "inference.mode", *LEARNING),
     # what each token sees
-    "learning.one-batch:probabilities": (*MASKS, *LEARNING, *LOSSES, "loss.*:probabilities", "parameters.*"),
     "encoder-decoder.encoder": (*BETWEEN_TOKENS, "parameters.gradients"),
     "masks.future:after-softmax": (*BETWEEN_TOKENS, "numbers.softmax"),
-    "masks.future": (*MASKS, *PADDING, *LOSSES, *LEARNING, "cache.*"),
-    "masks.gradient": ("masks.scaled", *PADDING, *LOSSES, *LEARNING, "cache.*"),
+    "masks.future": (*MASKS, *PADDING, *LOSSES, *LEARNING, *IN_USE),
+    "masks.gradient:in-training": ("inference.mode", *LEARNING),
+    "masks.gradient": ("masks.scaled", *PADDING, *LOSSES, *LEARNING, *IN_USE),
+    "inference.mode:batch-norm": ("masks.gradient:in-training", *LEARNING),
     "encoder-decoder.source": ("order.matters", "parameters.gradients", "encoder-decoder.source-padding", *LEARNING),
     "numbers.residual": ("masks.past", "order.*", "numbers.norm-order", "encoder-decoder.source", "learning.*"),
     "masks.past": ("order.*", "arguments.used", "parameters.gradients", "learning.*", "cache.unequal", *PADDING),
     "masks.both-sides": ("order.*", "arguments.used", "parameters.gradients", "learning.*", *PADDING),
-    "order.matters": ("order.*", *PADDING, "cache.*", "arguments.used", "parameters.gradients:unused", *LEARNING),
-    "order.positions": ("order.rotary", *PADDING, "cache.*", "arguments.used", *LEARNING),
+    "order.matters": ("order.*", *PADDING, *IN_USE, "arguments.used", "parameters.gradients:unused", *LEARNING),
+    "order.positions": ("order.*", *PADDING, *IN_USE, "arguments.used", *LEARNING),
     "order.rotary": ("cache.*", "batches.left-padding", *LEARNING),
     # numbers
     "numbers.large": ("masks.empty-row", "masks.scaled", *PADDING),
@@ -74,8 +76,11 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "cache.read-only:forward-changes-cache": ("cache.*", "state.unchanged:carries-over"),
     "cache.separate:shared-cache": ("cache.*", "state.unchanged:carries-over"),
     "cache.read-only": ("cache.*", "state.unchanged:carries-over"),
-    "cache.steps": ("cache.*",),
-    "cache.chunks": ("cache.*",),
+    "inference.paths": ("cache.*", "generation.*", "inference.mode"),
+    "cache.steps": ("cache.*", "generation.*"),
+    "cache.chunks": ("cache.*", "generation.*"),
+    "cache.methods": ("cache.*", "generation.*"),
+    "generation.greedy": ("generation.*",),
     # weights
     "parameters.heads": ("parameters.*", "order.balance", *LEARNING),
     "parameters.start": LEARNING,
@@ -84,10 +89,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "parameters.initial-loss": LEARNING,
     "state.saved": ("state.complete",),
     # losses
-    "loss.smoothing:does-not-sum-to-one": ("loss.*",),
     "loss.masked-positions": ("loss.*",),
     "loss.shift": ("loss.*",),
     "loss.padding": ("loss.*",),
+    "loss.smoothing:does-not-sum-to-one": ("loss.*",),
     "learning.one-batch": LEARNING,
     "learning.reversing": LEARNING,
 }

@@ -176,7 +176,9 @@ CHECKS: dict[str, Check] = {
     "encoder-decoder.encoder": Check(
         "the encoder does not see the target", encoder_decoder.encoder, ("encoder-decoder",)
     ),
-    "numbers.finite": Check("the logits are finite, and depend on the tokens", numbers.finite, random_weights=False),
+    "numbers.finite": Check(
+        "the logits are finite, depend on the tokens, and are no probabilities", numbers.finite, random_weights=False
+    ),
     "numbers.float64": Check("float32 agrees with float64", numbers.float64),
     "numbers.half": Check("nothing is lost in half precision that single precision holds", numbers.half),
     "numbers.large": Check("large activations do not overflow", numbers.large),

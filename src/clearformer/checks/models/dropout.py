@@ -110,8 +110,15 @@ class _Listener(TorchFunctionMode):
     def idle(self, model: nn.Module) -> list[str]:
         """Dropout layers that were not called, of modules that were and that dropped nothing by other means."""
         layers = [path for path, module in model.named_modules() if isinstance(module, _DropoutNd) and module.p > 0]
-        parents = {path: path.rpartition(".")[0] for path in layers}
-        return [path for path in layers if path not in self.called and parents[path] in self.called - {*self.drops}]
+        return [path for path in layers if path not in self.called and self._owner(path) not in (None, *self.drops)]
+
+    def _owner(self, path: str) -> str | None:
+        """The nearest module around a layer that is called, and no mere container; None where there is none."""
+        while path:
+            path = path.rpartition(".")[0]
+            if path in self.called:
+                return path
+        return None
 
 
 def _drops(func: Any, args: Any, named: dict[str, Any]) -> bool:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Probe, difference
-from clearformer.checks.probe.training import without_dropout
+from clearformer.checks.probe.training import NoDropout, without_dropout
 from clearformer.checks.recognise.outputs import extract_logits
 
 LENGTHS = (12, 1, 5)
@@ -68,19 +66,6 @@ def mode(probe: Probe) -> Outcome:
     positions = (difference(trained, evaluated).reshape(ROWS, -1).amax(0) > TOLERANCE).nonzero().flatten().tolist()
     case = f"the logits differ by {worst:.2g} standard deviations, at positions {positions}"
     return failed(cause, worst, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
-
-
-class NoDropout(TorchFunctionMode):
-    """Switches off dropout that is called as a function, or inside attention."""
-
-    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in (nn.functional.dropout, torch.dropout):
-            return args[0] if args else kwargs["input"]
-        if func is nn.functional.scaled_dot_product_attention:
-            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
-            kwargs = kwargs | ({"dropout_p": 0.0} if "dropout_p" in kwargs else {})
-        return func(*args, **kwargs)
 
 
 def _read(out: Any) -> Tensor:

@@ -41,16 +41,6 @@ def one_batch(probe: Probe) -> Outcome:
     other token can only be predicted from an earlier one.
     """
     batch = batch_to_memorise(probe)
-    logits = probe.logits(batch.inputs)
-    if bool((logits >= 0).all()) and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
-        least = _least_loss(1.0, logits.shape[-1])
-        return failed(
-            "probabilities",
-            least,
-            MEMORISED,
-            case=f"each row of logits is positive and sums to one; cross-entropy on it is at least {least:.3g} nats",
-            diagnosis="The model returns probabilities, and the loss takes another softmax: return the logits.",
-        )
     training = train(probe, lambda: batch, batch, MEMORISED, own_weights=True)
     if not training.after > MEMORISED:  # NaN is reported by run_isolated
         return passed(training.after, MEMORISED, f"after {training.steps} steps")

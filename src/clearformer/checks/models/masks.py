@@ -22,7 +22,7 @@ from clearformer.checks.probe.influence import (
     influence,
     self_attentions,
 )
-from clearformer.checks.probe.probe import LENGTH, Inputs, Probe
+from clearformer.checks.probe.probe import LENGTH, Inputs, Probe, difference
 from clearformer.checks.probe.uses import weight_uses
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
@@ -32,8 +32,8 @@ MAX_SCORE = 65_504.0
 """the largest in float16; -10,000 hides nothing from such scores, and -1e9 all"""
 FACTORS = [2 ** (exponent / 4) for exponent in range(49)]
 """on matrices; scores grow with the square"""
-NUM_WEIGHTS, SHORT_ROWS = 3, 12
-"""padding is seen where all scores of a row's real tokens are below the mask's number, which happens in few of them"""
+NUM_WEIGHTS, SHORT_ROWS = 2, 12
+"""what is hidden is seen where all scores of what is not are below the mask's number: in few rows, and short ones"""
 NUM_REPLACED = 8
 """tokens replaced at the full context, where replacing each would take minutes"""
 
@@ -118,11 +118,12 @@ def scaled(probe: Probe) -> Outcome:
         raise DoesNotApply(
             "nothing is hidden with ordinary weights: there is no causal mask, or how to pass padding is not known"
         )
-    largest, changes = 0.0, dict.fromkeys(hidden, 0.0)
+    largest, changes, factors = 0.0, dict.fromkeys(hidden, 0.0), FACTORS
     for seed in range(probe.seed, probe.seed + NUM_WEIGHTS):
         with preserve_state(probe.model), torch.no_grad():
-            largest = max(largest, _enlarge_scores(probe, inputs, seed))
+            factor, score = _enlarge_scores(probe, inputs, seed, factors)
             changes = {name: max(changes[name], measure()) for name, measure in hidden.items()}
+        largest, factors = max(largest, score), [factor / 2, factor]
     name = max(changes, key=lambda hidden: changes[hidden])
     reached = f"with scores of up to {largest:,.0f}"
     if changes[name] <= TOLERANCE:
@@ -140,8 +141,13 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     """What masks are to hide, and the influence of each."""
     measures: dict[str, Callable[[], float]] = {}
     if probe.kind in ("causal", "encoder-decoder"):
-        rows = [inputs, probe.inputs(1)]
-        measures["a future token"] = lambda: max(future_influence(influence(probe, row)) for row in rows)
+        rows = probe.inputs(SHORT_ROWS)
+        later = torch.cat([rows.tokens[:, :1], probe.replacements(rows.tokens)[:, 1:]], dim=1)
+        first = [rows, rows.replace(tokens=later)]  # its one past token has a score below the mask's in some of them
+        measures["a future token"] = lambda: max(
+            future_influence(influence(probe, inputs)),
+            float(difference(*(probe.logits(one)[:, :1] for one in first)).max()),
+        )
     if probe.subject.padded is not None:
         side = probe.subject.sides[0]
         fields: tuple[Literal["tokens", "source"], ...] = ("tokens",) if inputs.source is None else ("tokens", "source")
@@ -152,8 +158,8 @@ def _hidden(probe: Probe, inputs: Inputs) -> dict[str, Callable[[], float]]:
     return measures
 
 
-def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
-    """Multiply random matrices by the largest of FACTORS with which scores stay below MAX_SCORE; the largest score."""
+def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int, factors: list[float]) -> tuple[float, float]:
+    """Multiply random matrices by the largest factor with which scores stay below MAX_SCORE; that and the score."""
     randomise_weights(probe.model, seed)
     uses = weight_uses(probe, inputs)
     tables = {*uses.looked_up, *uses.indexed}
@@ -167,8 +173,8 @@ def _enlarge_scores(probe: Probe, inputs: Inputs, seed: int) -> float:
         size = max(product * abs(scale) for product, scale in zip(products, scales, strict=True))
         return size if probe.logits(inputs).isfinite().all() else math.inf
 
-    found = bisect.bisect_right(FACTORS, MAX_SCORE, key=largest)
-    return largest(FACTORS[max(found - 1, 0)])
+    factor = factors[max(bisect.bisect_right(factors, MAX_SCORE, key=largest) - 1, 0)]
+    return factor, largest(factor)
 
 
 def past(probe: Probe) -> Outcome:
@@ -200,14 +206,26 @@ def past(probe: Probe) -> Outcome:
     if window > 1 and torch.equal(unused, distances >= window):
         return passed(0, 0, f"a sliding window of {window} tokens, including the current one")
     t, s = (int(index) for index in unused.nonzero()[-1])
+    cause = "past-unused"
+    if int(unused.sum()) == math.comb(T, 2) and (attentions := self_attentions(probe, inputs)):
+        cause = "not-added" if any(one.applied.tril(-1).any() for one in attentions) else "only-itself"
     return failed(
-        "past-unused",
+        cause,
         int(unused.sum()),
         0,
         case=f"replacing token {s} of {T} does not change the logits at {t}; there are {int(unused.sum())} such pairs",
-        diagnosis="Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
-        "the output.",
+        diagnosis=PAST_DIAGNOSES[cause],
     )
+
+
+PAST_DIAGNOSES = {
+    "past-unused": "Some earlier tokens are hidden: the mask hides more than the future, or attention does not reach "
+    "the output.",
+    "only-itself": "Each token attends to itself alone: the mask hides the past with the future, as where positions "
+    "are compared by == instead of <=.",
+    "not-added": "Attention gives weight to earlier tokens, and its result does not reach the logits: it is not added "
+    "to the residual stream, or not returned.",
+}
 
 
 def empty_row(probe: Probe) -> Outcome:

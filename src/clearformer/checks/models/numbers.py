@@ -23,7 +23,7 @@ SCALE_TOLERANCE = 1e-3
 
 
 def finite(probe: Probe) -> Outcome:
-    """The logits are finite, and depend on the tokens.
+    """The logits are finite, depend on the tokens, and are no probabilities.
 
     Measured with the model's own weights, at lengths from 1 to the full context. All other checks depend on it: a model
     that gives NaN, or the same logits for every input, would pass many a comparison.
@@ -39,6 +39,15 @@ def finite(probe: Probe) -> Outcome:
                 case=f"at a length of {T}, {bad:,} of {logits.numel():,} logits are NaN or infinite",
                 diagnosis="Look for a division by zero, a root of a negative number, a softmax over -inf alone.",
             )
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
+        return failed(
+            "probabilities",
+            1,
+            0,
+            case="all that the model returns is positive, and each row sums to one",
+            diagnosis="The model returns probabilities. Cross-entropy takes another softmax of them, and learning is "
+            "slow and ends early: return the logits.",
+        )
     randomise_weights(probe.model, probe.seed)
     inputs = probe.inputs(1)
     other = inputs.replace(tokens=probe.replacements(inputs.tokens))

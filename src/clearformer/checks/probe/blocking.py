@@ -1,5 +1,6 @@
-"""Block one attention or one matrix product of a model at a time, to see what gets past it."""
+"""Block attentions and matrix products of a model, to see what gets past them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,21 +27,21 @@ class Step:
 
 def steps(probe: Probe, inputs: Inputs) -> list[Step]:
     """All attentions and products with weights of one forward pass, in order."""
-    recorder = _Blocker(probe.model, None)
+    recorder = _Blocker(probe.model, ())
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
     return recorder.steps
 
 
-def blocked_logits(probe: Probe, inputs: Inputs, step: int) -> Tensor:
-    """The logits when the result of one of `steps`, by its index, is zero."""
-    blocker = _Blocker(probe.model, step)
+def blocked_logits(probe: Probe, inputs: Inputs, blocked: Collection[int]) -> Tensor:
+    """The logits when the results of some of `steps`, by their indices, are zero."""
+    blocker = _Blocker(probe.model, blocked)
     with torch.enable_grad(), blocker:
         return probe.logits(inputs).detach()
 
 
 class _Blocker(AttentionRecorder):
-    def __init__(self, model: Any, blocked: int | None) -> None:
+    def __init__(self, model: Any, blocked: Collection[int]) -> None:
         super().__init__(model)
         named = model.named_parameters() if isinstance(model, nn.Module) else ()
         self.names = {weight.untyped_storage().data_ptr(): name for name, weight in named}
@@ -50,7 +51,7 @@ class _Blocker(AttentionRecorder):
         out = super().__torch_dispatch__(func, types, args, kwargs)
         step = self.step(func, args)
         if step is not None:
-            if len(self.steps) == self.blocked:
+            if len(self.steps) in self.blocked:
                 (out[0] if isinstance(out, tuple) else out).zero_()
             self.steps.append(step)
         return out

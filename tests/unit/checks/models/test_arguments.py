@@ -95,7 +95,7 @@ def loss(change: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
 def test_what_is_written_to_is_named(fields: dict[str, Any], name: str):
     outcome = check("unchanged", Tiny(), **fields)
     assert (outcome.status, outcome.cause) == ("failed", "in-place")
-    assert outcome.case.startswith(f"Subject.{name} has changed 1 of the ")
+    assert outcome.case.startswith(f"Subject.{name} has written to 1 of the ")
 
 
 def test_a_function_that_copies_passes():

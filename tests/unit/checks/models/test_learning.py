@@ -64,7 +64,7 @@ WITHOUT_ATTENTION = with_(attend=lambda _, q, *__: 0 * q)
 FIXED = with_(after_output=lambda _, logits: logits.detach() + 0 * logits)  # with a gradient of zeros
 BUGS = [
     ("one-batch", "reads-one-token", WITHOUT_ATTENTION),
-    ("one-batch", "probabilities", with_(after_output=lambda _, logits: logits.softmax(-1))),
+    ("one-batch", "bounded", with_(after_output=lambda _, logits: logits.softmax(-1))),
     ("one-batch", "bounded", with_(after_output=lambda _, logits: logits.tanh())),
     ("one-batch", "nothing", FIXED),
     ("reversing", "does-not-read", WITHOUT_ATTENTION),

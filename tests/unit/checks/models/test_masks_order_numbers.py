@@ -235,7 +235,13 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
     ("masks.gradient", "leak", with_(forward=adds_mean_of_sequence)),
     ("masks.scaled", "finite-mask", with_(weights=lambda _, s, allowed: (s - 1e4 * ~allowed).softmax(-1))),
     ("masks.past", "self-unseen", with_(allowed=lambda _, n, *__: full(n).tril(-1))),
-    ("masks.past", "past-unused", with_(allowed=lambda _, n, *__: torch.eye(n).bool())),
+    ("masks.past", "only-itself", with_(allowed=lambda _, n, *__: torch.eye(n).bool())),
+    ("masks.past", "not-added", with_(attend=lambda *args: 0 * Tiny.attend(*args))),
+    (
+        "masks.past",
+        "past-unused",
+        with_(allowed=lambda _, n, *__: causal(n) & (torch.arange(n) != 3) | torch.eye(n).bool()),
+    ),
     (
         "order.matters",
         "no-order",
@@ -259,6 +265,7 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
     ("order.rotary", "not-relative", turning(lambda q, k, v: (halves(q), halves(k / 2, 2.0), v))),
     ("order.rotary", "values-turned", turning(lambda q, k, v: (halves(q), halves(k), halves(v)))),
     ("numbers.finite", "not-finite", with_(weights=lambda _, scores, allowed: scores.sqrt() * allowed)),
+    ("numbers.finite", "probabilities", with_(forward=lambda model, tokens: Tiny.forward(model, tokens).softmax(-1))),
     ("numbers.finite", "constant", with_(forward=lambda model, tokens: model.head.bias.expand(*tokens.shape, V))),
     (
         "numbers.float64",
