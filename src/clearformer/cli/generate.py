@@ -62,10 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if len(prompts) == 1:
         print(prompts[0], end="", flush=True)
-        for piece in decode_stream(run.tokenizer, (tokens[0] for tokens in steps)):
+        for piece in decode_stream(run.tokenizer, (tokens[0] for tokens in steps), run.tokenizer.encode(prompts[0])):
             print(piece, end="", flush=True)
         print()
         return 0
     for prompt, row in zip(prompts, zip(*steps, strict=True), strict=True):
-        print(f"{prompt}{run.tokenizer.decode(row)}\n")
+        print(prompt + "".join(decode_stream(run.tokenizer, row, run.tokenizer.encode(prompt))) + "\n")
     return 0

@@ -147,14 +147,17 @@ def generate(
         yield tokens
 
 
-def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
-    """Yield text as tokens arrive. A character may take several tokens, and is yielded with its last."""
-    pending: list[int] = []
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], before: Sequence[int] = ()) -> Iterator[str]:
+    """Yield text as tokens arrive, with the spaces that belong between words, also after the tokens `before`.
+
+    A character may take several tokens, and is yielded with its last.
+    """
+    shown, pending = [*before], []
     for token in tokens:
         pending.append(token)
-        text = tokenizer.decode(pending)
+        text = tokenizer.decode([*shown, *pending])[len(tokenizer.decode(shown)) :]
         if not text.endswith("\ufffd"):
             yield text
-            pending = []
+            shown, pending = pending, []
     if pending:
         yield tokenizer.decode(pending)

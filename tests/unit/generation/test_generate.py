@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clearformer.data.modular import number_tokenizer
 from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, train_tokenizer
 from clearformer.errors import PromptError
 from clearformer.generation.decoding import decode_stream, generate
@@ -165,3 +166,9 @@ def test_streamed_text_comes_in_whole_characters_and_is_complete(text: str):
     ids = tokenizer.encode(text)
     assert "".join(decode_stream(tokenizer, ids)) == tokenizer.decode(ids) == text
     assert list(decode_stream(tokenizer, tokenizer.encode("漢")[:2])) == ["\ufffd"]
+
+
+def test_streamed_words_have_spaces_between_them_and_after_the_prompt():
+    tokenizer = number_tokenizer(97)
+    assert list(decode_stream(tokenizer, tokenizer.encode("38 5"))) == ["38", " 5"]
+    assert list(decode_stream(tokenizer, tokenizer.encode("38 5"), tokenizer.encode("45 90 ="))) == [" 38", " 5"]
