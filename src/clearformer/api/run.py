@@ -234,7 +234,8 @@ class Run(RunFolder):
     ) -> Iterator[list[int]]:
         """Return an iterator over steps, each a list of one new token id per prompt.
 
-        With `slide`, a full context continues from its later half; without, it raises PromptError.
+        With `slide`, a full context continues from its later half; without, it raises PromptError. A run that learned
+        equations writes one token, the answer.
         """
         from clearformer.generation.decoding import generate
 
@@ -249,7 +250,8 @@ class Run(RunFolder):
                 f"{longer:,} of {len(ids):,} prompts are too long for the context of {context} tokens: truncated to "
                 "their last half of it"
             )
-        return generate(self.model, ids, max_new_tokens, sampling, slide=slide, cached=cached)
+        count = 1 if self.config.modular else max_new_tokens
+        return generate(self.model, ids, count, sampling, slide=slide, cached=cached)
 
     @overload
     def fill(self, text: str) -> str: ...

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clearformer.api.run import open_run
 from clearformer.config import Config
 from clearformer.recipes import grok
 from clearformer.runs import metrics
@@ -65,3 +66,10 @@ def test_training_ends_at_the_first_held_out_loss_below_the_limit_and_is_then_fi
     assert [loss < LIMIT for loss in losses] == [False] * (len(losses) - 1) + [True]
     assert is_finished(run)
     assert list(train_run(open_folder(run.folder, pytest.fail))) == []
+
+
+def test_an_equation_is_continued_by_its_answer_alone(tmp_path: Path, resume: Resume):
+    folder = create_folder(tmp_path / "run", small(steps=2), pytest.fail).folder
+    resume(folder)
+    answers = open_run(folder).generate(["1 2 =", "3 6 ="], max_new_tokens=5, temperature=0)
+    assert [len(answer.split()) for answer in answers] == [1, 1]
