@@ -71,5 +71,5 @@ def test_training_ends_at_the_first_held_out_loss_below_the_limit_and_is_then_fi
 def test_an_equation_is_continued_by_its_answer_alone(tmp_path: Path, resume: Resume):
     folder = create_folder(tmp_path / "run", small(steps=2), pytest.fail).folder
     resume(folder)
-    answers = open_run(folder).generate(["1 2 =", "3 6 ="], max_new_tokens=5, temperature=0)
+    answers = open_run(folder).generate(["1 2 =", "3 6 ="], max_new_tokens=5, temperature=0.0)
     assert [len(answer.split()) for answer in answers] == [1, 1]
