@@ -21,6 +21,8 @@ SQUARE = 0.01
 """relative; a norm is off by 1"""
 MAX_MISSING = 0.3
 """of a norm's size: an epsilon as large as the variance takes 0.29"""
+NOT_OF_A_VECTOR = (AttributeError, RuntimeError, TypeError, ValueError)
+"""what a module raises that takes no vector, or more than one, such as a norm with a gate"""
 
 
 def norm_variance(probe: Probe) -> Outcome:
@@ -36,8 +38,8 @@ def norm_variance(probe: Probe) -> Outcome:
         x = torch.randn(2, 5, len(weight), generator=probe.generator).to(weight)
         try:
             out = module(x)
-        except (RuntimeError, TypeError, ValueError):
-            continue  # its input is no vector, so it is no norm
+        except NOT_OF_A_VECTOR:
+            continue
         errors = {unbiased: _norm_error(weight, bias, x, out, unbiased) for unbiased in (False, True)}
         if min(errors.values()) > NORM_TOLERANCE:
             if _divides_by_the_square(module, x):
@@ -190,8 +192,8 @@ def _normalised_share(norm: nn.Module, x: Tensor) -> float | None:
         return None
     try:
         zero, small, large, larger = (norm(x * factor) for factor in (0.0, 1.0, 1e3, 1e5))
-    except (RuntimeError, TypeError, ValueError):
-        return None  # it does not take vectors one by one
+    except NOT_OF_A_VECTOR:
+        return None
     sizes = [float((out - zero).norm()) for out in (small, large, larger)]
     is_norm = large.shape == x.shape and sizes[2] > 0 and abs(sizes[1] / sizes[2] - 1) < NORM_TOLERANCE * 100
     return sizes[0] / sizes[1] if is_norm else None

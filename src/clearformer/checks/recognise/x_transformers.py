@@ -47,7 +47,7 @@ def _encoder(model: Any) -> Subject:
 
 
 def _decoder(model: Any) -> Subject:
-    cached: dict[str, Any] = {"step": _step, "prefill": _prefill} if model.can_cache_kv else {}
+    cached: dict[str, Any] = {"step": _step, "prefill": _prefill} if getattr(model, "can_cache_kv", False) else {}
     return Subject(
         model,
         call=lambda model, tokens: model(tokens),

@@ -349,6 +349,18 @@ def test_a_norm_order_that_is_not_declared_is_reported():
     assert "post-norm" in check("numbers.norm-order", POST_NORM()).notes[0]
 
 
+class GatedNorm(nn.LayerNorm):
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        return super().forward(x) * gate.sigmoid()  # type: ignore[union-attr]  # as of Qwen3-Next, it is always given
+
+
+@pytest.mark.parametrize("name", ["numbers.norm-variance", "numbers.epsilon"])
+def test_a_norm_that_takes_a_gate_is_left_out(name: str):
+    model = Tiny()
+    model.gated = GatedNorm(D)
+    assert check(name, model).status == "passed"
+
+
 def test_the_norm_order_of_a_model_without_norms_cannot_be_checked():
     outcome = check("numbers.norm-order", with_(make_norm=lambda _: nn.Identity())())
     assert (outcome.status, outcome.case) == ("does not apply", "no module was found that may be a norm")
