@@ -105,6 +105,18 @@ class FoundGenerate:
             raise PromptLost(f"{self.description} was expected to return the prompt and what follows it")
         return text[:, P:]
 
+    def ending_with(self, model: Any, token: int) -> "FoundGenerate | None":
+        """The same with that token as the one that ends a text: by its argument, else by the model's attribute.
+
+        None where it has neither, or writes one row at a time.
+        """
+        ends = [name for name in signature.parameters(signature.method(model, self.method)) if name in END_TOKENS]
+        if self.shape != "rows":
+            return None
+        if ends:
+            return replace(self, options=self.options | {ends[0]: token})
+        return self if signature.declare(model, END_TOKENS, token) else None
+
     def text(self, model: Any, prompt: Tensor, count: int) -> Tensor:
         """All that it returns, [B, *]. Raises ModelCrashed where that is no text."""
         named = {self.count_name: count} if self.count_name else {}

@@ -75,7 +75,7 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
     mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, MASKS)), "")
     names = [name for name in parameters if name != mask]
     required = [name for name in signature.required(parameters) if name != mask]
-    masks = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
+    masks: dict[str, Any] = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
     if not names or len(required) > inputs + 2:
         return
     called = f"model.{method}"
