@@ -49,9 +49,19 @@ def _judge(before: Tensor, after: Tensor, token: int, name: str) -> Outcome | No
     alive = torch.arange(common) < lengths[:, None]
     changed = ((before[:, :common] != after[:, :common]) & alive).any(1)
     if not changed.any():
-        return None
+        return _after_the_end(before, after, lengths, name)
     case = f"{name} {int(changed.sum())} of {len(changed)} rows get other tokens before their own end"
     return failed("changed-by-an-end", 1, 0, case=case, diagnosis=DIAGNOSES["changed-by-an-end"])
+
+
+def _after_the_end(before: Tensor, after: Tensor, lengths: Tensor, name: str) -> Outcome | None:
+    """A failure where padding is written after the end of a row, and then something else."""
+    for row, length in enumerate(lengths.tolist()):
+        rest = after[row, length:]
+        if length < before.shape[1] and len(rest) and rest[0] != before[row, length] and (rest != rest[0]).any():
+            case = f"{name} row {row} goes on with {rest.tolist()} behind it"
+            return failed("written-behind-the-end", 1, 0, case=case, diagnosis=DIAGNOSES["written-behind-the-end"])
+    return None
 
 
 def _tokens_that_end_a_row(text: Tensor, prompt: Tensor) -> list[int]:

@@ -23,8 +23,8 @@ PADDED_NEW = 4
 """tokens after a padded prompt"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
-SOURCE_FACTORS = (1.0, 2.0, 4.0, 8.0)
-"""by which weights are enlarged beside embeddings, which may drown what comes from the source"""
+FACTORS = (1.0, 2.0, 4.0, 8.0)
+"""by which weights are enlarged beside embeddings, which may drown what comes from other tokens"""
 SAMPLING_TOLERANCE = 0.1
 """standard deviations of the logits: nearer ones may be drawn at the lowest temperature"""
 
@@ -42,8 +42,7 @@ def greedy(probe: Probe) -> Outcome:
     Then a token that is written in some rows is declared to end a text: the other rows must be written on as before.
     """
     outcomes, first_length, prompts = [], None, _prompts(probe)
-    if probe.kind == "encoder-decoder":
-        _let_sources_decide(probe, prompts[0])
+    _let_the_past_decide(probe)
     for prompt in prompts:
         for generate in writers(probe):
             outcome = _compare(probe, generate, prompt, repeats=prompt.tokens.shape[1] == first_length)
@@ -61,11 +60,16 @@ def _write_some(probe: Probe, prompt: Inputs, generate: Callable[..., Tensor]) -
     return _written(probe, generate, prompt, min(NEW[probe.kind], probe.length() - prompt.tokens.shape[1]))
 
 
-def _let_sources_decide(probe: Probe, prompt: Inputs) -> None:
-    """Enlarge the weights until sources lead to different first tokens, since else any source gives the same text."""
-    for factor in SOURCE_FACTORS:
+def _let_the_past_decide(probe: Probe) -> None:
+    """Enlarge the weights until the same token is followed by others, after other tokens or for other sources.
+
+    Else a model whose output is tied to its embedding repeats the last token, whatever it has read.
+    """
+    inputs = Probe(probe.subject, probe.seed).inputs(SOURCE_ROWS, min(PROMPTS[0], probe.length()))
+    inputs.tokens[:, -1] = inputs.tokens[0, -1]
+    for factor in FACTORS:
         randomise_weights(probe.model, probe.seed, factor)
-        if len(probe.logits(prompt)[:, -1].argmax(-1).unique()) > SOURCE_ROWS // 2:
+        if len(probe.logits(inputs)[:, -1].argmax(-1).unique()) > SOURCE_ROWS // 2:
             return
 
 
@@ -83,6 +87,7 @@ def padded(probe: Probe) -> Outcome:
     tried = [one for one in writers(probe) if getattr(one, "pads", False)]
     if not tried:
         raise DoesNotApply("no method that writes says in its documentation that prompts are padded on the left")
+    _let_the_past_decide(probe)
     for generate in tried:
         lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
         prompt = probe.inputs(len(lengths), max(lengths))
@@ -156,6 +161,7 @@ def past_context(probe: Probe) -> Outcome:
     if context is None or context != probe.max_length or context < 6:
         raise DoesNotApply("a context of 6 to 512 tokens is needed")
     notes = []
+    _let_the_past_decide(probe)
     for generate in writers(probe):
         prompt = probe.inputs(ROWS, context - 3)
         try:

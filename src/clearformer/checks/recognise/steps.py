@@ -1,9 +1,10 @@
 """A step with a cache: `forward` or a method that takes tokens and what it returned before, under any name."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +80,11 @@ class FoundStep:
     unit: Unit = "chunk"
     """what it takes at a time: any number of tokens [B, T], or one, [B, 1] or [B]"""
 
+    note: str = ""
+
     @property
     def description(self) -> str:
-        return self.form.description
+        return self.form.description + self.note
 
     @property
     def keeps_cache(self) -> bool:
@@ -124,14 +127,6 @@ def describe(step: FoundStep) -> str:
     return f"a step takes {units[step.unit]}, and {where}"
 
 
-class Step(Protocol):
-    """What may be a step in the form of `Subject.step`."""
-
-    unit: Unit
-
-    def __call__(self, model: Any, *inputs: Any) -> tuple[Tensor, Any]: ...
-
-
 @dataclass(frozen=True)
 class Trial:
     """What single tokens after a prompt give."""
@@ -165,7 +160,7 @@ def find(experiment: Experiment, only: str | None, candidates: Candidates) -> li
             with preserve_state(experiment.model):
                 trial = _try(experiment, step)
             if trial.right:
-                right.append(step)
+                right += [step, *_from_nothing(experiment, step)]
                 break
             begins = trial.begins or (name != "forward" and is_step(name))
             is_meant = trial.runs and (certain or (begins and trial.continues))
@@ -176,11 +171,23 @@ def find(experiment: Experiment, only: str | None, candidates: Candidates) -> li
     return right + wrong
 
 
+def _from_nothing(experiment: Experiment, step: Any) -> list[FoundStep]:
+    """The same step without a cache at first, where it takes None and another way to an empty cache was found."""
+    if not isinstance(step, FoundStep) or step.keeps_cache or step.initial is nothing:
+        return []
+    parameters = signature.parameters(signature.method(experiment.model, step.form.method))
+    if parameters[step.form.cache].default is not None:
+        return []
+    other = dataclasses.replace(step, initial=nothing, note=f", first without {step.form.cache}")
+    with preserve_state(experiment.model):
+        return [other] if _try(experiment, other).right else []
+
+
 def is_step(name: str) -> bool:
     return name == "forward" or signature.has_word(name, STEPS)
 
 
-def _try(experiment: Experiment, step: Step) -> Trial:
+def _try(experiment: Experiment, step: Callable[..., tuple[Tensor, Any]]) -> Trial:
     parts = [experiment.tokens[:, :3], *experiment.tokens[:, 3:].split(1, dim=1)]
     sources = (experiment.source,) if experiment.kind == "encoder-decoder" else ()
 
@@ -244,10 +251,14 @@ def initial_caches(experiment: Experiment, takes_cache: bool) -> Iterator[Callab
     for name in factories(model):
         yield _factory(experiment, name)
     layers = max((len(module) for module in model.modules() if isinstance(module, nn.ModuleList)), default=1)
-    yield lambda _model, _tokens, _given: None
+    yield nothing
     yield lambda _model, _tokens, _given: {}
     yield lambda _model, _tokens, _given: [None] * layers
     yield lambda _model, _tokens, _given: []
+
+
+def nothing(_model: Any, _tokens: Tensor, _given: Given) -> None:
+    """No cache."""
 
 
 def factories(model: Any) -> list[str]:

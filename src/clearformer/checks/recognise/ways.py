@@ -84,7 +84,7 @@ def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str
     fields: dict[str, Any] = {
         "generate": first,
         "generators": {one.description: one for one in others},
-        "samplers": {name: one for each in found for name, one in generation.samplers(each, experiment.model).items()},
+        "samplers": {name: one for each in found for name, one in generation.samplers(experiment, each).items()},
         "end": generation.end_token(experiment.model),
         "ways": tuple(said),
     }

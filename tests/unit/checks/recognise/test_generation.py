@@ -145,6 +145,14 @@ class DeclaresItsEnd(StopsWithAnyRow):
         return super().generate(idx, max_new_tokens, self.end_token)
 
 
+class WritesBehindTheEnd(Weighs):
+    def generate(self, idx: Tensor, max_new_tokens: int, eos_id: int = -1) -> Tensor:
+        for _ in range(max_new_tokens):
+            ended = idx[:, -1:] == eos_id  # by the last token, not for good
+            idx = torch.cat([idx, self._append(idx)[:, -1:].masked_fill(ended, V)], dim=1).clamp(max=V - 1)
+        return idx
+
+
 class LeavesOutWhatEnded(Weighs):
     def generate(self, idx: Tensor, max_new_tokens: int, eos_id: int = -1) -> Tensor:
         text = idx
@@ -173,6 +181,7 @@ class KeepsTheOldest(Weighs):
         (WaitsForAllRows, "generation.greedy", ""),
         (StopsWithAnyRow, "generation.greedy", "ended-early"),
         (DeclaresItsEnd, "generation.greedy", "ended-early"),
+        (WritesBehindTheEnd, "generation.greedy", "written-behind-the-end"),
         (LeavesOutWhatEnded, "generation.greedy", "changed-by-an-end"),
         (KeepsTheOldest, "generation.past-context", "keeps-the-oldest"),
     ],
@@ -189,6 +198,17 @@ class DrawsOthers(Weighs):
             if top_k is not None:
                 logits[logits < logits.topk(top_k).values[:, [-1]]] = 0.0
             idx = torch.cat([idx, torch.multinomial(logits.softmax(-1), 1)], dim=1)
+        return idx
+
+
+class TakesTheLastAtZero(Weighs):
+    """The branch for a temperature of 0 is another one than that for small ones."""
+
+    def generate(self, idx: Tensor, max_new_tokens: int, temperature: float = 1.0) -> Tensor:
+        for _ in range(max_new_tokens):
+            logits = self(idx[:, -CONTEXT:])[:, -1]
+            new = logits.argmin(-1) if temperature == 0 else torch.multinomial((logits / temperature).softmax(-1), 1)
+            idx = torch.cat([idx, new.view(-1, 1)], dim=1)
         return idx
 
 
@@ -215,6 +235,7 @@ class ReadsPadding(Weighs):
     [
         (Sampling, "generation.sampling", ""),
         (DrawsOthers, "generation.sampling", "sampling"),
+        (TakesTheLastAtZero, "generation.sampling", "sampling"),
         (CropsWhatItReturns, "generation.past-context", "prompt-lost"),
         (ReadsPadding, "generation.padded", "padding-read"),
     ],
@@ -302,11 +323,32 @@ class Fills(nn.Module):
         return torch.where(tokens == self.mask_id, self(tokens).argmax(-1).roll(self.place, 1), tokens)
 
 
+class HidesPadding(Fills):
+    pad_id, told = 0, True
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        real = torch.ones_like(tokens) if attention_mask is None else attention_mask
+        mean = (x * real[..., None]).sum(1, keepdim=True) / real.sum(1).clamp(min=1)[:, None, None]
+        return self.head((x + 4 * mean).tanh())
+
+    def fill_mask(self, tokens: Tensor) -> Tensor:
+        logits = self(tokens, (tokens != self.pad_id).long() if self.told else None)
+        return torch.where(tokens == self.mask_id, logits.argmax(-1), tokens)
+
+
+class ReadsPaddingAround(HidesPadding):
+    told = False
+
+
 class FillsBeside(Fills):
     place = 1
 
 
-@pytest.mark.parametrize(("family", "cause"), [(Fills, ""), (FillsBeside, "not-the-likeliest")])
+@pytest.mark.parametrize(
+    ("family", "cause"),
+    [(Fills, ""), (HidesPadding, ""), (FillsBeside, "not-the-likeliest"), (ReadsPaddingAround, "padding-read")],
+)
 def test_masked_tokens_are_filled_in_their_place(family: type[Fills], cause: str):
     subject = recognise(family())
     assert (subject.kind, subject.mask) == ("bidirectional", 3)

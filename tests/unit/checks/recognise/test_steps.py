@@ -145,6 +145,21 @@ def test_a_second_step_is_checked_as_well():
     assert outcome.case.startswith("model.step(token, past): ")
 
 
+class SharesItsDefault(WithFactory):
+    """With a cache that the caller makes it is right, and without one all texts share the first."""
+
+    def forward_cached(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        if cache is None:
+            cache = self.__dict__.setdefault("default", self.init_cache(len(tokens), CONTEXT))
+        return super().forward_cached(tokens, cache), cache
+
+
+def test_a_step_is_checked_without_a_cache_at_first_too():
+    outcome = run_check(recognise(SharesItsDefault()), CHECKS["cache.methods"], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed", "kept-between-texts")
+    assert outcome.case.startswith("model.forward_cached(tokens, cache), first without cache: ")
+
+
 class OtherState(Sums):
     """Its `state` is no cache, and a step without one would be wrong."""
 
