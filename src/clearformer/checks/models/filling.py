@@ -4,9 +4,13 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.explain.generation import gaps
+from clearformer.checks.models.generation import FACTORS
 from clearformer.checks.outcome import ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe
+from clearformer.checks.weights import randomise_weights
+
+ROWS = 8
 
 
 def filled(probe: Probe) -> Outcome:
@@ -16,21 +20,37 @@ def filled(probe: Probe) -> Outcome:
     a place with what belongs beside it.
 
     One token in three is masked. Each masked place must be filled with the token that has the largest logit there, and
-    all others must stay. Where the padding token is known, so in a batch in which the second row ends in padding.
+    all others must stay; and, where the padding token is known, in a batch of rows that end in padding.
     """
-    tokens = probe.inputs(2).tokens
+    tokens = probe.inputs(ROWS).tokens
     real = torch.ones_like(tokens, dtype=torch.bool)
     outcome = _compare(probe, tokens, real)
     if outcome.status == "failed" or probe.subject.padded is None or probe.subject.pad not in probe.subject.reserved:
         return outcome
-    real[1, tokens.shape[1] // 2 :] = False
-    padded = _compare(probe, tokens.masked_fill(~real, probe.subject.pad), real)
+    real[1:, tokens.shape[1] // 2 :] = False
+    tokens = tokens.masked_fill(~real, probe.subject.pad)
+    _let_padding_decide(probe, _with_masks(probe, tokens, real)[0], real)
+    padded = _compare(probe, tokens, real)
     return padded if padded.status == "failed" else outcome
 
 
-def _compare(probe: Probe, tokens: Tensor, real: Tensor) -> Outcome:
+def _let_padding_decide(probe: Probe, tokens: Tensor, real: Tensor) -> None:
+    """Enlarge the weights until another token would be filled in if padding were read."""
+    for factor in FACTORS:
+        randomise_weights(probe.model, probe.seed, factor)
+        hidden, read = (probe.logits(inputs).argmax(-1) for inputs in (Inputs(tokens, real=real), Inputs(tokens)))
+        if (hidden != read)[tokens == probe.subject.mask].any():
+            return
+
+
+def _with_masks(probe: Probe, tokens: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens, of which one in three is masked, and which those are."""
     masked = (torch.arange(tokens.shape[1]) % 3 == 1) & real
-    tokens = tokens.masked_fill(masked, probe.subject.mask or 0)
+    return tokens.masked_fill(masked, probe.subject.mask or 0), masked
+
+
+def _compare(probe: Probe, tokens: Tensor, real: Tensor) -> Outcome:
+    tokens, masked = _with_masks(probe, tokens, real)
     found = probe.invoke(probe.subject.fill, tokens)  # type: ignore[arg-type]  # needed by the check
     if not isinstance(found, torch.Tensor) or found.shape != tokens.shape or found.is_floating_point():
         raise ModelCrashed(f"token ids {list(tokens.shape)} were expected, found {type(found).__name__}")
