@@ -15,7 +15,10 @@ from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
 
-METHODS = ("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive")
+METHODS = (
+    *("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive"),
+    *("beam", "beam_search", "rollout"),
+)
 COUNTS = (
     *("new", "steps", "count", "n", "num", "length", "len", "max", "tokens", "k_tokens", "n_tokens", "size"),
     *("max_new_tokens", "max_length", "max_len", "num_tokens"),
@@ -127,9 +130,9 @@ class FoundGenerate:
             out = signature.method(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
         out = out[0] if isinstance(out, tuple) else out
         text = torch.as_tensor(out) if isinstance(out, list) else out
-        if not isinstance(text, Tensor) or text.is_floating_point() or text.dim() not in (1, 2):
+        if not isinstance(text, Tensor) or text.is_floating_point() or text.dim() not in (1, 2, 3):
             raise ModelCrashed(f"token ids were expected of {self.description}, found {type(out).__name__}")
-        text = text[None] if text.dim() == 1 else text
+        text = text[None] if text.dim() == 1 else text[:, 0] if text.dim() == 3 else text
         if len(text) != len(prompt):
             raise ModelCrashed(f"{len(prompt)} rows were expected of {self.description}, found {len(text)}")
         return text

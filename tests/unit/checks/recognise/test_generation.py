@@ -58,6 +58,14 @@ class NewTokensOnly(Weighs):
         return prompt[:, length:]
 
 
+class Beams(Weighs):
+    def beam_search(self, prompt: Tensor, max_len: int, beam_size: int = 4) -> tuple[Tensor, Tensor]:
+        assert beam_size == 1
+        while prompt.shape[1] < max_len:
+            prompt = self._append(prompt)
+        return prompt[:, None], torch.zeros(len(prompt), 1)
+
+
 class OneList(Weighs):
     def greedy(self, ids: list[int], num_tokens: int, context_size: int) -> list[int]:
         ids = list(ids)
@@ -66,7 +74,7 @@ class OneList(Weighs):
         return ids
 
 
-@pytest.mark.parametrize("family", [Sampling, UpToLength, NewTokensOnly, OneList])
+@pytest.mark.parametrize("family", [Sampling, UpToLength, NewTokensOnly, Beams, OneList])
 def test_text_is_written_greedily_and_the_prompt_left_out(family: type[Weighs]):
     model = family()
     subject = recognise(model)

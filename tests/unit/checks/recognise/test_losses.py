@@ -325,5 +325,18 @@ def test_a_method_that_is_no_loss_of_labels_is_left_alone():
     assert (subject.loss, subject.ways) == (None, ())
 
 
+class Balances(Averages):
+    def router_loss(self, tokens: Tensor) -> Tensor:
+        return self(tokens).square().mean()
+
+    def objective(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens)[:, :-1], tokens[:, 1:])
+
+
+def test_losses_of_something_else_are_left_alone():
+    subject = recognise(Balances())
+    assert (subject.loss.form.description, subject.losses) == ("model.objective(tokens)", {})
+
+
 def test_a_given_subject_is_not_completed():
     assert recognise(Subject(GivenShifted(), lambda model, tokens: model(tokens), vocab_size=V)).loss is None
