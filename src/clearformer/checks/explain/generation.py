@@ -29,6 +29,10 @@ DIAGNOSES = {
     "padding-read": "The padding of a shorter prompt is read as text, or its positions are counted from the padding: "
     "hide it in the mask of every step, and count from the first real token.",
     "ended-early": "It stops although not every row has written the token that ends its text: stop when all have.",
+    "changed-by-an-end": "What is written in one row changes when another row has ended: keep the rows in their order, "
+    "and let the end of one touch neither the tokens nor the cache of the others.",
+    "written-behind-the-end": "A row that has ended is filled up with padding, and is then written on: once it "
+    "has ended it stays so, ended = ended | (new == end).",
     "sampling": "Other tokens are drawn than the likeliest: those that are left out must get a logit of -inf, in the "
     "row in which they are left out.",
     "first-row": "All rows get the tokens of the first one: look for an index [0] or an .item() in the loop.",

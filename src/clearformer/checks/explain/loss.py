@@ -17,6 +17,8 @@ DIAGNOSES = {
     "wraps-around": "The last position predicts the row's first token, as after torch.roll: leave that position out.",
     "padding-counted": "Labels of -100 are predicted too, as if they were tokens: use ignore_index=-100, or set the "
     "padded labels to it.",
+    "mask-not-passed": "The loss takes a mask, leaves out the labels that it hides, and computes the logits "
+    "without it, so that padding is attended to in training: pass the mask on to the model.",
     "divided-by-all": "The sum over the predicted tokens is divided by the number of all tokens: divide by theirs.",
     "divided-by-rows": "The sum over the predicted tokens is divided by the number of rows: divide by the number of "
     "predicted tokens, or long rows weigh more than short ones.",

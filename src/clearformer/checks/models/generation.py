@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.explain.generation import DIAGNOSES, before_the_end, explain, gaps, logits_before
+from clearformer.checks.models import ending
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.recognise.generation import PromptLost
+from clearformer.checks.weights import randomise_weights
 
 ROWS = 2
 PROMPTS = (5, 1, 3, 5)
@@ -21,6 +23,8 @@ PADDED_NEW = 4
 """tokens after a padded prompt"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
+FACTORS = (1.0, 2.0, 4.0, 8.0)
+"""by which weights are enlarged beside embeddings, which may drown what comes from other tokens"""
 SAMPLING_TOLERANCE = 0.1
 """standard deviations of the logits: nearer ones may be drawn at the lowest temperature"""
 
@@ -35,16 +39,38 @@ def greedy(probe: Probe) -> Outcome:
     Prompts of 5, 1, 3 and again 5 tokens are continued, two rows at a time, without randomness: where tokens are drawn,
     the likeliest is taken instead. All that was written is given to one forward pass, and each new token must have the
     largest logit at the position before it. An encoder-decoder gets eight sources, of one length and then with padding.
+    Then a token that is written in some rows is declared to end a text: the other rows must be written on as before.
     """
-    outcomes, first_length = [], None
-    for prompt in _prompts(probe):
+    outcomes, first_length, prompts = [], None, _prompts(probe)
+    _let_the_past_decide(probe)
+    for prompt in prompts:
         for generate in writers(probe):
             outcome = _compare(probe, generate, prompt, repeats=prompt.tokens.shape[1] == first_length)
             if outcome.status == "failed":
                 return outcome
             outcomes.append(outcome)
         first_length = first_length or prompt.tokens.shape[1]
+    for generate in writers(probe):
+        if (ended := ending.compare(probe, generate, prompts[0], partial(_write_some, probe, prompts[0]))) is not None:
+            return ended
     return max(outcomes, key=lambda outcome: outcome.measured or 0.0)
+
+
+def _write_some(probe: Probe, prompt: Inputs, generate: Callable[..., Tensor]) -> Tensor:
+    return _written(probe, generate, prompt, min(NEW[probe.kind], probe.length() - prompt.tokens.shape[1]))
+
+
+def _let_the_past_decide(probe: Probe) -> None:
+    """Enlarge the weights until the same token is followed by others, after other tokens or for other sources.
+
+    Else a model whose output is tied to its embedding repeats the last token, whatever it has read.
+    """
+    inputs = Probe(probe.subject, probe.seed).inputs(SOURCE_ROWS, min(PROMPTS[0], probe.length()))
+    inputs.tokens[:, -1] = inputs.tokens[0, -1]
+    for factor in FACTORS:
+        randomise_weights(probe.model, probe.seed, factor)
+        if len(probe.logits(inputs)[:, -1].argmax(-1).unique()) > SOURCE_ROWS // 2:
+            return
 
 
 def padded(probe: Probe) -> Outcome:
@@ -61,6 +87,7 @@ def padded(probe: Probe) -> Outcome:
     tried = [one for one in writers(probe) if getattr(one, "pads", False)]
     if not tried:
         raise DoesNotApply("no method that writes says in its documentation that prompts are padded on the left")
+    _let_the_past_decide(probe)
     for generate in tried:
         lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
         prompt = probe.inputs(len(lengths), max(lengths))
@@ -134,6 +161,7 @@ def past_context(probe: Probe) -> Outcome:
     if context is None or context != probe.max_length or context < 6:
         raise DoesNotApply("a context of 6 to 512 tokens is needed")
     notes = []
+    _let_the_past_decide(probe)
     for generate in writers(probe):
         prompt = probe.inputs(ROWS, context - 3)
         try:

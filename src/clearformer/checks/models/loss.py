@@ -18,8 +18,10 @@ from clearformer.checks.explain.loss import (
     wrong_losses,
 )
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.probe import Probe
+from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.probe.training import IGNORE_INDEX, without_dropout
+from clearformer.checks.recognise.found_loss import FoundLoss
+from clearformer.checks.recognise.signature import parameters
 
 LOSS_TOLERANCE = 1e-5
 """nats, or relative where the loss is above 1: float32 noise was below 5e-7, the effect of mistakes above 2e-4"""
@@ -60,13 +62,40 @@ def padding(probe: Probe) -> Outcome:
     Padding is no text. If it is predicted, the loss looks better the more padding there is, and the model learns to
     write it; if it only counts in the divisor, rows with much padding learn less.
 
-    The labels of three rows end after 12, 7 and 3 tokens. The loss must be the mean over those that are predicted.
+    The labels of three rows end after 12, 7 and 3 tokens. The loss must be the mean over those that are predicted. A
+    loss that takes the mask which `forward` takes must also pass it on: rows with padding on the left tell.
     """
     tokens, labels = labelled_batch(probe, rows=3)
     T = labels.shape[1]  # noqa: N806
     for row, real in enumerate((T, T * 7 // 12, T // 4)):
         labels[row, max(real, 2) :] = IGNORE_INDEX
-    return _compare_with_formula(probe, tokens, labels)
+    outcome = _compare_with_formula(probe, tokens, labels)
+    return outcome if outcome.status == "failed" else _mask_not_passed(probe) or outcome
+
+
+def _mask_not_passed(probe: Probe) -> Outcome | None:
+    """A failure where the loss takes the mask of `forward` and computes its logits without it."""
+    loss = probe.subject.loss
+    if not isinstance(loss, FoundLoss) or loss.mask is None or probe.subject.padded is None or probe.kind != "causal":
+        return None
+    if loss.form.mask_name not in parameters(probe.model):
+        return None
+    tokens, labels = labelled_batch(probe, rows=3)
+    T = labels.shape[1]  # noqa: N806
+    for row, padding in enumerate((0, T // 3, T // 2)):
+        labels[row, :padding] = IGNORE_INDEX
+    real = labels != IGNORE_INDEX
+    tokens = tokens.masked_fill(~real, probe.subject.pad)
+    measured = model_loss(probe, tokens, labels).item()
+    masked, unmasked = (
+        mean_loss(probe, probe.logits(inputs)[:, :-1], labels[:, 1:], measured)
+        for inputs in (Inputs(tokens, real=real), Inputs(tokens))
+    )
+    error, tolerance = abs(measured - masked), LOSS_TOLERANCE * max(1.0, abs(masked))
+    if error <= tolerance or abs(measured - unmasked) > tolerance:
+        return None
+    case = f"with padding on the left {masked:.5g} nats were expected, found {measured:.5g}, as without a mask"
+    return failed("mask-not-passed", error, tolerance, case=case, diagnosis=DIAGNOSES["mask-not-passed"])
 
 
 def masked_positions(probe: Probe) -> Outcome:

@@ -13,9 +13,12 @@ from torch.overrides import TorchFunctionMode
 from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature
-from clearformer.checks.recognise.experiment import Experiment
+from clearformer.checks.recognise.experiment import Experiment, attempt
 
-METHODS = ("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive")
+METHODS = (
+    *("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive"),
+    *("beam", "beam_search", "rollout"),
+)
 COUNTS = (
     *("new", "steps", "count", "n", "num", "length", "len", "max", "tokens", "k_tokens", "n_tokens", "size"),
     *("max_new_tokens", "max_length", "max_len", "num_tokens"),
@@ -38,8 +41,11 @@ START_TOKENS = (
     "start_token",
     "bos",
 )
-ONLY_THE_LIKELIEST: dict[str, float] = {"top_k": 1, "topk": 1, "temperature": 1e-6, "temp": 1e-6, "top_p": 1e-6}
-"""settings of sampling; a temperature so low lets a thousandth of a nat decide"""
+ONLY_THE_LIKELIEST: tuple[tuple[str, float], ...] = (
+    *(("top_k", 1), ("topk", 1), ("temperature", 1e-6), ("temp", 1e-6), ("top_p", 1e-6)),
+    *(("temperature", 0.0), ("temp", 0.0)),
+)
+"""settings of sampling; a temperature so low lets a thousandth of a nat decide, and some divide by one of 0"""
 PROMPT, NEW = 3, 4
 
 Shape = Literal["rows", "row", "flat", "list"]
@@ -105,6 +111,18 @@ class FoundGenerate:
             raise PromptLost(f"{self.description} was expected to return the prompt and what follows it")
         return text[:, P:]
 
+    def ending_with(self, model: Any, token: int) -> "FoundGenerate | None":
+        """The same with that token as the one that ends a text: by its argument, else by the model's attribute.
+
+        None where it has neither, or writes one row at a time.
+        """
+        ends = [name for name in signature.parameters(signature.method(model, self.method)) if name in END_TOKENS]
+        if self.shape != "rows":
+            return None
+        if ends:
+            return replace(self, options=self.options | {ends[0]: token})
+        return self if signature.declare(model, END_TOKENS, token) else None
+
     def text(self, model: Any, prompt: Tensor, count: int) -> Tensor:
         """All that it returns, [B, *]. Raises ModelCrashed where that is no text."""
         named = {self.count_name: count} if self.count_name else {}
@@ -112,9 +130,9 @@ class FoundGenerate:
             out = signature.method(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
         out = out[0] if isinstance(out, tuple) else out
         text = torch.as_tensor(out) if isinstance(out, list) else out
-        if not isinstance(text, Tensor) or text.is_floating_point() or text.dim() not in (1, 2):
+        if not isinstance(text, Tensor) or text.is_floating_point() or text.dim() not in (1, 2, 3):
             raise ModelCrashed(f"token ids were expected of {self.description}, found {type(out).__name__}")
-        text = text[None] if text.dim() == 1 else text
+        text = text[None] if text.dim() == 1 else text[:, 0] if text.dim() == 3 else text
         if len(text) != len(prompt):
             raise ModelCrashed(f"{len(prompt)} rows were expected of {self.description}, found {len(text)}")
         return text
@@ -127,8 +145,7 @@ def find(experiment: Experiment, only: str | None = None) -> tuple[list[FoundGen
     for method in signature.methods(experiment.model, METHODS) if only is None else [only]:
         for candidate in _candidates(experiment, method):
             try:
-                inputs = experiment.source if experiment.kind == "encoder-decoder" else experiment.tokens[:, :PROMPT]
-                text = candidate.text(experiment.model, inputs if candidate.shape == "rows" else inputs[:1], NEW)
+                text = candidate.text(experiment.model, _first_inputs(experiment, candidate), NEW)
             except (Exception, SystemExit) as error:
                 errors.setdefault(method, describe_error(error))
                 continue
@@ -164,18 +181,30 @@ def _start(experiment: Experiment) -> int | None:
     return signature.declared(experiment.model, START_TOKENS)
 
 
-def samplers(found: FoundGenerate, model: Any) -> dict[str, FoundGenerate]:
+def samplers(experiment: Experiment, found: FoundGenerate) -> dict[str, FoundGenerate]:
     """The same method with settings under which only the likeliest token can be drawn, although it draws."""
+    model = experiment.model
     names = [*signature.parameters(signature.method(model, found.method))]
-    options = {name: value for name, value in ONLY_THE_LIKELIEST.items() if name in names}
     random = {name: True for name in found.options if signature.has_word(name, RANDOM)}
     random |= {name: False for name in found.options if signature.has_word(name, GREEDY)}
-    return {
+    named = {
         f"model.{found.method}(..., {name}={value:g})": replace(
             found, options=found.options | random | {name: value}, draws=True, description=f"model.{found.method}"
         )
-        for name, value in options.items()
+        for name, value in ONLY_THE_LIKELIEST
+        if name in names
     }
+    divides = [name for name, one in named.items() if 0.0 in one.options.values() and not _writes(experiment, one)]
+    return {name: one for name, one in named.items() if name not in divides}
+
+
+def _writes(experiment: Experiment, candidate: FoundGenerate) -> bool:
+    return attempt(candidate.text, experiment.model, _first_inputs(experiment, candidate), NEW) is not None
+
+
+def _first_inputs(experiment: Experiment, candidate: FoundGenerate) -> Tensor:
+    inputs = experiment.source if experiment.kind == "encoder-decoder" else experiment.tokens[:, :PROMPT]
+    return inputs if candidate.shape == "rows" else inputs[:1]
 
 
 def _candidates(experiment: Experiment, method: str) -> Iterator[FoundGenerate]:

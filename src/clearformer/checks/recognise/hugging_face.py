@@ -1,5 +1,6 @@
 """Models with the interface of Hugging Face's transformers, recognised by their configuration and parameters."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     first = 1 if kind == "causal" else 0
     facts = hugging_face_families.facts(config)
     left = not classifier and ("position_ids" in parameters or facts.relative)
+    by_mask = kind == "causal" and left and "attention_mask" in parameters and calls.counts_itself(model)
     start = special.get("decoder_start") if pair else None
     has_loss = "labels" in parameters and not classifier and (start is not None or not pair)
     return Subject(
@@ -40,9 +42,9 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         context=context,
         reserved=tuple(sorted({token for token in special.values() if token < vocabulary})),
         pad=special.get("pad", 0),
-        padded=(calls.padded_pair if pair else calls.padded) if "attention_mask" in parameters else None,
+        padded=_padded(pair, by_mask) if "attention_mask" in parameters else None,
         sides=("left", "right") if left else ("right",),
-        **calls.cache_fields(model, kind, parameters, left),
+        **calls.cache_fields(model, kind, parameters, left, by_mask),
         loss=(calls.loss_pair if pair else calls.loss) if has_loss else None,
         accumulate=partial(calls.accumulate, first=first)
         if has_loss and calls.accepts_token_count(model, kind)
@@ -53,6 +55,12 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         tied=None if classifier else getattr(config, "tie_word_embeddings", None),
         name=type(model).__name__,
     )
+
+
+def _padded(pair: bool, by_mask: bool) -> Callable[..., Any]:
+    if pair:
+        return calls.padded_pair
+    return calls.padded_by_mask if by_mask else calls.padded
 
 
 def _kind(model: Any) -> Kind:

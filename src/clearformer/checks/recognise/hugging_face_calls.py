@@ -5,12 +5,14 @@ Only arguments that its signature has are passed.
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import outputs, signature, trial
+from clearformer.checks.recognise.experiment import same
 from clearformer.checks.subject import Kind
 
 
@@ -32,9 +34,26 @@ def padded(model: Any, tokens: Tensor, real: Tensor) -> Any:
     return model(input_ids=tokens, **mask_arguments(model, real, tokens.shape[1]))
 
 
+def padded_by_mask(model: Any, tokens: Tensor, real: Tensor) -> Any:
+    """For a model that counts positions itself."""
+    return model(input_ids=tokens, attention_mask=real.long())
+
+
 def padded_pair(model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor) -> Any:
     masks = accepted(model, attention_mask=source_real.long(), decoder_attention_mask=real.long())
     return model(input_ids=source, decoder_input_ids=tokens, **masks)
+
+
+def counts_itself(model: Any) -> bool:
+    """Whether the model counts positions by its mask, so that it need not be told them where padding is on the left."""
+    tokens = trial.sample_tokens()
+    real = torch.arange(tokens.shape[1]).expand(tokens.shape) >= 3
+    try:
+        alone = outputs.extract_logits(model(input_ids=tokens[:, 3:]))
+        padded = outputs.extract_logits(model(input_ids=tokens, attention_mask=real.long()))[:, 3:]
+    except Exception:  # the checks will say what is wrong
+        return False
+    return same(padded, alone)
 
 
 def mask_arguments(model: Any, real: Tensor, new: int) -> dict[str, Any]:
@@ -53,13 +72,18 @@ def first_position(model: nn.Module) -> int:
     return 0
 
 
-def cache_fields(model: Any, kind: Kind, parameters: dict[str, inspect.Parameter], left: bool) -> dict[str, Any]:
-    """`step` and `prefill` of Subject, if a trial returns a cache; `left`: padding on the left is supported."""
+def cache_fields(
+    model: Any, kind: Kind, parameters: dict[str, inspect.Parameter], left: bool, by_mask: bool
+) -> dict[str, Any]:
+    """`step` and `prefill` of Subject, if a trial returns a cache.
+
+    `left`: padding on the left is supported; `by_mask`: the model counts positions by its mask itself.
+    """
     if kind not in ("causal", "encoder-decoder") or "past_key_values" not in parameters:
         return {}
     functions: dict[str, Any] = {"step": step_pair} if kind == "encoder-decoder" else {"step": step}
     if kind == "causal" and left and "attention_mask" in parameters:
-        functions["prefill"] = prefill
+        functions["prefill"] = partial(prefill, positions=not by_mask)
     tokens = trial.sample_tokens()
     try:
         _, cache = step_pair(model, tokens, tokens, None) if kind == "encoder-decoder" else step(model, tokens, None)
@@ -69,21 +93,23 @@ def cache_fields(model: Any, kind: Kind, parameters: dict[str, inspect.Parameter
 
 
 def step(model: Any, tokens: Tensor, cache: Any) -> tuple[Any, Any]:
-    """The cache is (past_key_values, real [B, tokens so far], or None without padding)."""
-    past, real = cache or (None, None)
+    """The cache is (past_key_values, real [B, tokens so far], or None without padding, whether to give positions)."""
+    past, real, positions = cache or (None, None, True)
     if real is not None:
         real = torch.cat((real, torch.ones_like(tokens, dtype=torch.bool)), dim=1)
-    return run(model, tokens, past, real)
+    return run(model, tokens, past, real, positions)
 
 
-def prefill(model: Any, tokens: Tensor, real: Tensor) -> tuple[Any, Any]:
-    return run(model, tokens, None, real)
+def prefill(model: Any, tokens: Tensor, real: Tensor, positions: bool) -> tuple[Any, Any]:
+    return run(model, tokens, None, real, positions)
 
 
-def run(model: Any, tokens: Tensor, past: Any, real: Tensor | None) -> tuple[Any, Any]:
-    masks = {} if real is None else mask_arguments(model, real, tokens.shape[1])
+def run(model: Any, tokens: Tensor, past: Any, real: Tensor | None, positions: bool) -> tuple[Any, Any]:
+    masks: dict[str, Any] = {}
+    if real is not None:
+        masks = mask_arguments(model, real, tokens.shape[1]) if positions else {"attention_mask": real.long()}
     out = model(input_ids=tokens, past_key_values=past, **masks, **accepted(model, use_cache=True))
-    return out, (outputs.extract_cache(out), real)
+    return out, (outputs.extract_cache(out), real, positions)
 
 
 def step_pair(model: Any, source: Tensor, tokens: Tensor, cache: Any) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """The forms in which a model's loss may be called: by `forward` with targets, or by a method of any of these names."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,13 @@ from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Subject
 
-METHODS = ("loss", "nll", "training_step", "train_step", "cross_entropy")
+SURE = ("loss", "nll", "training_step", "train_step", "cross_entropy")
+METHODS = (*SURE, "objective", "xent", "ce", "train_batch", "shared_step", "forward_train")
+OTHER_LOSSES = (
+    *("aux", "auxiliary", "balance", "balancing", "router", "z", "reg", "regularization", "regularisation"),
+    *("contrastive", "distill", "distillation", "kl", "kd", "value", "policy", "reward", "nsp", "penalty"),
+)
+"""words in the names of losses that are no cross-entropy of tokens"""
 TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
 BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
@@ -67,7 +73,9 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
             takes = "source, tokens" if inputs == 2 else "tokens"
             yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
     for method in signature.methods(subject.model, METHODS) if only is None else [only] * (only != "forward"):
-        yield from _forms_of_method(subject, method, inputs)
+        is_sure = signature.has_word(method, SURE) and not signature.has_word(method, OTHER_LOSSES)
+        for form in _forms_of_method(subject, method, inputs):
+            yield form if is_sure else replace(form, certain=False)
 
 
 def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
@@ -75,7 +83,7 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
     mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, MASKS)), "")
     names = [name for name in parameters if name != mask]
     required = [name for name in signature.required(parameters) if name != mask]
-    masks = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
+    masks: dict[str, Any] = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
     if not names or len(required) > inputs + 2:
         return
     called = f"model.{method}"

@@ -75,6 +75,20 @@ def declared(model: Any, names: Iterable[str]) -> int | None:
     return None
 
 
+def declare(model: Any, names: Iterable[str], value: int) -> bool:
+    """Give the attribute that `declared` reads another value; whether there is one that can be changed."""
+    for name in names:
+        for holder in (model, *(getattr(model, one) for one in CONFIGS if hasattr(model, one))):
+            found = getattr(holder, name, None)
+            if isinstance(found, int) and not isinstance(found, bool):
+                try:
+                    setattr(holder, name, value)
+                except (AttributeError, TypeError):  # a frozen configuration
+                    return False
+                return True
+    return False
+
+
 def width(model: Any) -> int | None:
     """The width of the vectors that a model reads, as declared or as in its first norm or linear layer."""
     found = declared(model, WIDTHS)

@@ -1,7 +1,8 @@
 """A step with a cache: `forward` or a method that takes tokens and what it returned before, under any name."""
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,38 +14,89 @@ from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt, same
 from clearformer.checks.weights import preserve_state
 
-CACHES = ("cache", "caches", "kv", "kvs", "past", "pasts", "past_kv", "kv_cache")
+CACHES = ("cache", "caches", "kv", "kvs", "past", "pasts", "kvcache", "kvcaches")
 STATES = ("state", "states", "mem", "mems", "memories", "presents")
 """what may also be a cache; but a step that takes one and is wrong may mean something else"""
 POSITIONS = ("pos", "position", "start", "offset", "t", "past_len", "past_length", "cache_len", "cur_len", "index")
-STEPS = ("step", "incremental", "cached", "infer", "inference", "next", "stream")
-FACTORIES = ("init", "new", "make", "create", "empty", "build", "allocate", "alloc", "setup", "fresh", "get")
+STEPS = ("step", "incremental", "cached", "infer", "inference", "next", "stream", "advance", "decode", "one")
+FACTORIES = (
+    "init",
+    "initial",
+    "start",
+    "new",
+    "make",
+    "create",
+    "empty",
+    "build",
+    "allocate",
+    "alloc",
+    "setup",
+    "fresh",
+    "get",
+)
 RESETS = ("reset", "clear")
 ROW_COUNTS = ("batch", "batch_size", "bsz", "b", "rows", "n", "max_batch_size")
 
 Unit = Literal["chunk", "token", "flat"]
+UNITS: tuple[Unit, ...] = ("chunk", "token", "flat")
+Given = Mapping[str, Any]
+NOTHING: Given = {}
+
+
+@dataclass(frozen=True)
+class StepForm:
+    """How a method is called: the names of its arguments; "" for one that it does not take."""
+
+    method: str
+    tokens: str
+    cache: str
+    position: str
+    flags: tuple[str, ...]
+    """such as `use_cache`, which are given True"""
+    others: tuple[str, ...] = ()
+    """which of what is given beside the tokens it takes"""
+
+    def run(self, model: Any, tokens: Tensor, cache: Any, position: int, given: Given) -> Any:
+        named = {self.tokens: tokens, self.cache: cache, self.position: position} | dict.fromkeys(self.flags, True)
+        named |= {name: given[name] for name in self.others}
+        named.pop("", None)
+        return (model if self.method == "forward" else signature.method(model, self.method))(**named)
+
+    @property
+    def description(self) -> str:
+        flags = [f"{flag}=True" for flag in self.flags]
+        called = "model" if self.method == "forward" else f"model.{self.method}"
+        return f"{called}({', '.join(filter(None, (*self.others, self.tokens, self.cache, self.position, *flags)))})"
 
 
 @dataclass(frozen=True)
 class FoundStep:
     """A step in the form of `Subject.step`. Its cache is the model's, and the number of tokens in it."""
 
-    description: str
-    run: Callable[[Any, Tensor, Any, int], Any]
-    """(model, tokens, the model's cache, position) -> what the model returns"""
-    initial: Callable[[Any, Tensor], Any]
-    """(model, tokens) -> the model's cache before any token"""
+    form: StepForm
+    initial: Callable[[Any, Tensor, Given], Any]
+    """(model, tokens, what is given beside them) -> the model's cache before any token"""
     vocabulary: int
     unit: Unit = "chunk"
     """what it takes at a time: any number of tokens [B, T], or one, [B, 1] or [B]"""
-    keeps_cache: bool = False
-    """the model keeps the cache itself"""
 
-    def __call__(self, model: Any, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        kept, position = (self.initial(model, tokens), 0) if cache is None else cache
+    note: str = ""
+
+    @property
+    def description(self) -> str:
+        return self.form.description + self.note
+
+    @property
+    def keeps_cache(self) -> bool:
+        """The model keeps the cache itself."""
+        return not self.form.cache
+
+    def __call__(self, model: Any, tokens: Tensor, cache: Any, given: Given = NOTHING) -> tuple[Tensor, Any]:
+        """`given` are arguments that stay the same from step to step."""
+        kept, position = (self.initial(model, tokens, given), 0) if cache is None else cache
         outputs = []
         for part in (tokens,) if self.unit == "chunk" else tokens.split(1, dim=1):
-            out = self.run(model, part[:, 0] if self.unit == "flat" else part, kept, position)
+            out = self.form.run(model, part[:, 0] if self.unit == "flat" else part, kept, position, given)
             logits, kept = self.read(out, kept)
             outputs.append(logits)
             position += part.shape[1]
@@ -75,130 +127,160 @@ def describe(step: FoundStep) -> str:
     return f"a step takes {units[step.unit]}, and {where}"
 
 
-def find(experiment: Experiment, only: str | None = None) -> list[FoundStep]:
+@dataclass(frozen=True)
+class Trial:
+    """What single tokens after a prompt give."""
+
+    runs: bool
+    """logits of the right shape"""
+    right: bool = False
+    """those of the call"""
+    begins: bool = False
+    """those of the call for the first token"""
+    continues: bool = False
+    """later ones depend on the cache"""
+
+
+Candidates = Callable[[Experiment, str, bool], Iterator[tuple[Any, bool]]]
+
+
+def find(experiment: Experiment, only: str | None, candidates: Candidates) -> list[Any]:
     """Of `forward` and of each method the first form that gives the logits of the call; those that do stand first.
 
-    Without one it is the first that runs, if its names say that it is a step and takes a cache.
+    Without one it is the first that runs, if its names say that it is a step with a cache, or its first logits do and
+    the influence of what it takes back.
     """
-    names = ["forward", *sorted(signature.methods(experiment.model), key=lambda name: not _is_step(name))]
+    names = ["forward", *sorted(signature.methods(experiment.model), key=lambda name: not is_step(name))]
     right, wrong = [], []
     for name in names if only is None else [only]:
         fallback, reads_chunks = None, False
-        for step, certain in _candidates(experiment, name, certain=only is not None):
+        for step, certain in candidates(experiment, name, only is not None):
             if reads_chunks and step.unit != "chunk":
                 continue
             with preserve_state(experiment.model):
-                is_right, runs = _try(experiment, step)
-            if is_right:
-                right.append(step)
+                trial = _try(experiment, step)
+            if trial.right:
+                right += [step, *_from_nothing(experiment, step)]
                 break
-            fallback = fallback or (step if runs and certain else None)
-            reads_chunks = reads_chunks or (runs and name == "forward")
+            begins = trial.begins or (name != "forward" and is_step(name))
+            is_meant = trial.runs and (certain or (begins and trial.continues))
+            fallback = fallback or (step if is_meant else None)
+            reads_chunks = reads_chunks or (trial.runs and name == "forward")
         else:
             wrong += [fallback] if fallback else []
     return right + wrong
 
 
-def _is_step(name: str) -> bool:
+def _from_nothing(experiment: Experiment, step: Any) -> list[FoundStep]:
+    """The same step without a cache at first, where it takes None and another way to an empty cache was found."""
+    if not isinstance(step, FoundStep) or step.keeps_cache or step.initial is nothing:
+        return []
+    parameters = signature.parameters(signature.method(experiment.model, step.form.method))
+    if parameters[step.form.cache].default is not None:
+        return []
+    other = dataclasses.replace(step, initial=nothing, note=f", first without {step.form.cache}")
+    with preserve_state(experiment.model):
+        return [other] if _try(experiment, other).right else []
+
+
+def is_step(name: str) -> bool:
     return name == "forward" or signature.has_word(name, STEPS)
 
 
-def _try(experiment: Experiment, step: FoundStep) -> tuple[bool, bool]:
-    """Whether single tokens after a prompt give the logits of the call, and whether they give any."""
+def _try(experiment: Experiment, step: Callable[..., tuple[Tensor, Any]]) -> Trial:
     parts = [experiment.tokens[:, :3], *experiment.tokens[:, 3:].split(1, dim=1)]
+    sources = (experiment.source,) if experiment.kind == "encoder-decoder" else ()
 
-    def run() -> Tensor:
+    def run(cached: bool) -> list[Tensor]:
         cache, outputs = None, []
         for part in parts:
-            logits, cache = step(experiment.model, part.clone(), cache)
+            copies = (tensor.clone() for tensor in (*sources, part))
+            logits, cache = step(experiment.model, *copies, cache if cached else None)
             outputs.append(logits)
-        return torch.cat(outputs, dim=1)
+        return outputs
 
-    logits = attempt(run)
-    runs = isinstance(logits, Tensor) and logits.shape == experiment.own_logits.shape
-    return runs and same(logits, experiment.own_logits), runs
+    outputs, expected = attempt(run, True), experiment.own_logits
+    if outputs is None or [one.shape[:2] for one in outputs] != [part.shape for part in parts]:
+        return Trial(runs=False)
+    logits = torch.cat(outputs, dim=1)
+    if logits.shape != expected.shape or same(logits, expected):
+        return Trial(logits.shape == expected.shape, logits.shape == expected.shape)
+    without = attempt(run, False)
+    continues = without is not None and not same(torch.cat(without[1:], dim=1), logits[:, 3:])
+    return Trial(True, begins=same(logits[:, :1], expected[:, :1]), continues=continues)
 
 
-def _candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tuple[FoundStep, bool]]:
+def candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tuple[FoundStep, bool]]:
     """Forms of a step by this method, and whether they surely take a cache."""
     parameters = signature.parameters(signature.method(experiment.model, name))
     if not parameters:
         return
     first, *rest = parameters
-    caches = [one for one in rest if _may_be_cache(one, parameters)]
+    caches = [one for one in rest if may_be_cache(one, parameters)]
     positions = [one for one in rest if signature.has_word(one, POSITIONS) and one not in caches]
     needs_others = bool(set(signature.required(parameters)) - {first, *caches, *positions})
-    flags = {one: True for one in rest if _is_flag(one, parameters)}
-    may_keep_cache = certain or (positions or flags if name == "forward" else _is_step(name))
+    flags = tuple(one for one in rest if is_flag(one, parameters))
+    may_keep_cache = certain or (positions or flags if name == "forward" else is_step(name))
     if needs_others or len(caches) > 1 or not (caches or may_keep_cache):
         return
     takes_cache = bool(caches) and signature.has_word(caches[0], CACHES)
     resets = bool(flags) and bool(signature.methods(experiment.model, RESETS))
-    certain = certain or (_is_step(name) and (takes_cache or resets))
-    units: tuple[Unit, ...] = ("chunk", "token", "flat")
-    called = "model" if name == "forward" else f"model.{name}"
+    certain = certain or (is_step(name) and (takes_cache or resets))
     for unit, initial, position in itertools.product(
-        units, _initial_caches(experiment, bool(caches)), [*positions[:1], ""]
+        UNITS, initial_caches(experiment, bool(caches)), [*positions[:1], ""]
     ):
-        arguments = ", ".join(filter(None, [first, *caches, position, *(f"{flag}=True" for flag in flags)]))
-        step = FoundStep(
-            f"{called}({arguments})",
-            _runner(name, caches, position, flags),
-            initial,
-            experiment.own_logits.shape[-1],
-            unit,
-            keeps_cache=not caches,
-        )
-        yield step, certain
+        form = StepForm(name, first, caches[0] if caches else "", position, flags)
+        yield FoundStep(form, initial, experiment.own_logits.shape[-1], unit), certain
 
 
-def _may_be_cache(name: str, parameters: Any) -> bool:
+def may_be_cache(name: str, parameters: Any) -> bool:
     return signature.has_word(name, (*CACHES, *STATES)) and not isinstance(parameters[name].default, bool)
 
 
-def _is_flag(name: str, parameters: Any) -> bool:
+def is_flag(name: str, parameters: Any) -> bool:
     """Such as `use_cache` and `return_kv`."""
     return parameters[name].default is False and signature.has_word(name, (*CACHES, "present", "presents"))
 
 
-def _runner(name: str, caches: list[str], position_name: str, flags: dict[str, Any]) -> Callable[..., Any]:
-    def run(model: Any, tokens: Tensor, cache: Any, position: int) -> Any:
-        named = dict.fromkeys(caches, cache) | ({position_name: position} if position_name else {}) | flags
-        return (model if name == "forward" else signature.method(model, name))(tokens, **named)
-
-    return run
-
-
-def _initial_caches(experiment: Experiment, takes_cache: bool) -> Iterator[Callable[[Any, Tensor], Any]]:
+def initial_caches(experiment: Experiment, takes_cache: bool) -> Iterator[Callable[[Any, Tensor, Given], Any]]:
     """Ways to an empty cache: by a method of the model, or None, or an empty container."""
     model = experiment.model
     if not takes_cache:
         yield _reset
         return
-    for name in signature.methods(model, CACHES):
-        if signature.has_word(name, FACTORIES):
-            yield _factory(experiment, name)
+    for name in factories(model):
+        yield _factory(experiment, name)
     layers = max((len(module) for module in model.modules() if isinstance(module, nn.ModuleList)), default=1)
-    yield lambda _model, _tokens: None
-    yield lambda _model, _tokens: {}
-    yield lambda _model, _tokens: [None] * layers
-    yield lambda _model, _tokens: []
+    yield nothing
+    yield lambda _model, _tokens, _given: {}
+    yield lambda _model, _tokens, _given: [None] * layers
+    yield lambda _model, _tokens, _given: []
 
 
-def _reset(model: Any, _tokens: Tensor) -> None:
+def nothing(_model: Any, _tokens: Tensor, _given: Given) -> None:
+    """No cache."""
+
+
+def factories(model: Any) -> list[str]:
+    """Methods that make an empty cache."""
+    return [name for name in signature.methods(model, (*CACHES, *STATES)) if signature.has_word(name, FACTORIES)]
+
+
+def _reset(model: Any, _tokens: Tensor, _given: Given) -> None:
     """Empty the cache that the model keeps itself."""
     for name in signature.methods(model, RESETS):
         if not signature.required(signature.parameters(signature.method(model, name))):
             signature.method(model, name)()
 
 
-def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor], Any]:
-    """A method that makes a cache, given the number of rows, or a length."""
+def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor, Given], Any]:
+    """A method that makes a cache, given the number of rows, or a length, or what the steps are given too."""
     length = experiment.subject.context or 4 * experiment.length
 
-    def make(model: Any, tokens: Tensor) -> Any:
+    def make(model: Any, tokens: Tensor, given: Given) -> Any:
         method = signature.method(model, name)
         required = signature.required(signature.parameters(method))
-        return method(**{one: len(tokens) if signature.has_word(one, ROW_COUNTS) else length for one in required})
+        sizes = {one: len(tokens) if signature.has_word(one, ROW_COUNTS) else length for one in required}
+        return method(**sizes | {one: given[one] for one in required if one in given})
 
     return make

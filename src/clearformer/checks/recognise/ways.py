@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import elsewhere, generation, losses, paths, signature, steps
+from clearformer.checks.recognise import elsewhere, generation, losses, pair_steps, paths, signature, steps
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
@@ -30,7 +30,7 @@ def complete(subject: Subject) -> Subject:
         return subject
     found = [
         loss_fields(experiment) if subject.loss is None else {},
-        step_fields(experiment) if subject.step is None and subject.kind == "causal" else {},
+        step_fields(experiment) if subject.step is None and subject.kind in WRITERS else {},
         generate_fields(experiment) if subject.generate is None and subject.kind in WRITERS else {},
         path_fields(experiment),
         paths.find_filling(experiment) if subject.kind == "bidirectional" else {},
@@ -61,7 +61,8 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
 
 
 def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
-    found = steps.find(experiment, only)
+    candidates = pair_steps.candidates if experiment.kind == "encoder-decoder" else steps.candidates
+    found = steps.find(experiment, only, candidates)
     if not found:
         return {}
     first, *others = found
@@ -83,7 +84,7 @@ def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str
     fields: dict[str, Any] = {
         "generate": first,
         "generators": {one.description: one for one in others},
-        "samplers": {name: one for each in found for name, one in generation.samplers(each, experiment.model).items()},
+        "samplers": {name: one for each in found for name, one in generation.samplers(experiment, each).items()},
         "end": generation.end_token(experiment.model),
         "ways": tuple(said),
     }

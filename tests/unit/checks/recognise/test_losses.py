@@ -273,6 +273,33 @@ def test_losses_with_masks_smoothed_targets_or_without_gradients(family: type[Av
     assert {check: outcome.cause for check, outcome in outcomes.items() if outcome.status == "failed"} == causes
 
 
+class HidesPadding(Averages):
+    """Hidden tokens count as none, in `forward` and in the loss."""
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        real = torch.ones_like(tokens) if mask is None else mask
+        x = self.tokens(tokens) * real[..., None]
+        return self.head(x.cumsum(1) / real.cumsum(1).clamp(min=1)[..., None])
+
+    def loss(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        labels = tokens if mask is None else tokens.masked_fill(mask == 0, -100)
+        return mean_loss(self.logits_of(tokens, mask)[:, :-1], labels[:, 1:])
+
+    def logits_of(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        return self(tokens, mask)
+
+
+class ForgetsTheMask(HidesPadding):
+    def logits_of(self, tokens: Tensor, _mask: Tensor | None) -> Tensor:
+        return self(tokens)
+
+
+@pytest.mark.parametrize(("family", "cause"), [(HidesPadding, ""), (ForgetsTheMask, "mask-not-passed")])
+def test_a_loss_passes_on_the_mask_of_the_model(family: type[Averages], cause: str):
+    outcome = run_check(recognise(family()), CHECKS["loss.padding"], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed" if cause else "passed", cause), outcome
+
+
 class TwoHeads(Averages):
     def __init__(self) -> None:
         super().__init__()
@@ -296,6 +323,19 @@ class Auxiliary(Averages):
 def test_a_method_that_is_no_loss_of_labels_is_left_alone():
     subject = recognise(Auxiliary())
     assert (subject.loss, subject.ways) == (None, ())
+
+
+class Balances(Averages):
+    def router_loss(self, tokens: Tensor) -> Tensor:
+        return self(tokens).square().mean()
+
+    def objective(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens)[:, :-1], tokens[:, 1:])
+
+
+def test_losses_of_something_else_are_left_alone():
+    subject = recognise(Balances())
+    assert (subject.loss.form.description, subject.losses) == ("model.objective(tokens)", {})
 
 
 def test_a_given_subject_is_not_completed():

@@ -112,6 +112,26 @@ def test_a_wrong_step_is_found_too_and_fails():
     assert run_check(recognise(ForgetsPosition()), CHECKS["cache.steps"], seed=1).status == "failed"
 
 
+class AdvancesAState(Sums):
+    """Nothing in its names says that it takes a cache."""
+
+    start = 0
+
+    def advance(self, token: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        past, _ = state or (None, 0)
+        logits, past = self._sums(token, past, self.start)
+        return logits, (past, 0)
+
+
+class AlwaysAtOne(AdvancesAState):
+    start = 1
+
+
+@pytest.mark.parametrize("family", [AdvancesAState, AlwaysAtOne])
+def test_a_wrong_step_without_telling_names_is_found_by_what_its_state_changes(family: type[Sums]):
+    assert run_check(recognise(family()), CHECKS["cache.steps"], seed=1).status == "failed"
+
+
 class TwoSteps(InForward):
     def step(self, token: Tensor, past: Any = None) -> Any:
         return self(token, None, use_cache=True) if past is None else self(token, (past[0], 0), use_cache=True)
@@ -123,6 +143,21 @@ def test_a_second_step_is_checked_as_well():
     outcome = run_check(subject, CHECKS["cache.methods"], seed=1)
     assert outcome.status == "failed"
     assert outcome.case.startswith("model.step(token, past): ")
+
+
+class SharesItsDefault(WithFactory):
+    """With a cache that the caller makes it is right, and without one all texts share the first."""
+
+    def forward_cached(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        if cache is None:
+            cache = self.__dict__.setdefault("default", self.init_cache(len(tokens), CONTEXT))
+        return super().forward_cached(tokens, cache), cache
+
+
+def test_a_step_is_checked_without_a_cache_at_first_too():
+    outcome = run_check(recognise(SharesItsDefault()), CHECKS["cache.methods"], seed=1)
+    assert (outcome.status, outcome.cause) == ("failed", "kept-between-texts")
+    assert outcome.case.startswith("model.forward_cached(tokens, cache), first without cache: ")
 
 
 class OtherState(Sums):
