@@ -130,12 +130,12 @@ def padding_unseen(probe: Probe) -> Outcome:
     Padding has no meaning, so another token in its place must not change the logits of a real one. This is the direct
     proof that padding is not attended to.
 
-    The padding is filled with the padding token, then with random ones. Where a mask says what is padding, it must hide
-    that on the left too, whatever the model's positions then are. Fix the mask: it hides keys, so its shape is
+    The padding is filled with the padding token, then with random ones. Where a mask says what is padding, the places
+    that it names are hidden, and not as many on the other side. Fix the mask: it hides keys, so its shape is
     [B, 1, 1, S], in every layer.
     """
     paddings = [PaddedBatch(probe, side) for side in probe.subject.sides]
-    paddings += [left for left in _left_too(probe) if left.mask_influence() > TOLERANCE]
+    paddings += [left for left in _left_too(probe) if left.hides_the_other_side()]
     changes = [padding.padding_influence() for padding in paddings]
     largest = max(changes)
     worst = paddings[changes.index(largest)]

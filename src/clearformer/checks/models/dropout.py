@@ -1,5 +1,6 @@
 """Is dropout where it should be, and only there?"""
 
+import random
 from typing import Any
 
 import torch
@@ -157,8 +158,10 @@ FORM = ((1, "p", 0.5), (2, "training", True))
 
 
 def _heard_in_training(probe: Probe, inputs: Inputs) -> _Listener:
-    """One forward pass in training mode, listened to."""
+    """One forward pass in training mode, listened to. With one seed the same layers are left out, where some are."""
     probe.module.train()
+    torch.manual_seed(probe.seed)
+    random.seed(probe.seed)
     listener = _Listener(inputs.tokens.shape[1])
     handles = []
     for path, module in probe.module.named_modules():

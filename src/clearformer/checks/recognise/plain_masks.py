@@ -15,9 +15,19 @@ from clearformer.checks.subject import Kind
 
 SAYING_REAL = ("real", "is_real", "valid", "valid_mask", "non_pad_mask", "input_mask")
 """names that leave no doubt that what is True is a token"""
-SAYING_PADDING = ("attention_mask", *SAYING_REAL, "padding_mask", "pad_mask", "key_padding_mask", "src_key_padding_mask")
+SAYING_PADDING = (
+    "attention_mask",
+    *SAYING_REAL,
+    "padding_mask",
+    "pad_mask",
+    "key_padding_mask",
+    "src_key_padding_mask",
+)
 """names that leave no doubt that it is about padding"""
-NAMES = (*("attention_mask", *SAYING_REAL), *("mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask"))
+NAMES = (
+    *("attention_mask", *SAYING_REAL),
+    *("mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask"),
+)
 NAMES_OF_PADDING = (*SAYING_PADDING, "mask")
 
 
