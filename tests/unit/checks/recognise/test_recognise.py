@@ -304,6 +304,16 @@ class TurnsItRound(SaysWhatIsReal):
         return self.head((self.embed(tokens) * ~hidden[..., None]).cumsum(1))
 
 
+class TellsWithWords(SaysWhatIsReal):
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` is 1 for a token and 0 for padding. With a mask that is added it raises an error."""
+        return self.logits(tokens) if mask is None else self.logits(tokens) + 0 * self.tokens(mask.long()).sum()
+
+
+def test_a_mask_is_known_by_what_the_documentation_says_of_it():
+    assert isinstance(recognise(TellsWithWords()).padded, MaskedCall)
+
+
 def test_a_mask_whose_name_leaves_no_doubt_is_passed_as_it_says_though_it_hides_nothing():
     tokens, real = torch.ones(2, 5).long(), torch.arange(5).expand(2, 5) < 3
     for family, sides in ((SaysWhatIsReal, ("right",)), (TurnsItRound, ("right", "left"))):
