@@ -71,6 +71,7 @@ OF_A_BUG: dict[str, tuple[str, ...]] = {
     "softmax-over-the-batch": (*answers.ROWS, *answers.SOFTMAX),
     "softmax-over-queries": answers.SOFTMAX,
     "train-does-not-reach-the-parts": answers.DROPOUT,
+    "waves-taken-by-row": (*answers.POSITIONS, *answers.ROWS),
     "padding-mask-unused": answers.PADDING,
 }
 

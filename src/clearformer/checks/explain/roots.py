@@ -46,6 +46,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "batches.independent:rows-mixed": (*BETWEEN_TOKENS, "learning.dropout", "numbers.*"),
     "batches.permuted:row-number": BETWEEN_TOKENS,
     "order.positions:positions-by-row": BETWEEN_TOKENS,
+    "order.positions:context-too-long": ("*:crashed",),
     "batches.independent:batch-size": BETWEEN_TOKENS,
     "batches.independent:rows-mixed-in-training": ("masks.gradient:in-training", "inference.mode", *LEARNING),
     # what each token sees

@@ -12,10 +12,12 @@ from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.watch import watched
+from clearformer.checks.recognise.plain_masks import SAYING_PADDING
 
 SEGMENTS = ("token_type_ids", "token_types", "type_ids", "segment_ids", "segments", "segment", "segment_label")
 POSITIONS = ("position_ids", "positions", "pos_ids")
-MASKS = ("attention_mask", "attn_mask", "padding_mask", "pad_mask", "key_padding_mask", "src_mask", "source_mask")
+MASKS = (*SAYING_PADDING, "attn_mask", "src_mask", "source_mask")
 """names that only mean one thing; `mask` alone may be of the loss"""
 
 Pair = tuple[Tensor, Tensor]
@@ -57,30 +59,32 @@ def unchanged(probe: Probe) -> Outcome:
     """The caller's tensors are not written to.
 
     A model that sets its labels of -100 to 0, shifts its tokens or fills its mask in place changes what the caller
-    still uses: the next epoch trains on other data, and nothing says so. Work on a copy: `masked_fill` instead of
-    `masked_fill_`, `torch.where`, `clone()`.
+    still uses: the next epoch trains on other data, and nothing says so. Nor is a batch the model's own: what is taken
+    out of a dictionary with `pop` is gone for the caller too. Work on a copy: `masked_fill` instead of `masked_fill_`,
+    `torch.where`, `clone()`, `batch["tokens"]`.
 
-    Tokens, masks and labels are given to each function of the subject. PyTorch counts what is written to a tensor, and
-    must count nothing; that the values are the same this time does not help.
+    Tokens, masks and labels are given to each function of the subject, and the model's methods are watched. PyTorch
+    counts what is written to a tensor, and must count nothing; that the values are the same this time does not help.
     """
     for name, call, tensors in _calls(probe):
         versions = [tensor._version for tensor in tensors]  # counts writes, of equal values too
-        try:
-            call(probe.model, *tensors)
-        except Exception as error:
-            if name == "call":
-                raise
-            del error  # another check says how it fails
-            continue
+        with watched(probe.model) as written:
+            try:
+                call(probe.model, *tensors)
+            except Exception as error:
+                if name == "call" and not written:
+                    raise
+                del error  # another check says how it fails
         changed = sum(tensor._version != version for tensor, version in zip(tensors, versions, strict=True))
-        if changed:
+        if written or changed:
+            case = f"Subject.{name} has written to {changed} of the {len(tensors)} tensors that it was given"
             return failed(
                 "in-place",
-                changed,
+                max(len(written), changed),
                 0,
-                case=f"Subject.{name} has written to {changed} of the {len(tensors)} tensors that it was given",
+                case=f"model.{written[0]} was written to" if written else case,
                 diagnosis="The model writes into its arguments: look for an operation that ends in an underscore, for "
-                "+=, or for an assignment to x[...] on tokens, masks or labels. Work on a copy.",
+                "+=, for an assignment to x[...] on tokens, masks or labels, or for pop on a batch. Work on a copy.",
             )
     return passed(0, 0)
 
@@ -97,10 +101,34 @@ def _calls(probe: Probe) -> Iterator[tuple[str, Callable[..., Any], list[Tensor]
         yield "padded", subject.padded, [*sources, padded.tokens, *masks]  # type: ignore[list-item]  # real is set
     if subject.step is not None:
         yield "step", lambda model, *given: subject.step(model, *given, None), tokens  # type: ignore[misc]
-    if subject.loss is not None and subject.vocab_size is not None:
-        given, labels = labelled_batch(probe, 2)
-        labels[:, -1] = -100
-        yield "loss", subject.loss, [given.clone(), labels]
+    if subject.vocab_size is not None:
+        yield from _calls_with_labels(probe)
+        yield from _calls_that_write(probe, inputs)
+
+
+def _calls_with_labels(probe: Probe) -> Iterator[tuple[str, Callable[..., Any], list[Tensor]]]:
+    losses = {"loss": probe.subject.loss, **probe.subject.losses}
+    for name, loss in losses.items() if probe.kind != "classifier" else ():
+        for ignored in (True, False):
+            if loss is not None:
+                given, labels = labelled_batch(probe, 2)
+                labels[:, -1] = -100 if ignored else labels[:, -1]
+                yield name, loss, [given.clone(), labels]
+
+
+def _calls_that_write(probe: Probe, inputs: Inputs) -> Iterator[tuple[str, Callable[..., Any], list[Tensor]]]:
+    """Tokens are given to what fills places in or goes on from a prompt."""
+    subject = probe.subject
+    if subject.fill is not None and subject.mask is not None:
+        tokens = inputs.tokens.clone()
+        tokens[:, ::3] = subject.mask
+        yield "fill", subject.fill, [tokens]
+    prompt = inputs.tokens if inputs.source is None else inputs.source
+    for name, write in {"generate": subject.generate, **subject.generators}.items():
+        if write is not None:
+            yield name, lambda model, given, write=write: write(model, given, 2), [prompt[:, :3].clone()]
+    for name, path in subject.paths.items():
+        yield name, path, [inputs.tokens.clone()]
 
 
 def _pairs(name: str, inputs: Inputs) -> list[Pair]:

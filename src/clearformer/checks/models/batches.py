@@ -130,14 +130,24 @@ def padding_unseen(probe: Probe) -> Outcome:
     Padding has no meaning, so another token in its place must not change the logits of a real one. This is the direct
     proof that padding is not attended to.
 
-    The padding is filled with the padding token, then with random ones. Fix the mask: it hides keys, so its shape is
+    The padding is filled with the padding token, then with random ones. Where a mask says what is padding, the places
+    that it names are hidden, and not as many on the other side. Fix the mask: it hides keys, so its shape is
     [B, 1, 1, S], in every layer.
     """
     paddings = [PaddedBatch(probe, side) for side in probe.subject.sides]
+    paddings += [left for left in _left_too(probe) if left.hides_the_other_side()]
     changes = [padding.padding_influence() for padding in paddings]
     largest = max(changes)
     worst = paddings[changes.index(largest)]
     return pass_or_explain(probe, worst.inputs, largest, lambda: explain_padding_influence(worst, largest))
+
+
+def _left_too(probe: Probe) -> list[PaddedBatch]:
+    """Padding on the left, where a mask may say so and all stays finite. A classifier may read the first place."""
+    if "left" in probe.subject.sides or probe.kind == "classifier":
+        return []
+    left = PaddedBatch(probe, "left")
+    return [left] if all(row.isfinite().all() for row in left.logits()) else []
 
 
 def explain_padding_influence(padding: PaddedBatch, change: float) -> Outcome:

@@ -20,6 +20,7 @@ from clearformer.checks.models import (
     own_losses,
     own_steps,
     parameters,
+    residual,
     state,
     sublayers,
 )
@@ -191,7 +192,7 @@ CHECKS: dict[str, Check] = {
     "numbers.activation": Check(
         "between the two matrices of a feed-forward network there is something that is not linear", sublayers.activation
     ),
-    "numbers.residual": Check("what goes into a sub-layer also goes past it", sublayers.residual),
+    "numbers.residual": Check("what goes into a sub-layer also goes past it", residual.residual),
     "numbers.norm-order": Check("norms are before or after each sub-layer, as declared", sublayers.norm_order),
     "learning.dropout": Check("dropout is on in training and off in evaluation", dropout.dropout),
     "learning.one-batch": Check(

@@ -1,10 +1,11 @@
 """Is dropout where it should be, and only there?"""
 
+import random
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
@@ -15,6 +16,10 @@ from clearformer.checks.weights import plain_objects, unregistered_modules
 
 DROPOUT_TOLERANCE = 1e-4
 """standard deviations of the logits: two calls without dropout differ by 0.0, with dropout by more than 1e-2"""
+ROWS = 5
+"""unlike any usual number of heads, so that the batch is known by its size"""
+DRAWS = (torch.rand, torch.rand_like, torch.bernoulli, Tensor.bernoulli, Tensor.bernoulli_, Tensor.uniform_)
+"""from which a dropout mask is made by hand"""
 
 
 def dropout(probe: Probe) -> Outcome:
@@ -29,7 +34,7 @@ def dropout(probe: Probe) -> Outcome:
     and after an evaluation as much must be dropped as before.
     """
     clone = probe.clone()
-    inputs = probe.inputs(1).map(lambda tensor: tensor.expand(4, *tensor.shape[1:]))
+    inputs = probe.inputs(1).map(lambda tensor: tensor.expand(ROWS, *tensor.shape[1:]))
     before = _heard_in_training(clone, inputs)
     clone.module.eval()
     noise = _call_difference(clone, inputs)
@@ -51,12 +56,13 @@ def dropout(probe: Probe) -> Outcome:
     between_rows = float(difference(logits[1:], logits[:1].expand_as(logits[1:])).max())
     between_calls = _call_difference(clone, inputs)
     declared = _declared_dropout(clone.module)
-    if between_rows <= DROPOUT_TOLERANCE < between_calls:
+    if between_rows <= DROPOUT_TOLERANCE < between_calls or (after.shared and between_calls > DROPOUT_TOLERANCE):
+        case = f"in training {ROWS} equal rows of a batch get equal logits"
         return failed(
             "one-mask-for-all-rows",
             between_calls,
             DROPOUT_TOLERANCE,
-            case="in training four equal rows of a batch get equal logits",
+            case=f"a mask of shape {after.shared[0]} is drawn for {ROWS} rows" if after.shared else case,
             diagnosis="All rows share one dropout mask: draw it in the shape of the whole tensor, batch included.",
         )
     if between_rows <= DROPOUT_TOLERANCE:
@@ -88,17 +94,25 @@ def dropout(probe: Probe) -> Outcome:
 class _Listener(TorchFunctionMode):
     """Hears which modules are called, and which of them drop values."""
 
-    def __init__(self) -> None:
+    def __init__(self, length: int) -> None:
         super().__init__()
+        self.length = length
         self.inside: list[str] = []
         self.called: set[str] = set()
         self.drops: list[str] = []
+        self.shared: list[list[int]] = []
+        """shapes of random masks that have an axis for the tokens, and none for the rows"""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if _drops(func, args, kwargs or {}):
             self.drops.append(self.inside[-1] if self.inside else "")
+        if _draws_a_mask(func, args, kwargs or {}) and self.lacks_rows(out):
+            self.shared.append(list(out.shape))
         return out
+
+    def lacks_rows(self, mask: Tensor) -> bool:
+        return mask.dim() > 1 and mask.shape[-2] == self.length and all(size % ROWS for size in mask.shape[:-2])
 
     def enter(self, path: str) -> None:
         self.inside.append(path)
@@ -131,14 +145,24 @@ def _drops(func: Any, args: Any, named: dict[str, Any]) -> bool:
     return bool(training) and p > 0
 
 
+def _draws_a_mask(func: Any, args: Any, named: dict[str, Any]) -> bool:
+    """Whether a call gives random numbers that do not depend on the input: it drops some of what is all equal, say."""
+    if func in DROPOUTS and _drops(func, args, named):
+        whole = args[0] if args else named["input"]
+        return bool((whole == whole.flatten()[0]).all())
+    return func in DRAWS
+
+
 FORM = ((1, "p", 0.5), (2, "training", True))
 """of the functions in DROPOUTS: where an argument stands, its name and its default"""
 
 
 def _heard_in_training(probe: Probe, inputs: Inputs) -> _Listener:
-    """One forward pass in training mode, listened to."""
+    """One forward pass in training mode, listened to. With one seed the same layers are left out, where some are."""
     probe.module.train()
-    listener = _Listener()
+    torch.manual_seed(probe.seed)
+    random.seed(probe.seed)
+    listener = _Listener(inputs.tokens.shape[1])
     handles = []
     for path, module in probe.module.named_modules():
         handles.append(module.register_forward_pre_hook(lambda *_, path=path: listener.enter(path)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
+from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
@@ -100,7 +100,8 @@ def positions(probe: Probe) -> Outcome:
             diagnosis="The index of a row matters: positions count rows, arange(B), instead of tokens.",
         )
     queries = first_self_attention(probe, repeated_token(probe)).queries
-    equal = (queries[..., 1:, :] - queries[..., :-1, :]).abs().amax((0, -1)) <= ROTATION_TOLERANCE * queries.abs().max()
+    steps = (queries[..., 1:, :] - queries[..., :-1, :]).abs().amax(-1).flatten(0, -2).amax(0)
+    equal = steps <= ROTATION_TOLERANCE * queries.abs().max()
     if equal.any() and varies(queries):
         t = int(equal.nonzero()[0])
         return failed(
@@ -111,8 +112,27 @@ def positions(probe: Probe) -> Outcome:
             f"{int(equal.sum())} such pairs",
             diagnosis="Neighbours share a position: look for division, rounding or clamping of positions.",
         )
-    probe.logits(probe.inputs(1, probe.max_length))  # the full context must work; otherwise the model raises an error
+    if (error := _error_at_full_context(probe)) is not None:
+        return failed(
+            "context-too-long",
+            probe.max_length,
+            probe.max_length - 1,
+            case=f"{probe.max_length - 1} tokens work, and the full context of {probe.max_length} raises {error}",
+            diagnosis="Positions begin too late, at 1 instead of 0, or their table is shorter than the context.",
+        )
     return passed(row_difference, ROTATION_TOLERANCE)
+
+
+def _error_at_full_context(probe: Probe) -> str | None:
+    """What the model raises at its full context, if it takes one token less."""
+    try:
+        probe.logits(probe.inputs(1, probe.max_length))
+    except ModelCrashed as error:
+        if probe.max_length > 1:
+            probe.logits(probe.inputs(1, probe.max_length - 1))
+            return str(error)
+        raise
+    return None
 
 
 def balance(probe: Probe) -> Outcome:

@@ -1,4 +1,4 @@
-"""Norms, and what goes past each sub-layer."""
+"""Norms, and what stands between the two matrices of a feed-forward network."""
 
 import math
 import statistics
@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from clearformer.checks.models.numbers import SCALE_TOLERANCE
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
-from clearformer.checks.probe.blocking import Step, blocked_logits, steps
-from clearformer.checks.probe.influence import TOLERANCE
-from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.probe import Probe, difference
 from clearformer.checks.probe.uses import weight_uses
 
 NORM_TOLERANCE = 1e-4
@@ -197,58 +195,6 @@ def _normalised_share(norm: nn.Module, x: Tensor) -> float | None:
     sizes = [float((out - zero).norm()) for out in (small, large, larger)]
     is_norm = large.shape == x.shape and sizes[2] > 0 and abs(sizes[1] / sizes[2] - 1) < NORM_TOLERANCE * 100
     return sizes[0] / sizes[1] if is_norm else None
-
-
-def residual(probe: Probe) -> Outcome:
-    """What goes into a sub-layer also goes past it.
-
-    Each attention and each feed-forward network adds to what it was given. Where its result takes the place of that, as
-    in `x = attention(x)`, one layer still works; several lose the token itself, and a deep model hardly learns.
-
-    The results of all attentions are set to zero, then those of all matrix products between the first attention and the
-    last. Other tokens must still give other logits, as they get past; if not, each is set to zero alone, to find it.
-    """
-    inputs, count = probe.inputs(1), 0
-    for field in ("tokens", "source"):
-        tokens = getattr(inputs, field)
-        if tokens is None:
-            continue
-        pair = inputs.map(lambda tensor: torch.cat([tensor, tensor]))
-        pair = pair.replace(**{field: torch.cat([tokens, probe.replacements(tokens)])})
-        found = steps(probe, pair)
-        attentions = [number for number, step in enumerate(found) if step.queries == tokens.shape[1]]
-        between = range(attentions[0] + 1, attentions[-1]) if attentions else ()
-        products = [number for number in between if found[number].weight]
-        for group in (attentions, products):
-            if group and not _something_passes(probe, pair, group):
-                alone = (number for number in group if not _something_passes(probe, pair, [number]))
-                return _nothing_gets_past(found, next(alone, None), group, field)
-        count += len(attentions)
-    if not count:
-        raise DoesNotApply("no attention was recorded: no product of activations goes into a torch softmax")
-    return passed(0, 0, f"{count} attentions")
-
-
-def _something_passes(probe: Probe, pair: Inputs, blocked: list[int]) -> bool:
-    """Whether two rows of other tokens give other logits when the results of these steps are zero."""
-    first, second = blocked_logits(probe, pair, blocked)
-    return float(difference(first, second).max()) > TOLERANCE
-
-
-def _nothing_gets_past(found: list[Step], number: int | None, group: list[int], field: str) -> Outcome:
-    """`number`: the step without which nothing passes; None where it takes all of the `group`, such as heads."""
-    name = "every attention" if not found[group[0]].weight else "every matrix product between two attentions"
-    if number is not None:
-        attention = sum(not step.weight for step in found[:number])
-        name = f"the product with {found[number].weight}" if found[number].weight else f"attention {attention}"
-    return failed(
-        "no-residual",
-        1,
-        0,
-        case=f"with the result of {name} set to zero, the logits do not depend on the {field}",
-        diagnosis="Nothing of what goes into this sub-layer gets past it: its result takes the place of its input. Add "
-        "the two, x = x + f(norm(x)) or x = norm(x + f(x)).",
-    )
 
 
 def activation(probe: Probe) -> Outcome:

@@ -79,7 +79,8 @@ def embedding_gradients(probe: Probe, inputs: Inputs, t: int) -> Tensor:
     if inputs.tokens.dim() == 3:
         return torch.zeros(len(inputs.tokens[0])) if gradients[0] is None else gradients[0][0].abs().amax(-1)
     found = [gradient.to_dense() for gradient in gradients if gradient is not None]
-    rows = [(gradient if len(gradient) >= V else gradient.T)[inputs.tokens[0]].abs().amax(-1) for gradient in found]
+    by_row = [gradient if len(gradient) >= V else gradient.T for gradient in found]
+    rows = [gradient[inputs.tokens[0]].abs().amax(-1) for gradient in by_row if len(gradient) >= V]
     if not rows:
         raise DoesNotApply("no embedding was found, a matrix of which rows are looked up by the tokens")
     return torch.stack(rows).amax(0)

@@ -20,8 +20,10 @@ def find(experiment: Experiment) -> tuple[str, ...]:
         if logits is None or not logits.requires_grad or not named:
             return ()
         others = [one for one in _tensors(out) if one.requires_grad and one.shape != logits.shape]
-        by_others = _reached(_sum(others), named) if others else set()
-        return tuple(sorted(by_others - _reached(logits, named)))
+        if not others:
+            return ()
+        by_others, by_logits = attempt(_reached, _sum(others), named), attempt(_reached, logits, named)
+        return () if None in (by_others, by_logits) else tuple(sorted(by_others - by_logits))
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

@@ -32,8 +32,11 @@ def infer(model: Any, call: Call, tokens: Tensor) -> tuple[Kind, str]:
         if not bidirectional or causal:
             return "causal", ""
         return "bidirectional", f"kind: taken for a bidirectional encoder, by {bidirectional[0]}"
-    if causal or not _sees_both_sides(model, call, tokens):
+    if causal:
         return "causal", ""
+    if not _sees_both_sides(model, call, tokens):
+        by = f"kind: taken for a bidirectional encoder, by {bidirectional[0]}" if bidirectional else ""
+        return ("bidirectional", by) if by else ("causal", "")
     said = "kind: taken for a bidirectional encoder, like BERT, since every layer sees both sides of each token"
     if bidirectional:
         return "bidirectional", f"{said}, and by {bidirectional[0]}"

@@ -63,6 +63,13 @@ class Batch(dict[str, Tensor]):
         is_mask = "mask" in self and signature.has_word(name, MASKS)
         return self[name] if name in self or is_mask or signature.has_word(name, TARGETS) else default
 
+    def pop(self, name: str, *default: Any) -> Any:
+        """As of a dictionary that has the name."""
+        found = self.get(name, *default) if default else self[name]
+        for key in [key for key, value in self.items() if value is found][:1]:
+            del self[key]
+        return found
+
 
 def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
     """Those of `forward`, then those of each method; or of the method `only`."""

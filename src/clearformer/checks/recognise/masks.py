@@ -3,6 +3,7 @@
 A mask here is boolean [B, 1, T, S], or [B, 1, 1, S] for all queries, and True where a query may attend.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -67,12 +68,16 @@ def causal_mask(real: Tensor) -> Tensor:
 def first_correct(
     candidates: Iterable[Candidate], runs: Callable[[Candidate], bool], is_correct: Callable[[Candidate], bool]
 ) -> Candidate | None:
-    """The first that runs and is correct; else the first that runs, so that the checks can say what is wrong."""
+    """The first that runs and is correct; else the first that runs, so that the checks can say what is wrong.
+
+    One with which the model raises an error where something is hidden is not correct.
+    """
     fallback = None
     for candidate in candidates:
         if runs(candidate):
-            if is_correct(candidate):
-                return candidate
+            with contextlib.suppress(Exception):
+                if is_correct(candidate):
+                    return candidate
             fallback = fallback or candidate
     return fallback
 

@@ -111,7 +111,10 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         written = ", ".join(f"{name}={value}" for name, value in empty.items())
         yield CallForm(f"model(tokens, {written})", lambda model, tokens: model(tokens, **empty))
     if targets is not None:
-        yield CallForm(f"model(tokens, {targets}=tokens)", lambda model, tokens: model(tokens, **{targets: tokens}))
+        yield CallForm(
+            f"model(tokens, {targets}=tokens)",
+            lambda model, tokens: model(tokens, **{targets: tokens.clone()}),  # which the model may write to
+        )
     if not isinstance(model, nn.Module):
         yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
     width = signature.width(model)

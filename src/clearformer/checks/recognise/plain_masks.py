@@ -13,8 +13,22 @@ from clearformer.checks.recognise import masks, trial
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind
 
-NAMES = ("attention_mask", "real", "mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask")
-NAMES_OF_PADDING = (*("attention_mask", "real", "mask", "padding_mask", "pad_mask"), "key_padding_mask")
+SAYING_REAL = ("real", "is_real", "valid", "valid_mask", "non_pad_mask", "input_mask")
+"""names that leave no doubt that what is True is a token"""
+SAYING_PADDING = (
+    "attention_mask",
+    *SAYING_REAL,
+    "padding_mask",
+    "pad_mask",
+    "key_padding_mask",
+    "src_key_padding_mask",
+)
+"""names that leave no doubt that it is about padding"""
+NAMES = (
+    *("attention_mask", *SAYING_REAL),
+    *("mask", "attn_mask", "causal_mask", "src_mask", "padding_mask", "pad_mask"),
+)
+NAMES_OF_PADDING = (*SAYING_PADDING, "mask")
 
 
 @dataclass(frozen=True)
@@ -49,10 +63,11 @@ class MaskedCall:
 
 def find_masked_call(model: Any, name: str, kind: Kind, tokens: Tensor, per_query: Iterable[bool]) -> MaskedCall | None:
     """The convention with which this mask hides what it should; else the first that runs."""
-    ranks = (2, 3, 4) if name == "attention_mask" else (4, 3, 2)
+    ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
+    meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
     candidates = [
         MaskedCall(name, masks.Convention(meaning, rank, each))
-        for each, meaning, rank in itertools.product(per_query, masks.MEANINGS, ranks)
+        for each, meaning, rank in itertools.product(per_query, meanings, ranks)
     ]
     return masks.first_correct(
         candidates,

@@ -1,5 +1,6 @@
 """How a plain model is given padding: by a mask, by its padding token, or not at all."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,13 +27,30 @@ def padding_fields(model: Any, kind: Kind, call: Call, masked: MaskedCall | None
     for masked_call in [one for one in (masked, *found) if one is not None and one.can_hide_padding]:
         if (
             masked_call is masked
-            or masked_call.name == "attention_mask"
+            or masked_call.name in plain_masks.SAYING_PADDING
+            or _speaks_of_padding(model, masked_call.name)
             or masked_call.hides_what_it_should(model, tokens, kind)
         ):
-            return fields | {"padded": masked_call}
+            return fields | {"padded": masked_call, "sides": _sides(model)}
     if pad is not None and not tokens.is_floating_point():
         return fields | {"padded": partial(_by_token, call, pad)}
     return fields | ({"padded": partial(_unmarked, call)} if kind == "causal" else {})
+
+
+def _speaks_of_padding(model: Any, name: str) -> bool:
+    """Whether the documentation of `forward` says that this mask is about padding."""
+    words = _words(model)
+    return f"`{name}`" in words and "pad" in words
+
+
+def _sides(model: Any) -> tuple[str, ...]:
+    """Where padding may stand: on the right, and on the left too if the documentation of `forward` says so."""
+    words = _words(model)
+    return ("right", "left") if "pad" in words and "left" in words else ("right",)
+
+
+def _words(model: Any) -> str:
+    return (inspect.getdoc(getattr(model, "forward", model)) or "").lower()
 
 
 def _by_token(call: Call, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:

@@ -98,6 +98,45 @@ def test_what_is_written_to_is_named(fields: dict[str, Any], name: str):
     assert outcome.case.startswith(f"Subject.{name} has written to 1 of the ")
 
 
+class Writing(Tiny):
+    """Methods that write to what they are given, and one that may, since it is given its cache."""
+
+    def compute_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        targets[targets < 0] = 0
+        return nn.functional.cross_entropy(self(tokens).flatten(0, 1), targets.flatten())
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(self(batch.pop("tokens")).flatten(0, 1), batch["targets"].flatten())
+
+    def fill_in(self, tokens: Tensor) -> Tensor:
+        return tokens.masked_fill_(tokens == 1, 2)
+
+    def advance(self, tokens: Tensor, cache: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        cache["read"] = tokens
+        return self(tokens), cache
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"loss": lambda model, tokens, labels: model.compute_loss(tokens, labels.clone())}, "compute_loss(targets)"),
+        (
+            {"loss": lambda model, *both: model.training_step(dict(zip(("tokens", "targets"), both, strict=True)))},
+            "training_step(batch)",
+        ),
+        ({"fill": lambda model, tokens: model.fill_in(tokens), "mask": 1}, "fill_in(tokens)"),
+    ],
+)
+def test_a_method_that_writes_to_its_argument_is_named(fields: dict[str, Any], place: str):
+    outcome = check("unchanged", Writing(), **fields)
+    assert (outcome.status, outcome.case) == ("failed", f"model.{place} was written to")
+
+
+def test_a_cache_may_be_written_to():
+    step = {"step": lambda model, tokens, cache: model.advance(tokens, {} if cache is None else cache)}
+    assert check("unchanged", Writing(), **step).status == "passed"
+
+
 def test_a_function_that_copies_passes():
     assert (
         check("unchanged", Tiny(), loss=loss(lambda labels: labels.masked_fill(labels == -100, 0))).status == "passed"

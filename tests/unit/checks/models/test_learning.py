@@ -118,6 +118,15 @@ def test_a_correct_model_passes(name: str):
     assert outcome.status == "passed", outcome
 
 
+def test_one_mask_for_all_rows_is_seen_beside_other_dropout():
+    def drop_twice(model: Tiny, x: Tensor) -> Tensor:
+        return model.dropout(x * (torch.rand(x.shape[1:]) >= 0.1)) if model.training else x
+
+    outcome = check("dropout", with_(apply_dropout=drop_twice)())
+    assert (outcome.status, outcome.cause) == ("failed", "one-mask-for-all-rows")
+    assert outcome.case == f"a mask of shape [12, {D}] is drawn for 5 rows"
+
+
 def test_without_dropout_the_check_does_not_apply():
     assert check("dropout", Tiny(dropout=0.0)).status == "does not apply"
 

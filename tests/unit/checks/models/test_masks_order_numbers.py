@@ -257,6 +257,19 @@ BUGS: list[tuple[str, str, type[Tiny]]] = [
         "repeated",
         with_(add_positions=lambda model, x: x + model.positions.weight[torch.arange(x.shape[1]) // 2]),
     ),
+    (
+        "order.positions",
+        "repeated",
+        with_(
+            add_positions=lambda model, x: x + model.positions.weight[torch.arange(x.shape[1]).clamp(max=7)],
+            attention=lambda _, q, k, v, allowed: F.scaled_dot_product_attention(q, k, v, allowed),
+        ),
+    ),
+    (
+        "order.positions",
+        "context-too-long",
+        with_(add_positions=lambda model, x: x + model.positions(torch.arange(33, x.shape[1] + 33))),
+    ),
     ("order.balance", "positions-drowned", with_(add_positions=lambda model, x: Tiny.add_positions(model, 1e3 * x))),
     ("order.balance", "tokens-drowned", with_(add_positions=lambda model, x: Tiny.add_positions(model, x / 1e2))),
     ("order.rotary", "not-a-rotation", rotary(mixed_layouts)),

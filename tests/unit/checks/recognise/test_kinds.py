@@ -66,6 +66,10 @@ class BertThatHidesTheFuture(Model):
     causal_layers = (True, True)
 
 
+class BertWithALayerOfThePast(Model):
+    causal_layers = (True, False)
+
+
 class WithSegments(Model):
     def forward(self, tokens: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         return self.logits(tokens) + (0 if token_type_ids is None else token_type_ids[..., None])
@@ -110,6 +114,7 @@ class Classifies(Model):
         (Model, "bidirectional", "run again with --kind causal"),
         (SmallBert, "bidirectional", "by its name, SmallBert"),
         (BertThatHidesTheFuture, "bidirectional", "by its name"),
+        (BertWithALayerOfThePast, "bidirectional", "by its name"),
         (WithSegments, "bidirectional", "by its argument token_type_ids"),
         (Classifies, "classifier", "it returns 3 numbers for each sequence"),
     ],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.recognise import masks, recognise
+from clearformer.checks.recognise.plain_masks import MaskedCall
 from clearformer.checks.subject import Subject
 from clearformer.errors import CheckError
 
@@ -286,6 +287,39 @@ def test_an_optional_padding_mask_is_found():
     tokens, real = random_tokens(1, 5), torch.tensor([[True, True, False, True, True]])
     padded = subject.padded(subject.model, tokens, real)
     assert_same(padded[:, real[0]], subject.model(tokens[:, real[0]]))
+
+
+class SaysWhatIsReal(GPT):
+    """Its argument leaves no doubt, so that a mask which is ignored or turned round is a mistake."""
+
+    def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Logits [B, T, V]."""
+        return self.logits(tokens)
+
+
+class TurnsItRound(SaysWhatIsReal):
+    def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+        """Padding may be on the left."""
+        hidden = torch.zeros_like(tokens).bool() if real is None else real
+        return self.head((self.embed(tokens) * ~hidden[..., None]).cumsum(1))
+
+
+class TellsWithWords(SaysWhatIsReal):
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` is 1 for a token and 0 for padding. With a mask that is added it raises an error."""
+        return self.logits(tokens) if mask is None else self.logits(tokens) + 0 * self.tokens(mask.long()).sum()
+
+
+def test_a_mask_is_known_by_what_the_documentation_says_of_it():
+    assert isinstance(recognise(TellsWithWords()).padded, MaskedCall)
+
+
+def test_a_mask_whose_name_leaves_no_doubt_is_passed_as_it_says_though_it_hides_nothing():
+    tokens, real = torch.ones(2, 5).long(), torch.arange(5).expand(2, 5) < 3
+    for family, sides in ((SaysWhatIsReal, ("right",)), (TurnsItRound, ("right", "left"))):
+        subject = recognise(family())
+        assert (type(subject.padded), subject.sides) == (MaskedCall, sides)
+        torch.testing.assert_close(subject.padded(subject.model, tokens, real), subject.model(tokens, real))
 
 
 class PadAware(EncoderDecoder):
