@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clearformer.checks.recognise import signature
+from clearformer.checks.recognise import heads, signature
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Subject
 
@@ -15,7 +15,7 @@ METHODS = ("loss", "nll", "training_step", "train_step", "cross_entropy")
 TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
 BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
-MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask")
+MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask", "weight", "weights")
 INDICES = ("idx", "index", "step", "i")
 
 
@@ -66,6 +66,8 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
         if only in (None, "forward"):
             takes = "source, tokens" if inputs == 2 else "tokens"
             yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
+    if heads.gives_its_loss(subject.call) and only in (None, "forward"):
+        yield LossForm("model(tokens)", lambda model, tokens: model(tokens), False, True)
     for method in signature.methods(subject.model, METHODS) if only is None else [only] * (only != "forward"):
         yield from _forms_of_method(subject, method, inputs)
 
@@ -75,7 +77,7 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
     mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, MASKS)), "")
     names = [name for name in parameters if name != mask]
     required = [name for name in signature.required(parameters) if name != mask]
-    masks = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
+    masks: dict[str, Any] = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
     if not names or len(required) > inputs + 2:
         return
     called = f"model.{method}"
