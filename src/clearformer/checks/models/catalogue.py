@@ -16,6 +16,7 @@ from clearformer.checks.models import (
     loss,
     masks,
     numbers,
+    optimizers,
     order,
     own_losses,
     own_steps,
@@ -133,6 +134,7 @@ CHECKS: dict[str, Check] = {
     "parameters.tied": Check(
         "input embedding and output share a matrix if declared, and only then", parameters.tied, GENERATORS
     ),
+    "parameters.optimizer": Check("the optimizer that the model makes trains all of its weights", optimizers.optimizer),
     "loss.shift": Check("targets are shifted by exactly one", loss.shift, GENERATORS, ("loss", "vocab_size")),
     "loss.padding": Check("labels of -100 are ignored", loss.padding, DECODERS, ("loss", "vocab_size")),
     "loss.accumulation": Check(
