@@ -4,6 +4,7 @@ Initial weights hide bugs: much is zero or nearly so, and attention is uniform.
 """
 
 import contextlib
+import copy
 import math
 import random
 import types
@@ -128,6 +129,23 @@ def preserve_state(model: Any) -> Iterator[None]:
         torch.set_rng_state(random_states[0])
         random.setstate(random_states[1])
         np.random.set_state(random_states[2])
+
+
+def independent_copy(model: nn.Module) -> nn.Module:
+    """A deep copy, of which functions that modules hold, such as a lambda that reads `self.embedding`, refer to it too.
+
+    `copy.deepcopy` keeps functions as they are, so that the copy would compute with the weights of the original.
+    """
+    copies: dict[int, Any] = {}
+    copied = copy.deepcopy(model, copies)
+    for module in copied.modules():
+        for name, value in [*vars(module).items()]:
+            if isinstance(value, types.FunctionType) and value.__closure__:
+                held = [cell.cell_contents for cell in value.__closure__]
+                cells = tuple(types.CellType(copies.get(id(item), item)) for item in held)
+                code, defaults = value.__code__, value.__defaults__
+                vars(module)[name] = types.FunctionType(code, value.__globals__, value.__name__, defaults, cells)
+    return copied
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ GENERATE = ("generation.*", "ways.generate*")
 INFERENCE = ("ways.*", "generation.*", "inference.*")
 
 INITIAL_LOSS = ("parameters.initial-loss",)
-INITIAL_GRADIENTS = ("parameters.gradients", "parameters.initial*", "parameters.heads")
+INITIAL_GRADIENTS = ("parameters.gradients", "parameters.initial*", "parameters.heads", "parameters.start:stuck")
 GRADIENTS = ("parameters.gradients",)
 REGISTERED = ("parameters.registered",)
 HEADS = ("parameters.heads",)

@@ -62,7 +62,7 @@ BUGS = (
         (*LOSS_PADDING, *PADDING, *UNUSED_ARGUMENT),
     ),
     Bug(
-        "training-step-returns-a-number",
+        "training-step-returns-an-item",
         "loss",
         "Tensor:  # noqa: ARG002\n"
         '        return self.compute_loss(batch["tokens"], batch.get("mask"))\n\n    def validation_step',

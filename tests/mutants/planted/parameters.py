@@ -72,6 +72,18 @@ PLANTED = {
             "stuck",
         ),
     ],
+    "parameters.optimizer": [
+        Mutant(
+            "groups-of-matrices-alone",
+            "hugging",
+            "    def forward(\n        self,\n        input_ids: Tensor,\n        attention_mask",
+            "    def configure_optimizers(self) -> torch.optim.Optimizer:\n"
+            "        groups = [{'params': [weight for weight in self.parameters() if weight.dim() >= 2]}]\n"
+            "        return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1)\n\n"
+            "    def forward(\n        self,\n        input_ids: Tensor,\n        attention_mask",
+            "left-out",
+        ),
+    ],
     "parameters.registered": [
         Mutant(
             "heads-in-a-python-list",

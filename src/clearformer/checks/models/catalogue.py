@@ -16,6 +16,7 @@ from clearformer.checks.models import (
     loss,
     masks,
     numbers,
+    optimizers,
     order,
     own_losses,
     own_steps,
@@ -134,6 +135,7 @@ CHECKS: dict[str, Check] = {
     "parameters.tied": Check(
         "input embedding and output share a matrix if declared, and only then", parameters.tied, GENERATORS
     ),
+    "parameters.optimizer": Check("the optimizer that the model makes trains all of its weights", optimizers.optimizer),
     "loss.shift": Check("targets are shifted by exactly one", loss.shift, GENERATORS, ("loss", "vocab_size")),
     "loss.padding": Check("labels of -100 are ignored", loss.padding, DECODERS, ("loss", "vocab_size")),
     "loss.accumulation": Check(
@@ -183,7 +185,9 @@ CHECKS: dict[str, Check] = {
     "numbers.float64": Check("float32 agrees with float64", numbers.float64),
     "numbers.half": Check("nothing is lost in half precision that single precision holds", numbers.half),
     "numbers.large": Check("large activations do not overflow", numbers.large),
-    "numbers.scale": Check("attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale),
+    "numbers.scale": Check(
+        "attention's scores are scaled by 1/sqrt(d_head), or as declared", numbers.scale, random_weights=False
+    ),
     "numbers.softmax": Check("each query's attention weights, over the keys, sum to one", numbers.softmax),
     "numbers.norm-variance": Check("LayerNorm divides by the root of the biased variance", sublayers.norm_variance),
     "numbers.epsilon": Check(

@@ -90,7 +90,7 @@ def _parts_without_gradient(probe: Probe, learned: dict[str, Tensor], found: dic
     """
     inputs = probe.inputs(2)
     uses, V = weight_uses(probe, inputs), probe.logits(inputs).shape[-1]  # noqa: N806
-    read = 2 * inputs.tokens.shape[1] + 1  # of a table of relative positions
+    read = 2 * inputs.tokens.shape[1] + 1  # of a table of relative positions, of which a shorter input reads fewer
     parts = {}
     for name in uses.multiplied:
         nonzero = found.get(name)
@@ -99,11 +99,25 @@ def _parts_without_gradient(probe: Probe, learned: dict[str, Tensor], found: dic
         for axis in (0, 1):
             used = nonzero.any(1 - axis)
             start, length = _longest_gap(used)
-            if length < max(len(used) / 8, 2) or int(used.sum()) <= read or int(used.sum()) == V:
+            if length < max(len(used) / 8, 2) or int(used.sum()) == V:
+                continue
+            if int(used.sum()) <= read and _grows_with_the_length(probe, learned[name], axis, int(used.sum())):
                 continue
             part = f"[{':, ' if axis else ''}{start}:{start + length}]"
             parts[name + part] = learned[name].narrow(axis, start, length)
     return parts
+
+
+def _grows_with_the_length(probe: Probe, weight: Tensor, axis: int, used: int) -> bool:
+    """Whether fewer rows (or columns, with `axis` 1) have a gradient in shorter sequences than the number `used`."""
+    found = torch.zeros(weight.shape[axis], dtype=torch.bool)
+    for _ in range(NUM_BATCHES):
+        with torch.enable_grad():
+            out = random_objective(probe, probe.inputs(4, max(probe.length() // 2, 1)))
+            (gradient,) = torch.autograd.grad(out, [weight], allow_unused=True)
+        if gradient is not None:
+            found |= (gradient.to_dense() != 0).any(1 - axis)
+    return int(found.sum()) < used
 
 
 def _longest_gap(used: Tensor) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def one_batch(probe: Probe) -> Outcome:
     A model with thousands of weights can memorise 48 tokens. One that cannot is broken somewhere between its input and
     its loss, and more data will not help. This is the first thing to try with any new model.
 
-    A copy of the model, with its own weights, is trained with AdamW on four rows of 12 tokens, for at most two times
+    A copy of the model, with its own weights, is trained with Adam on four rows of 12 tokens, for at most two times
     600 steps, at two learning rates. Its loss must fall below 0.1 nats. It does not where the output goes through a
     softmax before the loss, where gradients are cut, or where attention carries nothing from token to token: every
     other token can only be predicted from an earlier one.

@@ -1,6 +1,5 @@
 """Probe: make inputs for a subject, call its model, and read what comes back."""
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import MAX_LENGTH, Subject
+from clearformer.checks.weights import independent_copy
 
 LENGTH = 12
 """long enough for every pattern that a diagnosis distinguishes, short enough to try every position"""
@@ -162,7 +162,7 @@ class Probe:
     def clone(self, dtype: torch.dtype | None = None) -> "Probe":
         """A probe of a deep copy of the model, for what cannot be undone: another dtype, or training."""
         try:
-            model = copy.deepcopy(self.module)
+            model = independent_copy(self.module)
         except Exception as error:
             raise DoesNotApply(f"the model cannot be copied: {describe_error(error)}") from error
         if dtype is not None:

@@ -116,6 +116,27 @@ def train(
     return best
 
 
+class Adam:
+    """Adam (arXiv:1412.6980). PyTorch's imports its compiler at the first step, which takes longer than a training."""
+
+    def __init__(self, weights: list[Tensor], betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8) -> None:
+        self.weights, self.betas, self.eps, self.count = weights, betas, eps, 0
+        self.moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+
+    def step(self, rate: float) -> None:
+        """Change each weight that has a gradient, in place, and forget the gradients."""
+        self.count += 1
+        corrections = [1 - beta**self.count for beta in self.betas]
+        for weight, (mean, square) in zip(self.weights, self.moments, strict=True):
+            if weight.grad is not None:
+                gradient = weight.grad.to_dense()
+                mean.lerp_(gradient, 1 - self.betas[0])
+                square.lerp_(gradient.square(), 1 - self.betas[1])
+                size = (square / corrections[1]).sqrt_().add_(self.eps)
+                weight.addcdiv_(mean, size, value=-rate / corrections[0])
+                weight.grad = None
+
+
 class NoDropout(TorchFunctionMode):
     """Each function of PyTorch that drops values returns its input."""
 
@@ -148,18 +169,16 @@ def _train_once(
     weights = [weight for weight in clone.module.parameters() if weight.requires_grad]
     if not weights:
         raise DoesNotApply("the model has no parameters that could learn")
-    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = Adam(weights)
     before = lowest = _evaluate(clone, evaluation)
     for step in range(1, STEPS + 1):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, step / WARM_UP)
         with torch.enable_grad():
             loss = cross_entropy(clone, next_batch())
         if not loss.requires_grad:
             raise DoesNotApply("the logits have no gradient: see parameters.gradients")
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+        optimizer.step(rate * min(1.0, step / WARM_UP))
         if step % EVALUATE_EVERY == 0:
             after = _evaluate(clone, evaluation)
             lowest = min(lowest, after)

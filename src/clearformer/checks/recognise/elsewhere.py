@@ -19,7 +19,7 @@ def find(experiment: Experiment) -> tuple[str, ...]:
         logits = attempt(extract_logits, out)
         if logits is None or not logits.requires_grad or not named:
             return ()
-        others = [one for one in _tensors(out) if one.requires_grad and one.shape != logits.shape]
+        others = [one for one in _tensors(out) if one.requires_grad and one is not logits]
         if not others:
             return ()
         by_others, by_logits = attempt(_reached, _sum(others), named), attempt(_reached, logits, named)

@@ -2,25 +2,29 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import signature, trial
+from clearformer.checks.recognise import heads, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
     SOURCE_WORDS,
     TARGET_WORDS,
     CallSearch,
     PairCall,
     has_word,
+    is_length,
 )
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import MAX_LENGTH, Kind, Subject
 from clearformer.errors import CheckError
 
 VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "trg_vocab_size", "src_vocab", "tgt_vocab", "trg_vocab")
+TARGET_NAMES = ("tgt", "trg", "dec", "prev_output")
+"""with which the name of a target begins, whatever the source is called"""
 EXTRA = 2
 """tokens that the source is longer than the target, so that the two can be told apart"""
 
@@ -44,7 +48,13 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         search = CallSearch(model, source, tokens, names, parameters)
         call = search.find_call()
         if call is not None:
-            return _subject(model, call, search.find_padded_call(), vector_width, length)
+            padded, head = (
+                search.find_padded_call(),
+                heads.left_to_the_caller(model, call.without_padding, source, tokens),
+            )
+            return _subject(
+                model, replace(call, head=head), padded and replace(padded, head=head), vector_width, length
+            )
         attempts.append(search.first_attempt)
     raise CheckError(
         f"logits [B, T, V] were expected of {signature.name_of(model)} for a source [B, S] and a target [B, T], but no "
@@ -54,14 +64,19 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
 
 
 def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: bool) -> tuple[str, str] | None:
-    """The names of the source and the target, if the first two parameters are those; `certain`: they are."""
-    first, second = [*parameters, "", ""][:2]
-    if "mask" in second or not second or (parameters[second].default is not inspect.Parameter.empty and not certain):
+    """The names of the source and the target, if the first two parameters are those; `certain`: they are.
+
+    Lengths and masks may stand between them, and the target may have a default where it is the decoder's by name.
+    """
+    first = next(iter(parameters), "")
+    second = next((name for name in [*parameters][1:] if not is_length(name) and "mask" not in name), "")
+    is_optional = bool(second) and parameters[second].default is not inspect.Parameter.empty
+    if not second or (is_optional and not certain and not second.startswith("decoder_input")):
         return None
     if has_word(first, TARGET_WORDS) and has_word(second, SOURCE_WORDS):
         return second, first
     is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or second == "y")
-    return (first, second) if certain or is_pair or second.startswith(("tgt", "trg", "dec")) else None
+    return (first, second) if certain or is_pair or second.startswith(TARGET_NAMES) else None
 
 
 def _inputs(width: int | None, length: int) -> Tensor:
@@ -95,7 +110,8 @@ def _with_padding_tokens(
 
 def _sizes(model: Any, call: PairCall, length: int) -> dict[str, Any]:
     """The smaller of the two vocabularies and of the two contexts."""
-    source, tokens = trial.sample_tokens(length + EXTRA), trial.sample_tokens(length)
+    pad = signature.declared(model, signature.PADS)
+    source, tokens = trial.sample_tokens(length + EXTRA, pad), trial.sample_tokens(length, pad)
     with trial.LookupRecorder() as recorder:
         logits = extract_logits(call.without_padding(model, source, tokens))
     declared = [signature.declared(model, [name]) for name in VOCABULARIES]
@@ -110,5 +126,5 @@ def _sizes(model: Any, call: PairCall, length: int) -> dict[str, Any]:
 
 
 def _works(model: Any, call: PairCall, length: int) -> bool:
-    tokens = trial.sample_tokens(length)
+    tokens = trial.sample_tokens(length, signature.declared(model, signature.PADS))
     return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import masks, trial
+from clearformer.checks.recognise import heads, masks, signature, trial
 from clearformer.checks.recognise.outputs import extract_logits
 
 SOURCE_WORDS = ("src", "source", "enc", "memory")
@@ -29,24 +29,34 @@ def target_masks(names: Iterable[str]) -> set[str]:
     return {name for name in names - of_source if of_source or has_word(name, TARGET_WORDS)}
 
 
+def is_length(name: str) -> bool:
+    """Whether it is the number of real tokens in each row, as `src_lengths`."""
+    return name.lower().split("_")[-1] in ("lengths", "length", "lens", "len")
+
+
 def is_padding_mask(name: str) -> bool:
     return "pad" in name or "real" in name
 
 
 @dataclass(frozen=True)
 class PairCall:
-    """The parameters for source and target, and the masks that are passed, each with its convention."""
+    """The parameters for source and target, the masks that are passed, each with its convention, and the lengths."""
 
     source: str
     target: str
     conventions: Mapping[str, masks.Convention]
+    lengths: tuple[str, ...] = ()
+    head: str = ""
+    """the part that makes logits of the output, where the caller applies it"""
 
     def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
         arguments = {
             name: convention.convert(self.mask(name, convention, source_real, real))
             for name, convention in self.conventions.items()
         }
-        return model(**{self.source: source, self.target: target}, **arguments)
+        for name in self.lengths:
+            arguments[name] = (real if has_word(name, TARGET_WORDS) else source_real).sum(-1)
+        return heads.apply(self.head, model, model(**{self.source: source, self.target: target}, **arguments))
 
     def mask(self, name: str, convention: masks.Convention, source_real: Tensor, real: Tensor) -> Tensor:
         """A per-query mask of the target is causal; one of the source hides nothing."""
@@ -61,7 +71,8 @@ class PairCall:
     @property
     def description(self) -> str:
         masks = (f"{name} {convention.description}" for name, convention in self.conventions.items())
-        return f"model({', '.join((self.source, self.target, *masks))})"
+        called = f"model({', '.join((self.source, self.target, *self.lengths, *masks))})"
+        return f"model.{self.head}({called})" if self.head else called
 
 
 class CallSearch:
@@ -79,7 +90,9 @@ class CallSearch:
         self.model, self.source, self.tokens, self.names = model, source, tokens, names
         self.masks = [name for name in parameters if name not in names and ("mask" in name or is_padding_mask(name))]
         self.source_masks = set(self.masks) - target_masks(self.masks)
-        self.required = [name for name in self.masks if parameters[name].default is inspect.Parameter.empty]
+        required = signature.required(parameters)
+        self.lengths = tuple(name for name in required if name not in names and is_length(name))
+        self.required = [name for name in self.masks if name in required]
         self.first_attempt = ""
 
     def find_call(self) -> PairCall | None:
@@ -102,7 +115,7 @@ class CallSearch:
 
     def candidates(self, names: list[str]) -> Iterator[PairCall]:
         if not names:
-            yield PairCall(*self.names, {})
+            yield PairCall(*self.names, {}, self.lengths)
             return
         ranks = sorted(itertools.product((4, 3, 2), repeat=2), key=lambda pair: pair[0] != pair[1])
         for causal_itself, meaning, (rank, query_rank) in itertools.product((False, True), masks.MEANINGS, ranks):
@@ -110,7 +123,7 @@ class CallSearch:
             conventions = {
                 name: masks.Convention(meaning, query_rank if each else rank, each) for name, each in per_query.items()
             }
-            yield PairCall(*self.names, conventions)
+            yield PairCall(*self.names, conventions, self.lengths)
 
     def is_per_query(self, name: str, causal_itself: bool) -> bool:
         """A target's mask is, unless the model itself is causal; a source's is, if another one is for its padding."""

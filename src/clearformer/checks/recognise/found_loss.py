@@ -58,9 +58,10 @@ class FoundLoss:
         return self.shares.label_loss(value, self.terms(model, inputs, labels))
 
     def value(self, model: Any, inputs: Tensor, labels: Tensor) -> Tensor:
-        """What the model itself computes."""
+        """What the model itself computes, of tensors that `view` can read, as those of a data loader."""
         masks = {} if self.mask is None else {"mask": self.arrange_mask(labels)}
-        return extract_loss(self.form.run(model, *self.arrange(inputs, labels), **masks))
+        arguments = [tensor.contiguous() for tensor in self.arrange(inputs, labels)]
+        return extract_loss(self.form.run(model, *arguments, **masks))
 
     def terms(self, model: Any, inputs: Tensor, labels: Tensor) -> Terms:
         """The terms of what it should be."""
@@ -102,6 +103,11 @@ class FoundLoss:
         """The mask that goes with the labels."""
         real = labels[:, 1:] != IGNORE if self.convention == "given" else labels != IGNORE
         return ~real if self.mask == "True hides" else real.long()
+
+    @property
+    def by_forward(self) -> bool:
+        """Whether it is the model's call and no method."""
+        return self.form.description.startswith("model(")
 
     @property
     def description(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clearformer.checks.recognise import signature
+from clearformer.checks.recognise import heads, signature
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Subject
 
@@ -21,7 +21,7 @@ OTHER_LOSSES = (
 TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
 BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
-MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask")
+MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask", "weight", "weights")
 INDICES = ("idx", "index", "step", "i")
 
 
@@ -79,6 +79,8 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
         if only in (None, "forward"):
             takes = "source, tokens" if inputs == 2 else "tokens"
             yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
+    if heads.gives_its_loss(subject.call) and only in (None, "forward"):
+        yield LossForm("model(tokens)", lambda model, tokens: model(tokens), False, True)
     for method in signature.methods(subject.model, METHODS) if only is None else [only] * (only != "forward"):
         is_sure = signature.has_word(method, SURE) and not signature.has_word(method, OTHER_LOSSES)
         for form in _forms_of_method(subject, method, inputs):

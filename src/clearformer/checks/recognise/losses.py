@@ -26,10 +26,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 def find(experiment: Experiment, only: str | None = None) -> list[FoundLoss]:
-    """All losses that can be called, those whose value is a cross-entropy first; of a method with `only`."""
+    """All losses that can be called, of a method with `only`: first those whose value is a cross-entropy, and of those
+    the ones that take a mask, since only they are told what does not count."""
     found = [one for form in forms(experiment.subject, only) for one in [_recognise(experiment, form, only)] if one]
     seen: dict[str, FoundLoss] = {}
-    for one in sorted(found, key=lambda one: not one.matched):
+    for one in sorted(found, key=lambda one: (not one.matched, one.mask is None)):
         seen.setdefault(one.form.description.split("(")[0], one)
     return list(seen.values())
 

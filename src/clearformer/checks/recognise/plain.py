@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import kinds, losses, plain_masks, plain_padding, signature, trial
+from clearformer.checks.recognise import heads, kinds, losses, plain_masks, plain_padding, signature, trial
 from clearformer.checks.recognise.experiment import Experiment
 from clearformer.checks.recognise.loss_forms import TARGETS
 from clearformer.checks.recognise.steps import CACHES, POSITIONS
@@ -46,6 +46,7 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
             for form in _call_forms(model, one, length):
                 out, description = trial.try_call(partial(form.call, model), form.inputs(length))
                 if out is not None and _are_logits(out, one, length):
+                    form = _completed(model, one, form, length)
                     return (
                         _of_inferred_kind(model, one, form, length, out)
                         if kind is None
@@ -58,6 +59,26 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
         f"{trial.ROWS} rows:\n" + "\n".join(dict.fromkeys(attempts)) + "\nSay how it is called: return "
         f'Subject(model, call=lambda model, tokens: ..., kind="{kind or "causal"}", vocab_size=...)'
     )
+
+
+def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:
+    """The form with the axes in their order and the head that the caller applies, where that is so."""
+    if kind == "classifier" or form.width is not None:
+        return form
+    if form.masked is None and heads.time_is_first(model, form.call):
+        return CallForm("model(tokens [T, B])", partial(heads.call_time_first, form.call))
+    name = heads.left_to_the_caller(model, form.call, form.inputs(length))
+    if not name:
+        return form
+    description = f"model.{name}({form.description})"
+    masked = None if form.masked is None else replace(form.masked, head=name)
+    return CallForm(
+        description, masked.without_padding if masked else partial(_with_head, form.call, name), None, masked
+    )
+
+
+def _with_head(call: Callable[[Any, Tensor], Any], name: str, model: Any, tokens: Tensor) -> Any:
+    return heads.apply(name, model, call(model, tokens))
 
 
 def _of_inferred_kind(model: Any, kind: Kind, form: CallForm, length: int, out: Tensor) -> Subject:
@@ -117,6 +138,8 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         )
     if not isinstance(model, nn.Module):
         yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
+    if inner := heads.inner_model(model, tokens):
+        yield CallForm(f"model.{inner}(tokens)", partial(heads.call_part, inner))
     width = signature.width(model)
     if width is not None:
         yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)

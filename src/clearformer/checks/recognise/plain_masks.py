@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import masks, trial
+from clearformer.checks.recognise import heads, masks, trial
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind
 
@@ -37,10 +37,17 @@ class MaskedCall:
 
     name: str
     convention: masks.Convention
+    head: str = ""
+    """the part that makes logits of the output, where the caller applies it"""
 
     def __call__(self, model: Any, tokens: Tensor, real: Tensor) -> Any:
-        mask = masks.causal_mask(real) if self.convention.per_query else masks.padding_mask(real)
-        return model(tokens, **{self.name: self.convention.convert(mask)})
+        """A row of a mask per query says who sees whom, and a caller leaves each query something: at least itself."""
+        if self.convention.per_query:
+            mask = masks.causal_mask(real)
+            mask = mask | (~mask.any(-1, keepdim=True) & torch.eye(mask.shape[-1], dtype=torch.bool))
+        else:
+            mask = masks.padding_mask(real)
+        return heads.apply(self.head, model, model(tokens, **{self.name: self.convention.convert(mask)}))
 
     def without_padding(self, model: Any, tokens: Tensor) -> Any:
         return self(model, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))

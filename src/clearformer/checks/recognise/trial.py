@@ -42,9 +42,13 @@ def try_call(call: Callable[..., Any], *inputs: Tensor) -> tuple[Tensor | None, 
     return out, f"{str(out.dtype).removeprefix('torch.')} {list(out.shape)}"
 
 
-def sample_tokens(length: int = LENGTH) -> Tensor:
-    """[2, length] of the tokens 0 and 1, which are in every vocabulary, and not in the order of positions."""
-    return (torch.arange(ROWS * length).view(ROWS, length) * 5 // 3 + 1) % 2
+def sample_tokens(length: int = LENGTH, pad: int | None = None) -> Tensor:
+    """[2, length] of the tokens 0 and 1, which are in every vocabulary, and not in the order of positions.
+
+    With a padding token there are three tokens or more, and the other two are taken.
+    """
+    tokens = (torch.arange(ROWS * length).view(ROWS, length) * 5 // 3 + 1) % 2
+    return tokens if pad is None else tokens.masked_fill(tokens == pad, 2)
 
 
 def replace_token(tokens: Tensor, position: int) -> Tensor:
@@ -87,13 +91,16 @@ class LookupRecorder(TorchDispatchMode):
 
 def vocabulary_and_context(model: Any, call: Callable[[Any, Tensor], Any], length: int) -> tuple[int, int | None]:
     """As declared; else from the embeddings that are looked up; else from the output and from longer inputs."""
-    tokens = sample_tokens(length)
+    pad = signature.declared(model, signature.PADS)
+    tokens = sample_tokens(length, pad)
     with LookupRecorder() as recorder:
         out = extract_logits(call(model, tokens))
     vocabulary = signature.declared(model, signature.VOCABULARIES) or recorder.vocabulary(tokens) or out.shape[-1]
     context = signature.declared(model, signature.CONTEXTS) or recorder.context(length)
     if context is None:
-        context = find_max_length(lambda n: try_call(partial(call, model), sample_tokens(n))[0] is not None, length)
+        context = find_max_length(
+            lambda n: try_call(partial(call, model), sample_tokens(n, pad))[0] is not None, length
+        )
     return vocabulary, context
 
 

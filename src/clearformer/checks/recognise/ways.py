@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import elsewhere, generation, losses, pair_steps, paths, signature, steps
+from clearformer.checks.recognise import elsewhere, generation, heads, losses, pair_steps, paths, signature, steps
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
@@ -17,12 +18,13 @@ WRITERS = ("causal", "encoder-decoder")
 def complete(subject: Subject) -> Subject:
     """The subject with what its model offers and its recogniser did not find.
 
-    Models of libraries, and those that read vectors, are returned unchanged.
+    Models of libraries, those that read vectors and those that read tokens [T, B] are returned unchanged.
     """
     if (
         not isinstance(subject.model, nn.Module)
         or subject.vocab_size is None
         or signature.is_of_a_library(subject.model)
+        or (isinstance(subject.call, partial) and subject.call.func is heads.call_time_first)
     ):
         return subject
     experiment = Experiment(subject)
@@ -47,6 +49,8 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
     if not found:
         return {}
     first, *others = found
+    if first.mask is not None:  # its labels are all tokens, so that no method needs to ignore one
+        others = [one if one.by_forward else dataclasses.replace(one, ignored=None) for one in others]
     fields: dict[str, Any] = {
         "loss": first,
         "smoothing": first.smoothing or 0.0,

@@ -347,6 +347,20 @@ def test_a_mask_of_padding_is_judged_by_scores_that_can_be_reached(kind: Kind):
     assert outcome(-1e9).status == "passed"
 
 
+def test_scale_may_stand_in_the_initial_values_of_the_queries():
+    model = WITHOUT_SCALE()
+    for layer in model.layers:
+        nn.init.normal_(layer["qkv"].weight, std=D**-0.5)
+        nn.init.zeros_(layer["qkv"].bias)
+        layer["qkv"].weight.data[:D] /= math.sqrt(E)
+    assert check("numbers.scale", model).status == "passed"
+
+
+def test_scale_of_normalised_queries_and_keys_is_free():
+    unit = with_(scores=lambda _, q, k: 10 * F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2))
+    assert check("numbers.scale", unit()).status == "does not apply"
+
+
 def test_a_declared_scale_is_enforced():
     assert check("numbers.scale", WITHOUT_SCALE(), scale=1.0).status == "passed"
     assert check("numbers.scale", Tiny(), scale=1.0).status == "failed"

@@ -93,6 +93,34 @@ class PlainTensors(Tiny):
         return self.norm(self.mask[:length, :length].softmax(-1) @ x + self.scale * self.sines[:length])
 
 
+class TableOfDistances(Tiny):
+    """A matrix with a row for each distance, of which a sequence reads as many as it is long."""
+
+    def planted(self) -> None:
+        self.distances = nn.Parameter(torch.randn(64, D))
+
+    def before_output(self, x: Tensor) -> Tensor:
+        read = self.distances[: x.shape[1]]
+        return self.norm(x + (x @ read.T).tril().softmax(-1) @ x)
+
+
+class WithOptimizers(Tiny):
+    """`configure_optimizers` as Lightning or minGPT calls it, with all weights in two groups."""
+
+    def configure_optimizers(self, train_config: Any) -> dict[str, Any]:
+        matrices = [weight for weight in self.parameters() if weight.dim() > 1]
+        groups = [{"params": matrices}, {"params": self.chosen_vectors(), "weight_decay": 0.0}]
+        return {"optimizer": torch.optim.AdamW(groups, lr=train_config.learning_rate), "lr_scheduler": None}
+
+    def chosen_vectors(self) -> list[nn.Parameter]:
+        return [weight for weight in self.parameters() if weight.dim() <= 1]
+
+
+class VectorsLeftOut(WithOptimizers):
+    def chosen_vectors(self) -> list[nn.Parameter]:
+        return [self.output.bias]
+
+
 class EqualHeads(Tiny):
     def planted(self) -> None:
         self.heads[1].load_state_dict(self.heads[0].state_dict())
@@ -126,6 +154,7 @@ def check(name: str, model: nn.Module, **fields: Any) -> Outcome:
 
 
 BUGS = [
+    ("optimizer", "left-out", VectorsLeftOut),
     ("initial-loss", "large-logits", TiedLarge),
     ("gradients", "unused", Unused),
     ("gradients", "cut-off", with_(before_output=lambda model, x: model.norm(x.detach()))),
@@ -136,6 +165,14 @@ BUGS = [
         with_(
             planted=lambda model: setattr(model, "fused", nn.Linear(D, 4 * D)),
             before_output=lambda model, x: model.norm(x) + sum(model.fused(x).chunk(4, -1)[:2]),
+        ),
+    ),
+    (  # half of a matrix with no more rows than a table of the distances in a sequence
+        "gradients",
+        "part-unused",
+        with_(
+            planted=lambda model: setattr(model, "fused", nn.Linear(D, 2 * D)),
+            before_output=lambda model, x: model.norm(x) + model.fused(x).chunk(2, -1)[0],
         ),
     ),
     (
@@ -221,10 +258,11 @@ def test_undeclared_ties_are_reported_and_not_judged():
 @pytest.mark.parametrize(
     "name", [name.removeprefix("parameters.") for name in CHECKS if name.startswith("parameters.")]
 )
-@pytest.mark.parametrize("model", [Tiny, Tied, PlainTensors])
+@pytest.mark.parametrize("model", [Tiny, Tied, PlainTensors, TableOfDistances, WithOptimizers])
 def test_a_correct_model_passes(name: str, model: type[Tiny]):
     outcome = check(name, model(), tied=model is Tied)
-    assert outcome.status == "passed", outcome
+    nothing_to_check = name == "optimizer" and model is not WithOptimizers
+    assert outcome.status == ("does not apply" if nothing_to_check else "passed"), outcome
 
 
 def test_logits_of_deviation_one_cost_half_a_nat():

@@ -340,3 +340,28 @@ def test_losses_of_something_else_are_left_alone():
 
 def test_a_given_subject_is_not_completed():
     assert recognise(Subject(GivenShifted(), lambda model, tokens: model(tokens), vocab_size=V)).loss is None
+
+
+class OfContiguousTargets(Averages):
+    """`view` takes no slice of a longer tensor, and a data loader gives none."""
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Any:
+        logits = super().forward(idx)
+        return logits if targets is None else F.cross_entropy(logits.view(-1, V), targets.view(-1))
+
+
+class WeightedBeside(Averages):
+    """Weights say what counts, and another method takes no weights."""
+
+    def compute_loss(self, x: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        each = mean_loss(self(x), y, reduction="none").view(y.shape)
+        return each.mean() if sample_weight is None else (each * sample_weight).sum() / sample_weight.sum()
+
+    def train_step(self, data: tuple[Tensor, Tensor]) -> Tensor:
+        return self.compute_loss(*data)
+
+
+@pytest.mark.parametrize("family", [OfContiguousTargets, WeightedBeside])
+@pytest.mark.parametrize("check", ["loss.shift", "loss.padding", "loss.methods"])
+def test_a_right_loss_passes_where_its_labels_are_shifted_or_weighted_by_the_caller(family: Any, check: str):
+    assert run_check(recognise(family()), CHECKS[check], seed=1).status in ("passed", "does not apply")

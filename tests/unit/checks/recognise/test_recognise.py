@@ -443,3 +443,33 @@ def test_an_unrecognised_model_is_an_error_with_the_line_to_write(model: Any, wo
 def test_a_model_on_another_device_is_refused():
     with pytest.raises(CheckError, match=r"a model on the CPU was expected.*return model\.cpu\(\)"):
         recognise(nn.Linear(2, 2, device="meta"))
+
+
+class OptionalTarget(nn.Module):
+    """An encoder-decoder whose target may be left out, with the number of real tokens of each source between."""
+
+    pad_idx = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(V, D), nn.Embedding(CONTEXT, D)
+        self.head = nn.Linear(D, V)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Positions count real tokens."""
+        real = tokens != self.pad_idx
+        return self.tokens(tokens) + self.positions((real.cumsum(1) - 1).clamp(min=0))
+
+    def forward(self, src: Tensor, src_lengths: Tensor, decoder_input_ids: Tensor | None = None) -> Tensor:
+        assert len(src_lengths) == len(src)
+        assert decoder_input_ids is not None
+        x, source = self.embed(decoder_input_ids), self.embed(src)
+        x = attend(x, x, lower_triangle(x.shape[1]))
+        return self.head(attend(x, source, (src != self.pad_idx)[:, None]))
+
+
+def test_target_may_have_a_default_and_stand_behind_lengths():
+    subject = recognise(OptionalTarget())
+    assert subject.kind == "encoder-decoder"
+    assert subject.context == CONTEXT
+    assert "src, decoder_input_ids, src_lengths" in subject.name

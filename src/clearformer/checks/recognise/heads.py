@@ -1,0 +1,88 @@
+"""What stands between a model's output and its logits where `forward` alone does not give them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clearformer.checks.recognise import masks, signature, trial
+from clearformer.checks.recognise.outputs import extract_logits
+
+
+def apply(name: str, model: Any, out: Any) -> Any:
+    """The output, or with a name what that part of the model makes of it."""
+    return signature.method(model, name)(extract_logits(out)) if name else out
+
+
+def left_to_the_caller(model: Any, call: Callable[..., Any], *inputs: Tensor) -> str:
+    """The name of a part that `forward` does not call and that turns its vectors into logits; "" where there is none.
+
+    The Annotated Transformer's generator is such a part.
+    """
+    if not isinstance(model, nn.Module) or any(tensor.is_floating_point() for tensor in inputs):
+        return ""
+    called: set[nn.Module] = set()
+    parts = {name: part for name, part in model.named_children() if any(True for _ in part.parameters())}
+    hooks = [part.register_forward_pre_hook(lambda part, _: called.add(part)) for part in parts.values()]
+    try:
+        with trial.LookupRecorder() as recorder:
+            out = extract_logits(call(model, *inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    sizes = {recorder.vocabulary(tokens) for tokens in inputs} - {None, out.shape[-1]}
+    for name, part in parts.items():
+        if part in called:
+            continue
+        logits, _ = trial.try_call(part, out)
+        if logits is not None and logits.shape[:-1] == out.shape[:-1] and logits.shape[-1] in sizes:
+            return name
+    return ""
+
+
+def inner_model(model: Any, tokens: Tensor) -> str:
+    """The name of a part that gives logits of tokens where the model itself gives its loss; "" where there is none."""
+    loss, _ = trial.try_call(model, tokens)
+    if not isinstance(model, nn.Module) or loss is None or loss.dim() or not loss.is_floating_point():
+        return ""
+    for name, part in model.named_children():
+        logits, _ = trial.try_call(part, tokens)
+        if logits is not None and logits.is_floating_point() and logits.dim() == 3 and logits.shape[:2] == tokens.shape:
+            return name
+    return ""
+
+
+def call_part(name: str, model: Any, tokens: Tensor) -> Any:
+    """The logits of the part that `inner_model` has found."""
+    return signature.method(model, name)(tokens)
+
+
+def gives_its_loss(call: Callable[..., Any]) -> bool:
+    """Whether the logits are those of a part, so that the model's own call is its loss."""
+    return isinstance(call, partial) and call.func is call_part
+
+
+def call_time_first(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Tensor:
+    """The logits [B, T, V] of tokens [B, T] where both axes are the other way round in the model."""
+    return extract_logits(call(model, tokens.transpose(0, 1).contiguous())).transpose(0, 1)
+
+
+def time_is_first(model: Any, call: Callable[[Any, Tensor], Any]) -> bool:
+    """Whether a model reads tokens [T, B] and returns logits [T, B, V], as PyTorch's layers do by default.
+
+    Then a token changes logits in its own column alone, equal columns give equal logits, and equal rows do not.
+    """
+    tokens = (torch.arange(15).view(5, 3) * 5 // 3 + 1) % 2
+    changed = tokens.clone()
+    changed[2, 1] = 1 - changed[2, 1]
+    same_columns = tokens[:, :1].expand(5, 3).contiguous()
+    outputs = [trial.try_call(lambda x: call(model, x), x)[0] for x in (tokens, changed, same_columns, tokens * 0)]
+    if any(out is None or out.shape[:2] != tokens.shape for out in outputs):
+        return False
+    before, after, columns, equal = (out for out in outputs if out is not None)
+    moved = (before - after).abs().amax(-1) > masks.MIN_CHANGE * before.std()
+    others = moved[:, [0, 2]].any() or not moved[[0, 1, 3, 4], 1].any()
+    across = (columns - columns[:, :1]).abs().max() > masks.MIN_CHANGE * columns.std()
+    return bool(not others and not across and (equal[1:] - equal[:-1]).abs().amax() > masks.MIN_CHANGE * before.std())
