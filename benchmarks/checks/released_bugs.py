@@ -24,33 +24,129 @@ class ReleasedBug:
     """further requirements, where the library needs older ones than it says"""
 
 
-NO_MASK = "as a decoder it builds the mask of an encoder, so that every token sees the whole text"
-CHUNKS = "several tokens at once, given a filled cache, are computed as if there were no past"
 LEAK = ("masks.future", "masks.gradient")
-CHUNKED = ("cache.chunks",)
+
+
+def of_transformers(
+    model: str, what: str, broken: str, mended: str, truth: str, first: tuple[str, ...], number: int
+) -> ReleasedBug:
+    return ReleasedBug(
+        id=f"transformers-{model.replace('_', '-')}-{what}",
+        library="transformers",
+        broken=broken,
+        mended=mended,
+        model=f"of_transformers.py:{model}",
+        truth=truth,
+        first=first,
+        source=f"huggingface/transformers#{number}",
+    )
+
+
+def sees_the_future(model: str, truth: str, number: int) -> ReleasedBug:
+    return of_transformers(model, "sees-the-future", "5.17.0", "5.18.0", truth, LEAK, number)
+
+
+def forgets_in_chunks(model: str, broken: str, mended: str, number: int) -> ReleasedBug:
+    truth = "several tokens at once behind a filled cache are computed without what is in it, or as if they were one"
+    return of_transformers(model, "forgets-in-chunks", broken, mended, truth, ("cache.chunks",), number)
+
+
+def of_x_transformers(
+    model: str, what: str, broken: str, mended: str, truth: str, first: tuple[str, ...], number: int
+) -> ReleasedBug:
+    return ReleasedBug(
+        id=f"x-transformers-{what}",
+        library="x-transformers",
+        broken=broken,
+        mended=mended,
+        model=f"of_x_transformers.py:{model}",
+        truth=truth,
+        first=first,
+        source=f"lucidrains/x-transformers#{number}",
+    )
+
 
 BUGS = (
     *(
-        ReleasedBug(
-            f"transformers-{model.replace('_', '-')}-sees-the-future",
-            "transformers",
-            "5.17.0",
-            "5.18.0",
-            f"of_transformers.py:{model}",
-            NO_MASK,
-            LEAK,
-            "huggingface/transformers#48745",
-        )
+        sees_the_future(model, "as a decoder it builds an encoder's mask, so every token sees the whole text", 48745)
         for model in ("roformer", "rembert", "megatron_bert", "big_bird")
     ),
-    ReleasedBug(
-        "transformers-doge-sees-the-future",
-        "transformers",
-        "5.17.0",
-        "5.18.0",
-        "of_transformers.py:doge",
-        "its own mask takes the causal one's place, which it adds only where the text is padded",
+    sees_the_future("doge", "its own mask takes the causal one's place, which it adds only to padded texts", 48748),
+    forgets_in_chunks("falcon_h1", "5.12.1", "5.13.0", 46741),
+    forgets_in_chunks("mamba2", "5.12.1", "5.13.0", 46032),
+    forgets_in_chunks("qwen3_5", "5.6.2", "5.7.0", 45513),
+    forgets_in_chunks("qwen3_next", "5.6.2", "5.7.0", 45513),
+    forgets_in_chunks("lfm2", "5.14.1", "5.15.0", 47452),
+    of_transformers(
+        "zamba2",
+        "mixes-chunks",
+        "5.14.1",
+        "5.15.0",
+        "the states of a long text's chunks are summed over the wrong axis: the past is lost and the future seen",
         LEAK,
-        "huggingface/transformers#48748",
+        47475,
+    ),
+    of_x_transformers(
+        "flash",
+        "cached-flash-sees-one-key",
+        "1.22.15",
+        "1.22.22",
+        "with one query the kernel's causal mask is aligned to the first key, so a cached step sees that key alone",
+        ("cache.steps",),
+        187,
+    ),
+    of_x_transformers(
+        "alibi",
+        "cached-alibi-from-the-first-row",
+        "1.22.15",
+        "1.22.22",
+        "a cached step takes the bias of the first query and not that of the last",
+        ("cache.steps",),
+        187,
+    ),
+    of_x_transformers(
+        "decoder",
+        "left-padding-is-attended",
+        "1.22.15",
+        "1.22.22",
+        "the mask of padding on the left is passed on as a context's, of which there is none, and so ignored",
+        ("batches.left-padding", "batches.padding-unseen"),
+        187,
+    ),
+    of_x_transformers(
+        "wrapped",
+        "cached-beyond-the-context",
+        "1.26.4",
+        "1.26.6",
+        "generate goes on beyond the context with keys cached for learned positions that have moved since",
+        ("generation.*", "cache.limit"),
+        219,
+    ),
+    of_transformers(
+        "gemma2",
+        "sees-the-future",
+        "4.42.1",
+        "4.42.2",
+        "in layers with a window the causal mask is multiplied by the window's, so that minus infinity becomes zero",
+        LEAK,
+        31673,
+    ),
+    of_transformers(
+        "gpt_neox",
+        "counts-padding",
+        "4.27.4",
+        "4.28.0",
+        "rotary positions count the padding on the left, and cannot be given",
+        ("batches.left-padding",),
+        22161,
+    ),
+    of_transformers(
+        "bert_with_relative_positions",
+        "cached-distances",
+        "4.24.0",
+        "4.25.1",
+        "a cached step takes its distances to the past as those of the first token",
+        ("cache.steps",),
+        20203,
     ),
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from x_transformers import Decoder, TransformerWrapper
+from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
 
 def build(**settings: Any) -> nn.Module:
@@ -16,17 +16,13 @@ def decoder() -> nn.Module:
     return build()
 
 
-def rotary() -> nn.Module:
-    return build(rotary_pos_emb=True)
-
-
 def flash() -> nn.Module:
     return build(attn_flash=True)
 
 
-def rotary_flash() -> nn.Module:
-    return build(rotary_pos_emb=True, attn_flash=True)
+def alibi() -> nn.Module:
+    return build(alibi_pos_bias=True)
 
 
-def alibi_flash() -> nn.Module:
-    return build(alibi_pos_bias=True, attn_flash=True)
+def wrapped() -> nn.Module:
+    return AutoregressiveWrapper(build())
