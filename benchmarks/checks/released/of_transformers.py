@@ -41,7 +41,8 @@ def megatron_bert() -> nn.Module:
 
 
 def big_bird() -> nn.Module:
-    return build("BigBirdForCausalLM", **SETTINGS, is_decoder=True, attention_type="original_full")
+    longer = {**SETTINGS, "max_position_embeddings": 128}
+    return build("BigBirdForCausalLM", **longer, is_decoder=True, attention_type="original_full")
 
 
 def doge() -> nn.Module:
