@@ -3,17 +3,19 @@
 Bugs that libraries on PyPI had (`released_bugs.py`): a version with the bug and one without it, each in an environment
 of its own. A bug is caught if the report has a problem in the version with it that it has not in the other.
 
-Repositories (`repositories/NAME.py` says how to build a small model of one): those that lie as NAME in the folder of
+Repositories (`repositories/NAME.py` says how to build small models of one): those that lie as NAME in the folder of
 `--repositories`; nothing is fetched, and one that is not there is left out.
 
 Every model is checked in a process of its own. Results go to results/zoo.json, and from there to docs/zoo.md.
 """
 
 import argparse
+import ast
 import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -53,7 +55,12 @@ def check(python: Path | str, target: str, folder: Path, limit: float) -> Found:
 
 
 def refusal(reason: str) -> Found:
-    return {"first": "", "problems": [], "refused": reason}
+    return {"first": "", "problems": [], "refused": public(reason)}
+
+
+def public(text: str) -> str:
+    """The text without the folders of this machine."""
+    return re.sub(r"[^\s(]*/site-packages/", "", text).replace(f"{ROOT}/", "")
 
 
 def summary(report: Found) -> Found:
@@ -63,7 +70,7 @@ def summary(report: Found) -> Found:
     return {
         "subject": report["subject"]["name"],
         "first": line(first) if first else "",
-        "means": first["means"] or first["case"] if first else "",
+        "means": public(first["means"] or first["case"]) if first else "",
         "problems": [line(each) for each in problems.values()],
         "passed": report["summary"]["passed"],
     }
@@ -97,7 +104,7 @@ def is_true(first: str, bug: ReleasedBug) -> bool:
 
 
 def recipes(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Each repository that lies in the folder, and the file that builds a model of it; says which ones do not."""
+    """Each repository that lies in the folder, and the file that builds models of it; says which ones do not."""
     for recipe in sorted(RECIPES.glob("*.py")):
         if (folder / recipe.stem).is_dir():
             yield recipe.stem, recipe
@@ -105,14 +112,22 @@ def recipes(folder: Path) -> Iterator[tuple[str, Path]]:
             print(f"{recipe.stem} is left out: there is no folder {folder / recipe.stem}")
 
 
+def models(recipe: Path) -> list[str]:
+    """The functions of a recipe that return a model: all but those whose name begins with an underscore."""
+    functions = [
+        node for node in ast.parse(recipe.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
+    ]
+    return [function.name for function in functions if not function.name.startswith("_")]
+
+
 def save(results: Found) -> None:
-    info = Path("/proc/cpuinfo")
-    rows = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    """Write the results of the bugs that are listed, judged anew, since their answers may have changed."""
+    saved = results.get("released", {})
+    results["released"] = {
+        bug.id: judge(bug, saved[bug.id]["with"], saved[bug.id]["without"]) for bug in BUGS if bug.id in saved
+    }
     results["machine"] = {
         "date": datetime.date.today().isoformat(),
-        "processor": next(
-            (row.partition(": ")[2] for row in rows if row.startswith("model name")), platform.processor()
-        ),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -143,14 +158,15 @@ def main() -> None:
             results.setdefault("released", {})[bug.id] = judge(bug, *found)
             save(results)
             print(f"{bug.id}: {json.dumps(results['released'][bug.id], indent=1)}", flush=True)
-    for name, recipe in recipes(options.repositories.resolve()):
-        if wanted("repositories", name):
-            folder = options.repositories.resolve() / name
-            results.setdefault("repositories", {})[name] = check(
-                sys.executable, f"{recipe}:model", folder, options.limit
-            )
-            save(results)
-            print(f"{name}: {json.dumps(results['repositories'][name], indent=1)}", flush=True)
+    for repository, recipe in recipes(options.repositories.resolve()):
+        for model in models(recipe):
+            name = f"{repository}: {model}"
+            if wanted("repositories", name):
+                folder = options.repositories.resolve() / repository
+                found = check(sys.executable, f"{recipe}:{model}", folder, options.limit)
+                results.setdefault("repositories", {})[name] = found
+                save(results)
+                print(f"{name}: {json.dumps(found, indent=1)}", flush=True)
 
 
 if __name__ == "__main__":

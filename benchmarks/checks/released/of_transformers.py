@@ -112,3 +112,20 @@ def gemma2() -> nn.Module:
 
 def bert_with_relative_positions() -> nn.Module:
     return build("BertLMHeadModel", **SETTINGS, is_decoder=True, position_embedding_type="relative_key")
+
+
+def xglm() -> nn.Module:
+    return build(
+        "XGLMForCausalLM",
+        **{"vocab_size": 67, "max_position_embeddings": 32, "d_model": WIDTH, "ffn_dim": 2 * WIDTH},
+        **{"num_layers": LAYERS, "attention_heads": HEADS, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    )
+
+
+def gemma4() -> nn.Module:
+    layers = ["full_attention"] * 4
+    return build(
+        "Gemma4ForCausalLM",
+        **{**GROUPED, "num_hidden_layers": len(layers), "layer_types": layers, "global_head_dim": WIDTH // HEADS},
+        **{"num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 67},
+    )

@@ -84,6 +84,16 @@ def test_a_repository_that_is_not_there_is_left_out_and_said_so(
     assert f"missing is left out: there is no folder {tmp_path / 'beside' / 'missing'}" in capsys.readouterr().out
 
 
+def test_a_recipe_may_build_several_models(zoo: Any, tmp_path: Path):
+    (tmp_path / "it.py").write_text(f"def _size():\n    return 8\n{RECIPE}\n\ndef larger():\n    return model()\n")
+    assert zoo.models(tmp_path / "it.py") == ["model", "larger"]
+
+
+def test_no_folder_of_this_machine_is_published(zoo: Any):
+    error = f"raised ValueError (/home/me/.venv/lib/python3.11/site-packages/lib/it.py:7) at {zoo.ROOT}/docs/a.py"
+    assert zoo.refusal(error)["refused"] == "raised ValueError (lib/it.py:7) at docs/a.py"
+
+
 def test_the_page_says_what_was_missed(zoo: Any):
     judged = zoo.judge(bug(zoo, "masks.future"), found(), found())
     page = zoo.write_page.__globals__["page"](
