@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from environments import NotInstalledError, environment
 from released_bugs import BUGS, ReleasedBug
-from zoo_page import RESULTS, write_page
+from zoo_page import PAGE, RESULTS, page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -133,7 +133,7 @@ def save(results: Found) -> None:
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_page(results)
+    PAGE.write_text(page(results), encoding="utf-8")
 
 
 def main() -> None:
