@@ -29,7 +29,7 @@ def environment(requirements: Sequence[str], folder: Path) -> Path:
         share_packages(place)
         constraints = place / "constraints.txt"
         constraints.write_text(f"torch=={version('torch').partition('+')[0]}\n", encoding="utf-8")
-        install = [python, "-m", "pip", "install", "-q", "--no-compile", "--constraint", constraints]
+        install = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--constraint", str(constraints)]
         pip = subprocess.run([*install, *requirements], capture_output=True, text=True)
         if pip.returncode:
             raise NotInstalledError((pip.stderr.strip().splitlines() or ["pip printed nothing"])[-1])

@@ -132,15 +132,6 @@ BUGS = (
         31673,
     ),
     of_transformers(
-        "gpt_neox",
-        "counts-padding",
-        "4.27.4",
-        "4.28.0",
-        "rotary positions count the padding on the left, and cannot be given",
-        ("batches.left-padding",),
-        22161,
-    ),
-    of_transformers(
         "bert_with_relative_positions",
         "cached-distances",
         "4.24.0",

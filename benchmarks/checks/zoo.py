@@ -151,11 +151,11 @@ def main() -> None:
 
     for bug in BUGS:
         if wanted("released", bug.id):
-            found = [
+            broken, mended = (
                 check_version(bug, version, options.environments.resolve(), options.limit)
                 for version in (bug.broken, bug.mended)
-            ]
-            results.setdefault("released", {})[bug.id] = judge(bug, *found)
+            )
+            results.setdefault("released", {})[bug.id] = judge(bug, broken, mended)
             save(results)
             print(f"{bug.id}: {json.dumps(results['released'][bug.id], indent=1)}", flush=True)
     for repository, recipe in recipes(options.repositories.resolve()):

@@ -17,7 +17,8 @@ builds a small model with random weights in each, and gives it to `clearformer c
 returns the model, and no word on how to call it. A bug is caught if the report has a problem in the version with it
 that it has not in the version without it; it is named if the first line says what is wrong. The bugs of #48745 and the
 chunks of Falcon-H1, LFM2 and Qwen were known when the checks were written; the others were chosen from the issues of
-their libraries before anything was run on them, and none was left out for what came of it.
+their libraries before anything was run on them. None was left out for what came of it, but for GPT-NeoX's padding on
+the left (huggingface/transformers#22161), which moves no logit: rotary positions count only by their differences.
 """
 BUGS = """## Released bugs
 

@@ -53,10 +53,6 @@ def falcon_h1() -> nn.Module:
     return build("FalconH1ForCausalLM", **GROUPED, **MAMBA2)
 
 
-def bamba() -> nn.Module:
-    return build("BambaForCausalLM", **SETTINGS, **MAMBA2, num_key_value_heads=2, attn_layer_indices=[1])
-
-
 def lfm2() -> nn.Module:
     return build(
         "Lfm2ForCausalLM",
@@ -81,10 +77,6 @@ def qwen3_5() -> nn.Module:
     return build("Qwen3_5ForCausalLM", **GROUPED, **LINEAR)
 
 
-def olmo_hybrid() -> nn.Module:
-    return build("OlmoHybridForCausalLM", **SETTINGS, **LINEAR, num_key_value_heads=2)
-
-
 def mamba2() -> nn.Module:
     return build(
         "Mamba2ForCausalLM",
@@ -100,10 +92,6 @@ def zamba2() -> nn.Module:
         **{"layers_block_type": ["mamba", "hybrid"], "n_mamba_heads": 8, "mamba_d_state": 8, "chunk_size": 8},
         use_mem_rope=True,
     )
-
-
-def gpt_neox() -> nn.Module:
-    return build("GPTNeoXForCausalLM", **SETTINGS)
 
 
 def gemma2() -> nn.Module:
