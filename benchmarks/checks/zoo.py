@@ -112,12 +112,14 @@ def recipes(folder: Path) -> Iterator[tuple[str, Path]]:
             print(f"{recipe.stem} is left out: there is no folder {folder / recipe.stem}")
 
 
-def models(recipe: Path) -> list[str]:
-    """The functions of a recipe that return a model: all but those whose name begins with an underscore."""
-    functions = [
-        node for node in ast.parse(recipe.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
-    ]
-    return [function.name for function in functions if not function.name.startswith("_")]
+def models(recipe: Path) -> dict[str, str]:
+    """The functions of a recipe that return a model, and what their docstrings remark on what is said of it.
+
+    Functions whose names begin with an underscore help them.
+    """
+    body = ast.parse(recipe.read_text(encoding="utf-8")).body
+    functions = [node for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {function.name: ast.get_docstring(function) or "" for function in functions}
 
 
 def save(results: Found) -> None:
@@ -159,12 +161,12 @@ def main() -> None:
             save(results)
             print(f"{bug.id}: {json.dumps(results['released'][bug.id], indent=1)}", flush=True)
     for repository, recipe in recipes(options.repositories.resolve()):
-        for model in models(recipe):
+        for model, remark in models(recipe).items():
             name = f"{repository}: {model}"
             if wanted("repositories", name):
                 folder = options.repositories.resolve() / repository
                 found = check(sys.executable, f"{recipe}:{model}", folder, options.limit)
-                results.setdefault("repositories", {})[name] = found
+                results.setdefault("repositories", {})[name] = {**found, "remark": remark}
                 save(results)
                 print(f"{name}: {json.dumps(found, indent=1)}", flush=True)
 

@@ -29,8 +29,8 @@ REPOSITORIES = """## Repositories
 Checkouts that lay in one folder beside this project, each with a few lines in `benchmarks/checks/repositories` that
 build small models of it.
 
-| model | what is said of it |
-| --- | --- |"""
+| model | what is said of it | remark |
+| --- | --- | --- |"""
 
 
 def link(source: str) -> str:
@@ -115,5 +115,11 @@ def page(results: dict[str, Any]) -> str:
         lines += [item(f"{found['broken']}: {said(found['with'])}")]
         lines += [item(f"{found['mended']}: {said(found['without'])}"), ""]
     if repositories := results.get("repositories"):
-        lines += [REPOSITORIES, *(f"| {name} | {said(found)} |" for name, found in sorted(repositories.items()))]
+        lines += [
+            REPOSITORIES,
+            *(
+                f"| {name} | {said(found)} | {found.get('remark', '')} |"
+                for name, found in sorted(repositories.items())
+            ),
+        ]
     return "\n".join(lines).rstrip() + "\n"

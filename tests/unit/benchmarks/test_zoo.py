@@ -84,9 +84,10 @@ def test_a_repository_that_is_not_there_is_left_out_and_said_so(
     assert f"missing is left out: there is no folder {tmp_path / 'beside' / 'missing'}" in capsys.readouterr().out
 
 
-def test_a_recipe_may_build_several_models(zoo: Any, tmp_path: Path):
-    (tmp_path / "it.py").write_text(f"def _size():\n    return 8\n{RECIPE}\n\ndef larger():\n    return model()\n")
-    assert zoo.models(tmp_path / "it.py") == ["model", "larger"]
+def test_a_recipe_may_build_several_models_and_remark_on_them(zoo: Any, tmp_path: Path):
+    larger = 'def larger():\n    "It is large."\n    return model()\n'
+    (tmp_path / "it.py").write_text(f"def _size():\n    return 8\n{RECIPE}\n{larger}")
+    assert zoo.models(tmp_path / "it.py") == {"model": "", "larger": "It is large."}
 
 
 def test_no_folder_of_this_machine_is_published(zoo: Any):
