@@ -111,9 +111,10 @@ def xglm() -> nn.Module:
 
 
 def gemma4() -> nn.Module:
-    layers = ["full_attention"] * 4
+    layers = ["sliding_attention", "full_attention"] * 2
     return build(
         "Gemma4ForCausalLM",
+        sliding_window=16,
         **{**GROUPED, "num_hidden_layers": len(layers), "layer_types": layers, "global_head_dim": WIDTH // HEADS},
         **{"num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 67},
     )
