@@ -18,6 +18,7 @@ CHECKS: Nav = [
     {"How a model is checked": "checking.md"},
     {"Planted bugs": "mutants.md"},
     {"Libraries": "libraries.md"},
+    {"Released code": "zoo.md"},
 ]
 MEASURED: Nav = [
     {"Results": "results.md"},
