@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import elsewhere, generation, losses, paths, signature, steps
+from clearformer.checks.recognise import elsewhere, generation, losses, pair_steps, paths, signature, steps
 from clearformer.checks.recognise.experiment import Experiment, attempt
-from clearformer.checks.recognise.pair_steps import candidates as pair_candidates
 from clearformer.checks.subject import Subject
 
 WRITERS = ("causal", "encoder-decoder")
@@ -62,7 +61,7 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
 
 
 def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
-    candidates = pair_candidates if experiment.kind == "encoder-decoder" else steps.candidates
+    candidates = pair_steps.candidates if experiment.kind == "encoder-decoder" else steps.candidates
     found = steps.find(experiment, only, candidates)
     if not found:
         return {}
