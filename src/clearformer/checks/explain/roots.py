@@ -68,10 +68,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "numbers.norm-order": ("parameters.initial-loss", "learning.*"),
     # padding
     "masks.empty-row": (*PADDING, "cache.unequal"),
-    "batches.right-padding": (*PADDING, "cache.unequal", "arguments.used", *LOSSES),
+    "batches.right-padding": (*PADDING, "cache.unequal", "arguments.used", "generation.filled", *LOSSES),
     "encoder-decoder.source-padding": (*PADDING, "arguments.used", *LOSSES),
     "batches.padding-unseen": (*PADDING, "cache.unequal", "arguments.used"),
-    "batches.left-padding": (*PADDING, "cache.unequal", "arguments.used"),
+    "batches.left-padding": (*PADDING, "cache.unequal", "arguments.used", "generation.padded", "loss.padding:mask-*"),
     # cached decoding
     "cache.separate:kept-between-texts": ("cache.*", "state.unchanged:carries-over"),
     "cache.read-only:forward-changes-cache": ("cache.*", "state.unchanged:carries-over"),
