@@ -12,8 +12,8 @@ from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.recognise.signature import SEGMENTS
 
-SEGMENTS = ("token_type_ids", "token_types", "type_ids", "segment_ids", "segments", "segment", "segment_label")
 POSITIONS = ("position_ids", "positions", "pos_ids")
 MASKS = ("attention_mask", "attn_mask", "padding_mask", "pad_mask", "key_padding_mask", "src_mask", "source_mask")
 """names that only mean one thing; `mask` alone may be of the loss"""
