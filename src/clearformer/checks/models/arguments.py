@@ -14,8 +14,8 @@ from clearformer.checks.probe.influence import MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 from clearformer.checks.probe.watch import watched
 from clearformer.checks.recognise.plain_masks import SAYING_PADDING
+from clearformer.checks.recognise.signature import SEGMENTS
 
-SEGMENTS = ("token_type_ids", "token_types", "type_ids", "segment_ids", "segments", "segment", "segment_label")
 POSITIONS = ("position_ids", "positions", "pos_ids")
 MASKS = (*SAYING_PADDING, "attn_mask", "src_mask", "source_mask")
 """names that only mean one thing; `mask` alone may be of the loss"""

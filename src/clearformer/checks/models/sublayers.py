@@ -170,7 +170,8 @@ def _inputs_of(probe: Probe, modules: dict[str, nn.Module]) -> dict[str, Tensor]
     def remember(path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any) -> None:
             if args and path not in given:
-                given[path] = args[0].detach().clone()
+                x = args[0].detach().clone()
+                given[path] = x.to_padded_tensor(0.0) if x.is_nested else x  # as torch's encoders pack padded rows
 
         return hook
 

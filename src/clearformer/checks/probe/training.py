@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def train(
 class Adam:
     """Adam (arXiv:1412.6980). PyTorch's imports its compiler at the first step, which takes longer than a training."""
 
-    def __init__(self, weights: list[Tensor], betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8) -> None:
+    def __init__(self, weights: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8) -> None:
         self.weights, self.betas, self.eps, self.count = weights, betas, eps, 0
         self.moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
 

@@ -14,7 +14,6 @@ from clearformer.checks.subject import Kind
 
 CAUSAL = ("gpt", "causal", "decoder", "llama", "language", "autoregressive", "char", "lm")
 BIDIRECTIONAL = ("bert", "roberta", "mlm", "masked", "bidirectional", "encoder", "electra")
-SEGMENTS = ("token_type_ids", "token_types", "segment_ids", "segments", "segment", "type_ids", "segment_label")
 CAUSAL_FLAGS = ("causal", "is_causal")
 REPLACED = 3
 """the position of the vector that is moved to see what it influences"""
@@ -47,7 +46,7 @@ def infer(model: Any, call: Call, tokens: Tensor) -> tuple[Kind, str]:
 def bidirectional_signs(model: Any) -> list[str]:
     """What speaks for a model that fills in masked tokens, whatever it computes."""
     signs = [f"its name, {signature.name_of(model)}"] if _is_named(model, BIDIRECTIONAL) else []
-    signs += [f"its argument {name}" for name in signature.parameters(model) if name in SEGMENTS]
+    signs += [f"its argument {name}" for name in signature.parameters(model) if name in signature.SEGMENTS]
     signs += [f"its {name}" for name in MASK_TOKENS if signature.declared(model, [name]) is not None]
     return signs + [f"its method {name}" for name in signature.methods(model, (*FILLING, "mlm"))]
 

@@ -25,6 +25,11 @@ MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask", "weight", "we
 INDICES = ("idx", "index", "step", "i")
 
 
+def is_target(name: str) -> bool:
+    """Whether an argument of this name takes labels; a "segment_label" says which sentence a token is of."""
+    return signature.has_word(name, TARGETS) and name not in signature.SEGMENTS
+
+
 @dataclass(frozen=True)
 class LossForm:
     """A form of call, as text and as a function of the model, its inputs and, unless it reads none, labels."""
@@ -75,7 +80,7 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
     """Those of `forward`, then those of each method; or of the method `only`."""
     parameters = signature.parameters(subject.model)
     inputs = 2 if subject.kind == "encoder-decoder" else 1
-    for name in [name for name in [*parameters][inputs:] if signature.has_word(name, TARGETS)]:
+    for name in [name for name in [*parameters][inputs:] if is_target(name)]:
         if only in (None, "forward"):
             takes = "source, tokens" if inputs == 2 else "tokens"
             yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)

@@ -9,19 +9,22 @@ from torch import Tensor
 
 from clearformer.checks.outcome import ModelCrashed
 
+LOGITS = ("logit", "prediction", "score", "output")
+"""in a key of a dictionary of outputs"""
+
 
 def extract_logits(out: Any) -> Tensor:
     """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
 
-    Raises ModelCrashed.
+    In a dictionary they may have another name, such as "lm_logits" or "predictions". Raises ModelCrashed.
     """
     for _ in range(4):
         if isinstance(out, Tensor):
             return out
         if isinstance(out, np.ndarray):
             return torch.from_numpy(np.array(out))
-        if isinstance(out, dict) and "logits" in out:
-            out = out["logits"]
+        if isinstance(out, Mapping) and (name := _name_of_logits(out)) is not None:
+            out = out[name]
         elif hasattr(out, "logits"):
             out = out.logits
         elif hasattr(out, "last_hidden_state"):
@@ -33,6 +36,13 @@ def extract_logits(out: Any) -> Tensor:
         else:
             break
     raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
+
+
+def _name_of_logits(out: Mapping[Any, Any]) -> Any:
+    """The key "logits", else one that holds a known word for them, else that of the only tensor of two axes or more."""
+    tensors = [name for name, value in out.items() if isinstance(value, Tensor) and value.dim() > 1]
+    named = [name for name in tensors if isinstance(name, str) and any(word in name.lower() for word in LOGITS)]
+    return "logits" if "logits" in out else next(iter(named), tensors[0] if len(tensors) == 1 else None)
 
 
 def extract_loss(out: Any) -> Tensor:

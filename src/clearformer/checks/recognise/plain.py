@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clearformer.checks.recognise import heads, kinds, losses, plain_masks, plain_padding, signature, trial
 from clearformer.checks.recognise.experiment import Experiment
-from clearformer.checks.recognise.loss_forms import TARGETS
+from clearformer.checks.recognise.loss_forms import BATCHES, Batch, is_target
 from clearformer.checks.recognise.steps import CACHES, POSITIONS
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
@@ -115,7 +115,7 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         for name in required
         if signature.has_word(name, (*CACHES, *POSITIONS))
     }
-    targets = next((name for name in [*parameters][1:] if signature.has_word(name, TARGETS)), None)
+    targets = next((name for name in [*parameters][1:] if is_target(name)), None)
     tokens = trial.sample_tokens(length)
     per_query = (True, False) if kind == "causal" else (False,)
     masked = (
@@ -131,6 +131,11 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     if empty and len(empty) == len(required):
         written = ", ".join(f"{name}={value}" for name, value in empty.items())
         yield CallForm(f"model(tokens, {written})", lambda model, tokens: model(tokens, **empty))
+    if len(required) == 1 and required[0] in signature.SEGMENTS:
+        description = f"model(tokens, {required[0]}=zeros)"
+        yield CallForm(description, lambda model, tokens: model(tokens, **{required[0]: torch.zeros_like(tokens)}))
+    if not required and signature.has_word(next(iter(parameters), ""), BATCHES):
+        yield CallForm("model({tokens})", lambda model, tokens: model(Batch(tokens, mask=torch.ones_like(tokens))))
     if targets is not None:
         yield CallForm(
             f"model(tokens, {targets}=tokens)",

@@ -14,6 +14,7 @@ CONTEXTS = (
 )
 WIDTHS = ("d_model", "hidden_size", "n_embd", "embed_dim", "dim", "width")
 PADS = ("pad_token_id", "pad_idx", "pad_id", "padding_idx", "src_pad_idx", "trg_pad_idx", "tgt_pad_idx", "pad_token")
+SEGMENTS = ("token_type_ids", "token_types", "segment_ids", "segments", "segment", "type_ids", "segment_label")
 CONFIGS = ("config", "cfg", "args", "hparams", "params", "conf")
 
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import recognise
+from clearformer.checks.recognise.outputs import extract_logits
 
 V, D, CONTEXT = 19, 8, 12
 
@@ -97,3 +99,32 @@ def test_tokens_with_time_as_the_first_axis_are_turned():
 
 def test_axes_that_are_confused_in_one_place_are_left_as_they_are():
     assert "[T, B]" not in recognise(PositionsByColumn()).name
+
+
+class NamedOutputs(WithLogits):
+    def forward(self, x: Tensor) -> Any:
+        return {"features": Body.forward(self, x), "lm_logits": super().forward(x)}
+
+
+class OneBatch(WithLogits):
+    def forward(self, batch: Any) -> Tensor:
+        return super().forward(batch["input_ids"])
+
+
+class TwoSentences(WithLogits):
+    """Which sentence a token is of has to be said, and is no label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segments = nn.Embedding(2, V)
+
+    def forward(self, x: Tensor, segment_label: Tensor) -> Tensor:
+        return super().forward(x) + self.segments(segment_label)
+
+
+@pytest.mark.parametrize("family", [NamedOutputs, OneBatch, TwoSentences])
+def test_logits_under_another_name_or_of_a_batch_or_with_segments_are_found(family: type[WithLogits]):
+    model = family()
+    tokens, logits = logits_of(model)
+    expected = WithLogits.forward(model, tokens)
+    assert torch.equal(extract_logits(logits), expected + (model.segments.weight[0] if family is TwoSentences else 0))

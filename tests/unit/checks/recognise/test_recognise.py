@@ -427,7 +427,7 @@ class NeedsStart(GPT):
     ("model", "words"),
     [
         (lambda tokens: tokens, "model(tokens), 8 tokens each: int64 [2, 8]"),
-        (lambda tokens: {"scores": tokens.float()}, "a tensor of logits was expected, found dict"),
+        (lambda tokens: {"a": tokens.float(), "b": tokens}, "a tensor of logits was expected, found dict"),
         (lambda tokens: tokens[:, 99], "IndexError"),
         (NeedsStart(), "missing 1 required positional argument: 'start'"),
         (lambda src, tgt, alpha: src + tgt + alpha, "call=lambda model, source, tokens: ..."),
