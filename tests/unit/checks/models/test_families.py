@@ -24,10 +24,11 @@ MODELS: dict[str, Any] = {
 }
 OTHER_POSITIONS = ("gpt-alibi", "transformer-rotary", "transformer-alibi")
 """they differ from another model here in their positions alone, so that some groups of checks would be repeated"""
-NO_METHODS = {"cache.methods", "generation.greedy", "loss.methods", "order.position-ids"}
+NO_METHODS = {"cache.methods", "generation.greedy", "generation.sampling", "loss.methods", "order.position-ids"}
 """a model here has one way in, `forward`; decoding, losses and generation are functions beside it"""
 INAPPLICABLE = {
-    "gpt": {"batches.left-padding", "arguments.used", "generation.past-context", "inference.paths"} | NO_METHODS,
+    "gpt": {"batches.left-padding", "arguments.used", "generation.past-context", "generation.padded", "inference.paths"}
+    | NO_METHODS,
     "transformer": {"batches.left-padding", "cache.unequal", "arguments.used"} | NO_METHODS,
     "bert": {"batches.left-padding", "loss.methods", "numbers.norm-order", "order.position-ids"},
     "classifier": {"batches.left-padding", "arguments.used", "order.position-ids", "parameters.tied"}
