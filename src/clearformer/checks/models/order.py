@@ -1,5 +1,7 @@
 """Does the model know the order of its tokens?"""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -150,6 +152,8 @@ def balance(probe: Probe) -> Outcome:
     tokens = probe.inputs(rows, 1).tokens.repeat_interleave(probe.length(), dim=1)
     inputs = probe.inputs(rows).replace(tokens=tokens)
     queries = first_self_attention(probe, inputs).queries
+    if math.prod(queries.shape[:-2]) % rows:
+        raise DoesNotApply("the rows of a batch are not computed together")
     table = queries.reshape(rows, -1, *queries.shape[-2:]).transpose(1, 2).flatten(2)  # [rows, T, *]
     by_token, by_position = (float((table - table.mean(axis, keepdim=True)).square().mean().sqrt()) for axis in (0, 1))
     if by_position <= ROTATION_TOLERANCE * by_token or by_token == 0:

@@ -361,6 +361,12 @@ def test_scale_of_normalised_queries_and_keys_is_free():
     assert check("numbers.scale", unit()).status == "does not apply"
 
 
+def test_positions_are_not_weighed_where_each_row_is_computed_alone():
+    one_by_one = with_(forward=lambda model, tokens: torch.cat([Tiny.forward(model, row[None]) for row in tokens]))
+    outcome = check("order.balance", one_by_one())
+    assert (outcome.status, outcome.case) == ("does not apply", "the rows of a batch are not computed together")
+
+
 def test_a_declared_scale_is_enforced():
     assert check("numbers.scale", WITHOUT_SCALE(), scale=1.0).status == "passed"
     assert check("numbers.scale", Tiny(), scale=1.0).status == "failed"
