@@ -99,13 +99,14 @@ def count(founds: list[dict[str, Any]]) -> str:
 
 
 def page(results: dict[str, Any]) -> str:
-    machine, released = results["machine"], results.get("released", {})
+    machine, released, missing = results["machine"], results.get("released", {}), results.get("not_run")
     lines = [
         INTRODUCTION,
         paragraph(f"Last run on {machine['date']}, Python {machine['python']}, PyTorch {machine['torch']}."),
         "",
         count(list(released.values())),
         "",
+        *([f"{paragraph('Listed, but not run yet: ' + ', '.join(missing) + '.')}\n"] if missing else []),
         BUGS,
         *map(row_of_bug, released.values()),
         "\n### What each report begins with\n",
