@@ -128,6 +128,7 @@ def save(results: Found) -> None:
     results["released"] = {
         bug.id: judge(bug, saved[bug.id]["with"], saved[bug.id]["without"]) for bug in BUGS if bug.id in saved
     }
+    results["not_run"] = [bug.id for bug in BUGS if bug.id not in saved]
     results["machine"] = {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,

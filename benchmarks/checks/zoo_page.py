@@ -26,8 +26,8 @@ BUGS = """## Released bugs
 | --- | --- | --- | --- | --- | --- |"""
 REPOSITORIES = """## Repositories
 
-Checkouts that lay in one folder beside this project, each with a few lines in `benchmarks/checks/repositories` that
-build small models of it.
+Folders that lay beside this project, each with a few lines in `benchmarks/checks/repositories` that build small models
+of what is in it.
 
 | model | what is said of it | remark |
 | --- | --- | --- |"""
@@ -78,12 +78,12 @@ def said(found: dict[str, Any]) -> str:
     return f"{first_line(found)}: {found['means']}" + (f" Also: {others}." if others else "")
 
 
-def paragraph(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+def paragraph(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def item(text: str) -> str:
-    return paragraph(f"- {text}").replace("\n", "\n  ")
+    return paragraph(f"- {text}", indent="  ")
 
 
 def count(founds: list[dict[str, Any]]) -> str:
@@ -99,13 +99,14 @@ def count(founds: list[dict[str, Any]]) -> str:
 
 
 def page(results: dict[str, Any]) -> str:
-    machine, released = results["machine"], results.get("released", {})
+    machine, released, missing = results["machine"], results.get("released", {}), results.get("not_run")
     lines = [
         INTRODUCTION,
         paragraph(f"Last run on {machine['date']}, Python {machine['python']}, PyTorch {machine['torch']}."),
         "",
         count(list(released.values())),
         "",
+        *([f"{paragraph('Listed, but not run yet: ' + ', '.join(missing) + '.')}\n"] if missing else []),
         BUGS,
         *map(row_of_bug, released.values()),
         "\n### What each report begins with\n",
