@@ -17,6 +17,7 @@ CHECKS: Nav = [
     {"What is checked": "checks.md"},
     {"How a model is checked": "checking.md"},
     {"Planted bugs": "mutants.md"},
+    {"Bare models": "bank.md"},
     {"Libraries": "libraries.md"},
     {"Released code": "zoo.md"},
 ]
