@@ -65,6 +65,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "OPTForCausalLM": BERT | {"ffn_dim": 2 * WIDTH, "word_embed_proj_dim": WIDTH},
     "BloomForCausalLM": {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "n_layer": LAYERS, "n_head": HEADS},
     "PhiForCausalLM": LLAMA,
+    "Mamba2ForCausalLM": {
+        **{"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_heads": 8, "head_dim": 8},
+        **{"state_size": 8, "n_groups": 1, "chunk_size": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    },
     "FalconForCausalLM": LLAMA | {"alibi": False},
     "StableLmForCausalLM": LLAMA,
     "BertForMaskedLM": BERT,
@@ -204,3 +208,13 @@ def test_torchs_modules_pass_without_their_fast_path(name: str):
         assert not failures(make(), kind)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_the_cache_of_x_transformers_is_found_without_an_attribute_of_later_versions():
+    model: Any = wrapper(x_transformers.Decoder)
+    del model.can_cache_kv  # it came with 1.23, the cache with 1.22
+    assert recognise(model).step is not None
+
+
+def test_the_cache_of_mamba_is_found_by_its_own_name():
+    assert recognise(hugging_face("Mamba2ForCausalLM")).step is not None

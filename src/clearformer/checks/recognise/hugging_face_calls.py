@@ -79,7 +79,7 @@ def cache_fields(
 
     `left`: padding on the left is supported; `by_mask`: the model counts positions by its mask itself.
     """
-    if kind not in ("causal", "encoder-decoder") or "past_key_values" not in parameters:
+    if kind not in ("causal", "encoder-decoder") or not set(outputs.CACHES) & set(parameters):
         return {}
     functions: dict[str, Any] = {"step": step_pair} if kind == "encoder-decoder" else {"step": step}
     if kind == "causal" and left and "attention_mask" in parameters:
@@ -108,7 +108,8 @@ def run(model: Any, tokens: Tensor, past: Any, real: Tensor | None, positions: b
     masks: dict[str, Any] = {}
     if real is not None:
         masks = mask_arguments(model, real, tokens.shape[1]) if positions else {"attention_mask": real.long()}
-    out = model(input_ids=tokens, past_key_values=past, **masks, **accepted(model, use_cache=True))
+    caches = accepted(model, use_cache=True, **dict.fromkeys(outputs.CACHES, past))
+    out = model(input_ids=tokens, **masks, **caches)
     return out, (outputs.extract_cache(out), real, positions)
 
 

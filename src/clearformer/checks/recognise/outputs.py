@@ -61,8 +61,13 @@ def extract_loss(out: Any) -> Tensor:
     return out.squeeze()
 
 
+CACHES = ("past_key_values", "cache_params")
+"""transformers' names of a cache: the second is Mamba's"""
+
+
 def extract_cache(out: Any) -> Any:
-    """The cache in a model's output: `.past_key_values`, or what is no tensor in a tuple."""
-    if isinstance(out, tuple) and not hasattr(out, "past_key_values"):
+    """The cache in a model's output: by one of CACHES' names, or what is no tensor in a tuple."""
+    name = next((name for name in CACHES if hasattr(out, name)), "")
+    if isinstance(out, tuple) and not name:
         return next((item for item in out if item is not None and not isinstance(item, Tensor)), None)
-    return getattr(out, "past_key_values", None)
+    return getattr(out, name, None)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clearformer.checks.recognise import signature
 from clearformer.checks.subject import Kind, Subject
 
 START = 0
@@ -47,7 +48,8 @@ def _encoder(model: Any) -> Subject:
 
 
 def _decoder(model: Any) -> Subject:
-    cached: dict[str, Any] = {"step": _step, "prefill": _prefill} if getattr(model, "can_cache_kv", False) else {}
+    caches = getattr(model, "can_cache_kv", "cache" in signature.parameters(model))  # it came later than the cache
+    cached: dict[str, Any] = {"step": _step, "prefill": _prefill} if caches else {}
     return Subject(
         model,
         call=lambda model, tokens: model(tokens),
