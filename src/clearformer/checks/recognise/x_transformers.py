@@ -4,6 +4,9 @@ Its `mask` is True for real tokens. Left padding is passed as `seq_start_pos` in
 cache it is given the whole sequence again, and `cache_age` is the number of new tokens.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +21,8 @@ START = 0
 
 def recognise(model: Any, _kind: Kind | None) -> Subject | None:
     family = type(model).__name__
-    if family == "AutoregressiveWrapper" and hasattr(model, "net"):
-        model, family = model.net, type(model.net).__name__
+    if family == "AutoregressiveWrapper" and type(getattr(model, "net", None)).__name__ == "TransformerWrapper":
+        return _wrapped(model, _decoder(model.net))
     if family == "XTransformer":
         return _pair(model)
     if family != "TransformerWrapper":
@@ -58,6 +61,22 @@ def _decoder(model: Any) -> Subject:
         **cached,
         **_common(model),
     )
+
+
+def _wrapped(wrapper: Any, inner: Subject) -> Subject:
+    """A decoder in the wrapper that writes with it."""
+    given = {name: getattr(inner, name) for name in ("call", "padded", "step", "prefill")}
+    calls: dict[str, Any] = {name: partial(_inside, call) for name, call in given.items() if call is not None}
+    return replace(inner, model=wrapper, generate=_generate, **calls)
+
+
+def _inside(call: Callable[..., Any], wrapper: Any, *arguments: Any) -> Any:
+    return call(wrapper.net, *arguments)
+
+
+def _generate(wrapper: Any, tokens: Tensor, count: int) -> Tensor:
+    options = {"cache_kv": wrapper.net.can_cache_kv} if hasattr(wrapper.net, "can_cache_kv") else {}
+    return wrapper.generate(tokens, count, temperature=0.0, **options)
 
 
 def _padded(model: Any, tokens: Tensor, real: Tensor) -> Any:
