@@ -75,8 +75,9 @@ def _inside(call: Callable[..., Any], wrapper: Any, *arguments: Any) -> Any:
 
 
 def _generate(wrapper: Any, tokens: Tensor, count: int) -> Tensor:
-    options = {"cache_kv": wrapper.net.can_cache_kv} if hasattr(wrapper.net, "can_cache_kv") else {}
-    return wrapper.generate(tokens, count, temperature=0.0, **options)
+    knows_greedy = hasattr(wrapper.net, "can_cache_kv")  # both came with 1.23
+    options = {"temperature": 0.0, "cache_kv": wrapper.net.can_cache_kv} if knows_greedy else {"temperature": 1e-6}
+    return wrapper.generate(tokens, count, **options)
 
 
 def _padded(model: Any, tokens: Tensor, real: Tensor) -> Any:
