@@ -164,7 +164,7 @@ def find(experiment: Experiment, only: str | None, candidates: Candidates) -> li
                 break
             begins = trial.begins or (name != "forward" and is_step(name))
             is_meant = trial.runs and (certain or (begins and trial.continues))
-            fallback = fallback or (step if is_meant else None)
+            fallback = fallback or (step if is_meant and not _is_never_filled(experiment, step) else None)
             reads_chunks = reads_chunks or (trial.runs and name == "forward")
         else:
             wrong += [fallback] if fallback else []
@@ -181,6 +181,18 @@ def _from_nothing(experiment: Experiment, step: Any) -> list[FoundStep]:
     other = dataclasses.replace(step, initial=nothing, note=f", first without {step.form.cache}")
     with preserve_state(experiment.model):
         return [other] if _try(experiment, other).right else []
+
+
+def _is_never_filled(experiment: Experiment, step: Any) -> bool:
+    """Whether the model returns logits alone and leaves an empty cache empty: callers make one, in an unknown way."""
+    if not isinstance(step, FoundStep) or step.keeps_cache:
+        return False
+    tokens = experiment.tokens[:, :1]
+    with preserve_state(experiment.model):
+        kept = step.initial(experiment.model, tokens, NOTHING)
+        out = attempt(step.form.run, experiment.model, tokens, kept, 0, NOTHING)
+    values = kept.values() if isinstance(kept, dict) else kept
+    return isinstance(out, Tensor) and (kept is None or (isinstance(kept, dict | list) and not any(values)))
 
 
 def is_step(name: str) -> bool:

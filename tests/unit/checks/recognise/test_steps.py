@@ -168,5 +168,19 @@ class OtherState(Sums):
         return logits if state is None else logits + state
 
 
+def test_a_cache_that_only_the_caller_can_make_is_not_taken_for_one_that_is_forgotten():
+    class OfTheCaller(Sums):
+        """As in a well-known book's repository: an object of a class beside the model, which it fills."""
+
+        def forward(self, tokens: Tensor, use_cache: bool = False, cache: Any = None) -> Tensor:
+            past, start = cache.get() if cache else (None, 0)
+            logits, past = self._sums(tokens, past, start)
+            if use_cache and cache:
+                cache.update(past, start + tokens.shape[1])
+            return logits
+
+    assert recognise(OfTheCaller()).step is None
+
+
 def test_an_argument_that_only_may_be_a_cache_is_not_taken_for_one():
     assert recognise(OtherState()).step is None
