@@ -19,6 +19,9 @@ SQUARE = 0.01
 """relative; a norm is off by 1"""
 MAX_MISSING = 0.3
 """of a norm's size: an epsilon as large as the variance takes 0.29"""
+SHAPES = ("View", "UnsafeView", "Reshape", "Transpose", "Permute", "Clone", "Squeeze", "Unsqueeze", "Split", "Unbind")
+PRODUCTS = ("Addmm", "Mm", "Bmm", "Linear")
+"""how the names of autograd's nodes begin"""
 NOT_OF_A_VECTOR = (AttributeError, RuntimeError, TypeError, ValueError)
 """what a module raises that takes no vector, or more than one, such as a norm with a gate"""
 
@@ -141,7 +144,7 @@ def epsilon(probe: Probe) -> Outcome:
 
     With its own initial values the model reads a sequence. For each module that is a norm, what it was given is also
     given to it a thousand times as large: the size of the result must be at least 0.7 of that, in half of the norms. A
-    norm after a sub-layer may begin with less.
+    norm of a matrix product, as of queries or after a sub-layer, may begin with less and is left out.
     """
     norms = norm_modules(probe.module)
     given = _inputs_of(probe, norms)
@@ -164,12 +167,12 @@ def epsilon(probe: Probe) -> Outcome:
 
 
 def _inputs_of(probe: Probe, modules: dict[str, nn.Module]) -> dict[str, Tensor]:
-    """The first input of each module that is called, in one forward pass."""
+    """The first input of each module that is called, in one forward pass, unless a matrix product gave it."""
     given: dict[str, Tensor] = {}
 
     def remember(path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any) -> None:
-            if args and path not in given:
+            if args and path not in given and not _is_product(args[0]):
                 x = args[0].detach().clone()
                 given[path] = x.to_padded_tensor(0.0) if x.is_nested else x  # as torch's encoders pack padded rows
 
@@ -177,11 +180,20 @@ def _inputs_of(probe: Probe, modules: dict[str, nn.Module]) -> dict[str, Tensor]
 
     handles = [module.register_forward_pre_hook(remember(path)) for path, module in modules.items()]
     try:
-        probe.logits(probe.inputs(2))
+        with torch.enable_grad():  # the graph tells where an input comes from
+            probe.logits(probe.inputs(2))
     finally:
         for handle in handles:
             handle.remove()
     return given
+
+
+def _is_product(x: Tensor) -> bool:
+    """Whether a matrix product gave x, but for its shape."""
+    node = x.grad_fn
+    while node is not None and node.name().startswith(SHAPES):
+        node = node.next_functions[0][0]
+    return node is not None and node.name().startswith(PRODUCTS)
 
 
 def _normalised_share(norm: nn.Module, x: Tensor) -> float | None:

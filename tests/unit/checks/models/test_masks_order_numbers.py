@@ -382,6 +382,18 @@ def test_a_norm_order_that_is_not_declared_is_reported():
     assert "post-norm" in check("numbers.norm-order", POST_NORM()).notes[0]
 
 
+def test_norms_of_queries_and_keys_may_begin_with_less_than_their_epsilon():
+    model = with_(
+        make_norm=lambda _: nn.Identity(),
+        add_positions=lambda model, x: model.first(Tiny.add_positions(model, x)),
+        rotate=lambda model, q, k, v: (model.of_queries(q), model.of_keys(k), v),
+    )(layers=1)
+    model.first, model.of_queries, model.of_keys = nn.LayerNorm(D), nn.LayerNorm(E), nn.LayerNorm(E)
+    nn.init.normal_(model.layers[0]["qkv"].weight, std=1e-4)
+    nn.init.zeros_(model.layers[0]["qkv"].bias)
+    assert check("numbers.epsilon", model).status == "passed"
+
+
 class GatedNorm(nn.LayerNorm):
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         return super().forward(x) * gate.sigmoid()  # type: ignore[union-attr]  # as of Qwen3-Next, it is always given
