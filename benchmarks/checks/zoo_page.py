@@ -92,9 +92,9 @@ def count(founds: list[dict[str, Any]]) -> str:
     clean = sum(not found["without"]["problems"] for found in checked)
     refused = len(founds) - len(checked)
     return paragraph(
-        f"Of {len(founds)} bugs {caught} are caught and {named} named in the first line, {len(checked) - caught} are "
-        f"missed, and {refused} are in models that the command refuses. Of {len(checked)} mended versions {clean} pass "
-        "all checks that apply to them."
+        f"Of {len(founds)} bugs {caught} are caught, {named} of them named in the first line; missed: "
+        f"{len(checked) - caught}; in models that the command refuses: {refused}. Of {len(checked)} mended versions "
+        f"{clean} pass all checks that apply to them."
     )
 
 

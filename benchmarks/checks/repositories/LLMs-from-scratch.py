@@ -29,7 +29,7 @@ def gpt2() -> nn.Module:
 
 
 def gpt2_with_cache() -> nn.Module:
-    """A false alarm: the cache is an object that the caller makes, and it is called without one."""
+    """Its cache is an object that the caller makes, so that steps with it are not checked."""
     return _build("kv_cache.gpt2", "GPTModel", GPT2)
 
 
@@ -38,5 +38,5 @@ def qwen3() -> nn.Module:
 
 
 def qwen3_with_cache() -> nn.Module:
-    """A false alarm, as with GPT-2."""
+    """As with GPT-2."""
     return _build("kv_cache.qwen3", "Qwen3Model", QWEN3)

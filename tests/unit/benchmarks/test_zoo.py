@@ -100,7 +100,7 @@ def test_the_page_says_what_was_missed(zoo: Any):
     page = zoo.page({"machine": {"date": "", "torch": "", "python": ""}, "released": {"it": judged}})
     link = "[who/lib#1](https://github.com/who/lib/issues/1)"
     assert f"| lib 1.0, 1.1 | it | the mask is missing ({link}) | none | none | missed |" in page
-    assert "Of 1 bugs 0 are caught and 0 named in the first line, 1 are missed" in page
+    assert "Of 1 bugs 0 are caught, 0 of them named in the first line; missed: 1;" in page
 
 
 def repository(folder: Path, module: str = MODEL) -> str:
