@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint bench wasm guide docs clean
+.PHONY: help install demo test check lint bench bench-full wasm guide docs clean
 
-help install demo test check lint bench wasm guide docs clean:
+help install demo test check lint bench bench-full wasm guide docs clean:
 	@$(PYTHON) tools/run.py $@ $(ARGS)

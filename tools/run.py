@@ -188,16 +188,13 @@ def do_check(_: list[str]) -> int:
 
 
 def do_bench(args: list[str]) -> int:
-    """every script in benchmarks/, one after the other"""
-    # files that start with an underscore are helpers of the scripts
-    scripts = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
-    if not scripts:
-        raise TargetError("scripts were expected in benchmarks/, found none; nothing was measured")
-    python = install()
-    found = os.environ.pop("OPENBLAS_CORETYPE", None)
-    was = f"; it was {found}" if found else ""
-    print(f"OPENBLAS_CORETYPE is unset, so that NumPy uses the kernels for this processor{was}", flush=True)
-    return report("bench", {script.name: run([str(python), str(script), *args]) for script in scripts})
+    """speed beside other libraries, in short; fails where it is 10 % slower than docs/speed.md says of the processor"""
+    return run([str(install()), str(ROOT / "benchmarks" / "speed" / "bench.py"), *args])
+
+
+def do_bench_full(args: list[str]) -> int:
+    """the same for longer, into docs/speed.md"""
+    return do_bench(["--full", *args])
 
 
 def do_wasm(_: list[str]) -> int:
@@ -233,17 +230,18 @@ TARGETS = {
     "check": do_check,
     "lint": do_lint,
     "bench": do_bench,
+    "bench-full": do_bench_full,
     "wasm": do_wasm,
     "guide": do_guide,
     "docs": do_docs,
     "clean": do_clean,
 }
-TAKE_ARGUMENTS = ("demo", "test", "bench", "guide", "docs")
+TAKE_ARGUMENTS = ("demo", "test", "bench", "bench-full", "guide", "docs")
 
 
 def usage() -> str:
     """List the targets."""
-    lines = [f"  {name:8} {target.__doc__}" for name, target in TARGETS.items()]
+    lines = [f"  {name:10} {target.__doc__}" for name, target in TARGETS.items()]
     takers = f"{', '.join(TAKE_ARGUMENTS[:-1])} and {TAKE_ARGUMENTS[-1]}"
     example = f"{takers} pass arguments on: tools/run.py test -k masks, or make test ARGS='-k masks'"
     return "\n".join(["python tools/run.py TARGET, or make TARGET", *lines, example])

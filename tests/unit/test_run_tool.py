@@ -232,7 +232,7 @@ def test_an_environment_is_not_created_again_by_its_own_python(
     [
         (
             ["tset"],
-            "a target was expected (install, demo, test, check, lint, bench, wasm, guide, docs, clean), found 'tset'",
+            "a target was expected (install, demo, test, check, lint, bench, bench-full, wasm, guide, docs, clean), found 'tset'",
         ),
         (["check", "-k", "masks"], "check takes no arguments, found -k masks; run it without them"),
     ],
@@ -276,24 +276,14 @@ def test_check_runs_every_step_and_names_the_failed_ones(
     assert capsys.readouterr().out == "check: failed: ruff check, ruff format\n"
 
 
-def test_bench_runs_scripts_but_not_their_helpers_and_without_openblas_coretype(
-    installed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("target", "passed"), [("bench", ["--list"]), ("bench-full", ["--full", "--list"])])
+def test_bench_passes_its_arguments_on(
+    installed: ModuleType, monkeypatch: pytest.MonkeyPatch, target: str, passed: list[str]
 ):
-    (tmp_path / "benchmarks").mkdir()
-    for name in ("b.py", "a.py", "_shared.py"):
-        (tmp_path / "benchmarks" / name).touch()
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    ran: list[str] = []
-    monkeypatch.setattr(installed, "run", lambda command: ran.append(Path(command[1]).name) or 0)
-    assert installed.main(["bench"]) == 0
-    assert ran == ["a.py", "b.py"]
-    assert "OPENBLAS_CORETYPE" not in os.environ
-    assert "it was Haswell" in capsys.readouterr().out
-
-
-def test_bench_without_scripts_is_an_error(tool: ModuleType, error: Callable[[], str]):
-    assert tool.main(["bench"]) == 1
-    assert "nothing was measured" in error()
+    ran: list[list[str]] = []
+    monkeypatch.setattr(installed, "run", lambda command: ran.append(command[2:]) or 0)
+    assert installed.main([target, "--list"]) == 0
+    assert ran == [passed]
 
 
 def test_clean_removes_build_files_and_caches_and_nothing_else(tool: ModuleType, tmp_path: Path):

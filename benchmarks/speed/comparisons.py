@@ -1,0 +1,47 @@
+"""What is compared, and the ratio that is aimed at."""
+
+from itertools import product
+
+from pairs import Comparison
+
+TOKENS, SENTENCES = "tokens/s", "sentences/s"
+
+COMPARISONS = [
+    *(
+        Comparison("clearformer", "hugging_face", "training", {"size": size, "precision": precision}, TOKENS, aim)
+        for size, precision, aim in (
+            ("S", "float32", 1.5),
+            ("S", "bfloat16", 2.2),
+            ("M", "float32", 2.0),
+            ("M", "bfloat16", 3.0),
+        )
+    ),
+    Comparison("clearformer", "torch_nn", "training", {"size": "S", "precision": "float32"}, TOKENS, 1.0),
+    *(
+        Comparison("clearformer", "hugging_face", "generation", {"size": size, "batch": batch}, TOKENS, aim)
+        for (size, batch), aim in zip(product("MG", (1, 16)), (2.5, 2.4, 2.0, 2.5), strict=True)
+    ),
+    *(
+        Comparison("clearformer", "torch_nn", "training_pairs", {"size": size, "precision": precision}, TOKENS, aim)
+        for size, precision, aim in (
+            ("small", "float32", 1.5),
+            ("small", "bfloat16", 2.1),
+            ("base", "float32", 1.6),
+            ("base", "bfloat16", 2.2),
+        )
+    ),
+    *(
+        Comparison("clearformer", "hugging_face", "translation", {"size": size}, SENTENCES, aim)
+        for size, aim in (("small", 2.5), ("base", 2.2))
+    ),
+    *(
+        Comparison(
+            f"clearformer {engine}", "clearformer", "training", {"size": "S", "precision": "float32"}, TOKENS, aim
+        )
+        for engine, aim in (("numpy", 0.5), ("c", 1.0))
+    ),
+    *(
+        Comparison("clearformer c", against, "generation", {"size": "M", "batch": batch}, TOKENS, aim)
+        for against, batch, aim in (("clearformer", 1, 1.0), ("hugging_face", 1, 2.5), ("hugging_face", 16, 2.4))
+    ),
+]

@@ -1,0 +1,52 @@
+"""docs/speed.md, from the results of each processor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+INTRODUCTION = """# How fast it is, beside what people use
+
+Written by `make bench-full`; do not edit it by hand. `make bench` measures all again in short, and fails where a ratio
+is 10 % worse than here on the same kind of processor.
+
+Two systems take turns at the same work, each in a process of its own. They have as many parameters, start with the same
+loss and write as many tokens. A ratio is that of one pair, and above 1 where the first system is faster; here are the
+median, the least and the most of pairs in which nobody else used the processors. PyTorch and OpenBLAS use all cores and
+their own defaults. Training is forward, backward, clipping and AdamW; generation is greedy, 128 tokens after 32;
+translation is of 32 sentences at once with a beam of 5. S and M are GPTs of 4 and 6 layers, 128 and 384 wide, with
+contexts of 64 and 256; G is GPT-2 small; small and base are encoder-decoders of 3 and 6 layers, 256 and 512 wide.
+"""
+
+
+def write_page(results: Path) -> None:
+    parts = [INTRODUCTION]
+    for path in sorted(results.glob("*.json")):
+        parts.append(section(json.loads(path.read_text(encoding="utf-8"))))
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def section(saved: dict[str, Any]) -> str:
+    """The table of one processor."""
+    machine = saved["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    rows = [row(name, found) for name, found in saved["comparisons"].items()]
+    return "\n".join(
+        [
+            f"## {machine['processor']}, {machine['cores']} cores",
+            "",
+            f"{machine['date']}, Python {machine['python']}, {versions}; OPENBLAS_CORETYPE was unset.",
+            "",
+            "| work | times as fast | least to most | aim | first | second | unit |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def row(name: str, found: dict[str, Any]) -> str:
+    ratio = found["ratio"]
+    speeds = " | ".join(f"{found[side]:,}" for side in ("ours", "theirs"))
+    median, spread = f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}"
+    return f"| {name} | {median} | {spread} | {found['aim']} | {speeds} | {found['unit']} |"
