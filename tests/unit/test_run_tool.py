@@ -232,7 +232,8 @@ def test_an_environment_is_not_created_again_by_its_own_python(
     [
         (
             ["tset"],
-            "a target was expected (install, demo, test, check, lint, bench, bench-full, wasm, guide, docs, clean), found 'tset'",
+            "a target was expected (install, demo, test, check, lint, bench, bench-full, wasm, guide, docs, clean), "
+            "found 'tset'",
         ),
         (["check", "-k", "masks"], "check takes no arguments, found -k masks; run it without them"),
     ],
