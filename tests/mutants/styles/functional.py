@@ -118,7 +118,7 @@ class MaskedLM(nn.Module):
 
 def fill(model: MaskedLM, tokens: Tensor) -> Tensor:
     """The tokens with the likeliest one in every masked place."""
-    return torch.where(tokens == MASK, model(tokens).argmax(-1), tokens)
+    return torch.where(tokens == MASK, model(tokens, tokens != PAD).argmax(-1), tokens)
 
 
 def accumulate(model: MaskedLM, batches: list[tuple[Tensor, Tensor]]) -> None:
