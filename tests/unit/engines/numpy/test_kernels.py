@@ -56,8 +56,9 @@ def compiler() -> str:
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """As in a new process, whose surroundings may be changed."""
+    """As in a new process, whose surroundings may be changed; another test may have left the kernels on."""
     compiled.library.cache_clear()
+    kernels.switch(False)
     yield monkeypatch
     compiled.library.cache_clear()
 
