@@ -21,9 +21,12 @@ export class State {
         this.changed = changed;
         this.defaults = defaults;
         Object.assign(this, this.#read());
+        this.known = location.hash;
         this.open = new AbortController();
         window.addEventListener("hashchange", () => {
-            if (location.hash.slice(1) !== this.written) this.set(this.#read());
+            if (location.hash === this.known) return;
+            this.known = location.hash;
+            this.set(this.#read());
         }, { signal: this.open.signal });
     }
 
@@ -54,8 +57,9 @@ export class State {
 
     #write() {
         if (location.protocol === "about:") return; /* in a notebook the page has no address */
+        if (location.hash !== this.known) return; /* another address was typed, and its event is on the way */
         const names = Object.keys(this.defaults).filter((name) => this[name] !== this.defaults[name]);
         history.replaceState(null, "", `#${new URLSearchParams(names.map((name) => [name, this[name]]))}`);
-        this.written = location.hash.slice(1); /* as the browser spells it */
+        this.known = location.hash; /* as the browser spells it */
     }
 }
