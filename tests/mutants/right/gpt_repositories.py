@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 43, 24, 32, 4, 2
@@ -594,21 +595,16 @@ class Speedrun(nn.Module):
         return F.cross_entropy(logits.view(-1, VOCAB), target_seq.view(-1))
 
 
-def make(family: Callable[..., nn.Module], **settings: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(**settings)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "minGPT": partial(make, MinGPT),
-    "llama2.c": partial(make, LlamaC),
-    "PaLM-pytorch": partial(make, palm),
-    "PaLM-pytorch, in a wrapper that returns the loss": partial(make, AutoregressiveWrapper),
-    "word_language_model, time first": partial(make, WordLanguageModel),
-    "GPT-Neo": partial(make, Neo),
-    "Gemma 2": partial(make, GemmaForCausalLM),
-    "pytorch-pretrained-bert": partial(make, GPT2LMHead),
-    "a speedrun": partial(make, Speedrun),
+    "minGPT": partial(seeded, MinGPT),
+    "llama2.c": partial(seeded, LlamaC),
+    "PaLM-pytorch": partial(seeded, palm),
+    "PaLM-pytorch, in a wrapper that returns the loss": partial(seeded, AutoregressiveWrapper),
+    "word_language_model, time first": partial(seeded, WordLanguageModel),
+    "GPT-Neo": partial(seeded, Neo),
+    "Gemma 2": partial(seeded, GemmaForCausalLM),
+    "pytorch-pretrained-bert": partial(seeded, GPT2LMHead),
+    "a speedrun": partial(seeded, Speedrun),
 }
 KNOWN = {
     "GPT-Neo": {

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, HIDDEN, LAYERS = 37, 24, 32, 4, 64, 3
@@ -116,17 +117,12 @@ class WithLossFunction(Scanned):
         return (each * weights).sum() / weights.sum().clamp(min=1)
 
 
-def make(family: type[nn.Module], **settings: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(**settings)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "scanned": partial(make, Scanned),
-    "scanned, learned positions": partial(make, Scanned, rope=False),
-    "scanned, tied": partial(make, Scanned, tied=True),
-    "scanned, both sides": partial(make, Scanned, causal=False, rope=False),
-    "mapped over rows": partial(make, Mapped),
-    "one-hot": partial(make, OneHot, rope=False, tied=True),
-    "loss function of a batch": partial(make, WithLossFunction),
+    "scanned": partial(seeded, Scanned),
+    "scanned, learned positions": partial(seeded, Scanned, rope=False),
+    "scanned, tied": partial(seeded, Scanned, tied=True),
+    "scanned, both sides": partial(seeded, Scanned, causal=False, rope=False),
+    "mapped over rows": partial(seeded, Mapped),
+    "one-hot": partial(seeded, OneHot, rope=False, tied=True),
+    "loss function of a batch": partial(seeded, WithLossFunction),
 }

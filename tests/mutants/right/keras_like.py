@@ -3,10 +3,10 @@ token 0 as padding, one layer for tokens and positions, losses with weights."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 39, 24, 32, 4, 2
@@ -118,17 +118,12 @@ class WithCompiledLoss(KerasModel):
         return {"loss": self.compute_loss(x, y)}
 
 
-def make(family: type[nn.Module], *args: Any, **settings: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(*args, **settings)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "language model": partial(make, KerasModel, "causal"),
-    "language model, zero is padding": partial(make, KerasModel, "causal", mask_zero=True),
-    "language model, compiled": partial(make, WithCompiledLoss, "causal"),
-    "masked language model": partial(make, KerasModel, "masked"),
-    "masked language model, zero is padding": partial(make, KerasModel, "masked", mask_zero=True),
-    "classifier": partial(make, KerasModel, "classifier"),
-    "classifier, zero is padding": partial(make, KerasModel, "classifier", mask_zero=True),
+    "language model": partial(seeded, KerasModel, "causal"),
+    "language model, zero is padding": partial(seeded, KerasModel, "causal", mask_zero=True),
+    "language model, compiled": partial(seeded, WithCompiledLoss, "causal"),
+    "masked language model": partial(seeded, KerasModel, "masked"),
+    "masked language model, zero is padding": partial(seeded, KerasModel, "masked", mask_zero=True),
+    "classifier": partial(seeded, KerasModel, "classifier"),
+    "classifier, zero is padding": partial(seeded, KerasModel, "classifier", mask_zero=True),
 }

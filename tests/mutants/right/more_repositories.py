@@ -5,10 +5,11 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 47, 24, 32, 4, 2
@@ -206,17 +207,12 @@ class Regularised(nn.Module):
         return F.cross_entropy(logits, labels, ignore_index=-100) + self.z * logits.logsumexp(1).square().mean()
 
 
-def make(family: Callable[..., nn.Module], *args: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(*args)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "a lecture's character model": partial(make, BigramLanguageModel),
-    "convolutions of width one": partial(make, ConvDecoder),
-    "codertimo's BERT": partial(make, Pretraining),
-    "an ordered dictionary of outputs": partial(make, OrderedOutputs),
-    "a dictionary as the batch": partial(make, BatchDict),
-    "memory tokens in front": partial(make, MemoryTokens),
-    "a loss of transposed logits": partial(make, Regularised),
+    "a lecture's character model": partial(seeded, BigramLanguageModel),
+    "convolutions of width one": partial(seeded, ConvDecoder),
+    "codertimo's BERT": partial(seeded, Pretraining),
+    "an ordered dictionary of outputs": partial(seeded, OrderedOutputs),
+    "a dictionary as the batch": partial(seeded, BatchDict),
+    "memory tokens in front": partial(seeded, MemoryTokens),
+    "a loss of transposed logits": partial(seeded, Regularised),
 }

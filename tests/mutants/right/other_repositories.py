@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 43, 24, 32, 4, 2
@@ -480,27 +481,22 @@ class SwitchDecoder(OddDecoder):
         return self.head(self.norm(x)), balance
 
 
-def make(family: Callable[..., nn.Module], *args: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(*args)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "T5": partial(make, T5),
-    "bentrevett's seq2seq": partial(make, Seq2Seq),
-    "fairseq": partial(make, FairseqModel),
-    "annotated Transformer, generator beside": partial(make, EncoderDecoder),
-    "ALBERT": partial(make, AlbertMLM),
-    "classifier, token in front": partial(make, TextClassifier),
-    "classifier, mean of real tokens": partial(make, TextClassifier, "mean"),
-    "DeepNorm": partial(make, DeepDecoder),
-    "Magneto": partial(make, OddDecoder, "sub"),
-    "Transformer-XL's distances": partial(make, OddDecoder, "relative"),
-    "linear attention": partial(make, OddDecoder, "linear"),
-    "cosine attention": partial(make, OddDecoder, "cosine"),
-    "prefix language model": partial(make, PrefixLM, "prefix"),
-    "mask from the caller": partial(make, MaskFromCaller, "zeros and ones"),
-    "additive mask from the caller": partial(make, MaskFromCaller, "additive"),
-    "switch": partial(make, SwitchDecoder, False),
-    "dense experts": partial(make, SwitchDecoder, True),
+    "T5": partial(seeded, T5),
+    "bentrevett's seq2seq": partial(seeded, Seq2Seq),
+    "fairseq": partial(seeded, FairseqModel),
+    "annotated Transformer, generator beside": partial(seeded, EncoderDecoder),
+    "ALBERT": partial(seeded, AlbertMLM),
+    "classifier, token in front": partial(seeded, TextClassifier),
+    "classifier, mean of real tokens": partial(seeded, TextClassifier, "mean"),
+    "DeepNorm": partial(seeded, DeepDecoder),
+    "Magneto": partial(seeded, OddDecoder, "sub"),
+    "Transformer-XL's distances": partial(seeded, OddDecoder, "relative"),
+    "linear attention": partial(seeded, OddDecoder, "linear"),
+    "cosine attention": partial(seeded, OddDecoder, "cosine"),
+    "prefix language model": partial(seeded, PrefixLM, "prefix"),
+    "mask from the caller": partial(seeded, MaskFromCaller, "zeros and ones"),
+    "additive mask from the caller": partial(seeded, MaskFromCaller, "additive"),
+    "switch": partial(seeded, SwitchDecoder, False),
+    "dense experts": partial(seeded, SwitchDecoder, True),
 }

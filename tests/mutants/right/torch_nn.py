@@ -6,14 +6,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 41, 24, 32, 4, 2
-
-
-def seeded(make: Callable[..., nn.Module], *args: Any, **settings: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return make(*args, **settings)
 
 
 def layer(family: type[nn.Module], **settings: Any) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from right._seeded import seeded
 from torch import Tensor, nn
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 37, 24, 32, 4, 2
@@ -192,30 +193,25 @@ class Checkpointed(Decoder):
         return self.head(self.norm(x))
 
 
-def make(family: type[nn.Module], **settings: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return family(**settings)
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "post-norm": partial(make, Decoder, order="post"),
-    "parallel sub-layers": partial(make, Decoder, order="parallel"),
-    "norms on both sides": partial(make, Decoder, order="sandwich"),
-    "ALiBi": partial(make, Decoder, alibi=True),
-    "window": partial(make, Decoder, window=6),
-    "one group": partial(make, Decoder, groups=1),
-    "normed heads": partial(make, Decoder, qk_norm=True),
-    "capped scores": partial(make, Decoder, cap=20.0),
-    "a sink for attention": partial(make, Decoder, sink=True),
-    "one block, shared": partial(make, Decoder, shared=True),
-    "experts": partial(make, Decoder, experts=True),
-    "log-probabilities": partial(make, Decoder, output="log-probabilities"),
-    "a tuple": partial(make, Decoder, output="tuple"),
-    "a dict": partial(make, Decoder, output="dict"),
-    "own loss and generate": partial(make, WithOwnLoss),
-    "shifted targets": partial(make, WithShiftedTargets),
-    "two heads": partial(make, WithTwoHeads),
-    "frozen embedding": partial(make, FrozenEmbedding),
-    "outputs begin at zero": partial(make, ZeroOutputs),
-    "checkpointed": partial(make, Checkpointed),
+    "post-norm": partial(seeded, Decoder, order="post"),
+    "parallel sub-layers": partial(seeded, Decoder, order="parallel"),
+    "norms on both sides": partial(seeded, Decoder, order="sandwich"),
+    "ALiBi": partial(seeded, Decoder, alibi=True),
+    "window": partial(seeded, Decoder, window=6),
+    "one group": partial(seeded, Decoder, groups=1),
+    "normed heads": partial(seeded, Decoder, qk_norm=True),
+    "capped scores": partial(seeded, Decoder, cap=20.0),
+    "a sink for attention": partial(seeded, Decoder, sink=True),
+    "one block, shared": partial(seeded, Decoder, shared=True),
+    "experts": partial(seeded, Decoder, experts=True),
+    "log-probabilities": partial(seeded, Decoder, output="log-probabilities"),
+    "a tuple": partial(seeded, Decoder, output="tuple"),
+    "a dict": partial(seeded, Decoder, output="dict"),
+    "own loss and generate": partial(seeded, WithOwnLoss),
+    "shifted targets": partial(seeded, WithShiftedTargets),
+    "two heads": partial(seeded, WithTwoHeads),
+    "frozen embedding": partial(seeded, FrozenEmbedding),
+    "outputs begin at zero": partial(seeded, ZeroOutputs),
+    "checkpointed": partial(seeded, Checkpointed),
 }
