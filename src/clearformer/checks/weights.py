@@ -144,7 +144,9 @@ def independent_copy(model: nn.Module) -> nn.Module:
                 held = [cell.cell_contents for cell in value.__closure__]
                 cells = tuple(types.CellType(copies.get(id(item), item)) for item in held)
                 code, defaults = value.__code__, value.__defaults__
-                vars(module)[name] = types.FunctionType(code, value.__globals__, value.__name__, defaults, cells)
+                function = types.FunctionType(code, value.__globals__, value.__name__, defaults, cells)
+                function.__kwdefaults__ = value.__kwdefaults__
+                vars(module)[name] = function
     return copied
 
 
