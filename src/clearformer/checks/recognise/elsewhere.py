@@ -42,7 +42,8 @@ def _tensors(out: Any) -> Iterator[Tensor]:
         if out.is_floating_point():
             yield out
         return
-    items = out.values() if isinstance(out, Mapping) else out if isinstance(out, tuple | list) else vars(out).values()
+    attributes = getattr(out, "__dict__", {})  # not of a class with slots
+    items = out if isinstance(out, tuple | list) else (out if isinstance(out, Mapping) else attributes).values()
     for item in items:
         if isinstance(item, Tensor | Mapping | tuple | list):
             yield from _tensors(item)

@@ -1,5 +1,6 @@
 """The model's own losses are found, and what each expects of its labels, by comparing values with known formulas."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -311,6 +312,19 @@ class TwoHeads(Averages):
 
 def test_parameters_of_another_output_are_learned_elsewhere():
     assert recognise(TwoHeads()).learned_elsewhere == ("pooler.bias", "pooler.weight")
+
+
+@dataclass(slots=True)
+class Output:
+    logits: Tensor
+
+
+def test_an_output_with_slots_is_recognised():
+    class Slotted(Averages):
+        def forward(self, tokens: Tensor) -> Any:
+            return Output(super().forward(tokens))
+
+    assert recognise(Slotted()).vocab_size == V
 
 
 class Auxiliary(Averages):
