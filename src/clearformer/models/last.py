@@ -14,7 +14,13 @@ from torch import Tensor
 from clearformer.blocks.attention import share_heads
 from clearformer.blocks.encoder import EncoderLayer
 from clearformer.blocks.multihead import MultiHeadAttention, split_heads
+from clearformer.config import LAST_ONLY
 from clearformer.models.gpt import GPT
+
+
+def has_last_logits(model: object) -> bool:
+    """Whether `last_logits` holds for this model."""
+    return isinstance(model, GPT) and all(getattr(model.config, name) in values for name, values in LAST_ONLY.items())
 
 
 def last_logits(model: GPT, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B 1 V"]:
@@ -37,10 +43,12 @@ def _attend(
     q, k, v = split_heads(attention.qkv_projection(x), *attention.heads)
     q, k = attention.query_norm(q)[:, :, -1], share_heads(attention.key_norm(k), attention.heads[0])
     v = share_heads(v, attention.heads[0]).transpose(1, 2).reshape(V * T, D)
-    # scores of every last token and every key, a row for each such pair and a column for each head
-    scores = torch.einsum("qhe,khte->qkth", q, k).reshape(V * V * T, -1) / math.sqrt(q.shape[-1])
+    last, row = tokens[:, -1].unique(return_inverse=True)
     keys = tokens * T + torch.arange(T, device=tokens.device)
-    weights = F.embedding(tokens[:, -1:] * V * T + keys, scores).softmax(1)  # [B T H]
-    values = F.embedding(keys, v).unflatten(-1, (weights.shape[-1], -1))  # [B T H E]
+    # scores of every query that occurs with every key; then, of those, each sequence's
+    scores = torch.einsum("qhe,khte->hqkt", q[last], k).flatten(1) / math.sqrt(q.shape[-1])
+    scores = scores.index_select(1, (row[:, None] * V * T + keys).flatten()).T.contiguous()
+    weights = scores.unflatten(0, keys.shape).softmax(1)  # [B T H]
+    values = v.index_select(0, keys.flatten()).unflatten(0, keys.shape).unflatten(-1, (weights.shape[-1], -1))
     joined = (weights[..., None] * values).sum(1, keepdim=True).flatten(2)
     return attention.output_projection(joined)

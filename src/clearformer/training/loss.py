@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearformer.data.batches import IGNORE, Batch
+from clearformer.models.last import has_last_logits, last_logits
 from clearformer.training.device import autocast, move
 
 
@@ -62,9 +63,12 @@ def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
     model.eval()
     total, count = 0.0, 0
     for batch in batches:
-        targets = move(batch.targets, device)
+        inputs, targets = [move(array, device) for array in batch.inputs], move(batch.targets, device)
         with autocast(device):
-            logits = model(*(move(array, device) for array in batch.inputs))
+            if has_last_logits(model) and (targets[:, :-1] == IGNORE).all():
+                logits, targets = last_logits(model, *inputs), targets[:, -1:]
+            else:
+                logits = model(*inputs)
         total += summed_loss(logits, targets).item()
         count += int((targets != IGNORE).sum())
     model.train(training)

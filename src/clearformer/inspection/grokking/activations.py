@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearformer.config import LAST_ONLY
 from clearformer.data.modular import FIRST_NUMBER
 from clearformer.errors import InspectionError
 from clearformer.inspection.record import Trace, record
 from clearformer.models.gpt import GPT
-from clearformer.models.last import last_logits
+from clearformer.models.last import has_last_logits, last_logits
 
 ROWS = 16
 """values of a in a batch, which bounds memory"""
@@ -48,7 +47,7 @@ def every_equation(p: int) -> Int[Tensor, "p p 3"]:
 def batches(model: GPT, *kinds: str) -> Iterator[tuple[Float[Tensor, "B V"], Trace]]:
     """Logits of the last position, and what was recorded, of ROWS values of a at a time with every b."""
     device = model.embedding.weight.device
-    shortcut = "attention" not in kinds and all(getattr(model.config, name) in LAST_ONLY[name] for name in LAST_ONLY)
+    shortcut = "attention" not in kinds and has_last_logits(model)
     logits_of = partial(last_logits, model) if shortcut else model
     for tokens in every_equation(modulus(model)).split(ROWS):
         with torch.no_grad(), record(model, *kinds) as trace:
