@@ -20,6 +20,7 @@ from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
+from clearformer.generation.packed import PackedProducts
 from clearformer.generation.sampling import Sampler, Sampling
 from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
@@ -42,6 +43,10 @@ class TorchDecoder(CachedDecoder):
 
     cache: KVCache | None
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.products = PackedProducts()
+
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
@@ -51,10 +56,12 @@ class TorchDecoder(CachedDecoder):
         with autocast(self.device):
             if self.cached and self.cache is not None:
                 last = torch.tensor([row[-1:] for row in self.rows], device=self.device)
-                features = self.features(last, self.cache)[:, -1]
-            else:
-                features = self._read_whole_rows()
-            return self.model.output_projection(features).float().cpu().numpy()
+                with self.products.of(len(self.rows)):
+                    return self._logits(self.features(last, self.cache)[:, -1])
+            return self._logits(self._read_whole_rows())
+
+    def _logits(self, features: Float[Tensor, "B D"]) -> Float[NDArray[np.float32], "B V"]:
+        return self.model.output_projection(features).float().cpu().numpy()
 
     @torch.inference_mode()
     def reorder_state(self, rows: Sequence[int]) -> None:
