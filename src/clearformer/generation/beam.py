@@ -27,6 +27,8 @@ MAX_BEAM_SIZE = 1000
 """a step takes memory and time for each hypothesis, and more than a hundred per source make translations worse
 (Koehn & Knowles 2017, arXiv:1706.03872, section 3.6)"""
 
+COLUMNS = 64
+
 
 @dataclass(frozen=True)
 class Beam:
@@ -135,20 +137,24 @@ class _Search:
 def candidates(
     logits: Float[NDArray[np.float32], "B V"], size: int
 ) -> tuple[Indices, Indices, Float[NDArray[np.float64], " C"]]:
-    """The `size` likeliest permitted tokens of each row, and ties: row, token, log-probability.
+    """The `size` likeliest permitted tokens of each row, with ties, and few others: row, token, log-probability.
 
     Raises TrainingError if a logit is NaN or +infinity.
     """
+    V = logits.shape[1]  # noqa: N806
     largest = logits.max(-1, keepdims=True)
     if not np.isfinite(largest).all():  # max propagates NaN
         raise TrainingError("finite logits were expected, found NaN or infinity: the model diverged; train it anew")
-    total = np.log(np.exp(logits - largest).sum(-1, dtype=np.float64))
-    allowed = logits.copy()
-    allowed[:, NEVER_GENERATED] = -np.inf
-    k = min(size, logits.shape[1] - len(NEVER_GENERATED))
-    threshold = np.partition(allowed, -k, axis=-1)[:, -k, None]
-    row, token = np.nonzero(allowed >= threshold)  # in order; argpartition would break ties arbitrarily
-    return row, token, (logits - largest)[row, token] - total[row]
+    scores = logits - largest
+    total = np.log(np.exp(scores).sum(-1, dtype=np.float64))
+    scores[:, NEVER_GENERATED] = -np.inf
+    # the k-th largest of the maxima of `columns` parts of a row is at most its k-th largest score, and soon found
+    k = min(size, V - len(NEVER_GENERATED))
+    columns = min(V, max(COLUMNS, 4 * k))
+    maxima = scores[:, : V // columns * columns].reshape(len(scores), -1, columns).max(1)
+    bound = np.partition(maxima, -k, axis=-1)[:, -k, None]
+    row, token = np.divmod(np.flatnonzero(scores >= bound), V)  # in order, so that ties keep theirs
+    return row, token, scores[row, token] - total[row]
 
 
 def best_per_source(source: Indices, log_p: Float[NDArray[np.float64], " C"], limits: Indices) -> Indices:
