@@ -44,4 +44,8 @@ COMPARISONS = [
         Comparison("clearformer c", against, "generation", {"size": "M", "batch": batch}, TOKENS, aim)
         for against, batch, aim in (("clearformer", 1, 1.0), ("hugging_face", 1, 2.5), ("hugging_face", 16, 2.4))
     ),
+    *(
+        Comparison("clearformer c", "hugging_face", "translation", {"size": size}, SENTENCES, aim)
+        for size, aim in (("small", 2.5), ("base", 2.2))
+    ),
 ]
