@@ -114,10 +114,13 @@ def test_a_draft_that_is_never_right_costs_a_step_per_token(tiny):
         lambda _, __, out: out + 9.0 * torch.nn.functional.one_hot(torch.tensor(never), out.shape[-1])
     )
     draft = Draft(wrong, tokens=3)
+    lengths: list[int] = []
+    model.embedding.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
     assert generated(model, [[5, 6, 7]], 12, GREEDY, draft=draft) == likeliest
     assert (draft.steps, draft.accepted) == (12, 0)
     assert draft.tokens_per_step == 1.0
     assert draft.drafted == 9 * 3 + 2 + 1  # never more than could still be used
+    assert lengths == [6, *[4] * 8, 3, 2, 1]  # each rejected token is forgotten, and nothing else
 
 
 def test_a_step_reads_only_what_is_new(tiny):
