@@ -95,6 +95,12 @@ def open_engine(name: EngineName) -> Engine[Any, Any]:
             return c_engine
 
 
+def engine_name(model: object) -> EngineName:
+    """The name of a model's engine: its attribute `engine`, PyTorch by default."""
+    name: EngineName = getattr(model, "engine", "torch")
+    return name
+
+
 def engine_of(model: object) -> Engine[Any, Any]:
-    """The engine of a model: its attribute `engine` names it, PyTorch by default."""
-    return open_engine(getattr(model, "engine", "torch"))
+    """The engine of a model."""
+    return open_engine(engine_name(model))

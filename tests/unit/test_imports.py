@@ -92,7 +92,7 @@ def test_what_other_engines_share_takes_no_torch():
         "clearformer.models.initial",
         *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
         *(f"clearformer.training.{name}" for name in ("optimizer_state", "schedule", "steps")),
-        *(f"clearformer.generation.{name}" for name in ("decoder", "sampling", "sources")),
+        *(f"clearformer.generation.{name}" for name in ("decoder", "sampling", "sources", "speculative")),
         "clearformer.engines",
         "clearformer.engines.tables",
         # all but the module that makes it an engine of the command

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clearformer.generation.beam import Beam
     from clearformer.generation.classification import Classified
     from clearformer.generation.fill import Filled, Filler
+    from clearformer.generation.speculative import Draft
     from clearformer.generation.translation import Translation
     from clearformer.inspection.attention import AttentionMap
     from clearformer.inspection.reading import Reading
@@ -174,6 +175,8 @@ class Run(RunFolder):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        draft: "Run | None" = None,
+        draft_tokens: int = 4,
     ) -> str: ...
     @overload
     def generate(
@@ -185,6 +188,8 @@ class Run(RunFolder):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        draft: "Run | None" = None,
+        draft_tokens: int = 4,
     ) -> list[str]: ...
     def generate(
         self,
@@ -195,15 +200,24 @@ class Run(RunFolder):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        draft: "Run | None" = None,
+        draft_tokens: int = 4,
     ) -> str | list[str]:
         """Return the continuation of the prompt, without the prompt; the same seed gives the same text.
 
         `temperature` 0 is greedy; `top_k` (0: all) and `top_p` exclude unlikely tokens. When the context is full, the
-        model continues from its later half. Raises PromptError for an empty prompt, a character that the vocabulary
-        lacks or a setting out of range, RunError if the run is not a language model.
+        model continues from its later half. With `draft`, a smaller run with the same tokenizer proposes `draft_tokens`
+        tokens at a time, which this run judges in one pass (Leviathan et al. 2022, arXiv:2211.17192): a greedy text is
+        the same; a sampled one has the same distribution, but a seed gives another sample than without a draft.
+
+        Raises PromptError for an empty prompt, a character that the vocabulary lacks, a setting out of range or an
+        engine that cannot decode with a draft, RunError if a run is not a language model or the draft has another
+        tokenizer.
         """
         sampling = Sampling(temperature, top_k, top_p, seed)
-        rows = zip(*self.continue_prompts(_as_list(prompt), max_new_tokens, sampling), strict=True)
+        drafting = None if draft is None else self.drafted_by(draft, draft_tokens)
+        steps = self.continue_prompts(_as_list(prompt), max_new_tokens, sampling, draft=drafting)
+        rows = zip(*steps, strict=True)
         texts = [self.tokenizer.decode(row) for row in rows]
         return texts[0] if isinstance(prompt, str) else texts
 
@@ -216,11 +230,15 @@ class Run(RunFolder):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        draft: "Run | None" = None,
+        draft_tokens: int = 4,
     ) -> Iterator[str]:
         """Return an iterator over the text that `generate` would return, in pieces as they are generated."""
         from clearformer.generation.decoding import decode_stream
 
-        steps = self.continue_prompts([prompt], max_new_tokens, Sampling(temperature, top_k, top_p, seed))
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        drafting = None if draft is None else self.drafted_by(draft, draft_tokens)
+        steps = self.continue_prompts([prompt], max_new_tokens, sampling, draft=drafting)
         return decode_stream(self.tokenizer, (tokens[0] for tokens in steps))
 
     def continue_prompts(
@@ -231,11 +249,12 @@ class Run(RunFolder):
         *,
         slide: bool = True,
         cached: bool = True,
+        draft: "Draft | None" = None,
     ) -> Iterator[list[int]]:
         """Return an iterator over steps, each a list of one new token id per prompt.
 
         With `slide`, a full context continues from its later half; without, it raises PromptError. A run that learned
-        equations writes one token, the answer.
+        equations writes one token, the answer. `draft` is made by `drafted_by`, and counts its tokens.
         """
         from clearformer.generation.decoding import generate
 
@@ -251,7 +270,24 @@ class Run(RunFolder):
                 "their last half of it"
             )
         count = 1 if self.config.modular else max_new_tokens
-        return generate(self.model, ids, count, sampling, slide=slide, cached=cached)
+        return generate(self.model, ids, count, sampling, slide=slide, cached=cached, draft=draft)
+
+    def drafted_by(self, run: "Run", tokens: int = 4) -> "Draft":
+        """Return a draft for this run, by another one that proposes so many tokens at a time.
+
+        Raises PromptError for fewer than one token, RunError if the other run does not write text or has another
+        tokenizer.
+        """
+        from clearformer.generation.speculative import Draft
+
+        run.require("gpt")
+        if run.tokenizer.backend.to_str() != self.tokenizer.backend.to_str():
+            raise RunError(
+                f"a draft with the tokenizer of {self.folder}, of {self.tokenizer.vocab_size:,} tokens, was expected, "
+                f"but {run.folder} has another, of {run.tokenizer.vocab_size:,}; train the draft on the same data with "
+                "the same --tokenizer and --model.vocab-size"
+            )
+        return Draft(run.model, tokens)
 
     @overload
     def fill(self, text: str) -> str: ...

@@ -43,7 +43,35 @@ class Decoder(ABC):
         self.clear_cache()
 
 
-class CachedDecoder(Decoder):
+class ScoringDecoder(Decoder):
+    """A decoder that reads several new tokens in one pass, and can take tokens back: speculative decoding needs both.
+
+    All rows have equally many tokens that are not in the cache yet.
+    """
+
+    @abstractmethod
+    def logits(self, count: int) -> Float[NDArray[np.float32], "B count V"]:
+        """Logits of what follows each of the last `count` tokens of each row, which the cache did not hold yet."""
+
+    @abstractmethod
+    def shorten_cache(self) -> None:
+        """Forget what the cache holds beyond the ends of the rows."""
+
+    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+        return self.logits(1)[:, 0]
+
+    def take_back(self, count: int) -> None:
+        """Remove the last `count` tokens of each row."""
+        self.rows = [row[: len(row) - count] for row in self.rows]
+        self.shorten_cache()
+
+    def unread(self, past: int) -> list[list[int]]:
+        """The tokens of each row that are not in a cache whose longest row holds `past`."""
+        count = max(map(len, self.rows)) - past
+        return [row[-count:] for row in self.rows]
+
+
+class CachedDecoder(ScoringDecoder):
     """Calls `features(tokens, cache)`: vectors of the tokens that follow those in the cache, or of whole rows."""
 
     def __init__(

@@ -22,6 +22,7 @@ from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
 from clearformer.generation.packed import PackedProducts
 from clearformer.generation.sampling import Sampler, Sampling
+from clearformer.generation.speculative import Draft, Speculation
 from clearformer.models.transformer import Transformer
 from clearformer.training.device import autocast, compute_dtype, move
 
@@ -52,23 +53,28 @@ class TorchDecoder(CachedDecoder):
         return next(self.model.parameters()).device
 
     @torch.inference_mode()
-    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+    def logits(self, count: int) -> Float[NDArray[np.float32], "B count V"]:
         with autocast(self.device):
             if self.cached and self.cache is not None:
-                last = torch.tensor([row[-1:] for row in self.rows], device=self.device)
-                with self.products.of(len(self.rows)):
-                    return self._logits(self.features(last, self.cache)[:, -1])
-            return self._logits(self._read_whole_rows())
+                unread = torch.tensor(self.unread(self.cache.longest), device=self.device)
+                with self.products.of(unread.numel()):
+                    return self._project(self.features(unread, self.cache)[:, -count:])
+            return self._project(self._read_whole_rows(count))
 
-    def _logits(self, features: Float[Tensor, "B D"]) -> Float[NDArray[np.float32], "B V"]:
+    def _project(self, features: Float[Tensor, "B T D"]) -> Float[NDArray[np.float32], "B T V"]:
         return self.model.output_projection(features).float().cpu().numpy()
+
+    def shorten_cache(self) -> None:
+        if self.cache is not None and self.cache.longest > max(map(len, self.rows)):
+            self.cache.set_lengths([len(row) for row in self.rows])
 
     @torch.inference_mode()
     def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(torch.tensor(rows, device=self.device))
 
-    def _read_whole_rows(self) -> Float[Tensor, "B D"]:
+    def _read_whole_rows(self, count: int) -> Float[Tensor, "B count D"]:
+        """The features of each row's last `count` tokens."""
         config, lengths = self.model.config, [len(row) for row in self.rows]
         if self.cached:
             self.cache = KVCache(
@@ -82,7 +88,7 @@ class TorchDecoder(CachedDecoder):
         features = self.features(move(pad(self.rows, PAD), self.device), self.cache)
         if self.cache is not None:
             self.cache.set_lengths(lengths)  # drops the keys and values of padding
-        return features[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
+        return features[torch.arange(len(lengths))[:, None], torch.tensor(lengths)[:, None] + torch.arange(-count, 0)]
 
 
 class TargetDecoder(TorchDecoder):
@@ -123,12 +129,15 @@ def generate(
     *,
     slide: bool = False,
     cached: bool = True,
+    draft: Draft | None = None,
 ) -> Iterator[list[int]]:
     """Continue each prompt; each step yields one token per prompt.
 
     With `slide`, a full context is truncated to its later half and read again from position 0, which suits a model
-    trained on windows from anywhere in a text. Raises PromptError for an empty prompt and, without `slide`, for a
-    prompt longer than the context or when the context is full.
+    trained on windows from anywhere in a text. With `draft`, the tokens have the same distribution and are the same if
+    greedy, but a seed gives another sample: see `generation.speculative`. Raises PromptError for an empty prompt and,
+    without `slide`, for a prompt longer than the context or when the context is full; and for an engine that cannot
+    decode with a draft.
     """
     context = model.config.context
     for prompt in prompts:
@@ -141,17 +150,23 @@ def generate(
             )
     decoder = engine_of(model).make_decoder(model, prompts, cached=cached)
     sampler = Sampler(sampling, len(prompts), suppressed=[PAD, BOS, EOS, UNK])
-    for step in range(max_new_tokens):
+    speculation = None if draft is None else Speculation(model, decoder, draft, sampler, cached=cached)
+    done = 0
+    while done < max_new_tokens:
         if max(map(len, decoder.rows)) > context:
             if not slide:
                 raise PromptError(
-                    f"the context of {context} tokens is full after {step} of {max_new_tokens} new tokens; "
+                    f"the context of {context} tokens is full after {done} of {max_new_tokens} new tokens; "
                     "ask for fewer, or add --slide to go on from the last half"
                 )
             decoder.slide()
-        tokens = sampler(decoder.next_logits()).tolist()
-        decoder.append(tokens)
-        yield tokens
+        if speculation is None:
+            new = [sampler(decoder.next_logits()).tolist()]
+            decoder.append(new[0])
+        else:
+            new = speculation.step(max_new_tokens - done)
+        yield from new
+        done += len(new)
 
 
 def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], before: Sequence[int] = ()) -> Iterator[str]:

@@ -71,15 +71,29 @@ class Sampler:
 
     def __call__(self, logits: Float[NDArray[np.floating], "B V"]) -> Int[NDArray[np.int64], " B"]:
         """Raises TrainingError if a logit is NaN."""
+        if self.sampling.temperature == 0.0:
+            return self._allowed(logits).argmax(-1)
+        return self.draw(self.distribution(logits))
+
+    def distribution(self, logits: Float[NDArray[np.floating], "B V"]) -> Float[NDArray[np.float64], "B V"]:
+        """The distribution of each row's token. Raises TrainingError if a logit is NaN."""
+        return probabilities(self._allowed(logits), self.sampling)
+
+    def draw(self, p: Float[NDArray[np.float64], "B V"]) -> Int[NDArray[np.int64], " B"]:
+        """A token per row, from these distributions."""
+        cumulative = p.cumsum(-1)
+        return (cumulative <= (self.uniform() * cumulative[:, -1])[:, None]).sum(-1)
+
+    def uniform(self) -> Float[NDArray[np.float64], " B"]:
+        """A number in [0, 1) per row."""
+        return np.array([generator.random() for generator in self.generators])
+
+    def _allowed(self, logits: Float[NDArray[np.floating], "B V"]) -> Float[NDArray[np.floating], "B V"]:
         if np.isnan(logits).any():
             raise TrainingError("logits that are numbers were expected, found NaN: the model diverged; train it anew")
         allowed = logits.copy()
         allowed[:, self.suppressed] = -np.inf
-        if self.sampling.temperature == 0.0:
-            return allowed.argmax(-1)
-        cumulative = probabilities(allowed, self.sampling).cumsum(-1)
-        draws = np.array([generator.random() for generator in self.generators]) * cumulative[:, -1]
-        return (cumulative <= draws[:, None]).sum(-1)
+        return allowed
 
 
 def _softmax(scores: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

@@ -57,6 +57,15 @@ def test_a_language_model_generates_and_streams_what_the_command_generates(text_
     assert run.generate(["the q"], max_new_tokens=30, temperature=0.5, top_k=9, seed=3) == [written]
 
 
+def test_a_language_model_generates_and_streams_with_a_draft_what_the_command_does(text_run: Path, printed: Printed):
+    run = clearformer.open_run(text_run)
+    flags = ["--max-new-tokens", "30", "--draft", str(text_run), "--draft-tokens", "2"]
+    written = run.generate("the q", max_new_tokens=30, draft=run, draft_tokens=2)
+    assert f"the q{written}\n" == printed("generate", str(text_run), "--prompt", "the q", *flags)
+    assert "".join(run.stream("the q", max_new_tokens=30, draft=run, draft_tokens=2)) == written
+    assert run.generate(["the q"], max_new_tokens=30, draft=run, draft_tokens=2) == [written]
+
+
 def test_a_bert_fills_and_a_classifier_classifies_as_the_command_does(
     masked_run: Path, labelled_run: Path, printed: Printed
 ):

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,51 @@ def test_a_streamed_text_is_the_text(text_run: Path, capsys: pytest.CaptureFixtu
     streamed = capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
     assert streamed == "the fox" + json.loads(capsys.readouterr().out)[0]["text"] + "\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-cache"], ["--json"]])
+def test_with_a_draft_generate_writes_the_same_and_reports_its_share(
+    text_run: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["generate", str(text_run), "--prompt", "the fox", "--max-new-tokens", "30", "--temperature", "0"]
+    assert main([*arguments, *flags]) == 0
+    alone = capsys.readouterr()
+    assert main([*arguments, *flags, "--draft", str(text_run)]) == 0
+    drafted = capsys.readouterr()
+    assert drafted.out == alone.out
+    # a draft that is always right: from 7 to 12 to 17 tokens, beyond the context; then from 8 to 13 to 17, again, and 2
+    assert drafted.err == (
+        f"{alone.err}4.29 tokens per step of {text_run}, 7 steps; of 23 tokens that {text_run} drafted, 23 were "
+        "accepted\n"
+    )
+
+
+def test_a_draft_of_another_kind_or_tokenizer_is_refused(
+    text_run: Path, masked_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = tmp_path / "other"
+    shutil.copytree(text_run, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]  # as many tokens, and others
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    size = len(vocabulary)
+    for draft, message in (
+        (
+            masked_run,
+            f"a run that writes text was expected, but {masked_run} fills in hidden tokens; use: clearformer ",
+        ),
+        (
+            other,
+            f"a draft with the tokenizer of {text_run}, of {size} tokens, was expected, but {other} has another, of "
+            f"{size}; train the draft on the same data with the same --tokenizer and --model.vocab-size\n",
+        ),
+        (tmp_path / "nowhere", f"{tmp_path / 'nowhere'}"),
+    ):
+        assert main(["generate", str(text_run), "--prompt", "the", "--draft", str(draft)]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["generate", str(text_run), "--prompt", "the", "--draft", str(text_run), "--draft-tokens", "0"]) == 2
+    assert "--draft-tokens must be 1 or more, found 0; raise it" in capsys.readouterr().err
 
 
 def test_generate_reads_one_prompt_per_line_from_standard_input(

@@ -11,7 +11,7 @@ from clearformer.data.batches import pad
 from clearformer.data.tokenizers import BOS, PAD
 from clearformer.engines.c import library as c
 from clearformer.engines.c.model import Model, Tokens, array_at, encode, pointer, project, tokens_of
-from clearformer.generation.decoder import Decoder
+from clearformer.generation.decoder import Decoder, ScoringDecoder
 
 
 class KVCache:
@@ -28,7 +28,7 @@ class KVCache:
         self.struct = c.Cache(B, capacity, S, *map(pointer, arrays[:4]), pointer(self.memory) if S else None)
 
 
-class CDecoder(Decoder):
+class CDecoder(ScoringDecoder):
     """A decoder of C models."""
 
     def __init__(self, model: Model, prompts: Sequence[Sequence[int]], *, cached: bool, max_length: int) -> None:
@@ -38,20 +38,25 @@ class CDecoder(Decoder):
         self.cache: KVCache | None = None
         self.memory = c.Memory()
 
-    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+    def logits(self, count: int) -> Float[NDArray[np.float32], "B count V"]:
         if self.cached and self.cache is not None:
-            last = tokens_of(self.model, np.array([row[-1:] for row in self.rows]), int(self.cache.lengths.max()))
-            return self._logits(last, [1] * len(last))
+            past = int(self.cache.lengths.max())
+            unread = tokens_of(self.model, np.array(self.unread(past)), past)
+            return self._logits(unread, [unread.shape[1]] * len(unread), count)
         if self.cached:
             self.cache = self._make_cache()
         lengths = [len(row) for row in self.rows]
-        logits = self._logits(tokens_of(self.model, pad(self.rows, PAD)), lengths)
+        logits = self._logits(tokens_of(self.model, pad(self.rows, PAD)), lengths, count)
         if self.cache is not None:
             self.cache.lengths[:] = lengths  # drops the keys and values of padding
         return logits
 
-    def _logits(self, tokens: Tokens, lengths: Sequence[int]) -> Float[NDArray[np.float32], "B V"]:
-        """Logits of the last of the first `lengths` tokens of each row."""
+    def shorten_cache(self) -> None:
+        if self.cache is not None:
+            self.cache.lengths[:] = np.minimum(self.cache.lengths, [len(row) for row in self.rows])
+
+    def _logits(self, tokens: Tokens, lengths: Sequence[int], count: int) -> Float[NDArray[np.float32], "B count V"]:
+        """Logits of what follows the last `count` of the first `lengths` tokens of each row."""
         (B, T), model = tokens.shape, self.model  # noqa: N806
         batch, keys = c.Batch(B, T, pointer(tokens)), 0
         if self.cache is not None:
@@ -59,7 +64,8 @@ class CDecoder(Decoder):
         room = model.room(B, T, self.memory.S, keys=keys)
         at = model.library.decoder_features(model.at, batch, self.memory, room)
         features = array_at(at, B, T, model.config.d_model)
-        return project(model, features[np.arange(B), np.array(lengths) - 1], room)
+        last = features[np.arange(B)[:, None], np.array(lengths)[:, None] + np.arange(-count, 0)]
+        return project(model, last.reshape(B * count, -1), room).reshape(B, count, -1)
 
     def _make_cache(self) -> KVCache:
         return KVCache(self.model, len(self.rows), self.max_length, self.memory.S)

@@ -28,21 +28,25 @@ class NumPyDecoder(CachedDecoder):
 
     cache: KVCache | None
 
-    def next_logits(self) -> Float[NDArray[np.float32], "B V"]:
+    def logits(self, count: int) -> Float[NDArray[np.float32], "B count V"]:
         with no_grad():
             if self.cached and self.cache is not None:
-                last = np.array([row[-1:] for row in self.rows])
-                features = self.features(last, self.cache)[:, -1]
+                unread = np.array(self.unread(self.cache.longest))
+                features = self.features(unread, self.cache)[:, -count:]
             else:
-                features = self._read_whole_rows()
+                features = self._read_whole_rows(count)
             return self.model.output_projection(features).data
+
+    def shorten_cache(self) -> None:
+        if self.cache is not None and self.cache.longest > max(map(len, self.rows)):
+            self.cache.set_lengths([len(row) for row in self.rows])
 
     def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(rows)
 
-    def _read_whole_rows(self) -> Tensor:
-        """The features of each row's last token, [B, D]."""
+    def _read_whole_rows(self, count: int) -> Tensor:
+        """The features of each row's last `count` tokens, [B, count, D]."""
         config, lengths = self.model.config, [len(row) for row in self.rows]
         if self.cached:
             shape = (len(self.rows), config.kv_heads, self.max_length, config.head_width)
@@ -50,7 +54,7 @@ class NumPyDecoder(CachedDecoder):
         features = self.features(pad(self.rows, PAD), self.cache)
         if self.cache is not None:
             self.cache.set_lengths(lengths)  # drops the keys and values of padding
-        return features[np.arange(len(lengths)), np.array(lengths) - 1]
+        return features[np.arange(len(lengths))[:, None], np.array(lengths)[:, None] + np.arange(-count, 0)]
 
 
 class TargetDecoder(NumPyDecoder):
