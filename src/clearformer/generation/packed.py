@@ -41,7 +41,7 @@ def fastest_product() -> Callable[[Tensor, int], Product] | None:
 
 
 class PackedProducts(TorchFunctionMode):
-    """`with packed.of(rows):` in it, products of float32 weights on a CPU use their packed copies.
+    """`with packed.of(rows):` in it, products in float32 on a CPU use packed copies of their weights.
 
     Copies are made when a number of rows comes a second time. Weights must not change while they are in use.
     """
@@ -70,7 +70,7 @@ class PackedProducts(TorchFunctionMode):
 
 
 def _fits(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 if __name__ == "__main__":
