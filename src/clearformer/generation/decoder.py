@@ -91,3 +91,7 @@ class CachedDecoder(ScoringDecoder):
 
     def clear_cache(self) -> None:
         self.cache = None
+
+    def shorten_cache(self) -> None:
+        if self.cache is not None and self.cache.longest > max(map(len, self.rows)):
+            self.cache.set_lengths([len(row) for row in self.rows])

@@ -64,10 +64,6 @@ class TorchDecoder(CachedDecoder):
     def _project(self, features: Float[Tensor, "B T D"]) -> Float[NDArray[np.float32], "B T V"]:
         return self.model.output_projection(features).float().cpu().numpy()
 
-    def shorten_cache(self) -> None:
-        if self.cache is not None and self.cache.longest > max(map(len, self.rows)):
-            self.cache.set_lengths([len(row) for row in self.rows])
-
     @torch.inference_mode()
     def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:

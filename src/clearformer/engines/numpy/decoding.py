@@ -37,10 +37,6 @@ class NumPyDecoder(CachedDecoder):
                 features = self._read_whole_rows(count)
             return self.model.output_projection(features).data
 
-    def shorten_cache(self) -> None:
-        if self.cache is not None and self.cache.longest > max(map(len, self.rows)):
-            self.cache.set_lengths([len(row) for row in self.rows])
-
     def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
             self.cache.reorder(rows)
