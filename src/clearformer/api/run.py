@@ -251,7 +251,8 @@ class Run(RunFolder):
                 "their last half of it"
             )
         count = 1 if self.config.modular else max_new_tokens
-        return generate(self.model, ids, count, sampling, slide=slide, cached=cached)
+        never = self.tokenizer.never_written
+        return generate(self.model, ids, count, sampling, slide=slide, cached=cached, suppressed=never)
 
     @overload
     def fill(self, text: str) -> str: ...

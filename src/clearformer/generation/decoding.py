@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
+from clearformer.data.tokenizers import BOS, PAD, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
@@ -116,8 +116,9 @@ def generate(
     *,
     slide: bool = False,
     cached: bool = True,
+    suppressed: Sequence[int] = Tokenizer.never_written,
 ) -> Iterator[list[int]]:
-    """Continue each prompt; each step yields one token per prompt.
+    """Continue each prompt; each step yields one token per prompt, none of them `suppressed`.
 
     With `slide`, a full context is truncated to its later half and read again from position 0, which suits a model
     trained on windows from anywhere in a text. Raises PromptError for an empty prompt and, without `slide`, for a
@@ -133,7 +134,7 @@ def generate(
                 "shorten it, or add --slide to keep only its end"
             )
     decoder = engine_of(model).make_decoder(model, prompts, cached=cached)
-    sampler = Sampler(sampling, len(prompts), suppressed=[PAD, BOS, EOS, UNK])
+    sampler = Sampler(sampling, len(prompts), suppressed=suppressed)
     for step in range(max_new_tokens):
         if max(map(len, decoder.rows)) > context:
             if not slide:
