@@ -11,7 +11,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from clearformer.api.run import Run, open_run
 from clearformer.cli.main import main
@@ -19,7 +19,7 @@ from clearformer.config import Config, GPTConfig
 from clearformer.data.imported import ImportedTokenizer
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.engine import engine_of
-from clearformer.interop.formats import FORMATS
+from clearformer.interop.tables import FORMATS
 from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.session import load_model
@@ -32,16 +32,31 @@ PROMPT = "The quick fox"
 STD = 0.3
 """of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
 
+ROTARY = {
+    "hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "head_dim": 4,
+    "intermediate_size": 24, "max_position_embeddings": 24,
+}  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "GPT2LMHeadModel": {"n_positions": 24, "n_embd": 16, "n_head": 4, "n_layer": 2, "n_inner": 40},
+    **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), ROTARY),
 }
+ANOTHER_BASE = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-2": ("GPT2LMHeadModel", {}),
     "GPT-2, untied, exact GELU": (
         "GPT2LMHeadModel",
         {"tie_word_embeddings": False, "activation_function": "gelu", "layer_norm_epsilon": 0.1},
     ),
-}
+    "Llama": ("LlamaForCausalLM", ANOTHER_BASE | {"rms_norm_eps": 1e-5}),
+    "Llama, tied, all biases": (
+        "LlamaForCausalLM", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "Mistral": ("MistralForCausalLM", {"sliding_window": 5}),
+    "Qwen2": ("Qwen2ForCausalLM", ANOTHER_BASE),
+    "Qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
+}  # fmt: skip
+RETURNS_AS = {"Qwen2": "LlamaForCausalLM"}
+"""the class of a model that was imported and exported again, where it is another one"""
 
 
 def byte_pairs(vocab_size: int = 280) -> tokenizers.Tokenizer:
@@ -122,7 +137,7 @@ def test_an_imported_model_has_the_same_logits_in_every_engine_and_returns_bit_b
         assert_same_logits(run, model, engine)
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
     back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back")
-    assert type(back) is type(model)
+    assert type(back).__name__ == RETURNS_AS.get(variant, VARIANTS[variant][0])
     for name, value in model.state_dict().items():
         assert torch.equal(value, back.state_dict()[name]), name
     assert_same_logits(run, back.eval())
@@ -188,8 +203,13 @@ def test_an_imported_run_is_drawn_trained_further_and_exported_and_says_what_it_
     assert not (tmp_path / "c").exists()
 
 
+LIKE_LLAMA = {"norm": "rms", "positions": "rotary", "activation": "swiglu"}
 OWN: dict[str, dict[str, Any]] = {
     "GPT-2": {},
+    "Llama": LIKE_LLAMA | {"bias": False, "num_kv_heads": 2, "rotary_base": 500.0},
+    "Llama, biases, GEGLU": LIKE_LLAMA | {"activation": "geglu"},
+    "Mistral": LIKE_LLAMA | {"bias": False, "window": 3},
+    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False},
     "GPT-2 by tanh, without biases": {"bias": False, "activation": "gelu_tanh", "tie_embeddings": False},
 }
 
@@ -212,6 +232,8 @@ def test_an_exported_run_has_the_same_logits_and_ids_and_a_card(variant, tmp_pat
     ("changes", "lacking"),
     [
         ({"logit_cap": 5.0}, "logit_cap 5.0"),
+        (LIKE_LLAMA | {"bias": False, "qk_norm": True, "window": 3}, "qk_norm True"),
+        (LIKE_LLAMA | {"norm_order": "post", "num_kv_heads": 2}, "norm_order post"),
         ({"positions": "alibi"}, "positions alibi"),
         ({"ngram_buckets": 7, "scale_embeddings": True}, "scale_embeddings True, ngram_buckets 7"),
     ],
@@ -295,6 +317,51 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "no folder": (shutil.rmtree, "is none; name one with a config.json"),
 }
+
+
+ROTARY_BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "scaled": ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rope_type 'default' was expected"),
+    "scaled, as older files say it": ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "found 'linear'"),
+    "of a part": ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 1.0 was expected"),
+    "wide heads": (
+        {"head_dim": 8},
+        "head_dim 4, hidden_size / num_attention_heads, was expected in config.json, found 8",
+    ),
+    "layers of two kinds": (
+        {"layer_types": ["sliding_attention", "full_attention"]},
+        "layer_types of 'full_attention'",
+    ),
+    "no width": ({"hidden_size": None}, "hidden_size must be a whole number above 0"),
+}
+
+
+@pytest.mark.parametrize("broken", ROTARY_BROKEN)
+def test_rotary_positions_and_layers_that_ours_lack_are_refused_by_name(broken, tmp_path, capsys):
+    foreign(tmp_path / "theirs", "Llama")
+    changes, words = ROTARY_BROKEN[broken]
+    edited_config(**changes)(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_base_of_rotary_positions_is_read_where_older_files_have_it(tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", "Llama")
+    edited_config(rope_parameters=None, rope_theta=500.0)(tmp_path / "theirs")
+    assert_same_logits(imported(tmp_path / "theirs", tmp_path / "run", capsys), model)
+
+
+def test_a_text_begins_as_its_tokenizer_begins_it_and_spare_rows_are_never_written(tmp_path, capsys):
+    foreign(tmp_path / "theirs", "Llama", vocab_size=300)
+    path, begin = tmp_path / "theirs" / "tokenizer.json", "<|endoftext|>"
+    backend = tokenizers.Tokenizer.from_file(str(path))
+    ids = [(begin, backend.token_to_id(begin))]
+    backend.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
+    backend.save(str(path))
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    assert run.tokenizer.encode(PROMPT) == backend.encode(PROMPT).ids
+    assert run.tokenizer.encode(PROMPT)[0] == ids[0][1]
+    assert {*run.tokenizer.never_written} == {*range(backend.get_vocab_size(), 300), ids[0][1]}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from clearformer.data.tokenizers import SPECIAL, Special, Tokenizer
 from clearformer.errors import InteropError
 from clearformer.interop.card import write_card
 from clearformer.interop.folder import WEIGHTS
-from clearformer.interop.formats import WRITTEN, Format, misfits, write_values
+from clearformer.interop.formats import Format, misfits, write_values
+from clearformer.interop.tables import WRITTEN
 from clearformer.interop.weights import write_weights
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import trained_weights

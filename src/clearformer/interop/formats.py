@@ -1,7 +1,8 @@
 """What a format of Hugging Face's calls our settings and parameters: one table each, for import and export alike.
 
-A format computes what a model of ours computes with certain settings. Settings that it has a key for are in `keys`;
-of the others, `ours` has the values that it can mean, and `theirs` the values of its keys that ours can mean.
+`tables` has them. A format computes what a model of ours computes with certain settings. Those that it has a key for
+are in `keys`; of the others, `ours` has the values that it can mean, and `theirs` the values of its keys that ours can
+mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,77 +59,12 @@ def lacks(key: str, found: Any, needed: str) -> InteropError:
     )
 
 
-LAYER = "decoder.layers.#."
-PLAIN: dict[str, tuple[Any, ...]] = {
-    "norm_order": ("pre",),
-    "scale_embeddings": (False,),
-    "ngram_buckets": (0,),
-    "logit_cap": (0.0,),
-}
-
-GPT2 = Format(
-    architecture="GPT2LMHeadModel",
-    model_type="gpt2",
-    kind="gpt",
-    body="transformer.",
-    keys={
-        "vocab_size": "vocab_size",
-        "context": "n_positions",
-        "d_model": "n_embd",
-        "num_heads": "n_head",
-        "num_layers": "n_layer",
-        "norm_epsilon": "layer_norm_epsilon",
-        "tie_embeddings": "tie_word_embeddings",
-        "initial_std": "initializer_range",
-        "dropout": "resid_pdrop",
-    },
-    defaults={
-        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "resid_pdrop": 0.1,
-        "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "initializer_range": 0.02,
-    },
-    activation_key="activation_function",
-    activations={"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "squared_relu": "relu2"},
-    aliases={"gelu_pytorch_tanh": "gelu_tanh"},
-    ours={
-        **PLAIN, "norm": ("layer",), "positions": ("learned",), "num_kv_heads": (0,), "window": (0,),
-        "qk_norm": (False,),
-    },
-    theirs={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
-    modules={
-        "embedding": "transformer.wte",
-        "positions": "transformer.wpe",
-        LAYER + "attention_residual.norm": "transformer.h.#.ln_1",
-        LAYER + "attention.qkv_projection": "transformer.h.#.attn.c_attn",
-        LAYER + "attention.output_projection": "transformer.h.#.attn.c_proj",
-        LAYER + "feed_forward_residual.norm": "transformer.h.#.ln_2",
-        LAYER + "feed_forward.linear1": "transformer.h.#.mlp.c_fc",
-        LAYER + "feed_forward.linear2": "transformer.h.#.mlp.c_proj",
-        "decoder.norm": "transformer.ln_f",
-        "output_projection": "lm_head",
-    },
-    transposed=True,
-    completed={"bias": True},
-    unused=(".attn.bias", ".attn.masked_bias"),
-    read=lambda values: {"bias": True, "d_ff": values.get("n_inner") or 4 * values["n_embd"]},
-    write=lambda config: {"n_inner": config.d_ff, "embd_pdrop": config.dropout, "attn_pdrop": config.dropout},
-)  # fmt: skip
-
-FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2,)}
-WRITTEN: tuple[Format, ...] = (GPT2,)
-"""formats to export to"""
-
-
-def format_of(values: Values) -> Format:
-    """The format that a config.json names. Raises InteropError for one that clearformer does not read."""
-    by_type = {each.model_type: each.architecture for each in FORMATS.values()}
-    named = values.get("architectures")
-    kind = values.get("model_type")
-    found = named[0] if isinstance(named, list) and named else by_type.get(str(kind), kind)
-    if found not in FORMATS:
-        raise InteropError(
-            f"a model of {', '.join(FORMATS)} was expected, found {found!r} in config.json; clearformer reads no other"
-        )
-    return FORMATS[found]
+def whole_number(values: Values, key: str) -> int:
+    """The value of a key. Raises InteropError if it is no whole number above 0."""
+    found = values[key]
+    if type(found) is not int or found < 1:
+        raise InteropError(f"{key} must be a whole number above 0 in config.json, found {found!r}; repair it")
+    return found
 
 
 def read_settings(format_: Format, values: Values) -> dict[str, Any]:

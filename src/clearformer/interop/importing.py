@@ -8,7 +8,8 @@ from typing import Any
 from clearformer.config import FORMAT, IMPORTED, Config
 from clearformer.errors import InteropError
 from clearformer.interop.folder import ForeignFolder, open_foreign
-from clearformer.interop.formats import format_of, read_settings
+from clearformer.interop.formats import read_settings
+from clearformer.interop.tables import format_of
 from clearformer.interop.weights import read_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.memory_limit import require_memory
