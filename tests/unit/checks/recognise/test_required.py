@@ -1,4 +1,4 @@
-"""Models that require more than tokens, return logits in another shape, or take a source and a target in one argument."""
+"""Models that require more than tokens, return logits in another shape, or take source and target in one argument."""
 
 from typing import Any
 
