@@ -86,6 +86,7 @@ def held_out(corpus: TextCorpus) -> TextCorpus:
 def measure(config: Config, corpus: TextCorpus, seed: int) -> dict[str, Any]:
     """Train on the training split, evaluate on the validation split: losses before and after, curve and time."""
     assert config.tokenizer != "number"
+    assert config.tokenizer != "imported"
     tokenizer = train_tokenizer(config.tokenizer, [corpus.train], config.model.vocab_size)
     model_config = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     settings = dataclasses.replace(config.train, seed=seed)

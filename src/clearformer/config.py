@@ -31,8 +31,10 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
         raise ConfigError(f"{field} must be {expected}, found {getattr(owner, name)!r}; change that value", field)
 
 
+IMPORTED = "imported"
+"""the dataset and the tokenizer of a model that was trained elsewhere"""
 EngineName = Literal["torch", "numpy", "tinygrad", "c"]
-Activation = Literal["relu", "gelu", "squared_relu", "swiglu", "geglu"]
+Activation = Literal["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]
 GATED = ("swiglu", "geglu")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""
 Operation = Literal["add", "subtract", "multiply", "divide", "quadratic"]
@@ -69,10 +71,14 @@ class ModelConfig:
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
-    """of the feed-forward layer; swiglu and geglu are gated"""
+    """of the feed-forward layer; gelu_tanh is GPT-2's approximation of gelu; swiglu and geglu are gated"""
+    norm_epsilon: float = 1e-5
+    """added to the variance, or to the mean square, that a norm divides by"""
     positions: Positions = "learned"
     """sinusoidal and learned vectors are added to the embeddings; rotary rotates queries and keys; alibi lowers scores
     by distance; none (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
+    rotary_base: float = 10_000.0
+    """of rotary positions: the wavelengths grow from 2π to nearly 2π times it"""
     bias: bool = True
     """whether the linear layers add a bias"""
     scale_embeddings: bool = False
@@ -110,7 +116,8 @@ class ModelConfig:
         _require(self.norm != "none" or not self.qk_norm, self, "qk_norm", "false, since norm is none")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
-        _require(0.0 < self.initial_std < math.inf, self, "initial_std", "above 0 and finite")
+        for name in ("initial_std", "norm_epsilon", "rotary_base"):
+            _require(0.0 < getattr(self, name) < math.inf, self, name, "above 0 and finite")
 
     @property
     def kv_heads(self) -> int:
@@ -386,8 +393,9 @@ class Config:
     dataset: str
     """name of a built-in or downloadable corpus; `clearformer data list` shows them"""
     model: AnyModelConfig
-    tokenizer: Literal["character", "bpe", "word", "number"] = "character"
-    """what a token is: a character, a piece of a word by byte-pair encoding, a word, or a number of an equation"""
+    tokenizer: Literal["character", "bpe", "word", "number", "imported"] = "character"
+    """what a token is: a character, a piece of a word by byte-pair encoding, a word, a number of an equation, or what
+    an imported model has learned"""
     data: tuple[str, ...] = ()
     """files, or one folder, to read in place of the named corpus: text, a TSV of source and target pairs, or a CSV or
     TSV of labelled texts"""

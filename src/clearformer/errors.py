@@ -44,6 +44,10 @@ class PromptError(ClearformerError):
     """A prompt or a generation setting is invalid."""
 
 
+class InteropError(ClearformerError):
+    """A foreign model cannot become a run, or a run cannot be written in a foreign format."""
+
+
 class RunError(ClearformerError):
     """A run's folder is missing, in use, or lacks what the command needs."""
 

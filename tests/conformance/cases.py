@@ -40,11 +40,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ReLU": {"activation": "relu"},
     "GELU": {"activation": "gelu"},
     "squared ReLU": {"activation": "squared_relu"},
+    "GELU by tanh": {"activation": "gelu_tanh"},
     "SwiGLU": {"activation": "swiglu"},
     "GEGLU": {"activation": "geglu"},
     "sinusoidal positions": {"positions": "sinusoidal"},
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},
+    "rotary positions of a larger base": {"positions": "rotary", "rotary_base": 500.0},
+    "another epsilon": {"norm_epsilon": 0.1},
     "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
     "grouped-query attention": {"num_kv_heads": 2},
@@ -136,7 +139,7 @@ BLOCKS: dict[str, BlockCase] = {
     "RMSNorm": BlockCase("norm", {"norm": "rms"}),
     **{
         f"feed-forward, {name}": BlockCase("FeedForward", VARIANTS[name])
-        for name in ("ReLU", "GELU", "squared ReLU", "SwiGLU")
+        for name in ("ReLU", "GELU", "GELU by tanh", "squared ReLU", "SwiGLU")
     },
     "self-attention": BlockCase("MultiHeadAttention", {}, ("x", "mask")),
     "masked self-attention": BlockCase("MultiHeadAttention, causal", {}, ("x", "mask")),

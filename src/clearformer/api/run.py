@@ -270,7 +270,8 @@ class Run(RunFolder):
                 "their last half of it"
             )
         count = 1 if self.config.modular else max_new_tokens
-        return generate(self.model, ids, count, sampling, slide=slide, cached=cached, draft=draft)
+        never = self.tokenizer.never_written
+        return generate(self.model, ids, count, sampling, slide=slide, cached=cached, draft=draft, suppressed=never)
 
     def drafted_by(self, run: "Run", tokens: int = 4) -> "Draft":
         """Return a draft for this run, by another one that proposes so many tokens at a time.

@@ -2,6 +2,7 @@
 
 FFN(x) = f(x W_1 + b_1) W_2 + b_2        f = ReLU            Vaswani et al. 2017, arXiv:1706.03762, equation 2
 GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimpel 2016, arXiv:1606.08415
+GELU(x) ≈ x/2 · (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))      Hendrycks & Gimpel 2016; in GPT-2 and BERT's first code
 ReLU²(x) = max(0, x)²                                        So et al. 2021, arXiv:2109.08668
 SwiGLU(x) = (SiLU(x W_1) * x W_2) W_3, SiLU(x) = x · σ(x)    Shazeer 2020, arXiv:2002.05202
 GEGLU(x)  = (GELU(x W_1) * x W_2) W_3                        Shazeer 2020
@@ -24,6 +25,11 @@ def relu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
 def gelu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
     """x times the probability that a standard normal variable is below x (exact, not the tanh approximation)."""
     return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:
+    """GELU with tanh in place of the error function; it differs by at most 5e-4."""
+    return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def silu(x: Float[Tensor, "*tokens F"]) -> Float[Tensor, "*tokens F"]:

@@ -12,19 +12,27 @@ from clearformer.cli.arguments import parse
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's model as a program that needs no Python: `make` compiles it."""
+    """Write a run's model as a program that needs no Python, which `make` compiles, or for Hugging Face's libraries."""
 
     run: Positional[Path]
     """the run's folder"""
     folder: Positional[Path]
-    """a new folder for the program"""
-    to: Literal["c"] = "c"
-    """the language: C11, with the weights, the configuration and the tokenizer beside it"""
+    """a new folder for the program, or the model"""
+    to: Literal["c", "hf"] = "c"
+    """c: C11, with the weights, the configuration and the tokenizer beside it; hf: what transformers loads, with a
+    model card"""
 
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Export, arguments, "export")
     from clearformer.api.run import open_run
+
+    if options.to == "hf":
+        from clearformer.interop.exporting import export_model
+
+        export_model(open_run(options.run), options.folder)
+        print(f"{options.folder}: load it with transformers, as its README.md says")
+        return 0
     from clearformer.engines.c.export import export
 
     export(open_run(options.run), options.folder)

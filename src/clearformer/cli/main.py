@@ -5,6 +5,7 @@
 
 import difflib
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -26,11 +27,12 @@ COMMANDS = {
     "classify": "classify each line of standard input",
     "draw": "draw what the attention heads of a run look at in a text",
     "explore": "write a page in which a browser runs the model",
-    "export": "write a run as a program in C that needs no Python",
+    "export": "write a run as a program in C that needs no Python, or for Hugging Face's libraries",
+    "import": "make a run of a model of Hugging Face's",
     "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
 }
-"""the command `name` is the module `clearformer.cli.name`"""
+"""the command `name` is the module `clearformer.cli.name`, or `clearformer.cli.name_` for a keyword of Python"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +78,8 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}" if near else "see clearformer --help"
         raise ClearformerError(f"a command was expected ({', '.join(COMMANDS)}), found {name!r}; {hint}")
-    return int(importlib.import_module(f"clearformer.cli.{name}").run(rest))
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return int(importlib.import_module(f"clearformer.cli.{module}").run(rest))
 
 
 def usage() -> str:

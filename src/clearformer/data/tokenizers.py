@@ -12,7 +12,7 @@ The `tokenizers` library counts and merges; this module defines the pieces and t
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
@@ -34,11 +34,27 @@ MAX_VOCAB_SIZE = 1 << 32
 """the library stores token ids in 32 bits"""
 
 
+class Special(NamedTuple):
+    """The ids of a vocabulary's special tokens; None where there is no such token."""
+
+    pad: int | None = PAD
+    bos: int | None = BOS
+    eos: int | None = EOS
+    unk: int | None = UNK
+    mask: int | None = MASK
+
+
 class Tokenizer:
     """Encodes text as token ids and decodes them, with a trained `tokenizers.Tokenizer`.
 
     Raises DataError if its special tokens are not SPECIAL.
     """
+
+    imported = False
+    """whether it is `clearformer.data.imported`'s"""
+    special = Special()
+    never_written: tuple[int, ...] = (PAD, BOS, EOS, UNK)
+    """ids that a language model does not generate"""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
@@ -82,7 +98,7 @@ class Tokenizer:
         """The pieces of `text` outside the vocabulary, in order."""
         encoding = self.backend.encode(text, add_special_tokens=False)
         pieces = zip(encoding.ids, encoding.offsets, strict=True)
-        return [text[start:end] for index, (start, end) in pieces if index == UNK]
+        return [text[start:end] for index, (start, end) in pieces if index == self.special.unk]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the token ids. PAD, BOS and EOS are dropped; UNK and MASK are written as <unk> and <mask>."""
@@ -99,11 +115,15 @@ class Tokenizer:
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Read a tokenizer.json. Raises DataError if it is missing, damaged, or has other special tokens."""
-        try:
-            backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the library raises plain Exceptions
-            raise DataError(f"a tokenizer in Hugging Face's format was expected in {path}, but: {error}") from error
-        return cls(backend)
+        return cls(read_backend(path))
+
+
+def read_backend(path: Path) -> tokenizers.Tokenizer:
+    """Read a tokenizer.json, whatever its special tokens are. Raises DataError if it is missing or damaged."""
+    try:
+        return tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises plain Exceptions
+        raise DataError(f"a tokenizer in Hugging Face's format was expected in {path}, but: {error}") from error
 
 
 def train_tokenizer(

@@ -14,9 +14,9 @@ BITS = 40
 """of the hash of n-grams"""
 
 
-def angles(length: int, width: int) -> Float[NDArray[np.float64], "T half"]:
-    """p / BASE^(2i / width) for positions p = 0 to `length` - 1."""
-    return np.arange(length)[:, None] * BASE ** (-np.arange(0, width, 2) / width)
+def angles(length: int, width: int, base: float = BASE) -> Float[NDArray[np.float64], "T half"]:
+    """p / base^(2i / width) for positions p = 0 to `length` - 1."""
+    return np.arange(length)[:, None] * base ** (-np.arange(0, width, 2) / width)
 
 
 def sinusoids(length: int, d_model: int) -> Float[NDArray[np.float32], "T D"]:

@@ -69,8 +69,13 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
     """Read a run, with as many checkpoints, evenly chosen from the untrained model to the trained one.
 
     Of a run with `modular`, 0 stands for STAGES in half precision. Raises CheckpointError if there is no checkpoint, or
-    one is damaged, and RunError if half precision cannot hold a weight.
+    one is damaged, and RunError if half precision cannot hold a weight or the tokenizer is an imported one.
     """
+    if run.tokenizer.imported:
+        raise RunError(
+            f"a tokenizer that clearformer trained was expected, but that of {run.folder} is imported, and the page "
+            "does not read it; look inside with clearformer draw"
+        )
     shapes = {"model": parameter_shapes(run.config.model)}
     trained = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
     if trained is None:

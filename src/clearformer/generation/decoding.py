@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clearformer.blocks.cache import KVCache
 from clearformer.data.batches import pad
-from clearformer.data.tokenizers import BOS, EOS, PAD, UNK, Tokenizer
+from clearformer.data.tokenizers import BOS, PAD, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.decoder import CachedDecoder, Decoder
@@ -126,8 +126,9 @@ def generate(
     slide: bool = False,
     cached: bool = True,
     draft: Draft | None = None,
+    suppressed: Sequence[int] = Tokenizer.never_written,
 ) -> Iterator[list[int]]:
-    """Continue each prompt; each step yields one token per prompt.
+    """Continue each prompt; each step yields one token per prompt, none of them `suppressed`.
 
     With `slide`, a full context is truncated to its later half and read again from position 0, which suits a model
     trained on windows from anywhere in a text. With `draft`, the tokens have the same distribution and are the same if
@@ -145,7 +146,7 @@ def generate(
                 "shorten it, or add --slide to keep only its end"
             )
     decoder = engine_of(model).make_decoder(model, prompts, cached=cached)
-    sampler = Sampler(sampling, len(prompts), suppressed=[PAD, BOS, EOS, UNK])
+    sampler = Sampler(sampling, len(prompts), suppressed=suppressed)
     speculation = None if draft is None else Speculation(model, decoder, draft, sampler, cached=cached)
     done = 0
     while done < max_new_tokens:

@@ -31,6 +31,11 @@ DPI = 200
 
 
 def loss_curve(lines: Sequence[dict[str, Any]], uniform_loss: float, unit: str) -> str:
+    """`loss_figure` as SVG."""
+    return svg(loss_figure(lines, uniform_loss, unit))
+
+
+def loss_figure(lines: Sequence[dict[str, Any]], uniform_loss: float, unit: str) -> Figure:
     """Training and validation loss over steps, from the lines, at least one, of a metrics file.
 
     `uniform_loss` is the loss of a uniform distribution over all outputs; `unit` labels the axis.
@@ -51,7 +56,7 @@ def loss_curve(lines: Sequence[dict[str, Any]], uniform_loss: float, unit: str) 
             axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, labelcolor="linecolor")
-        return svg(figure)
+        return figure
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

@@ -33,6 +33,7 @@ NAMES = {
 DISPLAY_NAMES = {
     "relu": "ReLU",
     "gelu": "GELU",
+    "gelu_tanh": "GELU by tanh",
     "squared_relu": "squared ReLU",
     "swiglu": "SwiGLU",
     "geglu": "GEGLU",
@@ -40,7 +41,7 @@ DISPLAY_NAMES = {
     "muon": "Muon and AdamW",
 }
 UNITS = {"text": "characters", "pairs": "pairs", "labels": "texts", "equations": "equations"}
-TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words", "number": "numbers"}
+TOKENS = {"character": "characters", "bpe": "byte pairs", "word": "words", "number": "numbers", "imported": "imported"}
 ATTENTION_HINTS = {
     "transformer": "A row is a target token as it is generated, a column a source token. Look for a path: each row is "
     "coloured where the source holds what it needs.",

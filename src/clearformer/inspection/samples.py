@@ -24,7 +24,7 @@ from clearformer.runs.folder import RunFolder
 
 SHORT_SAMPLES, LONG_SAMPLES = 8, 3
 """how many short and how many long examples are shown"""
-NEW_TOKENS = {"character": 300, "bpe": 100, "word": 80}
+NEW_TOKENS = {"character": 300, "bpe": 100, "word": 80, "imported": 100}
 """for about the same length of text"""
 PROMPT = r"\S+(?:\s+\S+){0,5}"
 """a text's first six words"""
@@ -52,7 +52,7 @@ def generated(run: RunFolder, model: GPT) -> str:
     starts = prompts(run)
     sampling = Sampling(temperature=0.8, seed=run.config.train.seed)
     ids, count = [run.tokenizer.encode(prompt) for prompt in starts], NEW_TOKENS[run.config.tokenizer]
-    steps = list(generate(model, ids, count, sampling, slide=True))
+    steps = list(generate(model, ids, count, sampling, slide=True, suppressed=run.tokenizer.never_written))
     note = "The coloured prompts are from the validation split; the model generated the rest, at temperature 0.8."
     return paragraph(note) + items(
         [

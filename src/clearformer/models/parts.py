@@ -22,9 +22,9 @@ from clearformer.blocks.rotary import RotaryPositions
 from clearformer.config import ModelConfig
 from clearformer.errors import PromptError
 
-NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
-    "layer": lambda width, bias: LayerNorm(width, bias=bias),
-    "rms": lambda width, _: RMSNorm(width),
+NORMS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
+    "layer": lambda config, width: LayerNorm(width, bias=config.bias, eps=config.norm_epsilon),
+    "rms": lambda config, width: RMSNorm(width, eps=config.norm_epsilon),
     "none": lambda *_: nn.Identity(),
 }
 RESIDUALS: dict[str, type[Residual]] = {"pre": PreNormResidual, "post": PostNormResidual}
@@ -33,13 +33,14 @@ ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "learned": LearnedPositions,
 }
 ATTENTION_POSITIONS: dict[str, Callable[[ModelConfig], RotaryPositions | Literal["alibi"]]] = {
-    "rotary": lambda config: RotaryPositions(config.context, config.head_width),
+    "rotary": lambda config: RotaryPositions(config.context, config.head_width, config.rotary_base),
     "alibi": lambda _: "alibi",
 }
 FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]] = {
     "relu": lambda config: FeedForward(config.d_model, config.d_ff, nn.ReLU(), bias=config.bias),
     "gelu": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
     "squared_relu": lambda config: FeedForward(config.d_model, config.d_ff, SquaredReLU(), bias=config.bias),
+    "gelu_tanh": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU("tanh"), bias=config.bias),
     "swiglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.SiLU(), bias=config.bias),
     "geglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
 }
@@ -87,7 +88,7 @@ class Embedder(nn.Module):
 
 
 def norm(config: ModelConfig) -> nn.Module:
-    return NORMS[config.norm](config.d_model, config.bias)
+    return NORMS[config.norm](config, config.d_model)
 
 
 def residual(config: ModelConfig) -> Residual:
@@ -102,7 +103,7 @@ def final_norm(config: ModelConfig) -> nn.Module:
 def head_norms(config: ModelConfig) -> tuple[nn.Module, nn.Module] | None:
     """The norms of each head's queries and keys."""
     make = NORMS[config.norm]
-    return (make(config.head_width, config.bias), make(config.head_width, config.bias)) if config.qk_norm else None
+    return (make(config, config.head_width), make(config, config.head_width)) if config.qk_norm else None
 
 
 def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -> MultiHeadAttention:

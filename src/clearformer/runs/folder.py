@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clearformer.config import BERTConfig, ClassifierConfig, Config
+from clearformer.config import IMPORTED, BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, TokenPair
 from clearformer.data.corpora import (
     Corpus,
@@ -29,6 +29,7 @@ from clearformer.data.corpora import (
     fingerprint,
 )
 from clearformer.data.downloads import Progress
+from clearformer.data.imported import NAMES_FILE, load_tokenizer
 from clearformer.data.load import Kind, load_corpus
 from clearformer.data.modular import equations, number_tokenizer
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
@@ -72,7 +73,12 @@ class RunFolder:
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The data the run was created with. Raises RunError if it has changed since."""
+        """The data the run was created with. Raises RunError if it has changed since, or if the run was imported."""
+        if self.config.dataset == IMPORTED and not self.config.data:
+            raise RunError(
+                f"data was expected, but {self.folder} was imported, and has none; train it further, on a text, with: "
+                f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
+            )
         expected = self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
         corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
@@ -129,7 +135,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     Raises RunError if the folder holds anything but the leftovers of an interrupted `create_folder`, ConfigError if the
     data or the earlier run does not suit the model.
     """
-    leftovers = {"tokenizer.json", "data.json", "config.tmp", "start"}
+    leftovers = {"tokenizer.json", NAMES_FILE, "data.json", "config.tmp", "start"}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - leftovers):
         is_run = (folder / "config.json").exists()
         advice = (
@@ -141,6 +147,10 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
         raise ConfigError(
             f"a {config.model.kind} learns from {CORPUS_KINDS[config.model.kind]}, but {corpus.name} holds "
             f"{corpus.kind}; choose a recipe for {corpus.kind}"
+        )
+    if config.tokenizer == IMPORTED and not config.start_from:
+        raise ConfigError(
+            "a run to start from was expected, as the tokenizer is an imported one; add --start-from RUN", "tokenizer"
         )
     earlier = open_folder(Path(config.start_from).resolve(), notify) if config.start_from else None
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
@@ -185,6 +195,7 @@ def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
     if config.modular is not None:
         return number_tokenizer(config.modular.modulus)
     assert config.tokenizer != "number"
+    assert config.tokenizer != "imported"
     assert not isinstance(corpus, EquationCorpus)
     examples: Iterable[Iterable[str]]
     if isinstance(corpus, TextCorpus):
@@ -219,7 +230,7 @@ def open_folder(folder: Path, notify: Notify) -> RunFolder:
             f"a run was expected in {folder}, but there is no config.json; create one with: clearformer train"
         )
     config = Config.load(folder / "config.json")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    tokenizer = load_tokenizer(folder / "tokenizer.json", config.model.vocab_size)
     if tokenizer.vocab_size != config.model.vocab_size:
         raise RunError(
             f"a vocabulary of {config.model.vocab_size} was expected in {folder / 'tokenizer.json'}, "

@@ -89,11 +89,11 @@ def train_run(run: RunFolder) -> Generator[Update, None, None]:
 def _train(run: RunFolder) -> Generator[Update, None, None]:
     require_memory(run.config)
     config = run.config.train
+    batches, validation = run.batches("train"), run.batches("validation")
     shapes = parameter_shapes(run.config.model)
     checkpoint = load_newest(
         run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
     )
-    batches, validation = run.batches("train"), run.batches("validation")
     model = initial_model(run) if checkpoint is None else untrained_model(run)
     engine = engine_of(model)
     optimizer = engine.make_optimizer(model, config)

@@ -19,7 +19,7 @@ from clearformer.data.corpora import (
 from clearformer.data.labelled import LabelledBuckets, num_truncated, truncate
 from clearformer.data.masked import MaskedWindows
 from clearformer.data.modular import Equations
-from clearformer.data.tokenizers import UNK, Tokenizer
+from clearformer.data.tokenizers import Tokenizer
 from clearformer.errors import DataError
 
 Notify = Callable[[str], None]
@@ -51,7 +51,7 @@ def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]
 
 def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Split, notify: Notify) -> Batches:
     tokens = tokenizer.encode_lines(getattr(corpus, split))
-    _report_unknown(tokens, split, notify)
+    _report_unknown(tokens, tokenizer, split, notify)
     ids, model, train = np.array(tokens), config.model, config.train
     if isinstance(model, BERTConfig):
         return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, model.vocab_size, model.mask_share)
@@ -61,7 +61,7 @@ def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Sp
 def _pairs(config: Config, tokenizer: Tokenizer, corpus: PairCorpus, split: Split, notify: Notify) -> PairBuckets:
     examples: list[Pair] = getattr(corpus, split)
     pairs = [tokens for _, tokens in fitting_pairs(config, tokenizer, examples)]
-    _report_unknown((index for pair in pairs for ids in pair for index in ids), split, notify)
+    _report_unknown((index for pair in pairs for ids in pair for index in ids), tokenizer, split, notify)
     if omitted := len(examples) - len(pairs):
         notify(f"{omitted:,} of {len(examples):,} {split} pairs are too long for the context: left out")
     if not pairs:
@@ -77,7 +77,7 @@ def _labelled(
     examples: list[Example] = getattr(corpus, split)
     ids = tokenizer.encode_batch(text for texts, _ in examples for text in texts)
     tokens = [[next(ids) for _ in texts] for texts, _ in examples]
-    _report_unknown((index for texts in tokens for text in texts for index in text), split, notify)
+    _report_unknown((index for texts in tokens for text in texts for index in text), tokenizer, split, notify)
     context = config.model.context
     cut = [count for texts in tokens if (count := num_truncated(texts, context))]
     if cut:
@@ -92,7 +92,7 @@ def _labelled(
     return LabelledBuckets(truncated, config.train.batch_tokens, config.train.seed, config.model.segments)
 
 
-def _report_unknown(tokens: Iterable[int], split: Split, notify: Notify) -> None:
+def _report_unknown(tokens: Iterable[int], tokenizer: Tokenizer, split: Split, notify: Notify) -> None:
     ids = np.fromiter(tokens, dtype=np.int64)
-    if unknown := int((ids == UNK).sum()):
+    if unknown := int((ids == tokenizer.special.unk).sum()):
         notify(f"{unknown:,} of {len(ids):,} tokens of the {split} split are not in the vocabulary: <unk>")

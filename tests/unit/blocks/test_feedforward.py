@@ -15,6 +15,7 @@ from clearformer.blocks.feedforward import (
     feed_forward,
     gated,
     gelu,
+    gelu_tanh,
     relu,
     silu,
 )
@@ -76,7 +77,7 @@ def test_gelu_is_x_times_the_probability_of_being_below_x(x: float):
     assert gelu(torch.tensor([x], dtype=torch.float64)).item() == pytest.approx(x * below, abs=1e-15)
 
 
-@pytest.mark.parametrize(("kernel", "formula"), [(nn.ReLU(), relu), (nn.GELU(), gelu)])
+@pytest.mark.parametrize(("kernel", "formula"), [(nn.ReLU(), relu), (nn.GELU(), gelu), (nn.GELU("tanh"), gelu_tanh)])
 def test_activations_equal_their_formulas(assert_equivalent, kernel: nn.Module, formula):
     assert_equivalent(kernel, formula, torch.linspace(-6, 6, 1001), tolerance=ACTIVATION_TOLERANCE)
 
@@ -84,7 +85,7 @@ def test_activations_equal_their_formulas(assert_equivalent, kernel: nn.Module, 
 @given(
     d_model=st.integers(1, 8),
     d_ff=st.integers(1, 32),
-    activation=st.sampled_from([nn.ReLU(), nn.GELU(), SquaredReLU()]),
+    activation=st.sampled_from([nn.ReLU(), nn.GELU(), nn.GELU("tanh"), SquaredReLU()]),
     bias=st.booleans(),
     seed=st.integers(0, 2**31),
 )

@@ -16,6 +16,8 @@ ROUNDING = 1e-3
 """standard deviations of the logits: float32 differed from float64 by 1e-6 to 1e-4, bfloat16 by 1e-2"""
 HALF = 0.5
 """standard deviations of the logits: right models differ by a hundredth in float16"""
+DRAWS = 4
+"""of tokens: one in four had a choice of experts that float16 turned, in a model of four experts and two layers"""
 WEIGHT_FACTOR = 30.0
 """scores reach 900, and exp(89) overflows float32"""
 SCALE_TOLERANCE = 1e-3
@@ -129,10 +131,19 @@ def half(probe: Probe) -> Outcome:
     mask of -1e9 that is multiplied, a norm's sum of squares. Models are trained and served in it.
 
     A copy in float16 is given the same tokens, with padding where that is known; its logits must be finite, and nearly
-    the same. Where a constant does not fit into
-    float16, or PyTorch lacks an operation for it on this machine, the check does not apply, and says so.
+    the same. Between two experts that are almost equal a router may choose the other one, so what is lost must be lost
+    for other tokens too. Where a constant does not fit into float16, or PyTorch lacks an operation for it on this
+    machine, the check does not apply, and says so.
     """
     clone = probe.clone(torch.float16)
+    for _ in range(DRAWS):
+        outcome = _half(probe, clone)
+        if outcome.status == "passed" or outcome.cause == "overflow":
+            break
+    return outcome
+
+
+def _half(probe: Probe, clone: Probe) -> Outcome:
     inputs = probe.inputs(2)
     trials: dict[str, Callable[[Probe], list[Tensor]]] = {
         "": lambda one: [one.logits(_to_half(inputs) if one is clone else inputs)]

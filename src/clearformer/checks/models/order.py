@@ -182,7 +182,8 @@ def rotary(probe: Probe) -> Outcome:
     same token everywhere, all queries are one vector, rotated: their lengths must be equal, and the product of query t
     and key s a function of t - s.
     """
-    attention = first_self_attention(probe, repeated_token(probe))
+    inputs = repeated_token(probe)
+    attention = first_self_attention(probe, inputs)
     q, k, v = attention.queries, attention.keys, attention.values
     assert v is not None
     if varies(v):
@@ -206,6 +207,9 @@ def rotary(probe: Probe) -> Outcome:
             case=f"equal tokens have different {names[0]} and equal {names[1]}",
             diagnosis=f"Only the {names[0]} are rotated; rotate the {names[1]} by their positions too.",
         )
+    another = probe.replacements(inputs.tokens[:, :1]).expand_as(inputs.tokens).clone()
+    if not varies(q - first_self_attention(probe, inputs.replace(tokens=another)).queries):
+        raise DoesNotApply("positions are added to what queries and keys are made of")
     norm_difference = max(norm_spread(q), norm_spread(k))
     if norm_difference > ROTATION_TOLERANCE:
         return failed(

@@ -35,6 +35,8 @@ def initial_loss(probe: Probe) -> Outcome:
     """
     inputs, candidates = _sequence_and_other_tokens(probe)
     logits = probe.logits(inputs).double()
+    if candidates is not None and logits.shape[-1] < (probe.subject.vocab_size or 0):
+        raise DoesNotApply("the model returns vectors, or logits of some of its tokens alone")
     log_probabilities = logits[..., candidates].log_softmax(-1) if candidates is not None else logits.log_softmax(-1)
     count = log_probabilities.shape[-1]
     excess = float(-log_probabilities.mean()) - math.log(count)

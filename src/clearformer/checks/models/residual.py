@@ -23,6 +23,8 @@ def residual(probe: Probe) -> Outcome:
 
     The results of all attentions are set to zero, then those of all matrix products between the first attention and the
     last. Other tokens must still give other logits, as they get past; if not, each is set to zero alone, to find it.
+    An attention whose queries do not depend on the tokens, as those of a Perceiver, has nothing of them to let past.
+
     Then all that follows the first layer's attention is set to zero, up to the last attention. What the first has read
     of other tokens must still reach the logits, by the stream alone.
     """
@@ -34,7 +36,7 @@ def residual(probe: Probe) -> Outcome:
         pair = inputs.map(lambda tensor: torch.cat([tensor, tensor]))
         pair = pair.replace(**{field: torch.cat([tokens, probe.replacements(tokens)])})
         found = steps(probe, pair)
-        attentions = [number for number, step in enumerate(found) if step.queries == tokens.shape[1]]
+        attentions = [n for n, step in enumerate(found) if step.queries == tokens.shape[1] and step.varies]
         between = range(attentions[0] + 1, attentions[-1]) if attentions else ()
         products = [number for number in between if found[number].weight]
         for group in (attentions, products):

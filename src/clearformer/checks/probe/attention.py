@@ -32,7 +32,7 @@ FUSED = (
 
 @dataclass(frozen=True)
 class Attention:
-    """One softmax over attention scores. Leading axes * are as in the model: [B, H], [B·H], or none."""
+    """One softmax over attention scores. Leading axes * are as in the model: [B, H], [B·H], or 1 where it has none."""
 
     queries: Tensor
     """[*, T, E]"""
@@ -78,7 +78,14 @@ def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
-    return recorder.attentions
+    return [_with_leading_axis(attention) for attention in recorder.attentions]
+
+
+def _with_leading_axis(attention: Attention) -> Attention:
+    if attention.queries.dim() > 2:
+        return attention
+    tensors: dict[str, Any] = {name: value for name, value in vars(attention).items() if isinstance(value, Tensor)}
+    return replace(attention, **{name: value[None] for name, value in tensors.items()})
 
 
 def half_precision_operations(probe: Probe, inputs: Inputs) -> list[str]:

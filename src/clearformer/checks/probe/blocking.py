@@ -23,6 +23,8 @@ class Step:
     queries: int
     """of an attention"""
     keys: int
+    varies: bool = False
+    """whether the queries of an attention differ between the first half of the batch and the second"""
 
 
 def steps(probe: Probe, inputs: Inputs) -> list[Step]:
@@ -58,12 +60,18 @@ class _Blocker(AttentionRecorder):
 
     def step(self, func: Any, args: Any) -> Step | None:
         if func in FUSED:
-            return Step("", args[0].shape[-2], args[1].shape[-2])
+            return Step("", args[0].shape[-2], args[1].shape[-2], _halves_differ(args[0]))
         if func not in WEIGHT_PRODUCTS:
             return None
         a, b = args[-2:]
         product = self.products.get(id(a))
         if product is not None and product.attention is not None:
-            return Step("", *a.shape[-2:])
+            T, S = a.shape[-2:]  # noqa: N806
+            return Step("", T, S, _halves_differ(self.attentions[product.attention].queries))
         name = next((self.names[ptr] for x in (a, b) if (ptr := x.untyped_storage().data_ptr()) in self.names), None)
         return None if name is None else Step(name, 0, 0)
+
+
+def _halves_differ(x: Tensor) -> bool:
+    first, second = x.tensor_split(2)
+    return not torch.equal(first, second)

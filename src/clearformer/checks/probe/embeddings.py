@@ -29,7 +29,8 @@ def find_vocabulary_matrices(probe: Probe) -> VocabularyMatrices:
     Raises DoesNotApply for a vocabulary of fewer than 4 unreserved tokens.
     """
     V = probe.subject.vocab_size  # noqa: N806
-    unreserved = [token for token in range(V or 0) if token not in probe.subject.reserved]
+    width = probe.logits(probe.inputs(1)).shape[-1]
+    unreserved = [token for token in range(min(V or 0, width)) if token not in probe.subject.reserved]
     if len(unreserved) < 4:
         raise DoesNotApply("the model reads no tokens, or too few to find its embedding")
     absent, present = unreserved[-2:]  # the last, as a table of positions uses its first rows for any sequence

@@ -5,6 +5,7 @@ Libraries are recognised by the interface of their models; nothing of theirs is 
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from clearformer.checks.load.errors import describe_error
@@ -47,6 +48,11 @@ def recognise(model: Any, *, kind: Kind | None = None, given: Given | None = Non
             return given.methods(given.sizes(model))
     if isinstance(model, nn.Module) and any(tensor.device.type != "cpu" for tensor in model.parameters()):
         raise CheckError("a model on the CPU was expected, found one on another device; return model.cpu()")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise CheckError(
+            "a module of Python was expected, found one compiled by torch.jit, inside which nothing can be observed; "
+            "return the module as it is before torch.jit.script or torch.jit.trace"
+        )
     try:
         with trial_mode(model):
             subjects = (recognise_library(model, kind) for recognise_library in RECOGNISERS)

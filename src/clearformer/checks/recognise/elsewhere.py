@@ -1,4 +1,4 @@
-"""Parameters that the logits do not need: those of another output, such as a pooler's."""
+"""Parameters that the logits do not need: those of another output, such as a pooler's or a second head's."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.outputs import extract_logits
 
 
 def find(experiment: Experiment) -> tuple[str, ...]:
-    """Names of parameters with a gradient from another output of the same call and none from the logits."""
+    """Names of parameters with a gradient from another output and none from the logits.
+
+    It is an output of the same call, or of one with a flag set that is off by default, as `return_all_heads=False`.
+    """
     named = {name: weight for name, weight in experiment.model.named_parameters() if weight.requires_grad}
     with torch.enable_grad():
         sources = (experiment.source,) if experiment.kind == "encoder-decoder" else ()
@@ -19,11 +23,20 @@ def find(experiment: Experiment) -> tuple[str, ...]:
         logits = attempt(extract_logits, out)
         if logits is None or not logits.requires_grad or not named:
             return ()
-        others = [one for one in _tensors(out) if one.requires_grad and one is not logits]
+        flagged = [attempt(_with_flag, name, experiment, sources) for name in _flags(experiment.model)]
+        others = [one for one in _tensors([out, *flagged]) if one.requires_grad and one is not logits]
         if not others:
             return ()
         by_others, by_logits = attempt(_reached, _sum(others), named), attempt(_reached, logits, named)
         return () if None in (by_others, by_logits) else tuple(sorted(by_others - by_logits))
+
+
+def _flags(model: Any) -> list[str]:
+    return [name for name, parameter in signature.parameters(model).items() if parameter.default is False]
+
+
+def _with_flag(name: str, experiment: Experiment, sources: tuple[Tensor, ...]) -> Any:
+    return experiment.model(*sources, experiment.tokens, **{name: True})
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import heads, signature, trial
+from clearformer.checks.recognise import heads, pair_batch, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
     SOURCE_WORDS,
     TARGET_WORDS,
@@ -19,12 +19,15 @@ from clearformer.checks.recognise.encoder_decoder_calls import (
     is_length,
 )
 from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.pair_batch import BatchCall
 from clearformer.checks.subject import MAX_LENGTH, Kind, Subject
 from clearformer.errors import CheckError
 
 VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "trg_vocab_size", "src_vocab", "tgt_vocab", "trg_vocab")
+KINDS = (None, "encoder-decoder")
 TARGET_NAMES = ("tgt", "trg", "dec", "prev_output")
 """with which the name of a target begins, whatever the source is called"""
+AnyCall = PairCall | BatchCall
 EXTRA = 2
 """tokens that the source is longer than the target, so that the two can be told apart"""
 
@@ -32,16 +35,20 @@ EXTRA = 2
 def recognise(model: Any, kind: Kind | None) -> Subject | None:
     """A model whose first two parameters are a source and a target, by their names or by `kind`; else None.
 
+    One that takes both in one argument is found by trying.
+
     Raises CheckError where no form of call gives logits.
     """
     parameters = signature.parameters(model)
     names = None
-    if kind in (None, "encoder-decoder"):
+    if kind in KINDS:
         names = _source_and_target(parameters, certain=kind == "encoder-decoder")
-    if names is None:
-        return None
-    width = signature.width(model)
     length = min(trial.LENGTH, (signature.declared(model, signature.CONTEXTS) or MAX_LENGTH) - EXTRA)
+    if names is None:
+        inputs = (_inputs(None, length + EXTRA), _inputs(None, length))
+        batched = pair_batch.find(model, *inputs) if kind in KINDS else None
+        return None if batched is None else _subject(model, batched, None, None, length)
+    width = signature.width(model)
     attempts = []
     for vector_width in (None, width) if width else (None,):
         source, tokens = _inputs(vector_width, length + EXTRA), _inputs(vector_width, length)
@@ -83,7 +90,7 @@ def _inputs(width: int | None, length: int) -> Tensor:
     return trial.sample_tokens(length) if width is None else torch.randn(trial.ROWS, length, width)
 
 
-def _subject(model: Any, call: PairCall, padded: PairCall | None, width: int | None, length: int) -> Subject:
+def _subject(model: Any, call: AnyCall, padded: PairCall | None, width: int | None, length: int) -> Subject:
     pad = signature.declared(model, signature.PADS)
     sizes: dict[str, Any] = {"width": width, "context": signature.declared(model, signature.CONTEXTS)}
     if width is None:
@@ -102,13 +109,13 @@ def _subject(model: Any, call: PairCall, padded: PairCall | None, width: int | N
 
 
 def _with_padding_tokens(
-    call: PairCall, pad: int, model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor
+    call: AnyCall, pad: int, model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor
 ) -> Any:
     """For a model that recognises padding by its token."""
     return call.without_padding(model, source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad))
 
 
-def _sizes(model: Any, call: PairCall, length: int) -> dict[str, Any]:
+def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
     """The smaller of the two vocabularies and of the two contexts."""
     pad = signature.declared(model, signature.PADS)
     source, tokens = trial.sample_tokens(length + EXTRA, pad), trial.sample_tokens(length, pad)
@@ -125,6 +132,6 @@ def _sizes(model: Any, call: PairCall, length: int) -> dict[str, Any]:
     return {"vocab_size": signature.declared(model, signature.VOCABULARIES) or smallest, "context": context}
 
 
-def _works(model: Any, call: PairCall, length: int) -> bool:
+def _works(model: Any, call: AnyCall, length: int) -> bool:
     tokens = trial.sample_tokens(length, signature.declared(model, signature.PADS))
     return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

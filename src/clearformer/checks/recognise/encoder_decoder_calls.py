@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.recognise import heads, masks, signature, trial
-from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.outputs import extract_logits, in_rows
 
 SOURCE_WORDS = ("src", "source", "enc", "memory")
 TARGET_WORDS = ("tgt", "trg", "target", "dec")
@@ -56,7 +56,8 @@ class PairCall:
         }
         for name in self.lengths:
             arguments[name] = (real if has_word(name, TARGET_WORDS) else source_real).sum(-1)
-        return heads.apply(self.head, model, model(**{self.source: source, self.target: target}, **arguments))
+        out = in_rows(model(**{self.source: source, self.target: target}, **arguments), target)
+        return heads.apply(self.head, model, out)
 
     def mask(self, name: str, convention: masks.Convention, source_real: Tensor, real: Tensor) -> Tensor:
         """A per-query mask of the target is causal; one of the source hides nothing."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import masks, signature, trial
-from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.outputs import extract_logits, in_rows
 
 
 def apply(name: str, model: Any, out: Any) -> Any:
@@ -62,6 +62,11 @@ def call_part(name: str, model: Any, tokens: Tensor) -> Any:
 def gives_its_loss(call: Callable[..., Any]) -> bool:
     """Whether the logits are those of a part, so that the model's own call is its loss."""
     return isinstance(call, partial) and call.func is call_part
+
+
+def call_flat(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Any:
+    """The logits [B, T, V] of a model that returns them as [B * T, V]."""
+    return in_rows(call(model, tokens), tokens)
 
 
 def call_time_first(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Tensor:

@@ -82,11 +82,11 @@ def _is_triangle(buffer: Tensor) -> bool:
 
 
 def _sees_both_sides(model: Any, call: Call, tokens: Tensor) -> bool:
-    """Whether each token changes the logits of all others, and each layer by itself lets later ones through."""
+    """Whether each token changes the logits of all others, and no layer by itself is causal."""
     before = extract_logits(call(model, tokens))
     after = [extract_logits(call(model, _replace(tokens, s))) for s in range(tokens.shape[1])]
     changed = torch.stack([(one - before).abs().amax(-1).amax(0) > masks.MIN_CHANGE * before.std() for one in after])
-    return bool(changed.all()) and all(_looks_ahead(block, inputs) for block, inputs in _blocks(model, call, tokens))
+    return bool(changed.all()) and not any(_is_causal(block, inputs) for block, inputs in _blocks(model, call, tokens))
 
 
 def _replace(tokens: Tensor, s: int) -> Tensor:
@@ -117,15 +117,19 @@ def _blocks(model: Any, call: Call, tokens: Tensor) -> list[tuple[nn.Module, tup
     return list(inputs.items())
 
 
-def _looks_ahead(block: nn.Module, inputs: tuple[Any, ...]) -> bool:
-    """Whether a later vector changes what the block gives for an earlier one; True where that cannot be told."""
+def _is_causal(block: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Whether a vector changes what the block gives for later ones and not for earlier ones.
+
+    False where that cannot be told. A list of modules may also hold networks that see each vector alone.
+    """
     args, kwargs = inputs
     if not args or not isinstance(args[0], Tensor) or args[0].dim() != 3 or args[0].shape[1] <= REPLACED:
-        return True
+        return False
     moved = args[0].clone()
     moved[:, REPLACED] += torch.randn_like(moved[:, REPLACED])
     outputs = [block(x, *args[1:], **kwargs) for x in (args[0], moved)]
     before, after = (out[0] if isinstance(out, tuple) else out for out in outputs)
     if not isinstance(before, Tensor) or before.shape[:2] != args[0].shape[:2]:
-        return True
-    return bool((before - after)[:, :REPLACED].abs().max() > masks.MIN_CHANGE * before.std())
+        return False
+    changed = (before - after).abs().flatten(2).amax((0, 2)) > masks.MIN_CHANGE * before.std()
+    return bool(changed[REPLACED + 1 :].any() and not changed[:REPLACED].any())

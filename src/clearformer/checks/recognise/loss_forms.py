@@ -20,7 +20,7 @@ OTHER_LOSSES = (
 """words in the names of losses that are no cross-entropy of tokens"""
 TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "next", "tags", "classes")
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
-BATCHES = ("batch", "data", "sample", "samples", "example", "examples")
+BATCHES = ("batch", "data", "sample", "samples", "example", "examples", "features")
 MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask", "weight", "weights")
 INDICES = ("idx", "index", "step", "i")
 

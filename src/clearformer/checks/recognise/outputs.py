@@ -1,5 +1,6 @@
 """The logits, the loss or the cache in a model's output."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,12 @@ LOGITS = ("logit", "prediction", "score", "output")
 def extract_logits(out: Any) -> Tensor:
     """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
 
-    In a dictionary they may have another name, such as "lm_logits" or "predictions". Raises ModelCrashed.
+    In a dictionary they may have another name, such as "lm_logits" or "predictions". An axis of one head for several
+    tokens, [B, T, 1, V], is left out. Raises ModelCrashed.
     """
     for _ in range(4):
         if isinstance(out, Tensor):
-            return out
+            return out.squeeze(2) if out.dim() == 4 else out
         if isinstance(out, np.ndarray):
             return torch.from_numpy(np.array(out))
         if isinstance(out, Mapping) and (name := _name_of_logits(out)) is not None:
@@ -39,10 +41,24 @@ def extract_logits(out: Any) -> Tensor:
 
 
 def _name_of_logits(out: Mapping[Any, Any]) -> Any:
-    """The key "logits", else one that holds a known word for them, else that of the only tensor of two axes or more."""
-    tensors = [name for name, value in out.items() if isinstance(value, Tensor) and value.dim() > 1]
+    """The key "logits", else one that holds a known word for them, else that of the only tensor of two axes or more.
+
+    Else that of the only one of numbers [B, T, D], where embeddings are returned beside their mean.
+    """
+    tensors = {name: value for name, value in out.items() if isinstance(value, Tensor) and value.dim() > 1}
     named = [name for name in tensors if isinstance(name, str) and any(word in name.lower() for word in LOGITS)]
-    return "logits" if "logits" in out else next(iter(named), tensors[0] if len(tensors) == 1 else None)
+    vectors = [name for name, value in tensors.items() if value.is_floating_point() and value.dim() > 2]
+    only = next((names[0] for names in ([*tensors], vectors) if len(names) == 1), None)
+    return "logits" if "logits" in out else next(iter(named), only)
+
+
+def in_rows(out: Any, tokens: Tensor) -> Any:
+    """The output, or its logits [B, T, V] where it has them as [B * T, V], as some losses want them."""
+    with contextlib.suppress(ModelCrashed):
+        logits = extract_logits(out)
+        if logits.dim() == 2 and len(logits) == tokens.shape[:2].numel():
+            return logits.unflatten(0, tokens.shape[:2])
+    return out
 
 
 def extract_loss(out: Any) -> Tensor:

@@ -8,10 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import heads, kinds, losses, plain_masks, plain_padding, signature, trial
+from clearformer.checks.recognise import (
+    heads,
+    kinds,
+    losses,
+    plain_masks,
+    plain_padding,
+    required_arguments,
+    signature,
+    trial,
+)
 from clearformer.checks.recognise.experiment import Experiment
 from clearformer.checks.recognise.loss_forms import BATCHES, Batch, is_target
-from clearformer.checks.recognise.steps import CACHES, POSITIONS
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
@@ -45,6 +53,9 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
         for length in LENGTHS:
             for form in _call_forms(model, one, length):
                 out, description = trial.try_call(partial(form.call, model), form.inputs(length))
+                if out is not None and _are_flat_logits(out, one, length):
+                    form = CallForm(form.description, partial(heads.call_flat, form.call), form.width)
+                    out = out.unflatten(0, (trial.ROWS, length))
                 if out is not None and _are_logits(out, one, length):
                     form = _completed(model, one, form, length)
                     return (
@@ -106,34 +117,29 @@ def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
     return out.is_floating_point() and out.dim() == len(expected) + 1 and tuple(out.shape[:-1]) == expected
 
 
+def _are_flat_logits(out: Tensor, kind: Kind, length: int) -> bool:
+    return kind != "classifier" and out.is_floating_point() and out.dim() == 2 and len(out) == trial.ROWS * length
+
+
 def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     """Common forms, the most common first."""
     parameters = signature.parameters(model)
     required = signature.required(parameters)[1:]
-    empty = {
-        name: None if signature.has_word(name, CACHES) else 0
-        for name in required
-        if signature.has_word(name, (*CACHES, *POSITIONS))
-    }
+    mask = next((name for name in required if name in plain_masks.NAMES), None)
+    fillings = [*required_arguments.fillings(parameters, [name for name in required if name != mask])]
     targets = next((name for name in [*parameters][1:] if is_target(name)), None)
     tokens = trial.sample_tokens(length)
     per_query = (True, False) if kind == "causal" else (False,)
-    masked = (
-        plain_masks.find_masked_call(model, required[0], kind, tokens, per_query)
-        if len(required) == 1 and required[0] in plain_masks.NAMES
-        else None
-    )
-    if masked is None:
+    for filling in fillings:
+        written = "".join(f", {name}={value}" for name, (value, _) in filling.items())
+        others = {name: value for name, (_, value) in filling.items()}
+        if mask is None:
+            yield CallForm(f"model(tokens{written})", partial(required_arguments.call_with, others))
+        elif masked := plain_masks.find_masked_call(model, mask, kind, tokens, per_query, others):
+            description = f"model(tokens, {mask} {masked.convention.description}{written})"
+            yield CallForm(description, masked.without_padding, masked=masked)
+    if required:
         yield CallForm("model(tokens)", lambda model, tokens: model(tokens))
-    else:
-        description = f"model(tokens, {masked.name} {masked.convention.description})"
-        yield CallForm(description, masked.without_padding, masked=masked)
-    if empty and len(empty) == len(required):
-        written = ", ".join(f"{name}={value}" for name, value in empty.items())
-        yield CallForm(f"model(tokens, {written})", lambda model, tokens: model(tokens, **empty))
-    if len(required) == 1 and required[0] in signature.SEGMENTS:
-        description = f"model(tokens, {required[0]}=zeros)"
-        yield CallForm(description, lambda model, tokens: model(tokens, **{required[0]: torch.zeros_like(tokens)}))
     if not required and signature.has_word(next(iter(parameters), ""), BATCHES):
         yield CallForm("model({tokens})", lambda model, tokens: model(Batch(tokens, mask=torch.ones_like(tokens))))
     if targets is not None:
@@ -143,6 +149,8 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         )
     if not isinstance(model, nn.Module):
         yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
+    if isinstance(model, nn.Module):
+        yield CallForm("model(tokens [T]) for each row", required_arguments.call_by_rows)
     if inner := heads.inner_model(model, tokens):
         yield CallForm(f"model.{inner}(tokens)", partial(heads.call_part, inner))
     width = signature.width(model)

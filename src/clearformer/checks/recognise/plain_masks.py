@@ -1,8 +1,8 @@
 """The mask that a plain model takes beside its tokens."""
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ class MaskedCall:
     convention: masks.Convention
     head: str = ""
     """the part that makes logits of the output, where the caller applies it"""
+    others: Mapping[str, Callable[[Tensor], Any]] = field(default_factory=dict)
+    """what else is required, as functions of the tokens"""
 
     def __call__(self, model: Any, tokens: Tensor, real: Tensor) -> Any:
         """A row of a mask per query says who sees whom, and a caller leaves each query something: at least itself."""
@@ -47,7 +49,8 @@ class MaskedCall:
             mask = mask | (~mask.any(-1, keepdim=True) & torch.eye(mask.shape[-1], dtype=torch.bool))
         else:
             mask = masks.padding_mask(real)
-        return heads.apply(self.head, model, model(tokens, **{self.name: self.convention.convert(mask)}))
+        others = {name: value(tokens) for name, value in self.others.items()}
+        return heads.apply(self.head, model, model(tokens, **{self.name: self.convention.convert(mask)}, **others))
 
     def without_padding(self, model: Any, tokens: Tensor) -> Any:
         return self(model, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
@@ -68,12 +71,19 @@ class MaskedCall:
         )
 
 
-def find_masked_call(model: Any, name: str, kind: Kind, tokens: Tensor, per_query: Iterable[bool]) -> MaskedCall | None:
+def find_masked_call(
+    model: Any,
+    name: str,
+    kind: Kind,
+    tokens: Tensor,
+    per_query: Iterable[bool],
+    others: Mapping[str, Callable[[Tensor], Any]] | None = None,
+) -> MaskedCall | None:
     """The convention with which this mask hides what it should; else the first that runs."""
     ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
     meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
     candidates = [
-        MaskedCall(name, masks.Convention(meaning, rank, each))
+        MaskedCall(name, masks.Convention(meaning, rank, each), others=others or {})
         for each, meaning, rank in itertools.product(per_query, meanings, ranks)
     ]
     return masks.first_correct(

@@ -10,7 +10,7 @@ from torch import nn
 VOCABULARIES = ("vocab_size", "n_vocab", "num_tokens", "n_tokens", "vocab", "ntoken")
 CONTEXTS = (
     *("context", "context_length", "context_size", "block_size", "max_position_embeddings", "n_positions", "n_ctx"),
-    *("max_seq_len", "max_seq_length", "max_sequence_length", "seq_len", "max_len", "max_length"),
+    *("max_seq_len", "max_seq_length", "max_sequence_length", "seq_len", "max_len", "max_length", "mem_len"),
 )
 WIDTHS = ("d_model", "hidden_size", "n_embd", "embed_dim", "dim", "width")
 PADS = ("pad_token_id", "pad_idx", "pad_id", "padding_idx", "src_pad_idx", "trg_pad_idx", "tgt_pad_idx", "pad_token")

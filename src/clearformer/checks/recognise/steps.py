@@ -17,7 +17,10 @@ from clearformer.checks.weights import preserve_state
 CACHES = ("cache", "caches", "kv", "kvs", "past", "pasts", "kvcache", "kvcaches")
 STATES = ("state", "states", "mem", "mems", "memories", "presents")
 """what may also be a cache; but a step that takes one and is wrong may mean something else"""
-POSITIONS = ("pos", "position", "start", "offset", "t", "past_len", "past_length", "cache_len", "cur_len", "index")
+POSITIONS = (
+    *("pos", "position", "positions", "start", "offset", "t", "index"),
+    *("past_len", "past_length", "cache_len", "cur_len"),
+)
 STEPS = ("step", "incremental", "cached", "infer", "inference", "next", "stream", "advance", "decode", "one")
 FACTORIES = (
     "init",

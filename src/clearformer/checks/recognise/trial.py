@@ -59,11 +59,11 @@ def replace_token(tokens: Tensor, position: int) -> Tensor:
 
 
 class LookupRecorder(TorchDispatchMode):
-    """Records embedding lookups as (number of rows, indices), whether by nn.Embedding or by indexing."""
+    """Records embedding lookups as (shape of the table, indices), whether by nn.Embedding or by indexing."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.lookups: list[tuple[int, Tensor]] = []
+        self.lookups: list[tuple[torch.Size, Tensor]] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -72,30 +72,41 @@ class LookupRecorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.embedding.default:
-            self.lookups.append((args[0].shape[0], args[1]))
+            self.lookups.append((args[0].shape, args[1]))
         elif func is torch.ops.aten.index.Tensor and len(args[1]) == 1 and args[1][0].dtype == torch.int64:
-            self.lookups.append((args[0].shape[0], args[1][0]))
+            self.lookups.append((args[0].shape, args[1][0]))
         return func(*args, **(kwargs or {}))
 
+    def table(self, tokens: Tensor) -> torch.Size | None:
+        """The shape of the first table in which these tokens were looked up."""
+        return next((shape for shape, at in self.lookups if torch.equal(at.flatten(), tokens.flatten())), None)
+
     def vocabulary(self, tokens: Tensor) -> int | None:
-        """The number of rows of the first table in which these tokens were looked up."""
-        return next((rows for rows, at in self.lookups if torch.equal(at.flatten(), tokens.flatten())), None)
+        """The number of rows of that table."""
+        table = self.table(tokens)
+        return None if table is None else table[0]
 
     def context(self, length: int) -> int | None:
         """The length of a table of positions, if one was looked up at `length` consecutive positions."""
-        for rows, at in self.lookups:
+        for (rows, *_), at in self.lookups:
             if at.numel() % length == 0 and at.shape[-1:] == (length,) and (at.diff(dim=-1) == 1).all():
                 return rows - int(at.flatten()[0])
         return None
 
 
 def vocabulary_and_context(model: Any, call: Callable[[Any, Tensor], Any], length: int) -> tuple[int, int | None]:
-    """As declared; else from the embeddings that are looked up; else from the output and from longer inputs."""
+    """As declared; else from the embeddings that are looked up; else from the output and from longer inputs.
+
+    An embedding may have more rows than there are tokens, up to a round number: only those with a logit count.
+    """
     pad = signature.declared(model, signature.PADS)
     tokens = sample_tokens(length, pad)
     with LookupRecorder() as recorder:
         out = extract_logits(call(model, tokens))
     vocabulary = signature.declared(model, signature.VOCABULARIES) or recorder.vocabulary(tokens) or out.shape[-1]
+    table = recorder.table(tokens)
+    if out.dim() > 2 and table is not None and out.shape[-1] != table[-1] and 2 * out.shape[-1] > vocabulary:
+        vocabulary = min(vocabulary, out.shape[-1])  # of logits for tokens, and not vectors or labels
     context = signature.declared(model, signature.CONTEXTS) or recorder.context(length)
     if context is None:
         context = find_max_length(

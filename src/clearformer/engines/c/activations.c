@@ -2,6 +2,7 @@
 
    ReLU(x) = max(0, x)      ReLU²(x) = max(0, x)²                         So et al. 2021, arXiv:2109.08668
    GELU(x) = x Φ(x), Φ the standard normal distribution                   Hendrycks and Gimpel 2016, arXiv:1606.08415
+   GELU(x) ~ x s(2u), u = sqrt(2/pi) (x + 0.044715 x^3), s the logistic function, which is (1 + tanh(u)) / 2
    SwiGLU(a, b) = a σ(a) b    GEGLU(a, b) = GELU(a) b                     Shazeer 2020, arXiv:2002.05202
 
    With z = |x| / sqrt(2), Φ(-|x|) = erfc(z) / 2, and erfc(z) exp(z²) is a polynomial in s, which is 1 / (1 + 0.4 z)
@@ -27,6 +28,18 @@ void gelu(count n, const float *x, float *out, float *slope)
         below = at < 0 ? below : 1.0f - below;
         out[i] = at * below;
         slope[i] = below + at * bell * 0.398942280f; /* 1 / sqrt(2 pi) */
+    }
+}
+
+/* GELU's approximation by tanh, and its derivative; `out` may be `x` */
+void gelu_tanh(count n, const float *x, float *out, float *slope)
+{
+    const float twice = 1.59576912f, cubic = 0.044715f; /* 2 sqrt(2 / pi) */
+#pragma omp simd
+    for (count i = 0; i < n; i++) {
+        const float at = x[i], square = cubic * at * at, sigma = sigmoid(twice * at * (1.0f + square));
+        out[i] = at * sigma;
+        slope[i] = sigma + at * sigma * (1.0f - sigma) * twice * (1.0f + 3.0f * square);
     }
 }
 
@@ -72,7 +85,7 @@ static void geglu(count n, const float *a, const float *b, float *y, const float
     }
 }
 
-/* [rows, F or 2 F] to [rows, F]; of GELU, x becomes the slope. */
+/* [rows, F or 2 F] to [rows, F]; of both GELUs, x becomes the slope. */
 void activate(int activation, count rows, count F, float *x, float *out)
 {
 #pragma omp parallel for if (rows * F > SERIAL)
@@ -81,6 +94,9 @@ void activate(int activation, count rows, count F, float *x, float *out)
         switch (activation) {
         case GELU:
             gelu(F, a, y, a);
+            break;
+        case GELU_TANH:
+            gelu_tanh(F, a, y, a);
             break;
         case SWIGLU:
             swiglu(1, a, y, F);
@@ -107,6 +123,7 @@ void activate_backward(int activation, count rows, count F, const float *g, cons
         float *out = dx + row * width;
         switch (activation) {
         case GELU:
+        case GELU_TANH:
             for (count i = 0; i < F; i++)
                 out[i] = from[i] * a[i];
             break;

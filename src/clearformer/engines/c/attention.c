@@ -18,7 +18,7 @@ count attention_piece(count T, count S, count E, int training)
     return (E + (training ? 2 * T : STRIP)) * whole_vectors(S);
 }
 
-/* Rotary positions: (x_i, x_{i + E/2}) is turned by the angle p 10000^(-2i/E), or back.     Su et al. 2021,
+/* Rotary positions: (x_i, x_{i + E/2}) is turned by the angle p base^(-2i/E), or back.     Su et al. 2021,
    arXiv:2104.09864 */
 void rotate(const tables *t, count B, count T, heads x, count number, count E, const int32_t *past, int back)
 {

@@ -17,12 +17,13 @@ static const char *const flags[] = {"false", "true", NULL};
 static const char *const families[] = {"transformer", "gpt", "bert", "classifier", NULL};
 static const char *const norms[] = {"layer", "rms", "none", NULL};
 static const char *const orders[] = {"pre", "post", NULL};
-static const char *const activations[] = {"relu", "gelu", "squared_relu", "swiglu", "geglu", NULL};
+static const char *const activations[] = {"relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", NULL};
 static const char *const positions[] = {"sinusoidal", "learned", "rotary", "alibi", "none", NULL};
 static const char *const bodies[] = {"bert", "gpt", NULL};
 static const char *const poolings[] = {"first", "last", "mean", NULL};
 
-/* A key of "model": a choice of `words`, a size from `least` to `most`, or neither. */
+/* A key of "model": a choice of `words`, a size from `least` to `most`, a number that is at least or, where `least` is
+   1, above 0; or one of training alone, which has no field. */
 typedef struct {
     const char *name;
     size_t at;        /* of its field in `config` */
@@ -54,7 +55,9 @@ static const setting settings[] = {
     {"body", offsetof(config, causal_body), {ABSENT, ABSENT, ABSENT, 0}, bodies, 0, 0},
     {"pooling", offsetof(config, pooling), {ABSENT, ABSENT, ABSENT, POOL_FIRST}, poolings, 0, 0},
     {"num_classes", offsetof(config, C), {ABSENT, ABSENT, ABSENT, 2}, NULL, 2, MOST_ROWS},
-    {"logit_cap", 0, {0, 0, 0, 0}, NULL, 0, 0},
+    {"logit_cap", offsetof(config, logit_cap), {0, 0, 0, 0}, NULL, 0, 0},
+    {"norm_epsilon", offsetof(config, norm_epsilon), {0, 0, 0, 0}, NULL, 1, 0},
+    {"rotary_base", offsetof(config, rotary_base), {0, 0, 0, 0}, NULL, 1, 0},
     {"dropout", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"zero_outputs", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"initial_std", 0, {0, 0, 0, 0}, NULL, 0, 0},
@@ -92,18 +95,26 @@ static int read_size(const setting *s, json value, config *c, char *fault)
     return 1;
 }
 
+static int read_number(const setting *s, json value, config *c, char *fault)
+{
+    const double number = json_number(value);
+    if (!(s->least ? number > 0 : number >= 0) || !(number < (double)FLT_MAX))
+        return explain(fault, s->least ? "model.%s must be above 0 and finite, found %j" CHANGE_IT
+                       : "model.%s must be at least 0 and finite, found %j" CHANGE_IT, s->name, value);
+    if (s->at == offsetof(config, rotary_base))
+        c->rotary_base = number;
+    else
+        *(float *)((char *)c + s->at) = (float)number;
+    return 1;
+}
+
 static int read_setting(const setting *s, json value, config *c, char *fault)
 {
     if (s->words)
         return read_choice(s, value, c, fault);
     if (s->most)
         return read_size(s, value, c, fault);
-    if (strcmp(s->name, "logit_cap"))
-        return 1; /* of training alone */
-    c->logit_cap = (float)json_number(value);
-    if (!(c->logit_cap >= 0 && c->logit_cap < INFINITY))
-        return explain(fault, "model.logit_cap must be at least 0 and finite, found %j" CHANGE_IT, value);
-    return 1;
+    return s->at ? read_number(s, value, c, fault) : 1;
 }
 
 /* All keys of the object "model", of which none may be unknown or there twice. */
@@ -162,7 +173,7 @@ int read_configuration(json text, config *c, char *fault)
                        "clearformer that wrote it", (count)FORMAT, format);
     if (json_kind(object) != '{')
         return explain(fault, "one object \"model\" was expected, found %j; copy the run's config.json again", object);
-    *c = (config){0};
+    *c = (config){.norm_epsilon = 1e-5f, .rotary_base = 10000};
     if (!read_choice(settings + KIND, json_field(object, "kind"), c, fault))
         return 0;
     for (const setting *s = settings; s < settings + SETTINGS; s++)

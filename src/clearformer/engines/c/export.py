@@ -17,10 +17,16 @@ SOURCES = (FOLDER, FOLDER / "program")
 def export(run: RunFolder, folder: Path) -> None:
     """Write `folder`, in which `make` compiles the program `transformer`.
 
-    Raises RunError if the folder is in use, CheckpointError if the run has no checkpoint that can be read.
+    Raises RunError if the folder is in use or the tokenizer an imported one, CheckpointError if the run has no
+    checkpoint that can be read.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; name another")
+    if run.tokenizer.imported:
+        raise RunError(
+            f"a tokenizer that clearformer trained was expected, but that of {run.folder} is imported, and the program "
+            "in C does not read it; export it --to hf"
+        )
     weights = dict(trained_weights(run).tensors["model"])
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:

@@ -93,7 +93,8 @@ static void head_norm(const config *c, count B, count T, heads x, count number, 
                 float *mean = raw ? statistics + 2 * at : unused;
                 if (raw)
                     memcpy(raw + at * E, one, E * sizeof(float));
-                norm(1, one, one, mean, mean + 1, E, w.weight, w.bias, EPS, c->norm_kind == LAYER_NORM);
+                norm(1, one, one, mean, mean + 1, E, w.weight, w.bias, c->norm_epsilon,
+                     c->norm_kind == LAYER_NORM);
             }
 }
 

@@ -30,7 +30,7 @@ THREADS = "-fopenmp"
 
 FAMILIES = ("transformer", "gpt", "bert", "classifier")
 NORMS = ("layer", "rms", "none")
-ACTIVATIONS = ("relu", "gelu", "squared_relu", "swiglu", "geglu")
+ACTIVATIONS = ("relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu")
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
 POOLINGS = ("first", "last", "mean")
 """names in the order of the enums in transformer.h"""
@@ -45,7 +45,7 @@ class Config(Structure):
             "post_norm", "activation", "positions", "bias", "scale_embeddings", "tie_embeddings", "qk_norm",
             "causal_body", "pooling",
         )),
-        ("logit_cap", c_float),
+        ("logit_cap", c_float), ("norm_epsilon", c_float), ("rotary_base", c_double),
     )  # fmt: skip
 
 
@@ -235,4 +235,6 @@ def c_config(config: AnyModelConfig) -> Config:
         causal_body=classifier is not None and classifier.body == "gpt",
         pooling=POOLINGS.index(classifier.pooling) if classifier else 0,
         logit_cap=config.logit_cap,
+        norm_epsilon=config.norm_epsilon,
+        rotary_base=config.rotary_base,
     )

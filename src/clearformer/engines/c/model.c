@@ -150,7 +150,7 @@ static void fill_tables(const config *c, tables *t, float *at)
         t->cosines = at, t->sines = at + c->context * (E / 2);
     for (count p = 0; (t->sinusoids || t->cosines) && p < c->context; p++)
         for (count i = 0; i < width / 2; i++) {
-            const double angle = p * pow(10000, -2.0 * i / width);
+            const double angle = p * pow(c->positions == ROTARY ? c->rotary_base : 10000, -2.0 * i / width);
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i : t->sines + p * (width / 2) + i) = (float)sin(angle);
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i + 1 : t->cosines + p * (width / 2) + i) =
                 (float)cos(angle);

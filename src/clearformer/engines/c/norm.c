@@ -58,8 +58,8 @@ void norm_rows(const config *c, count rows, count width, const float *x, affine 
     }
 #pragma omp parallel for if (rows * width > SERIAL)
     for (count i = 0; i < rows; i++)
-        norm(1, x + i * width, out + i * width, statistics + i, statistics + rows + i, width, w.weight, w.bias, EPS,
-             c->norm_kind == LAYER_NORM);
+        norm(1, x + i * width, out + i * width, statistics + i, statistics + rows + i, width, w.weight, w.bias,
+             c->norm_epsilon, c->norm_kind == LAYER_NORM);
 }
 
 /* dx, and what is added to the gradients of weight and bias; each thread sums its rows, and the sums are added in order. */

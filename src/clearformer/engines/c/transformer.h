@@ -17,11 +17,9 @@
 
 enum family { FAMILY_TRANSFORMER, FAMILY_GPT, FAMILY_BERT, FAMILY_CLASSIFIER };
 enum norm_kind { LAYER_NORM, RMS_NORM, NO_NORM };
-enum activation { RELU, GELU, SQUARED_RELU, SWIGLU, GEGLU };
+enum activation { RELU, GELU, SQUARED_RELU, GELU_TANH, SWIGLU, GEGLU };
 enum positions { SINUSOIDAL, LEARNED, ROTARY, ALIBI, NO_POSITIONS };
 enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
-
-#define EPS 1e-5f /* of norms, as in PyTorch */
 
 enum { SERIAL = 1 << 13 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
 
@@ -30,7 +28,8 @@ typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
     int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
-    float logit_cap;
+    float logit_cap, norm_epsilon;
+    double rotary_base;
 } config;
 
 /* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */
@@ -241,6 +240,7 @@ void norm_rows_backward(const config *c, count rows, count width, const float *g
 
 /* activations.c */
 void gelu(count n, const float *x, float *out, float *slope);
+void gelu_tanh(count n, const float *x, float *out, float *slope);
 void swiglu(count rows, const float *x, float *out, count width);
 void swiglu_backward(count rows, const float *g, const float *x, float *dx, count width);
 void activate(int activation, count rows, count F, float *x, float *out);

@@ -1,6 +1,7 @@
 """Activations, with hand-written gradients.
 
     GELU(x)      = x Φ(x)                      GELU'(x) = Φ(x) + x φ(x)      Φ, φ: the standard normal distribution
+    GELU(x)      ≈ x σ(2u), u = sqrt(2/π) (x + 0.044715 x³)      σ(2u) = (1 + tanh(u)) / 2
     ReLU²(x)     = max(0, x)²                  dL/dx = 2 g max(0, x)
     SwiGLU(a, b) = a σ(a) b                    dL/da = g b σ(a) (1 + a (1 - σ(a)))      dL/db = g a σ(a)
 
@@ -78,6 +79,26 @@ def normal(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"
     return np.abs(below, out=below), bell
 
 
+def gelu_tanh(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
+    """The approximation by tanh. As in `gelu`, the derivative is saved instead of x."""
+    x = np.ascontiguousarray(x)
+    out, slope = np.empty_like(x), np.empty_like(x)
+    in_chunks(_gelu_tanh_and_slope, x, out, slope)
+    return out, {"slope": slope}
+
+
+def _gelu_tanh_and_slope(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float[Array, " n"]) -> None:
+    """With s = σ(2u): x s, and s + 2 x s (1 - s) u'."""
+    scale, square = math.sqrt(2 / math.pi), x * x
+    sigma = np.tanh(scale * x * (1 + 0.044715 * square))
+    sigma += 1
+    sigma *= 0.5
+    np.multiply(x, sigma, out=out)
+    np.multiply(out, 1 - sigma, out=slope)
+    slope *= 2 * scale * (1 + 3 * 0.044715 * square)
+    slope += sigma
+
+
 def squared_relu(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
     positive = np.maximum(x, 0)
     return positive * positive, {"positive": positive}
@@ -113,6 +134,7 @@ def swiglu_x(
 
 ACTIVATIONS: dict[str, Rule] = {
     "gelu": Rule(gelu, {"x": gelu_x}),
+    "gelu_tanh": Rule(gelu_tanh, {"x": gelu_x}),
     "squared_relu": Rule(squared_relu, {"x": lambda g, positive: g * (2 * positive)}),
     "swiglu": Rule(swiglu, {"x": swiglu_x}),
 }

@@ -75,6 +75,11 @@ def gelu(x: Tensor) -> Tensor:
     return apply("gelu", x)
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    """Its approximation by tanh."""
+    return apply("gelu_tanh", x)
+
+
 def squared_relu(x: Tensor) -> Tensor:
     return apply("squared_relu", x)
 

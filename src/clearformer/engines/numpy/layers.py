@@ -25,6 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "squared_relu": F.squared_relu,
+    "gelu_tanh": F.gelu_tanh,
     "swiglu": F.swiglu,
     "geglu": F.geglu,
 }

@@ -34,9 +34,9 @@ def join_masks(*masks: Mask | None) -> Mask | None:
 def norm(config: ModelConfig, width: int) -> LayerNorm | RMSNorm | Identity:
     match config.norm:
         case "layer":
-            return LayerNorm(width, bias=config.bias)
+            return LayerNorm(width, bias=config.bias, eps=config.norm_epsilon)
         case "rms":
-            return RMSNorm(width)
+            return RMSNorm(width, eps=config.norm_epsilon)
         case "none":
             return Identity()
 
@@ -73,7 +73,7 @@ class MultiHeadAttention(Module):
         self.qkv_projection = Linear(D, sum(self.heads) * E, config.bias)
         self.query_norm = norm(config, E) if config.qk_norm else Identity()
         self.key_norm = norm(config, E) if config.qk_norm else Identity()
-        self.rotary = RotaryPositions(config.context, E) if config.positions == "rotary" else None
+        self.rotary = RotaryPositions(config.context, E, config.rotary_base) if config.positions == "rotary" else None
         alibi_heads = config.num_heads if config.positions == "alibi" else 0
         self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
         self.output_projection = Linear(D, D, config.bias)

@@ -12,9 +12,6 @@ from tinygrad import Tensor
 from clearformer.config import ModelConfig
 from clearformer.engines.tinygrad.shapes import Float, Int
 
-EPS = 1e-5
-"""of both norms"""
-
 
 class Linear:
     """x Wᵀ + b"""
@@ -41,23 +38,25 @@ class Embedding:
 class LayerNorm:
     """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias"""
 
-    def __init__(self, width: int, *, bias: bool) -> None:
+    def __init__(self, width: int, eps: float, *, bias: bool) -> None:
+        self.eps = eps
         self.weight = Tensor.empty(width)
         self.bias = Tensor.empty(width) if bias else None
 
     def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        scaled = x.layernorm(eps=EPS) * self.weight
+        scaled = x.layernorm(eps=self.eps) * self.weight
         return scaled if self.bias is None else scaled + self.bias
 
 
 class RMSNorm:
     """x / sqrt(mean(x²) + eps) * weight"""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, eps: float) -> None:
+        self.eps = eps
         self.weight = Tensor.empty(width)
 
     def __call__(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        return x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * self.weight
+        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
 
 
 class Identity:
@@ -73,9 +72,9 @@ Norm = LayerNorm | RMSNorm | Identity
 def norm(config: ModelConfig, width: int) -> Norm:
     match config.norm:
         case "layer":
-            return LayerNorm(width, bias=config.bias)
+            return LayerNorm(width, config.norm_epsilon, bias=config.bias)
         case "rms":
-            return RMSNorm(width)
+            return RMSNorm(width, config.norm_epsilon)
         case "none":
             return Identity()
 
@@ -95,6 +94,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": Tensor.relu,
     "gelu": gelu,
     "squared_relu": lambda x: x.relu().square(),
+    "gelu_tanh": Tensor.gelu,
     "swiglu": partial(gated, Tensor.silu),
     "geglu": partial(gated, gelu),
 }

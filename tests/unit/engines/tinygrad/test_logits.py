@@ -38,6 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "post-norm": {"norm_order": "post"},
     "relu": {"activation": "relu"},
     "gelu": {"activation": "gelu"},
+    "gelu by tanh": {"activation": "gelu_tanh"},
     "squared relu": {"activation": "squared_relu"},
     "swiglu": {"activation": "swiglu"},
     "geglu": {"activation": "geglu"},

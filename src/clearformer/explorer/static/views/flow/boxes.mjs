@@ -43,7 +43,7 @@ function embeddingOf({ name, text, T }, family, sizes) {
 }
 
 function panelsOf(stack, sizes, l) {
-    const { T, S } = stack, gated = sizes.activation > 2 ? 2 : 1;
+    const { T, S } = stack, gated = sizes.activation > 3 ? 2 : 1;
     const attention = (sub, keys) => sublayer(stack, sizes, l, sub, (box) => [
         [
             box("queries", `${sub}.core.queries`, `H ${T} E`), box("keys", `${sub}.core.keys`, `G ${keys} E`),

@@ -18,7 +18,7 @@ import { brief, length } from "../../numbers.mjs";
 
 export const KINDS = { ...EMBEDDING, ...STREAM, ...ATTENTION, ...FEED_FORWARD, ...OUTPUT };
 
-const ACTIVATIONS = ["relu", "gelu", "squared_relu", "swiglu", "geglu"]; /* in the order of transformer.h */
+const ACTIVATIONS = ["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]; /* in the order of transformer.h */
 
 /** The sizes of a model, with the names of its norm, their order, its activation and its positions, and the cap of its
     logits. */

@@ -12,6 +12,10 @@ const FUNCTIONS = {
         equation: "f = h · Φ(h), Φ the normal distribution", code: [FILE, "gelu", "erf"],
         words: "GELU keeps large numbers, and brings negative ones near to 0.",
     },
+    gelu_tanh: {
+        equation: "f = h/2 · (1 + tanh(√(2/π) (h + 0.044715 h³)))", code: [FILE, "gelu_tanh", "torch.tanh"],
+        words: "GELU, approximated by tanh, keeps large numbers, and brings negative ones near to 0.",
+    },
     squared_relu: {
         equation: "f = max(0, h)²", code: [FILE, "SquaredReLU.forward", "positive * positive"],
         words: "Negative numbers become 0, the others are squared.",

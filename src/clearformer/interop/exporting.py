@@ -1,0 +1,77 @@
+"""From a run to a folder that transformers loads: config.json, weights, tokenizer, and a model card."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+
+from clearformer.config import AnyModelConfig
+from clearformer.data.imported import ImportedTokenizer
+from clearformer.data.tokenizers import SPECIAL, Special, Tokenizer
+from clearformer.errors import InteropError
+from clearformer.interop.card import write_card
+from clearformer.interop.folder import WEIGHTS
+from clearformer.interop.formats import Format, misfits, write_values
+from clearformer.interop.tables import WRITTEN
+from clearformer.interop.weights import write_weights
+from clearformer.runs.folder import RunFolder
+from clearformer.runs.session import trained_weights
+
+
+def export_model(run: RunFolder, folder: Path) -> None:
+    """Write `folder`, which `AutoModelForCausalLM` and `AutoTokenizer` load.
+
+    Raises InteropError, before anything is written, for a model that no format can hold, and if the folder is in use.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InteropError(f"a new or empty folder was expected, but {folder} is in use; name another")
+    format_, config = choose_format(run.config.model)
+    values, tokens = write_values(format_, config), special_names(run.tokenizer)
+    special = run.tokenizer.special
+    values |= {"pad_token_id": special.pad, "bos_token_id": special.bos, "eos_token_id": special.eos}
+    weights = write_weights(format_, config, format_.biased(values), trained_weights(run).tensors["model"])
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    run.tokenizer.backend.save(str(folder / "tokenizer.json"))
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokens, run.config.model.context))
+    write_card(run, format_, folder)
+    _write_json(folder / "config.json", values)
+
+
+def choose_format(config: AnyModelConfig) -> tuple[Format, AnyModelConfig]:
+    """The first format that can hold the model, and its configuration, with all biases if the format has them.
+
+    Raises InteropError that names the settings which the nearest format lacks.
+    """
+    plain = dataclasses.replace(config, num_kv_heads=0 if config.kv_heads == config.num_heads else config.num_kv_heads)
+    nearest = min(WRITTEN, key=lambda each: len(misfits(each, plain)))
+    if lacking := misfits(nearest, plain):
+        formats = ", ".join(each.architecture for each in WRITTEN)
+        raise InteropError(
+            f"a model that a format of Hugging Face's can hold was expected ({formats}), but the nearest, "
+            f"{nearest.architecture}, lacks {', '.join(lacking)}; export it --to c"
+        )
+    return nearest, dataclasses.replace(plain, **nearest.completed)
+
+
+def special_names(tokenizer: Tokenizer) -> dict[str, str]:
+    """The texts of the special tokens by Hugging Face's names of their roles."""
+    if isinstance(tokenizer, ImportedTokenizer):
+        return tokenizer.names
+    roles = zip(Special._fields, SPECIAL, strict=True)
+    return {f"{role}_token": text for role, text in roles if role != "mask" or tokenizer.has_mask}
+
+
+def _tokenizer_config(tokens: dict[str, str], context: int) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        **tokens,
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,107 @@
+"""What a format of Hugging Face's calls our settings and parameters: one table each, for import and export alike.
+
+`tables` has them. A format computes what a model of ours computes with certain settings. Those that it has a key for
+are in `keys`; of the others, `ours` has the values that it can mean, and `theirs` the values of its keys that ours can
+mean.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clearformer.config import ModelConfig
+from clearformer.errors import InteropError
+
+Values = Mapping[str, Any]
+"""of a config.json"""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A class of transformers, and the models of ours that it can hold."""
+
+    architecture: str
+    model_type: str
+    kind: str
+    """our family"""
+    body: str
+    """the prefix of the names of the body's modules, which some files leave out"""
+    keys: Mapping[str, str]
+    """a setting of ours, and its key"""
+    defaults: Values
+    activation_key: str
+    activations: Mapping[str, str]
+    """ours and theirs"""
+    ours: Mapping[str, tuple[Any, ...]]
+    theirs: Values
+    modules: Mapping[str, str | tuple[str, ...]]
+    """a module of ours, # being the number of a layer, and theirs; several have its rows in this order"""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """other names of their activations, and ours"""
+    transposed: bool = False
+    """whether the matrices of layers are [in, out]"""
+    completed: Mapping[str, Any] = field(default_factory=dict)
+    """settings of every model of the format, which are reached by parameters that are zero"""
+    unused: tuple[str, ...] = ()
+    """ends of names of tensors that have no part in the logits"""
+    read: Callable[[Values], dict[str, Any]] = lambda _: {}
+    """further settings of ours. Raises InteropError for what our models lack"""
+    write: Callable[[Any], dict[str, Any]] = lambda _: {}
+    """further keys of theirs"""
+    biased: Callable[[Values], tuple[str, ...]] = lambda _: ("",)
+    """ends of the names of our modules that have biases there"""
+
+
+def lacks(key: str, found: Any, needed: str) -> InteropError:
+    """The error of a config.json that asks for what our models do not compute."""
+    return InteropError(
+        f"{key} {needed} was expected in config.json, found {found!r}; no model of clearformer has that"
+    )
+
+
+def whole_number(values: Values, key: str) -> int:
+    """The value of a key. Raises InteropError if it is no whole number above 0."""
+    found = values[key]
+    if type(found) is not int or found < 1:
+        raise InteropError(f"{key} must be a whole number above 0 in config.json, found {found!r}; repair it")
+    return found
+
+
+def read_settings(format_: Format, values: Values) -> dict[str, Any]:
+    """Our model's settings, from a config.json. Raises InteropError, naming the key, for what our models lack."""
+    if values.get("quantization_config"):
+        raise lacks("quantization_config", values["quantization_config"], "none")
+    for key, needed in format_.theirs.items():
+        if values.get(key, needed) != needed:
+            raise lacks(key, values[key], repr(needed))
+    theirs = {**format_.defaults, **values}
+    named = theirs.get(format_.activation_key, next(iter(format_.activations.values())))
+    activations = {name: ours for ours, name in format_.activations.items()} | dict(format_.aliases)
+    if named not in activations:
+        raise lacks(format_.activation_key, named, f"of {', '.join(activations)}")
+    fixed = {name: allowed[0] for name, allowed in format_.ours.items() if len(allowed) == 1}
+    settings = {name: theirs[key] for name, key in format_.keys.items()}
+    return fixed | settings | {"kind": format_.kind, "activation": activations[named]} | format_.read(theirs)
+
+
+def misfits(format_: Format, config: ModelConfig) -> list[str]:
+    """The settings of a model that the format cannot hold."""
+    if config.kind != format_.kind:
+        return [f"kind {config.kind}"]
+    allowed = {**format_.ours, "activation": tuple(format_.activations)}
+    return [
+        f"{name} {getattr(config, name)}" for name, values in allowed.items() if getattr(config, name) not in values
+    ]
+
+
+def write_values(format_: Format, config: ModelConfig) -> dict[str, Any]:
+    """The config.json of a model that the format can hold."""
+    return {
+        "architectures": [format_.architecture],
+        "model_type": format_.model_type,
+        "dtype": "float32",
+        **format_.theirs,
+        **{key: getattr(config, name) for name, key in format_.keys.items()},
+        format_.activation_key: format_.activations[config.activation],
+        **format_.write(config),
+    }

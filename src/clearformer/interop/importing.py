@@ -1,0 +1,79 @@
+"""From a folder of Hugging Face's, or a name on its hub, to a run at step 0."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from clearformer.config import FORMAT, IMPORTED, Config
+from clearformer.errors import InteropError
+from clearformer.interop.folder import ForeignFolder, open_foreign
+from clearformer.interop.formats import read_settings
+from clearformer.interop.tables import format_of
+from clearformer.interop.weights import read_weights
+from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+from clearformer.runs.memory_limit import require_memory
+from clearformer.runs.splits import Notify
+
+HUB_NAME = r"[\w.-]+/[\w.-]+"
+FURTHER: dict[str, Any] = {
+    "steps": 200,
+    "schedule": {"kind": "cosine", "peak": 5e-5, "final": 5e-6, "warmup_steps": 20},
+    "beta2": 0.95,
+    "epsilon": 1e-8,
+    "weight_decay": 0.01,
+    "validate_every": 50,
+}
+"""the settings of training that a run begins with which starts from an imported one: small steps, and few"""
+MAX_BATCH_TOKENS = 4096
+
+
+def import_model(source: str | Path, folder: Path, notify: Notify) -> None:
+    """Write a run's folder with the model in `source`: a folder, or a name on Hugging Face's hub.
+
+    Raises InteropError, before anything is written, for a model that clearformer cannot compute.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InteropError(f"a new or empty folder was expected, but {folder} is in use; choose another --out")
+    foreign = open_foreign(_found(source, notify))
+    format_ = format_of(foreign.values)
+    config = _config(read_settings(format_, foreign.values))
+    require_memory(config)
+    tokenizer = foreign.tokenizer(config.model.vocab_size)
+    biased = format_.biased(foreign.values)
+    weights = read_weights(format_, config.model, biased, foreign.shapes(), foreign.read)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder / "tokenizer.json")
+    (folder / "data.json").write_text(json.dumps(_origin(source, foreign), indent=2) + "\n", encoding="utf-8")
+    save_checkpoint(folder / "checkpoints", Checkpoint(0, {"model": weights}), keep=1)
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+
+
+def _found(source: str | Path, notify: Notify) -> Path:
+    """The folder, downloaded if it is the name of a model on the hub."""
+    if Path(source).exists() or not re.fullmatch(HUB_NAME, str(source)):
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    notify(f"{source} is no folder here: asking huggingface.co for it")
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # of the network, of its library and of the hub, which share no class
+        reason = str(error).strip().split("\n")[0]
+        raise InteropError(
+            f"a folder, or a model on huggingface.co, was expected, but {source} is no folder, and: {reason}; download "
+            "it where there is a network, and name its folder"
+        ) from error
+
+
+def _config(settings: dict[str, Any]) -> Config:
+    context = settings["context"] if isinstance(settings["context"], int) else 0
+    train = {**FURTHER, "batch_tokens": max(MAX_BATCH_TOKENS, context)}
+    return Config.from_dict(
+        {"format": FORMAT, "dataset": IMPORTED, "tokenizer": IMPORTED, "model": settings, "train": train}
+    )
+
+
+def _origin(source: str | Path, foreign: ForeignFolder) -> dict[str, Any]:
+    """What data.json says of an imported run."""
+    return {"name": IMPORTED, "source": str(source), "config": foreign.values}

@@ -1,0 +1,197 @@
+"""The formats: GPT-2, and Llama and its like."""
+
+from dataclasses import replace
+from typing import Any
+
+from clearformer.config import ModelConfig
+from clearformer.errors import InteropError
+from clearformer.interop.formats import Format, Values, lacks, whole_number
+
+LAYER = "decoder.layers.#."
+PLAIN: dict[str, tuple[Any, ...]] = {
+    "norm_order": ("pre",),
+    "scale_embeddings": (False,),
+    "ngram_buckets": (0,),
+    "logit_cap": (0.0,),
+}
+
+GPT2 = Format(
+    architecture="GPT2LMHeadModel",
+    model_type="gpt2",
+    kind="gpt",
+    body="transformer.",
+    keys={
+        "vocab_size": "vocab_size",
+        "context": "n_positions",
+        "d_model": "n_embd",
+        "num_heads": "n_head",
+        "num_layers": "n_layer",
+        "norm_epsilon": "layer_norm_epsilon",
+        "tie_embeddings": "tie_word_embeddings",
+        "initial_std": "initializer_range",
+        "dropout": "resid_pdrop",
+    },
+    defaults={
+        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "resid_pdrop": 0.1,
+        "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "initializer_range": 0.02,
+    },
+    activation_key="activation_function",
+    activations={"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "squared_relu": "relu2"},
+    aliases={"gelu_pytorch_tanh": "gelu_tanh"},
+    ours={
+        **PLAIN, "norm": ("layer",), "positions": ("learned",), "num_kv_heads": (0,), "window": (0,),
+        "qk_norm": (False,),
+    },
+    theirs={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    modules={
+        "embedding": "transformer.wte",
+        "positions": "transformer.wpe",
+        LAYER + "attention_residual.norm": "transformer.h.#.ln_1",
+        LAYER + "attention.qkv_projection": "transformer.h.#.attn.c_attn",
+        LAYER + "attention.output_projection": "transformer.h.#.attn.c_proj",
+        LAYER + "feed_forward_residual.norm": "transformer.h.#.ln_2",
+        LAYER + "feed_forward.linear1": "transformer.h.#.mlp.c_fc",
+        LAYER + "feed_forward.linear2": "transformer.h.#.mlp.c_proj",
+        "decoder.norm": "transformer.ln_f",
+        "output_projection": "lm_head",
+    },
+    transposed=True,
+    completed={"bias": True},
+    unused=(".attn.bias", ".attn.masked_bias"),
+    read=lambda values: {"bias": True, "d_ff": values.get("n_inner") or 4 * whole_number(values, "n_embd")},
+    write=lambda config: {"n_inner": config.d_ff, "embd_pdrop": config.dropout, "attn_pdrop": config.dropout},
+)  # fmt: skip
+
+ROTARY = {"rope_theta": 10_000.0, "rope_type": "default", "partial_rotary_factor": 1.0}
+"""what config.json says, in one of two places, where it says nothing else"""
+ATTENTION, FEED_FORWARD = ("qkv_projection", "attention.output_projection"), ("linear1", "linear2")
+"""ends of the names of modules that may have biases"""
+
+
+def _read_llama(values: Values) -> dict[str, Any]:
+    """What Llama and its like have besides `keys`: rotary positions, key-value heads, and which layers do what."""
+    given = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(given, dict):
+        raise lacks("rope_parameters", given, "as an object")
+    rope = {**ROTARY, **{key: values[key] for key in ROTARY if values.get(key) is not None}, **given}
+    rope["rope_type"] = given.get("rope_type", given.get("type", rope["rope_type"]))
+    for key in ("rope_type", "partial_rotary_factor"):
+        if rope[key] != ROTARY[key]:
+            raise lacks(key, rope[key], repr(ROTARY[key]))
+    width, heads = whole_number(values, "hidden_size"), whole_number(values, "num_attention_heads")
+    if values.get("head_dim") and values["head_dim"] * heads != width:
+        raise lacks("head_dim", values["head_dim"], f"{width / heads:g}, hidden_size / num_attention_heads,")
+    if any(kind != "full_attention" for kind in values.get("layer_types") or ()):
+        raise lacks("layer_types", values["layer_types"], "of 'full_attention' alone")
+    return {"rotary_base": rope["rope_theta"], "num_kv_heads": values.get("num_key_value_heads") or heads}
+
+
+def _write_llama(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_width,
+        "rope_theta": config.rotary_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+    }
+
+
+def _llama_biases(values: Values) -> tuple[str, ...]:
+    return ATTENTION * bool(values.get("attention_bias")) + FEED_FORWARD * bool(values.get("mlp_bias"))
+
+
+LLAMA = Format(
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    kind="gpt",
+    body="model.",
+    keys={
+        "vocab_size": "vocab_size",
+        "context": "max_position_embeddings",
+        "d_model": "hidden_size",
+        "num_heads": "num_attention_heads",
+        "num_layers": "num_hidden_layers",
+        "d_ff": "intermediate_size",
+        "norm_epsilon": "rms_norm_eps",
+        "tie_embeddings": "tie_word_embeddings",
+        "initial_std": "initializer_range",
+        "dropout": "attention_dropout",
+    },
+    defaults={
+        "vocab_size": 32000, "max_position_embeddings": 2048, "hidden_size": 4096, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "intermediate_size": 11008, "rms_norm_eps": 1e-6, "tie_word_embeddings": False,
+        "initializer_range": 0.02, "attention_dropout": 0.0,
+    },
+    activation_key="hidden_act",
+    activations={"swiglu": "silu", "geglu": "gelu"},
+    ours={**PLAIN, "norm": ("rms",), "positions": ("rotary",), "window": (0,), "qk_norm": (False,)},
+    theirs={},
+    modules={
+        "embedding": "model.embed_tokens",
+        LAYER + "attention_residual.norm": "model.layers.#.input_layernorm",
+        LAYER + "attention.qkv_projection": tuple(f"model.layers.#.self_attn.{x}_proj" for x in "qkv"),
+        LAYER + "attention.query_norm": "model.layers.#.self_attn.q_norm",
+        LAYER + "attention.key_norm": "model.layers.#.self_attn.k_norm",
+        LAYER + "attention.output_projection": "model.layers.#.self_attn.o_proj",
+        LAYER + "feed_forward_residual.norm": "model.layers.#.post_attention_layernorm",
+        LAYER + "feed_forward.linear1": ("model.layers.#.mlp.gate_proj", "model.layers.#.mlp.up_proj"),
+        LAYER + "feed_forward.linear2": "model.layers.#.mlp.down_proj",
+        "decoder.norm": "model.norm",
+        "output_projection": "lm_head",
+    },
+    unused=(".rotary_emb.inv_freq",),
+    read=lambda values: _read_llama(values) | {"bias": bool(_llama_biases(values))},
+    write=lambda config: _write_llama(config) | {"attention_bias": config.bias, "mlp_bias": config.bias},
+    biased=_llama_biases,
+)  # fmt: skip
+
+MISTRAL = replace(
+    LLAMA,
+    architecture="MistralForCausalLM",
+    model_type="mistral",
+    defaults={
+        **LLAMA.defaults, "max_position_embeddings": 131_072, "intermediate_size": 14_336, "num_key_value_heads": 8,
+        "sliding_window": 4096,
+    },
+    ours={**PLAIN, "norm": ("rms",), "positions": ("rotary",), "bias": (False,), "qk_norm": (False,)},
+    read=lambda values: _read_llama(values) | {"window": values["sliding_window"] or 0},
+    write=lambda config: _write_llama(config) | {"sliding_window": config.window or None},
+    biased=lambda _: (),
+)  # fmt: skip
+
+QWEN2 = replace(
+    LLAMA,
+    architecture="Qwen2ForCausalLM",
+    model_type="qwen2",
+    defaults={**LLAMA.defaults, "vocab_size": 151_936, "max_position_embeddings": 32_768, "intermediate_size": 22_016},
+    theirs={"use_sliding_window": False},
+    read=lambda values: _read_llama(values) | {"bias": True},
+    biased=lambda _: ATTENTION[:1],
+)
+
+QWEN3 = replace(
+    QWEN2,
+    architecture="Qwen3ForCausalLM",
+    model_type="qwen3",
+    defaults={**QWEN2.defaults, "head_dim": 128},
+    ours={**PLAIN, "norm": ("rms",), "positions": ("rotary",), "window": (0,), "bias": (False,), "qk_norm": (True,)},
+    read=lambda values: _read_llama(values) | {"bias": bool(values.get("attention_bias"))},
+    write=_write_llama,
+    biased=lambda values: ATTENTION * bool(values.get("attention_bias")),
+)
+
+FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3)}
+WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3)
+"""formats to export to; what Qwen2 holds, Llama does too"""
+
+
+def format_of(values: Values) -> Format:
+    """The format that a config.json names. Raises InteropError for one that clearformer does not read."""
+    by_type = {each.model_type: each.architecture for each in FORMATS.values()}
+    named = values.get("architectures")
+    kind = values.get("model_type")
+    found = named[0] if isinstance(named, list) and named else by_type.get(str(kind), kind)
+    if found not in FORMATS:
+        raise InteropError(
+            f"a model of {', '.join(FORMATS)} was expected, found {found!r} in config.json; clearformer reads no other"
+        )
+    return FORMATS[found]

@@ -1,0 +1,134 @@
+"""Our parameters as tensors of a format, and back: renamed, cut into the parts that the format has, transposed."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearformer.config import AnyModelConfig
+from clearformer.errors import InteropError
+from clearformer.interop.formats import Format
+from clearformer.models.initial import parameter_shapes
+
+Array = NDArray[np.float32]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One of ours, and the tensors that hold its rows, one after the other, with their shapes."""
+
+    name: str
+    shape: Shape
+    tensors: Mapping[str, Shape]
+    transposed: bool
+    absent: bool
+    """a bias that the format does not have, so that it is zero"""
+
+
+def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...]) -> Iterator[Parameter]:
+    """All parameters of a model; `biased` are the ends of the names of modules that have biases in the format."""
+    for name, shape in parameter_shapes(config).items():
+        module, _, leaf = name.rpartition(".")
+        layer = re.search(r"layers\.(\d+)\.", name)
+        named = format_.modules.get(name) or format_.modules[re.sub(r"layers\.\d+\.", "layers.#.", module)]
+        end = "" if name in format_.modules else f".{leaf}"
+        theirs = [each.replace("#", layer[1] if layer else "") + end for each in _listed(named)]
+        transposed = format_.transposed and layer is not None and len(shape) == 2
+        shapes = [(rows, *shape[1:]) for rows in _rows(config, module, shape[0], len(theirs))]
+        tensors = {each: part[::-1] if transposed else part for each, part in zip(theirs, shapes, strict=True)}
+        absent = leaf == "bias" and not module.endswith((*biased, "norm"))
+        yield Parameter(name, shape, tensors, transposed, absent)
+
+
+def _listed(named: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else named
+
+
+def _rows(config: AnyModelConfig, module: str, rows: int, parts: int) -> list[int]:
+    """The rows of each part: all, those of the gate and of what it gates, or of queries, keys and values."""
+    if parts == 1:
+        return [rows]
+    keys = config.kv_heads * config.head_width
+    return [config.d_ff, config.d_ff] if module.endswith("linear1") else [config.d_model, keys, keys]
+
+
+def read_weights(
+    format_: Format,
+    config: AnyModelConfig,
+    biased: tuple[str, ...],
+    shapes: Mapping[str, Shape],
+    read: Callable[[str], Array],
+) -> dict[str, Array]:
+    """Our parameters, from tensors of these `shapes`, each of which `read` returns.
+
+    Raises InteropError for a tensor that is missing, has another shape, maps to nothing or is not finite.
+    """
+    wanted = list(parameters(format_, config, biased))
+    needed = {name: shape for each in wanted if not each.absent for name, shape in each.tensors.items()}
+    found = {_whole_name(format_, name, needed): name for name in shapes}
+    if missing := [name for name in needed if name not in found]:
+        raise InteropError(
+            f"the tensor {missing[0]} was expected, but is not there{_more(missing)}; save the model anew"
+        )
+    output, embedding = (f"{format_.modules[name]}.weight" for name in ("output_projection", "embedding"))
+    copy = found.pop(output, None) if config.tie_embeddings else None
+    if copy and not np.array_equal(read(copy), read(found[embedding])):
+        raise InteropError(
+            f"one matrix was expected in {output} and {embedding}, as config.json ties them, found two; set "
+            "tie_word_embeddings to false"
+        )
+    if extra := [name for name in found if name not in needed and not name.endswith(format_.unused or "\0")]:
+        raise InteropError(
+            f"tensors of a {format_.architecture} alone were expected, but {found[extra[0]]} maps to nothing"
+            f"{_more(extra)}; the model would not be the same without it"
+        )
+    for name, shape in needed.items():
+        if shapes[found[name]] != shape:
+            raise InteropError(
+                f"the shape {shape} of {name} was expected by config.json, found {shapes[found[name]]}; use the "
+                "config.json that belongs to the weights"
+            )
+    return {each.name: _joined(each, lambda name: read(found[name])) for each in wanted}
+
+
+def _joined(parameter: Parameter, read: Callable[[str], Array]) -> Array:
+    if parameter.absent:
+        return np.zeros(parameter.shape, np.float32)
+    parts = [read(name).T if parameter.transposed else read(name) for name in parameter.tensors]
+    joined = np.ascontiguousarray(np.concatenate(parts) if len(parts) > 1 else parts[0])
+    if not np.isfinite(joined).all():
+        raise InteropError(
+            f"finite numbers were expected in {next(iter(parameter.tensors))}, found others; the model is broken"
+        )
+    return joined
+
+
+def write_weights(
+    format_: Format, config: AnyModelConfig, biased: tuple[str, ...], weights: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The tensors of the format, of a model with `config`. Biases that the weights lack are zero."""
+    tensors = {}
+    for each in parameters(format_, config, biased):
+        value, first = weights.get(each.name, np.zeros(each.shape, np.float32)), 0
+        for name, shape in each.tensors.items():
+            end = first + shape[-1 if each.transposed else 0]
+            tensors[name] = np.ascontiguousarray(value[first:end].T if each.transposed else value[first:end])
+            first = end
+    return tensors
+
+
+def _whole_name(format_: Format, name: str, needed: Mapping[str, Shape]) -> str:
+    """With the prefix of the body, which files of the body alone leave out."""
+    return name if name in needed or name.startswith(format_.body) else _prefixed(format_, name, needed)
+
+
+def _prefixed(format_: Format, name: str, needed: Mapping[str, Shape]) -> str:
+    whole = format_.body + name
+    return whole if whole in needed or name.endswith(format_.unused or "\0") else name
+
+
+def _more(names: list[str]) -> str:
+    return f", nor are {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,0 +1,418 @@
+"""Models of Hugging Face's transformers become runs and runs become theirs, with the same logits."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from clearformer.api.run import Run, open_run
+from clearformer.cli.main import main
+from clearformer.config import Config, GPTConfig
+from clearformer.data.imported import ImportedTokenizer
+from clearformer.data.tokenizers import train_tokenizer
+from clearformer.engine import engine_of
+from clearformer.interop.tables import FORMATS
+from clearformer.models.initial import initial_weights
+from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+from clearformer.runs.session import load_model
+
+TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
+EQUAL = 1e-5
+"""of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
+ENGINES = ("torch", "numpy", "c")
+PROMPT = "The quick fox"
+STD = 0.3
+"""of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
+
+ROTARY = {
+    "hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "head_dim": 4,
+    "intermediate_size": 24, "max_position_embeddings": 24,
+}  # fmt: skip
+TINY: dict[str, dict[str, Any]] = {
+    "GPT2LMHeadModel": {"n_positions": 24, "n_embd": 16, "n_head": 4, "n_layer": 2, "n_inner": 40},
+    **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), ROTARY),
+}
+ANOTHER_BASE = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "GPT-2": ("GPT2LMHeadModel", {}),
+    "GPT-2, untied, exact GELU": (
+        "GPT2LMHeadModel",
+        {"tie_word_embeddings": False, "activation_function": "gelu", "layer_norm_epsilon": 0.1},
+    ),
+    "Llama": ("LlamaForCausalLM", ANOTHER_BASE | {"rms_norm_eps": 1e-5}),
+    "Llama, tied, all biases": (
+        "LlamaForCausalLM", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "Mistral": ("MistralForCausalLM", {"sliding_window": 5}),
+    "Qwen2": ("Qwen2ForCausalLM", ANOTHER_BASE),
+    "Qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
+}  # fmt: skip
+RETURNS_AS = {"Qwen2": "LlamaForCausalLM"}
+"""the class of a model that was imported and exported again, where it is another one"""
+
+
+def byte_pairs(vocab_size: int = 280) -> tokenizers.Tokenizer:
+    """A tokenizer like GPT-2's, whose only special token comes last."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator([TEXT], trainer)
+    backend.add_special_tokens(["<|endoftext|>"])
+    return backend
+
+
+def foreign(folder: Path, variant: str = "GPT-2", **changes: Any) -> Any:
+    """Save a tiny model with random weights and its tokenizer into `folder`, and return it."""
+    architecture, settings = VARIANTS[variant]
+    backend = byte_pairs()
+    ids = {f"{role}_token_id": backend.get_vocab_size() - 1 for role in ("bos", "eos", "pad")}
+    config_class = getattr(transformers, architecture).config_class
+    settings = {**TINY[architecture], "vocab_size": backend.get_vocab_size(), **ids, **settings, **changes}
+    torch.manual_seed(3)
+    model = getattr(transformers, architecture)(config_class(**settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.randn_like(parameter) * STD + (1.0 if parameter.dim() == 1 and "norm" in name else 0))
+    model.save_pretrained(folder)
+    end = "<|endoftext|>"
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end)
+    fast.save_pretrained(folder)
+    return model
+
+
+def imported(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    code = main(["import", str(source), "--out", str(out)])
+    assert code == 0, capsys.readouterr().err
+    return open_run(out)
+
+
+def spread(logits: np.ndarray) -> float:
+    return float(logits.max() - logits.min())
+
+
+def assert_same_logits(run: Run, model: Any, engine: Any = "torch") -> None:
+    """At every position of two texts, and with what the cache of a decoder has."""
+    tokens = np.random.default_rng(1).integers(0, run.config.model.vocab_size, (2, 12))
+    with torch.inference_mode():
+        theirs = model(torch.from_numpy(tokens)).logits.numpy()
+    loaded = load_model(run, engine)[0]
+    ours = engine_of(loaded).logits_of(loaded, (tokens,))
+    assert np.abs(ours - theirs).max() < EQUAL * spread(theirs)
+
+
+def own_run(folder: Path, **changes: Any) -> Run:
+    """A run of ours with random weights."""
+    tokenizer = train_tokenizer("bpe", [TEXT], 300)
+    settings: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "context": 24, "d_model": 16, "num_heads": 4,
+                                "num_layers": 2, "d_ff": 40, "dropout": 0.0}  # fmt: skip
+    config = Config(dataset="pydocs", tokenizer="bpe", model=GPTConfig(**settings | changes))
+    folder.mkdir()
+    tokenizer.save(folder / "tokenizer.json")
+    (folder / "data.json").write_text('{"name": "pydocs", "kind": "text", "sizes": {"train": 3}}', encoding="utf-8")
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    rng = np.random.default_rng(2)
+    weights = {
+        name: (value + rng.normal(0, STD, value.shape)).astype(np.float32)
+        for name, value in initial_weights(config.model, 1).items()
+    }
+    save_checkpoint(folder / "checkpoints", Checkpoint(7, {"model": weights}), keep=1)
+    return open_run(folder)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_imported_model_has_the_same_logits_in_every_engine_and_returns_bit_by_bit(variant, tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", variant)
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    for engine in ENGINES:
+        assert_same_logits(run, model, engine)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
+    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back")
+    assert type(back).__name__ == RETURNS_AS.get(variant, VARIANTS[variant][0])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, back.state_dict()[name]), name
+    assert_same_logits(run, back.eval())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_greedy_text_is_the_same(variant, tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", variant)
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    ids = torch.tensor([run.tokenizer.encode(PROMPT)])
+    assert ids.tolist()[0] == theirs(PROMPT)["input_ids"]
+    count = 24 - ids.shape[1]
+    written = model.generate(ids, do_sample=False, max_new_tokens=count, min_new_tokens=count)[0, ids.shape[1] :]
+    assert run.generate(PROMPT, max_new_tokens=count, temperature=0.0) == theirs.decode(written)
+
+
+def test_ids_are_those_of_the_tokenizer_alone(tmp_path, capsys):
+    foreign(tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    alone = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
+    assert isinstance(run.tokenizer, ImportedTokenizer)
+    for text in (TEXT[:100], "!!! \n\n  é 漢字 <pad>", "a<|endoftext|>b", ""):
+        assert run.tokenizer.encode(text) == alone.encode(text).ids
+        assert run.tokenizer.decode(run.tokenizer.encode(text)) == text.replace("<|endoftext|>", "")
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_drawn_trained_further_and_exported_and_says_what_it_lacks(tmp_path, capsys):
+    foreign(tmp_path / "theirs")
+    run = str(imported(tmp_path / "theirs", tmp_path / "run", capsys).folder)
+    assert main(["draw", run, PROMPT, "--out", str(tmp_path / "heads.svg")]) == 0
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    further = [
+        "--data",
+        str(tmp_path / "text.txt"),
+        "--start-from",
+        run,
+        "--train.steps",
+        "20",
+        "--train.device",
+        "cpu",
+    ]
+    out = ["--out", str(tmp_path / "further"), "--train.batch-tokens", "192", "--train.schedule.peak", "0.01"]
+    assert main(["train", str(Path(run) / "config.json"), *further, *out]) == 0
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "further" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    assert main(["evaluate", str(tmp_path / "further")]) == 0
+    assert main(["export", str(tmp_path / "further"), str(tmp_path / "hf"), "--to", "hf"]) == 0
+    assert_same_logits(
+        open_run(tmp_path / "further"), transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    )
+    assert (tmp_path / "hf" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    for command, words in (
+        (["resume", run], "was imported, and has none"),
+        (["evaluate", run], "was imported, and has none"),
+        (["explore", run], "the page does not read it"),
+        (["export", run, str(tmp_path / "c")], "does not read it"),
+    ):
+        assert main(command) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+LIKE_LLAMA = {"norm": "rms", "positions": "rotary", "activation": "swiglu"}
+OWN: dict[str, dict[str, Any]] = {
+    "GPT-2": {},
+    "Llama": LIKE_LLAMA | {"bias": False, "num_kv_heads": 2, "rotary_base": 500.0},
+    "Llama, biases, GEGLU": LIKE_LLAMA | {"activation": "geglu"},
+    "Mistral": LIKE_LLAMA | {"bias": False, "window": 3},
+    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False},
+    "GPT-2 by tanh, without biases": {"bias": False, "activation": "gelu_tanh", "tie_embeddings": False},
+}
+
+
+@pytest.mark.parametrize("variant", OWN)
+def test_an_exported_run_has_the_same_logits_and_ids_and_a_card(variant, tmp_path):
+    run = own_run(tmp_path / "run", **OWN[variant])
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 0
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert_same_logits(run, model)
+    assert tokenizer(TEXT[:100])["input_ids"] == run.tokenizer.encode(TEXT[:100])
+    card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
+    assert "library_name: transformers" in card
+    assert "pydocs (train 3 text)" in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({"logit_cap": 5.0}, "logit_cap 5.0"),
+        (LIKE_LLAMA | {"bias": False, "qk_norm": True, "window": 3}, "qk_norm True"),
+        (LIKE_LLAMA | {"norm_order": "post", "num_kv_heads": 2}, "norm_order post"),
+        ({"positions": "alibi"}, "positions alibi"),
+        ({"ngram_buckets": 7, "scale_embeddings": True}, "scale_embeddings True, ngram_buckets 7"),
+    ],
+)
+def test_a_run_whose_settings_no_format_has_is_refused_before_anything_is_written(changes, lacking, tmp_path, capsys):
+    own_run(tmp_path / "run", **changes)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 2
+    assert f"lacks {lacking}; export it --to c" in capsys.readouterr().err
+    assert not (tmp_path / "hf").exists()
+
+
+def edited_config(**changes: Any) -> Any:
+    def edit(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+def edited_weights(change: Any) -> Any:
+    def edit(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
+
+    return edit
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def indexed(name: str) -> Any:
+    def edit(folder: Path) -> None:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"wte.weight": name}}))
+
+    return edit
+
+
+EXTRA = {"transformer.h.0.adapter.weight": np.zeros((2, 2), np.float32)}
+BROKEN: dict[str, tuple[Any, str]] = {
+    "another architecture": (edited_config(architectures=["MambaForCausalLM"]), "found 'MambaForCausalLM'"),
+    "an unknown activation": (edited_config(activation_function="mish"), "found 'mish'; no model of clearformer has"),
+    "other scores": (edited_config(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx False was"),
+    "quantized": (edited_config(quantization_config={"bits": 4}), "quantization_config none was expected"),
+    "a size that is a text": (edited_config(n_layer="2"), "model.num_layers must be of type int, found '2'"),
+    "heads that do not divide": (edited_config(n_head=5), "num_heads must be a divisor"),
+    "another size": (edited_config(n_inner=41), "the shape (16, 41) of transformer.h.0.mlp.c_fc.weight was expected"),
+    "a missing tensor": (
+        edited_weights(lambda tensors: tensors.pop("transformer.h.1.ln_2.bias")),
+        "the tensor transformer.h.1.ln_2.bias was expected, but is not there",
+    ),
+    "a tensor too many": (edited_weights(lambda tensors: tensors.update(EXTRA)), "adapter.weight maps to nothing"),
+    "an output that is not the embedding": (
+        edited_weights(lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"] + 1})),
+        "config.json ties them, found two",
+    ),
+    "not a number": (
+        edited_weights(lambda tensors: tensors["transformer.ln_f.bias"].fill(np.nan)),
+        "finite numbers were expected in transformer.ln_f.bias",
+    ),
+    "integers": (
+        edited_weights(lambda tensors: tensors.update({"transformer.ln_f.bias": np.zeros(16, np.int8)})),
+        "found torch.int8 in transformer.ln_f.bias",
+    ),
+    "pickled weights": (pickled, "found pytorch_model.bin, and unpickling can run any code"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "were expected in"),
+    "half a file": (truncated, "whole tensors were expected in"),
+    "an index that leads outside": (indexed("../model.safetensors"), "names of files of this folder were expected"),
+    "an index to nothing": (indexed("other.safetensors"), "whole tensors were expected in"),
+    "no configuration": (lambda folder: (folder / "config.json").unlink(), "an object of JSON was expected in"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json was expected in"),
+    "a larger vocabulary": (
+        lambda folder: byte_pairs(290).save(str(folder / "tokenizer.json")),
+        "a vocabulary of 280 tokens was expected in",
+    ),
+    "no folder": (shutil.rmtree, "is none; name one with a config.json"),
+}
+
+
+ROTARY_BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "scaled": ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rope_type 'default' was expected"),
+    "scaled, as older files say it": ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "found 'linear'"),
+    "of a part": ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 1.0 was expected"),
+    "wide heads": (
+        {"head_dim": 8},
+        "head_dim 4, hidden_size / num_attention_heads, was expected in config.json, found 8",
+    ),
+    "layers of two kinds": (
+        {"layer_types": ["sliding_attention", "full_attention"]},
+        "layer_types of 'full_attention'",
+    ),
+    "no width": ({"hidden_size": None}, "hidden_size must be a whole number above 0"),
+}
+
+
+@pytest.mark.parametrize("broken", ROTARY_BROKEN)
+def test_rotary_positions_and_layers_that_ours_lack_are_refused_by_name(broken, tmp_path, capsys):
+    foreign(tmp_path / "theirs", "Llama")
+    changes, words = ROTARY_BROKEN[broken]
+    edited_config(**changes)(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_base_of_rotary_positions_is_read_where_older_files_have_it(tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", "Llama")
+    edited_config(rope_parameters=None, rope_theta=500.0)(tmp_path / "theirs")
+    assert_same_logits(imported(tmp_path / "theirs", tmp_path / "run", capsys), model)
+
+
+def test_a_text_begins_as_its_tokenizer_begins_it_and_spare_rows_are_never_written(tmp_path, capsys):
+    foreign(tmp_path / "theirs", "Llama", vocab_size=300)
+    path, begin = tmp_path / "theirs" / "tokenizer.json", "<|endoftext|>"
+    backend = tokenizers.Tokenizer.from_file(str(path))
+    ids = [(begin, backend.token_to_id(begin))]
+    backend.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
+    backend.save(str(path))
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    assert run.tokenizer.encode(PROMPT) == backend.encode(PROMPT).ids
+    assert run.tokenizer.encode(PROMPT)[0] == ids[0][1]
+    assert {*run.tokenizer.never_written} == {*range(backend.get_vocab_size(), 300), ids[0][1]}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "gpt2"
+    foreign(folder)
+    return folder
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_cannot_be_imported_is_refused_in_one_sentence_and_nothing_is_written(broken, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "theirs")
+    edit, words = BROKEN[broken]
+    edit(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) in (1, 2)
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1, message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_on_the_hub_without_a_network_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["import", "nobody/nothing", "--out", str(tmp_path / "run")]) == 2
+    assert "a folder, or a model on huggingface.co, was expected" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_without_the_bodys_prefix_masks_shards_and_half_precision_are_read(whole, tmp_path, capsys):
+    """As in the files of openai-community/gpt2."""
+    shutil.copytree(whole, tmp_path / "theirs")
+    tensors = {
+        name.removeprefix("transformer."): value for name, value in load_file(whole / "model.safetensors").items()
+    }
+    (tmp_path / "theirs" / "model.safetensors").unlink()
+    mask = {"h.0.attn.bias": np.ones((1, 1, 24, 24), np.float32)}
+    halves = {name: value.astype(np.float16) for name, value in tensors.items()}
+    parts = {"a.safetensors": dict(list(halves.items())[:9]) | mask, "b.safetensors": dict(list(halves.items())[9:])}
+    for name, part in parts.items():
+        save_file(part, tmp_path / "theirs" / name)
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (tmp_path / "theirs" / "model.safetensors.index.json").write_text(json.dumps(index))
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    weights = load_file(run.checkpoints / "step-000000" / "model.safetensors")
+    assert np.array_equal(weights["embedding.weight"], halves["wte.weight"].astype(np.float32))
+    assert np.array_equal(
+        weights["decoder.layers.1.attention.qkv_projection.weight"], halves["h.1.attn.c_attn.weight"].T
+    )
+
+
+def test_the_page_has_every_architecture_and_command():
+    page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
+    for architecture in FORMATS:
+        assert f"`{architecture}`" in page
