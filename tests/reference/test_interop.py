@@ -11,11 +11,11 @@ import tokenizers
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from clearformer.api.run import Run, open_run
 from clearformer.cli.main import main
-from clearformer.config import Config, GPTConfig
+from clearformer.config import ClassifierConfig, Config, GPTConfig
 from clearformer.data.imported import ImportedTokenizer
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.engine import engine_of
@@ -38,6 +38,13 @@ ROTARY = {
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "GPT2LMHeadModel": {"n_positions": 24, "n_embd": 16, "n_head": 4, "n_layer": 2, "n_inner": 40},
+    "BertForMaskedLM": {
+        "hidden_size": 16,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "intermediate_size": 40,
+        "max_position_embeddings": 24,
+    },
     **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), ROTARY),
 }
 ANOTHER_BASE = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
@@ -55,6 +62,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen2": ("Qwen2ForCausalLM", ANOTHER_BASE),
     "Qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
 }  # fmt: skip
+BERTS = {
+    "BERT": ("BertForMaskedLM", {}),
+    "BERT, another epsilon, one segment": ("BertForMaskedLM", {"layer_norm_eps": 0.1, "type_vocab_size": 1}),
+}
 RETURNS_AS = {"Qwen2": "LlamaForCausalLM"}
 """the class of a model that was imported and exported again, where it is another one"""
 
@@ -110,12 +121,13 @@ def assert_same_logits(run: Run, model: Any, engine: Any = "torch") -> None:
     assert np.abs(ours - theirs).max() < EQUAL * spread(theirs)
 
 
-def own_run(folder: Path, **changes: Any) -> Run:
+def own_run(folder: Path, **given: Any) -> Run:
     """A run of ours with random weights."""
-    tokenizer = train_tokenizer("bpe", [TEXT], 300)
+    tokenizer, changes = train_tokenizer("bpe", [TEXT], 300), dict(given)
     settings: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "context": 24, "d_model": 16, "num_heads": 4,
                                 "num_layers": 2, "d_ff": 40, "dropout": 0.0}  # fmt: skip
-    config = Config(dataset="pydocs", tokenizer="bpe", model=GPTConfig(**settings | changes))
+    family = {"gpt": GPTConfig, "classifier": ClassifierConfig}[changes.pop("kind", "gpt")]
+    config = Config(dataset="pydocs", tokenizer="bpe", model=family(**settings | changes))
     folder.mkdir()
     tokenizer.save(folder / "tokenizer.json")
     (folder / "data.json").write_text('{"name": "pydocs", "kind": "text", "sizes": {"train": 3}}', encoding="utf-8")
@@ -153,6 +165,97 @@ def test_greedy_text_is_the_same(variant, tmp_path, capsys):
     count = 24 - ids.shape[1]
     written = model.generate(ids, do_sample=False, max_new_tokens=count, min_new_tokens=count)[0, ids.shape[1] :]
     assert run.generate(PROMPT, max_new_tokens=count, temperature=0.0) == theirs.decode(written)
+
+
+def word_pieces() -> tokenizers.Tokenizer:
+    """A tokenizer like BERT's."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
+    backend.train_from_iterator([TEXT], trainer)
+    around = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    return backend
+
+
+def foreign_bert(folder: Path, variant: str = "BERT") -> Any:
+    backend = word_pieces()
+    settings = TINY["BertForMaskedLM"] | BERTS[variant][1] | {"vocab_size": backend.get_vocab_size()}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**settings)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * STD)
+    model.save_pretrained(folder)
+    transformers.BertTokenizer(tokenizer_object=backend).save_pretrained(folder)
+    backend.save(str(folder / "tokenizer.json"))
+    return model
+
+
+@pytest.mark.parametrize("variant", BERTS)
+def test_a_bert_has_the_same_logits_in_every_engine_and_returns_bit_by_bit(variant, tmp_path, capsys):
+    model = foreign_bert(tmp_path / "theirs", variant)
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    rng = np.random.default_rng(1)
+    tokens = rng.integers(5, run.config.model.vocab_size, (2, 9))
+    real = np.arange(9) < np.array([[9], [6]])
+    segments = rng.integers(0, run.config.model.segments, (2, 9))
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
+    back = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "back").eval()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, back.state_dict()[name]), name
+    given = {"input_ids": tokens, "attention_mask": real.astype(int), "token_type_ids": segments}
+    with torch.inference_mode():
+        theirs, again = (each(**{k: torch.from_numpy(v) for k, v in given.items()}).logits for each in (model, back))
+    assert torch.equal(theirs, again)
+    for engine in ENGINES:
+        loaded = load_model(run, engine)[0]
+        ours = engine_of(loaded).logits_of(loaded, (tokens, real, segments))
+        assert np.abs(ours - theirs.numpy())[real].max() < EQUAL * spread(theirs.numpy())
+
+
+def test_a_bert_fills_a_hole_with_the_token_that_transformers_finds(tmp_path, capsys):
+    model = foreign_bert(tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
+    ids = backend.encode("the quick [MASK] jumps over").ids
+    assert run.inspect("the quick <mask> jumps over").inputs[0].tolist() == [ids]
+    with torch.inference_mode():
+        scores = model(torch.tensor([ids])).logits[0, ids.index(backend.token_to_id("[MASK]"))]
+    scores = scores.clone()
+    scores[:5] = -torch.inf
+    assert run.fillings(["the quick <mask> jumps over"])[0].masks[0][0].token == backend.decode([int(scores.argmax())])
+
+
+@pytest.mark.slow
+def test_a_bert_is_trained_further_and_is_no_classifiers_start(tmp_path, capsys):
+    foreign_bert(tmp_path / "theirs")
+    run = str(imported(tmp_path / "theirs", tmp_path / "run", capsys).folder)
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    further = [
+        "--data",
+        str(tmp_path / "text.txt"),
+        "--start-from",
+        run,
+        "--train.steps",
+        "30",
+        "--train.device",
+        "cpu",
+    ]
+    out = ["--out", str(tmp_path / "further"), "--train.batch-tokens", "192", "--train.schedule.peak", "0.01"]
+    assert main(["train", str(Path(run) / "config.json"), *further, *out]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "further" / "metrics.jsonl").read_text().splitlines()]
+    assert np.mean([line["loss"] for line in lines[-2:]]) < lines[0]["loss"]
+    (tmp_path / "labels.csv").write_text(
+        "text,label\n" + "".join(f"dog {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8"
+    )
+    capsys.readouterr()
+    assert (
+        main(["train", "--data", str(tmp_path / "labels.csv"), "--start-from", run, "--out", str(tmp_path / "c")]) == 2
+    )
+    assert "was imported" in capsys.readouterr().err
 
 
 def test_ids_are_those_of_the_tokenizer_alone(tmp_path, capsys):
@@ -232,6 +335,7 @@ def test_an_exported_run_has_the_same_logits_and_ids_and_a_card(variant, tmp_pat
     ("changes", "lacking"),
     [
         ({"logit_cap": 5.0}, "logit_cap 5.0"),
+        ({"kind": "classifier"}, "kind classifier"),
         (LIKE_LLAMA | {"bias": False, "qk_norm": True, "window": 3}, "qk_norm True"),
         (LIKE_LLAMA | {"norm_order": "post", "num_kv_heads": 2}, "norm_order post"),
         ({"positions": "alibi"}, "positions alibi"),

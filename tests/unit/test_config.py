@@ -90,8 +90,14 @@ KINDS = r"^model\.kind must be one of transformer, gpt, bert, classifier, found 
         (minimal(train={"clip": "1"}), r"^train\.clip must be a number, found '1'"),
         (minimal(train={"clip": True}), r"^train\.clip must be a number, found True"),
         (minimal(train={"token_loss": True}), r"^train\.token_loss must be false unless a classifier has mean pool"),
-        (minimal(tokenizer="bytes"), r"^tokenizer must be one of character, bpe, word, number, found 'bytes'"),
-        (minimal(tokenizer=["bpe"]), r"^tokenizer must be one of character, bpe, word, number, found \['bpe'\]"),
+        (
+            minimal(tokenizer="bytes"),
+            r"^tokenizer must be one of character, bpe, word, number, imported, found 'bytes'",
+        ),
+        (
+            minimal(tokenizer=["bpe"]),
+            r"^tokenizer must be one of character, bpe, word, number, imported, found \['bpe'\]",
+        ),
         (minimal(data="a.txt"), r"^data must be a list of strings, found 'a\.txt'"),
         (minimal(data=["a", 1]), r"^data must be a list of strings, found \['a', 1\]"),
         (minimal(format=2), r"format 1 or older was expected, found format 2; upgrade clearformer"),

@@ -41,6 +41,9 @@ class ImportedTokenizer(Tokenizer):
             ids[role] = index
         self.special = Special(*(ids.get(role) for role in ROLES))
         marked = {index for index, token in backend.get_added_tokens_decoder().items() if token.special}
+        if self.special.mask is not None:
+            whole, begin, end = self.backend.encode("").ids, self.special.bos, self.special.eos
+            self.around = tuple(each for each in whole if each == begin), tuple(each for each in whole if each == end)
         tokens = set(self.backend.get_vocab().values())
         self.never_written = tuple(sorted(marked | set(ids.values()) | (set(range(rows)) - tokens)))
         self.rows, self.num_ids = rows, 1 + max(tokens, default=-1)

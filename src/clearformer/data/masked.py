@@ -35,6 +35,10 @@ class MaskedWindows(Windows):
 
     vocab_size: int
     mask_share: float
+    hole: int = MASK
+    """the id of <mask>"""
+    special: tuple[int, ...] = tuple(range(MASK + 1))
+    """ids that are never chosen, and never put in place of others; `hole` is one of them"""
 
     def __post_init__(self) -> None:
         if len(self.tokens) < self.context:
@@ -42,7 +46,7 @@ class MaskedWindows(Windows):
                 f"a text of at least {self.context} tokens was expected, the model's context, "
                 f"found {len(self.tokens)}; give more text or lower --model.context"
             )
-        if not (self.tokens > MASK).any():
+        if np.isin(self.tokens, self.special).all():
             raise DataError(
                 "a text with tokens to predict was expected, but all of its tokens are special ones such as <unk>; "
                 "train the tokenizer on similar text"
@@ -52,10 +56,10 @@ class MaskedWindows(Windows):
         epoch, index = divmod(step, self.batches_per_epoch)
         rng = np.random.default_rng([self.seed, epoch, index])
         original = np.zeros((0, 0), dtype=np.int64)
-        while not (original > MASK).any():  # nothing to predict in windows of <unk> only: draw others
+        while np.isin(original, self.special).all():  # nothing to predict in windows of <unk> only: draw others
             starts = rng.integers(0, len(self.tokens) - self.context + 1, self.batch_size)
             original = self.tokens[starts[:, None] + np.arange(self.context)]
-        return self._batch(original, *mask(original, self.vocab_size, self.mask_share, rng))
+        return self._batch(original, *self._mask(original, rng))
 
     def in_order(self, max_tokens: int | None = None) -> Iterator[MaskedBatch]:
         """Consecutive blocks of `context` tokens; the last may be shorter.
@@ -77,7 +81,7 @@ class MaskedWindows(Windows):
     def _evaluation_batch(self, starts: range, length: int) -> MaskedBatch:
         original = np.stack([self.tokens[start : start + length] for start in starts])
         rows = [
-            mask(row[None], self.vocab_size, self.mask_share, np.random.default_rng([self.seed, 0, start, EVALUATION]))
+            self._mask(row[None], np.random.default_rng([self.seed, 0, start, EVALUATION]))
             for start, row in zip(starts, original, strict=True)
         ]
         return self._batch(original, *(np.concatenate(part) for part in zip(*rows, strict=True)))
@@ -91,16 +95,16 @@ class MaskedWindows(Windows):
         targets = np.where(chosen, original, IGNORE)
         return MaskedBatch(tokens, np.ones_like(chosen), np.zeros_like(tokens), targets)
 
-
-def mask(
-    tokens: Int[NDArray[np.int64], "B T"], vocab_size: int, share: float, rng: np.random.Generator
-) -> tuple[Int[NDArray[np.int64], "B T"], Bool[NDArray[np.bool_], "B T"]]:
-    """`tokens` with about `share` of them hidden, and which were chosen: at least one, unless all are special."""
-    priority, action = rng.random(tokens.shape), rng.random(tokens.shape)
-    priority[tokens <= MASK] = np.inf
-    chosen = priority < share
-    if not chosen.any():
-        chosen = (priority == priority.min()) & np.isfinite(priority)
-    random = rng.integers(MASK + 1, vocab_size, tokens.shape)
-    hidden = np.where(action < MASKED, MASK, np.where(action < MASKED + REPLACED, random, tokens))
-    return np.where(chosen, hidden, tokens), chosen
+    def _mask(
+        self, tokens: Int[NDArray[np.int64], "B T"], rng: np.random.Generator
+    ) -> tuple[Int[NDArray[np.int64], "B T"], Bool[NDArray[np.bool_], "B T"]]:
+        """`tokens` with about `mask_share` of them hidden, and the chosen ones: at least one, if any may be."""
+        priority, action = rng.random(tokens.shape), rng.random(tokens.shape)
+        priority[np.isin(tokens, self.special)] = np.inf
+        chosen = priority < self.mask_share
+        if not chosen.any():
+            chosen = (priority == priority.min()) & np.isfinite(priority)
+        ordinary = np.setdiff1d(np.arange(self.vocab_size), self.special)
+        random = ordinary[rng.integers(0, len(ordinary), tokens.shape)]
+        hidden = np.where(action < MASKED, self.hole, np.where(action < MASKED + REPLACED, random, tokens))
+        return np.where(chosen, hidden, tokens), chosen

@@ -55,6 +55,8 @@ class Tokenizer:
     special = Special()
     never_written: tuple[int, ...] = (PAD, BOS, EOS, UNK)
     """ids that a language model does not generate"""
+    around: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    """ids that stand before and behind each text that a model with such a vocabulary reads"""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from clearformer.data.batches import pad
-from clearformer.data.tokenizers import MASK, PAD, SPECIAL, UNK, Tokenizer
+from clearformer.data.tokenizers import MASK, PAD, SPECIAL, Tokenizer
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError
 from clearformer.generation.sampling import Sampling, probabilities
@@ -50,9 +50,11 @@ class Filler:
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.mask = MASK if tokenizer.special.mask is None else tokenizer.special.mask
+        self.pad = PAD if tokenizer.special.pad is None else tokenizer.special.pad
         self.labels = [tokenizer.token_text(index) for index in range(tokenizer.vocab_size)]
         text = np.array(["\ufffd" not in label for label in self.labels])
-        text[: len(SPECIAL)] = False
+        text[[*tokenizer.never_written, self.mask]] = False
         spaced = text & np.array([len(label) > 1 and label.startswith(" ") for label in self.labels])
         bare = text & ~spaced
         self.tokens_include_spaces = bool(spaced.any())
@@ -70,14 +72,18 @@ class Filler:
     def _fill(self, texts: Sequence[str], top: int) -> list[Filled]:
         rows = [self.encode(text) for text in texts]
         for text, row in zip(texts, rows, strict=True):
-            if MASK not in row:
+            if self.mask not in row:
                 raise PromptError(f"a text with a hole to fill was expected, found {text!r}; type <mask> for the hole")
-        tokens = pad(rows, PAD)
-        logits = engine_of(self.model).logits_of(self.model, (tokens, tokens != PAD, np.zeros_like(tokens)))
+        tokens = pad(rows, self.pad)
+        logits = engine_of(self.model).logits_of(self.model, (tokens, tokens != self.pad, np.zeros_like(tokens)))
         filled = []
         for text, row, scores in zip(texts, rows, logits, strict=True):
-            at_masks = scores[: len(row)][np.array(row) == MASK]
-            filled.append(self._fill_text(text.split(SPECIAL[MASK]), at_masks, top, row.count(UNK)))
+            at_masks = scores[: len(row)][np.array(row) == self.mask]
+            filled.append(
+                self._fill_text(
+                    text.split(SPECIAL[MASK]), at_masks, top, sum(index == self.tokenizer.special.unk for index in row)
+                )
+            )
         return filled
 
     def encode(self, text: str) -> list[int]:
@@ -88,7 +94,8 @@ class Filler:
         pieces = text.split(SPECIAL[MASK])
         bare = [piece[: -self._spaced(piece) or None] for piece in pieces[:-1]]
         first, *others = self.tokenizer.encode_batch([*bare, pieces[-1]])
-        tokens = [*first, *(index for ids in others for index in (MASK, *ids))]
+        before, behind = self.tokenizer.around
+        tokens = [*before, *first, *(index for ids in others for index in (self.mask, *ids)), *behind]
         context = self.model.config.context
         if len(tokens) > context:
             raise PromptError(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clearformer.data.batches import collate
 from clearformer.data.labelled import collate_labelled, truncate
-from clearformer.data.tokenizers import PAD, Tokenizer
+from clearformer.data.tokenizers import Tokenizer
 from clearformer.generation.fill import Filler
 from clearformer.models.bert import BERT
 from clearformer.models.build import Model
@@ -30,4 +30,6 @@ def model_inputs(
     encode = Filler(model, tokenizer).encode if isinstance(model, BERT) else tokenizer.encode
     ids = np.array(encode(text), dtype=np.int64)
     tokens = ids[None]
-    return (tokens, tokens != PAD, np.zeros_like(tokens)) if isinstance(model, BERT) else (tokens,), [ids], nothing
+    if isinstance(model, BERT):
+        return (tokens, tokens != tokenizer.special.pad, np.zeros_like(tokens)), [ids], nothing
+    return (tokens,), [ids], nothing

@@ -1,4 +1,4 @@
-"""The formats: GPT-2, and Llama and its like."""
+"""The formats: GPT-2, Llama and its like, and BERT."""
 
 from dataclasses import replace
 from typing import Any
@@ -179,8 +179,66 @@ QWEN3 = replace(
     biased=lambda values: ATTENTION * bool(values.get("attention_bias")),
 )
 
-FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3)}
-WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3)
+BERT_LAYER = "bert.encoder.layer.#."
+BERT = Format(
+    architecture="BertForMaskedLM",
+    model_type="bert",
+    kind="bert",
+    body="bert.",
+    keys={
+        "vocab_size": "vocab_size",
+        "context": "max_position_embeddings",
+        "d_model": "hidden_size",
+        "num_heads": "num_attention_heads",
+        "num_layers": "num_hidden_layers",
+        "d_ff": "intermediate_size",
+        "segments": "type_vocab_size",
+        "norm_epsilon": "layer_norm_eps",
+        "tie_embeddings": "tie_word_embeddings",
+        "initial_std": "initializer_range",
+        "dropout": "hidden_dropout_prob",
+    },
+    defaults={
+        "vocab_size": 30_522, "max_position_embeddings": 512, "hidden_size": 768, "num_attention_heads": 12,
+        "num_hidden_layers": 12, "intermediate_size": 3072, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+        "tie_word_embeddings": True, "initializer_range": 0.02, "hidden_dropout_prob": 0.1,
+    },
+    activation_key="hidden_act",
+    activations={"gelu": "gelu"},
+    ours={
+        **PLAIN, "norm": ("layer",), "norm_order": ("post",), "positions": ("learned",), "num_kv_heads": (0,),
+        "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,),
+    },
+    theirs={"is_decoder": False, "position_embedding_type": "absolute"},
+    modules={
+        "embedding": "bert.embeddings.word_embeddings",
+        "positions": "bert.embeddings.position_embeddings",
+        "segments": "bert.embeddings.token_type_embeddings",
+        "embedding_norm": "bert.embeddings.LayerNorm",
+        "encoder.layers.#.attention.qkv_projection": tuple(
+            f"{BERT_LAYER}attention.self.{x}" for x in ("query", "key", "value")
+        ),
+        "encoder.layers.#.attention.output_projection": BERT_LAYER + "attention.output.dense",
+        "encoder.layers.#.attention_residual.norm": BERT_LAYER + "attention.output.LayerNorm",
+        "encoder.layers.#.feed_forward.linear1": BERT_LAYER + "intermediate.dense",
+        "encoder.layers.#.feed_forward.linear2": BERT_LAYER + "output.dense",
+        "encoder.layers.#.feed_forward_residual.norm": BERT_LAYER + "output.LayerNorm",
+        "transform": "cls.predictions.transform.dense",
+        "transform_norm": "cls.predictions.transform.LayerNorm",
+        "output_projection": "cls.predictions.decoder",
+        "output_projection.bias": "cls.predictions.bias",
+    },
+    completed={"bias": True},
+    unused=(
+        "embeddings.position_ids", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.predictions.decoder.bias",
+        "cls.seq_relationship.weight", "cls.seq_relationship.bias",
+    ),
+    read=lambda _: {"bias": True},
+    write=lambda config: {"attention_probs_dropout_prob": config.dropout},
+)  # fmt: skip
+
+FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, BERT)}
+WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT)
 """formats to export to; what Qwen2 holds, Llama does too"""
 
 

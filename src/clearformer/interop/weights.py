@@ -14,6 +14,8 @@ from clearformer.models.initial import parameter_shapes
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
+OLD_NAMES = {"gamma": "weight", "beta": "bias"}
+"""of norms, in the files of the first BERTs"""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def write_weights(
 
 
 def _whole_name(format_: Format, name: str, needed: Mapping[str, Shape]) -> str:
-    """With the prefix of the body, which files of the body alone leave out."""
+    """With the names of today, and the prefix of the body, which files of the body alone leave out."""
+    name = re.sub(r"LayerNorm\.(gamma|beta)$", lambda old: f"LayerNorm.{OLD_NAMES[old[1]]}", name)
     return name if name in needed or name.startswith(format_.body) else _prefixed(format_, name, needed)
 
 

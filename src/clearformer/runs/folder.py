@@ -153,6 +153,12 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
             "a run to start from was expected, as the tokenizer is an imported one; add --start-from RUN", "tokenizer"
         )
     earlier = open_folder(Path(config.start_from).resolve(), notify) if config.start_from else None
+    if earlier and earlier.tokenizer.imported and isinstance(config.model, ClassifierConfig):
+        raise ConfigError(
+            f"a run that clearformer trained was expected for a classifier to start from, but {earlier.folder} was "
+            "imported; train one with: clearformer train bert",
+            "start_from",
+        )
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
     config = _completed(config, tokenizer, corpus, earlier)
     require_memory(config)

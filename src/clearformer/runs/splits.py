@@ -54,8 +54,17 @@ def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Sp
     _report_unknown(tokens, tokenizer, split, notify)
     ids, model, train = np.array(tokens), config.model, config.train
     if isinstance(model, BERTConfig):
-        return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, model.vocab_size, model.mask_share)
+        masking = (model.vocab_size, model.mask_share, *_special(tokenizer))
+        return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, *masking)
     return TextWindows(ids, model.context, train.batch_tokens, train.seed)
+
+
+def _special(tokenizer: Tokenizer) -> tuple[int, tuple[int, ...]]:
+    """The id of <mask>, and those of all special tokens. Raises DataError if the vocabulary has no <mask>."""
+    hole = tokenizer.special.mask
+    if hole is None:
+        raise DataError("a vocabulary with a token that hides others was expected, found none; train another model")
+    return hole, (*tokenizer.never_written, hole)
 
 
 def _pairs(config: Config, tokenizer: Tokenizer, corpus: PairCorpus, split: Split, notify: Notify) -> PairBuckets:
