@@ -13,7 +13,7 @@ WAY = [
 """what arrives, the folders that take it, what they have"""
 USES = [("generation", "sampling, beams"), ("evaluation", "loss, BLEU, …"), ("inspection", "record, cut, patch")]
 ENGINES = ["engines", "the same in", "NumPy, tinygrad", "and C"]
-EDGE = ("api, cli, demo, guide, checks, explorer", "stand at the edge and use all of it")
+EDGE = ("api, cli, demo, guide, checks, explorer, interop", "stand at the edge and use all of it")
 STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1f2328; text-anchor: middle }
 .name { font-weight: 600 }
@@ -31,7 +31,7 @@ marker path { fill: #57606a; stroke: none; marker-end: none }
 DESCRIPTION = (
     "Text goes into data, which makes batches of tokens, blocks and models logits of them, training weights, and "
     "runs keeps checkpoints. From these work generation, evaluation and inspection. Beside models and training stand "
-    "the engines, and at the edge api, cli, demo, guide, checks and explorer."
+    "the engines, and at the edge api, cli, demo, guide, checks, explorer and interop."
 )
 
 
