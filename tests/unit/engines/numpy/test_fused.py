@@ -142,6 +142,7 @@ CASES: dict[str, tuple[Callable[..., Made], Callable[..., torch.Tensor]]] = {
     "layer_norm": (normed(3), lambda x, weight, bias=None, *, eps: F.layer_norm(x, weight.shape, weight, bias, eps)),
     "rms_norm": (normed(2), lambda x, weight, eps: F.rms_norm(x, weight.shape, weight, eps)),
     "gelu": (activated, F.gelu),
+    "gelu_tanh": (activated, lambda x: F.gelu(x, approximate="tanh")),
     "squared_relu": (activated, lambda x: F.relu(x) ** 2),
     "swiglu": (activated, torch_swiglu),
     "attention": (attended, torch_attention),
