@@ -146,4 +146,6 @@ def test_hostile_input_ends_well_or_with_one_message(hostile, kind: str, count: 
     monkeypatch.chdir(hostile.home)  # put back at the end
     cases = {f"--kind {kind} --seed {seed}": hostile.case(kind, seed) for seed in range(count)}
     assert not {how: (what, found.fault, found.trace) for how, (what, found) in cases.items() if found.fault}
-    assert {"done", "refused"} <= {found.status for _, found in cases.values()}
+    statuses = {found.status for _, found in cases.values()}
+    assert "refused" in statuses
+    assert statuses & {"done", "stopped"}, "good input trains, to its end or until the limit of time"
