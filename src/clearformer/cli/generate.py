@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -38,8 +38,8 @@ class Generate:
     """when the context is full, continue from its last half; --no-slide ends with an error"""
     cache: bool = True
     """--no-cache recomputes all tokens at each step: the same text, slower"""
-    engine: EngineName | None = None
-    """the engine to compute with; by default the one that trained the run"""
+    engine: EngineName | Literal["fastest"] = "fastest"
+    """the engine to compute with; fastest: C instead of PyTorch if a short test found it faster on this machine"""
     draft: Path | None = None
     """a smaller run with the same tokenizer, which proposes tokens for this one to judge: the same distribution, and
     the same text at temperature 0, in less time if the two often agree"""
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
     draft = None
     if options.draft is not None:
-        draft = run.drafted_by(open_run(options.draft, engine=options.engine), options.draft_tokens)
+        draft = run.drafted_by(open_run(options.draft, engine=run.engine), options.draft_tokens)
     count = options.max_new_tokens
     steps = run.continue_prompts(prompts, count, sampling, slide=options.slide, cached=options.cache, draft=draft)
     _write(run, prompts, steps, as_json=options.json)
