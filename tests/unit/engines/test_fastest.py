@@ -47,7 +47,7 @@ def test_c_takes_the_place_of_pytorch_where_it_is_exact_and_faster_at_every_batc
     measured(trial)
     notices: list[str] = []
     assert fastest_engine(CONFIG, notices.append) == engine
-    assert ("1.5 times as fast as PyTorch here; --engine torch" in notices[-1]) == (engine == "c")
+    assert f"{'C' if engine == 'c' else 'PyTorch'} decodes from now on, unless --engine says otherwise" in notices[-1]
 
 
 @pytest.mark.usefixtures("compiled")
@@ -75,7 +75,7 @@ def test_a_machine_is_tested_once_and_again_where_the_kept_result_is_damaged(
     notices: list[str] = []
     assert [fastest_engine(CONFIG, notices.append) for _ in range(3)] == ["c"] * 3
     assert len(asked) == 1
-    assert len([notice for notice in notices if "comparing" in notice]) == 1
+    assert len(notices) == 2, "it is said once, too"
     (kept,) = (tmp_path / "kernels").glob("decoding-*.json")
     for damage in ("", "[]", '{"error": 1}', '{"error": 0, "speedups": 3}'):
         kept.write_text(damage)
