@@ -34,6 +34,15 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _fastest_engine_is_known() -> None:
+    """The engines are compared before any test, which prints a notice once on a machine."""
+    from clearformer.engines.fastest import fastest_engine
+    from clearformer.recipes import dates
+
+    fastest_engine(dates(), lambda _: None)
+
+
 @pytest.fixture
 def unoptimized() -> Iterator[None]:
     """tinygrad's kernels are not optimized: that takes two thirds of the compilation time."""

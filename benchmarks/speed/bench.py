@@ -24,6 +24,8 @@ from comparisons import COMPARISONS
 from page import write_page
 from pairs import NotTheSameError, compare
 
+from clearformer.training.device import cpu_has_bfloat16
+
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, SECONDS = 3, 2.0
 """pairs, and seconds of each half of one, in short"""
@@ -47,6 +49,9 @@ def main() -> int:
     saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"comparisons": {}}
     before, failed = saved["comparisons"], []
     for comparison in chosen:
+        if comparison.settings.get("precision") == "bfloat16" and not cpu_has_bfloat16():
+            print(f"{comparison.name}: left out, this processor has no instructions for bfloat16")
+            continue
         try:
             rounds = (FULL_ROUNDS, FULL_SECONDS) if options.full else (ROUNDS, SECONDS)
             found = compare(comparison, *rounds)

@@ -5,6 +5,8 @@ from itertools import product
 from pairs import Comparison
 
 TOKENS, SENTENCES = "tokens/s", "sentences/s"
+WRITERS = ("clearformer", "clearformer c")
+"""on a CPU `clearformer generate` and `translate` choose the faster of these by themselves"""
 
 COMPARISONS = [
     *(
@@ -18,8 +20,9 @@ COMPARISONS = [
     ),
     Comparison("clearformer", "torch_nn", "training", {"size": "S", "precision": "float32"}, TOKENS, 1.0),
     *(
-        Comparison("clearformer", "hugging_face", "generation", {"size": size, "batch": batch}, TOKENS, aim)
+        Comparison(system, "hugging_face", "generation", {"size": size, "batch": batch}, TOKENS, aim)
         for (size, batch), aim in zip(product("MG", (1, 16)), (2.5, 2.4, 2.0, 2.5), strict=True)
+        for system in WRITERS
     ),
     *(
         Comparison("clearformer", "torch_nn", "training_pairs", {"size": size, "precision": precision}, TOKENS, aim)
@@ -31,21 +34,14 @@ COMPARISONS = [
         )
     ),
     *(
-        Comparison("clearformer", "hugging_face", "translation", {"size": size}, SENTENCES, aim)
+        Comparison(system, "hugging_face", "translation", {"size": size}, SENTENCES, aim)
         for size, aim in (("small", 2.5), ("base", 2.2))
+        for system in WRITERS
     ),
     *(
         Comparison(
             f"clearformer {engine}", "clearformer", "training", {"size": "S", "precision": "float32"}, TOKENS, aim
         )
         for engine, aim in (("numpy", 0.5), ("c", 1.0))
-    ),
-    *(
-        Comparison("clearformer c", against, "generation", {"size": "M", "batch": batch}, TOKENS, aim)
-        for against, batch, aim in (("clearformer", 1, 1.0), ("hugging_face", 1, 2.5), ("hugging_face", 16, 2.4))
-    ),
-    *(
-        Comparison("clearformer c", "hugging_face", "translation", {"size": size}, SENTENCES, aim)
-        for size, aim in (("small", 2.5), ("base", 2.2))
     ),
 ]

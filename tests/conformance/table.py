@@ -23,7 +23,8 @@ One configuration, one checkpoint, several libraries that compute: `clearformer 
 `generate`, `translate`, `fill`, `classify` and `evaluate` take `--engine` too, whatever engine a run was trained by. A
 number here is the largest error over all cases, held against PyTorch in float64, as a share of the largest number there
 should be (losses and weights after steps: against PyTorch in the same precision). PyTorch's own float32 stands beside.
-`tests/conformance` holds all of this to limits.
+`tests/conformance` holds all of this to limits. Without `--engine`, `generate` and `translate` compute a run of PyTorch
+in C where that is faster on the machine at hand, which a short test finds out once.
 
 NumPy compiles its kernels where it finds a C compiler; `CC=none` in the environment keeps it to NumPy alone. It is a
 fifth faster with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184`, which let glibc keep freed memory; with

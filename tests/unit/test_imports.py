@@ -92,9 +92,14 @@ def test_what_other_engines_share_takes_no_torch():
         "clearformer.models.initial",
         *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
         *(f"clearformer.training.{name}" for name in ("optimizer_state", "schedule", "steps")),
-        *(f"clearformer.generation.{name}" for name in ("decoder", "sampling", "sources", "speculative")),
+        *(
+            f"clearformer.generation.{name}"
+            for name in ("beam", "decoder", "decoding", "sampling", "speculative", "translation")
+        ),
         "clearformer.engines",
+        "clearformer.engines.fastest",
         "clearformer.engines.tables",
+        *(name_of(path) for path in sorted((SOURCE / "engines" / "c").glob("*.py"))),
         # all but the module that makes it an engine of the command
         *(name_of(path) for path in sorted((SOURCE / "engines" / "numpy").glob("*.py")) if path.stem != "engine"),
     ]

@@ -416,11 +416,17 @@ def _as_list(text: str | list[str]) -> list[str]:
     return [text] if isinstance(text, str) else text
 
 
-def open_run(folder: str | Path, *, engine: EngineName | None = None, notify: Notify = say) -> Run:
+def open_run(folder: str | Path, *, engine: EngineName | Literal["fastest"] | None = None, notify: Notify = say) -> Run:
     """Open the run in a folder. Model and data are loaded when they are first used.
 
-    `engine` is the engine to compute with, by default the one that trained the run. `notify` is called with notices,
-    such as about truncated texts, and prints them to standard error by default. Raises RunError if there is no run,
-    ConfigError or DataError if its files are damaged.
+    `engine` is the engine to compute with, by default the one that trained the run; "fastest": C instead of PyTorch,
+    where that writes faster on this machine. `notify` is called with notices, such as about truncated texts, and prints
+    them to standard error by default. Raises RunError if there is no run, ConfigError or DataError if its files are
+    damaged.
     """
-    return Run.from_folder(open_folder(Path(folder), notify), engine)
+    opened = open_folder(Path(folder), notify)
+    if engine == "fastest":
+        from clearformer.engines.fastest import fastest_engine
+
+        engine = fastest_engine(opened.config, notify)
+    return Run.from_folder(opened, engine)

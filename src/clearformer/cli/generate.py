@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +14,8 @@ from clearformer.errors import PromptError
 
 if TYPE_CHECKING:
     from clearformer.api.run import Run
+
+DRAFT_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class Generate:
     """when the context is full, continue from its last half; --no-slide ends with an error"""
     cache: bool = True
     """--no-cache recomputes all tokens at each step: the same text, slower"""
-    engine: EngineName | None = None
-    """the engine to compute with; by default the one that trained the run"""
+    engine: EngineName | Literal["fastest"] = "fastest"
+    """the engine to compute with; fastest: C instead of PyTorch if a short test found it faster on this machine"""
     draft: Path | None = None
     """a smaller run with the same tokenizer, which proposes tokens for this one to judge: the same distribution, and
     the same text at temperature 0, in less time if the two often agree"""
-    draft_tokens: int = 4
-    """how many tokens the draft proposes at a time"""
+    draft_tokens: int | None = None
+    """how many tokens the draft proposes at a time; by default 4"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON list of objects with `prompt`, `text` and `tokens`"""
 
@@ -62,7 +64,10 @@ def run(arguments: Sequence[str]) -> int:
         raise PromptError("a prompt was expected, found none; give --prompt TEXT or lines on standard input")
     draft = None
     if options.draft is not None:
-        draft = run.drafted_by(open_run(options.draft, engine=options.engine), options.draft_tokens)
+        tokens = DRAFT_TOKENS if options.draft_tokens is None else options.draft_tokens
+        draft = run.drafted_by(open_run(options.draft, engine=run.engine), tokens)
+    elif options.draft_tokens is not None:
+        raise PromptError("a draft was expected with --draft-tokens, found none; name a smaller run with --draft")
     count = options.max_new_tokens
     steps = run.continue_prompts(prompts, count, sampling, slide=options.slide, cached=options.cache, draft=draft)
     _write(run, prompts, steps, as_json=options.json)

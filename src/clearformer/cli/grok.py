@@ -32,8 +32,8 @@ class Grok:
     """a + b, a - b, a * b, a / b, or a^2 + ab + b^2 (quadratic)"""
     train_fraction: Annotated[float | None, arg(metavar="SHARE")] = None
     """share of all equations that is learned, if not the preset's"""
-    weight_decay: float = 1.0
-    """of AdamW"""
+    weight_decay: float | None = None
+    """of AdamW, if not the preset's: quick 1.5, default and paper 1"""
     seed: int = 1
     """of the weights and of what is held out"""
     steps: int | None = None
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
             steps=config.train.steps if options.steps is None else options.steps,
             batch_tokens=3 * modulus**2,
             validation_tokens=3 * modulus**2,
-            weight_decay=options.weight_decay,
+            weight_decay=config.train.weight_decay if options.weight_decay is None else options.weight_decay,
             seed=options.seed,
         ),
     )

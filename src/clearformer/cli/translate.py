@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -29,8 +29,8 @@ class Translate:
     """0 ranks by probability; larger values favour longer translations"""
     n_best: int = 1
     """translations to print per line, best first, as `NUMBER ||| text ||| score`; the first line is number 0"""
-    engine: EngineName | None = None
-    """the engine to compute with; by default the one that trained the run"""
+    engine: EngineName | Literal["fastest"] = "fastest"
+    """the engine to compute with; fastest: C instead of PyTorch if a short test found it faster on this machine"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON object per line with `source`, `text` and `hypotheses`: `text`, `log_probability` (nats), `score`"""
     cache: bool = True

@@ -69,6 +69,7 @@ def _load(name: str, sources: Sequence[Path], command: list[str]) -> tuple[ctype
         folder.mkdir(0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             compiled = Path(temporary) / library.name
+            print(f"compiling {name} in C, once on this machine", file=sys.stderr, flush=True)
             _run([*command, *map(str, sources), "-o", str(compiled), "-lm"])
             compiled.replace(library)
     version = re.search(r'#define __VERSION__ "(.*)"', macros)

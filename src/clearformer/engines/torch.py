@@ -1,8 +1,8 @@
 """The PyTorch engine, the reference for all others: see `clearformer.engine`."""
 
 from clearformer.config import Config
-from clearformer.generation.decoding import make_decoder, make_target_decoder
 from clearformer.generation.forward import logits_of
+from clearformer.generation.torch_decoder import make_decoder, make_target_decoder
 from clearformer.models.build import Model, build, load_weights, weights_of
 from clearformer.training.device import choose_device
 from clearformer.training.loop import train

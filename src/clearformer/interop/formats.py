@@ -40,6 +40,8 @@ class Format:
     """other names of their activations, and ours"""
     transposed: bool = False
     """whether the matrices of layers are [in, out]"""
+    first_position: int = 0
+    """the row of the table of positions that a text's first token has; those above are padding's"""
     completed: Mapping[str, Any] = field(default_factory=dict)
     """settings of every model of the format, which are reached by parameters that are zero"""
     unused: tuple[str, ...] = ()

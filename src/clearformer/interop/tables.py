@@ -1,5 +1,6 @@
-"""The formats: GPT-2, Llama and its like, and BERT."""
+"""The formats: GPT-2, Llama and its like, BERT and RoBERTa."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -179,7 +180,24 @@ QWEN3 = replace(
     biased=lambda values: ATTENTION * bool(values.get("attention_bias")),
 )
 
-BERT_LAYER = "bert.encoder.layer.#."
+
+def _bert_modules(body: str, head: Mapping[str, str]) -> dict[str, str | tuple[str, ...]]:
+    theirs, ours = f"{body}.encoder.layer.#.", "encoder.layers.#."
+    return {
+        "embedding": f"{body}.embeddings.word_embeddings",
+        "positions": f"{body}.embeddings.position_embeddings",
+        "segments": f"{body}.embeddings.token_type_embeddings",
+        "embedding_norm": f"{body}.embeddings.LayerNorm",
+        f"{ours}attention.qkv_projection": tuple(f"{theirs}attention.self.{x}" for x in ("query", "key", "value")),
+        f"{ours}attention.output_projection": f"{theirs}attention.output.dense",
+        f"{ours}attention_residual.norm": f"{theirs}attention.output.LayerNorm",
+        f"{ours}feed_forward.linear1": f"{theirs}intermediate.dense",
+        f"{ours}feed_forward.linear2": f"{theirs}output.dense",
+        f"{ours}feed_forward_residual.norm": f"{theirs}output.LayerNorm",
+        **head,
+    }
+
+
 BERT = Format(
     architecture="BertForMaskedLM",
     model_type="bert",
@@ -210,24 +228,12 @@ BERT = Format(
         "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,),
     },
     theirs={"is_decoder": False, "position_embedding_type": "absolute"},
-    modules={
-        "embedding": "bert.embeddings.word_embeddings",
-        "positions": "bert.embeddings.position_embeddings",
-        "segments": "bert.embeddings.token_type_embeddings",
-        "embedding_norm": "bert.embeddings.LayerNorm",
-        "encoder.layers.#.attention.qkv_projection": tuple(
-            f"{BERT_LAYER}attention.self.{x}" for x in ("query", "key", "value")
-        ),
-        "encoder.layers.#.attention.output_projection": BERT_LAYER + "attention.output.dense",
-        "encoder.layers.#.attention_residual.norm": BERT_LAYER + "attention.output.LayerNorm",
-        "encoder.layers.#.feed_forward.linear1": BERT_LAYER + "intermediate.dense",
-        "encoder.layers.#.feed_forward.linear2": BERT_LAYER + "output.dense",
-        "encoder.layers.#.feed_forward_residual.norm": BERT_LAYER + "output.LayerNorm",
+    modules=_bert_modules("bert", {
         "transform": "cls.predictions.transform.dense",
         "transform_norm": "cls.predictions.transform.LayerNorm",
         "output_projection": "cls.predictions.decoder",
         "output_projection.bias": "cls.predictions.bias",
-    },
+    }),
     completed={"bias": True},
     unused=(
         "embeddings.position_ids", "bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.predictions.decoder.bias",
@@ -237,9 +243,29 @@ BERT = Format(
     write=lambda config: {"attention_probs_dropout_prob": config.dropout},
 )  # fmt: skip
 
-FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, BERT)}
+ROBERTA = replace(
+    BERT,
+    architecture="RobertaForMaskedLM",
+    model_type="roberta",
+    body="roberta.",
+    defaults={**BERT.defaults, "vocab_size": 50_265},
+    theirs={**BERT.theirs, "pad_token_id": 1},
+    modules=_bert_modules("roberta", {
+        "transform": "lm_head.dense",
+        "transform_norm": "lm_head.layer_norm",
+        "output_projection": "lm_head.decoder",
+        "output_projection.bias": "lm_head.bias",
+    }),
+    first_position=2,
+    unused=(
+        "embeddings.position_ids", "roberta.pooler.dense.weight", "roberta.pooler.dense.bias", "lm_head.decoder.bias",
+    ),
+    read=lambda values: {"bias": True, "context": whole_number(values, "max_position_embeddings") - 2},
+)  # fmt: skip
+
+FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, BERT, ROBERTA)}
 WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT)
-"""formats to export to; what Qwen2 holds, Llama does too"""
+"""formats to export to; what Qwen2 holds, Llama does too, and what RoBERTa holds, BERT"""
 
 
 def format_of(values: Values) -> Format:

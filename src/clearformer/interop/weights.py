@@ -28,6 +28,8 @@ class Parameter:
     transposed: bool
     absent: bool
     """a bias that the format does not have, so that it is zero"""
+    skipped: int = 0
+    """rows before ours, in the only tensor, which no token uses"""
 
 
 def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...]) -> Iterator[Parameter]:
@@ -39,10 +41,11 @@ def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...])
         end = "" if name in format_.modules else f".{leaf}"
         theirs = [each.replace("#", layer[1] if layer else "") + end for each in _listed(named)]
         transposed = format_.transposed and layer is not None and len(shape) == 2
-        shapes = [(rows, *shape[1:]) for rows in _rows(config, module, shape[0], len(theirs))]
+        skipped = format_.first_position if module == "positions" else 0
+        shapes = [(rows, *shape[1:]) for rows in _rows(config, module, skipped + shape[0], len(theirs))]
         tensors = {each: part[::-1] if transposed else part for each, part in zip(theirs, shapes, strict=True)}
         absent = leaf == "bias" and not module.endswith((*biased, "norm"))
-        yield Parameter(name, shape, tensors, transposed, absent)
+        yield Parameter(name, shape, tensors, transposed, absent, skipped)
 
 
 def _listed(named: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -100,7 +103,7 @@ def _joined(parameter: Parameter, read: Callable[[str], Array]) -> Array:
     if parameter.absent:
         return np.zeros(parameter.shape, np.float32)
     parts = [read(name).T if parameter.transposed else read(name) for name in parameter.tensors]
-    joined = np.ascontiguousarray(np.concatenate(parts) if len(parts) > 1 else parts[0])
+    joined = np.ascontiguousarray((np.concatenate(parts) if len(parts) > 1 else parts[0])[parameter.skipped :])
     if not np.isfinite(joined).all():
         raise InteropError(
             f"finite numbers were expected in {next(iter(parameter.tensors))}, found others; the model is broken"

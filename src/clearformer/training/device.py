@@ -33,11 +33,12 @@ def compute_dtype(device: torch.device, precision: Precision = "auto") -> torch.
     if device.type == "cuda":
         has_bfloat16 = torch.cuda.is_bf16_supported()
     else:
-        has_bfloat16 = precision == "native" and device.type == "cpu" and _cpu_has_bfloat16()
+        has_bfloat16 = precision == "native" and device.type == "cpu" and cpu_has_bfloat16()
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

@@ -147,6 +147,8 @@ def test_a_draft_of_another_kind_or_tokenizer_is_refused(
         assert message in capsys.readouterr().err
     assert main(["generate", str(text_run), "--prompt", "the", "--draft", str(text_run), "--draft-tokens", "0"]) == 2
     assert "--draft-tokens must be 1 or more, found 0; raise it" in capsys.readouterr().err
+    assert main(["generate", str(text_run), "--prompt", "the", "--draft-tokens", "2"]) == 2
+    assert "a draft was expected with --draft-tokens, found none" in capsys.readouterr().err
 
 
 def test_generate_reads_one_prompt_per_line_from_standard_input(

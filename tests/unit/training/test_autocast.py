@@ -8,7 +8,7 @@ from torch import nn
 
 from clearformer.config import CosineSchedule, TrainConfig
 from clearformer.data.batches import PairBuckets
-from clearformer.generation import decoding
+from clearformer.generation import torch_decoder
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import GREEDY
 from clearformer.generation.translation import translate
@@ -20,7 +20,7 @@ from clearformer.training.optimizer import make_optimizer
 
 @pytest.fixture
 def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (device, decoding):
+    for module in (device, torch_decoder):
         monkeypatch.setattr(module, "compute_dtype", lambda *_: torch.bfloat16)
 
 

@@ -1,6 +1,8 @@
 """The C engine: see `clearformer.engine`."""
 
-from clearformer.config import Config
+from typing import get_args
+
+from clearformer.config import AnyModelConfig, Config
 from clearformer.engines.c.decoding import make_decoder, make_target_decoder
 from clearformer.engines.c.library import ACTIVATIONS, POSITIONS, library, threads
 from clearformer.engines.c.model import Model, load_weights, logits_of, weights_of
@@ -14,7 +16,6 @@ from clearformer.engines.c.training import (
 )
 from clearformer.engines.support import require_supported
 from clearformer.errors import ConfigError
-from clearformer.models.build import FAMILIES
 
 __all__ = [
     "describe",
@@ -53,4 +54,4 @@ def describe(config: Config) -> str:
 
 
 def _require_supported(config: Config) -> None:
-    require_supported("c", config.model, FAMILIES, activation=ACTIVATIONS, positions=POSITIONS)
+    require_supported("c", config.model, get_args(AnyModelConfig), activation=ACTIVATIONS, positions=POSITIONS)
