@@ -33,7 +33,7 @@ class Grok:
     train_fraction: Annotated[float | None, arg(metavar="SHARE")] = None
     """share of all equations that is learned, if not the preset's"""
     weight_decay: float | None = None
-    """of AdamW, if not the preset's: quick 1.5, default and paper 1"""
+    """of AdamW, if not the preset's: quick 2, default and paper 1"""
     seed: int = 1
     """of the weights and of what is held out"""
     steps: int | None = None
