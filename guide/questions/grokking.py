@@ -35,6 +35,7 @@ from clearformer.runs.checkpoint import checkpoint_folders, load_checkpoint
 
 FULL = os.environ.get("CLEARFORMER_GUIDE") != "short"
 CONFIG = grok_quick()
+CONFIG = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, weight_decay=1.0))  # half: it waits longer
 if not FULL:
     CONFIG = dataclasses.replace(
         CONFIG,
