@@ -26,7 +26,7 @@ MEASURED: Nav = [
     {"Engines": "engines.md"},
     {"Grokking": "grokking.md"},
     {"A run without Python": "export.md"},
-    {"Hugging Face's models": "interop.md"},
+    {"Hugging Face and ONNX": "interop.md"},
 ]
 
 

@@ -12,15 +12,15 @@ from clearformer.cli.arguments import parse
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's model as a program that needs no Python, which `make` compiles, or for Hugging Face's libraries."""
+    """Write a run's model as a program that needs no Python, which `make` compiles, or for other libraries."""
 
     run: Positional[Path]
     """the run's folder"""
     folder: Positional[Path]
     """a new folder for the program, or the model"""
-    to: Literal["c", "hf"] = "c"
-    """c: C11, with the weights, the configuration and the tokenizer beside it; hf: what transformers loads, with a
-    model card"""
+    to: Literal["c", "hf", "onnx"] = "c"
+    """c: C11, with the weights, the configuration and the tokenizer beside it; hf: what Hugging Face's transformers
+    loads, with a model card; onnx: a graph of the whole forward pass, for onnxruntime and others"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -32,6 +32,12 @@ def run(arguments: Sequence[str]) -> int:
 
         export_model(open_run(options.run), options.folder)
         print(f"{options.folder}: load it with transformers, as its README.md says")
+        return 0
+    if options.to == "onnx":
+        from clearformer.interop.onnx import FILE, export_onnx
+
+        export_onnx(open_run(options.run), options.folder)
+        print(f"{options.folder}: load {options.folder / FILE} with onnxruntime")
         return 0
     from clearformer.engines.c.export import export
 

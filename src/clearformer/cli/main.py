@@ -27,7 +27,7 @@ COMMANDS = {
     "classify": "classify each line of standard input",
     "draw": "draw what the attention heads of a run look at in a text",
     "explore": "write a page in which a browser runs the model",
-    "export": "write a run as a program in C that needs no Python, or for Hugging Face's libraries",
+    "export": "write a run as a program in C that needs no Python, or for other libraries",
     "import": "make a run of a model of Hugging Face's",
     "check": "find silent bugs of any transformer, yours too",
     "data": "list corpora, or download one",
