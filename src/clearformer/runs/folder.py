@@ -79,7 +79,7 @@ class RunFolder:
                 f"data was expected, but {self.folder} was imported, and has none; train it further, on a text, with: "
                 f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
             )
-        expected = self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
+        expected = self.data_hash
         corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
             raise RunError(
@@ -88,6 +88,11 @@ class RunFolder:
                 "put the old data back or train anew"
             )
         return corpus
+
+    @property
+    def data_hash(self) -> str:
+        """The SHA-256 of the data the run was created with, from `data.json`. Raises RunError if it is missing."""
+        return str(self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str)))
 
     @cached_property
     def classes(self) -> list[str]:

@@ -28,7 +28,7 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
     ("typed", "words"),
     [
         (["trian"], "a command was expected (demo, guide, recipes, train, grok, resume, evaluate, generate, translate, "
-                    "fill, classify, draw, explore, export, import, check, data), "
+                    "fill, classify, compare, draw, explore, export, import, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
         (["train"], ", ag_news) or --data FILE was expected, found neither; name one after `train`"),
