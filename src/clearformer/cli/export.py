@@ -8,6 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from clearformer.cli.arguments import parse
+from clearformer.runs.checkpoint import CheckpointName
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,23 @@ class Export:
     to: Literal["c", "hf"] = "c"
     """c: C11, with the weights, the configuration and the tokenizer beside it; hf: what transformers loads, with a
     model card"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
 
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Export, arguments, "export")
     from clearformer.api.run import open_run
 
+    opened = open_run(options.run, checkpoint=options.checkpoint)
     if options.to == "hf":
         from clearformer.interop.exporting import export_model
 
-        export_model(open_run(options.run), options.folder)
+        export_model(opened, options.folder)
         print(f"{options.folder}: load it with transformers, as its README.md says")
         return 0
     from clearformer.engines.c.export import export
 
-    export(open_run(options.run), options.folder)
+    export(opened, options.folder)
     print(f"{options.folder}: type make -C {options.folder}, then {options.folder / 'transformer'} --help")
     return 0
