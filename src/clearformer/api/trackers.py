@@ -31,7 +31,7 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Writes RUN/tensorboard; what an interrupted run logged of steps that are trained again, TensorBoard drops."""
+    """Writes RUN/tensorboard; numbers that an interrupted run logged of steps trained again, TensorBoard drops."""
 
     def __init__(self, run: RunFolder, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -81,8 +81,10 @@ def test_tensorboard_shows_each_step_once_after_a_crash_with_the_values_of_the_m
     for tag, name in (("loss/training", "loss"), ("loss/validation", "validation_loss"), ("learning_rate",) * 2):
         expected = [(line["step"], float(np.float32(line[name]))) for line in whole if name in line]
         assert [(event.step, event.value) for event in events.Scalars(tag)] == expected
-    texts = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("samples/text_summary")]
-    assert ["prompt" in text and "continuation" in text for text in texts] == [True] * 3
+    # texts are not dropped, but those of a step that is trained again are the same
+    texts = {(event.step, event.tensor_proto.string_val[0]) for event in events.Tensors("samples/text_summary")}
+    assert sorted(step for step, _ in texts) == [4, 8, 12]
+    assert all(b"prompt" in text and b"continuation" in text for _, text in texts)
 
 
 def test_wandb_gets_the_values_of_the_metrics(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

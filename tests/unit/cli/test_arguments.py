@@ -118,7 +118,7 @@ def test_the_help_of_a_recipe_shows_common_flags_first_and_then_all_others(
         *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
         *dataclasses.fields(config.train.schedule), *(dataclasses.fields(config.modular) if config.modular else []),
     ]  # fmt: skip
-    # --out and --log are no fields of Config; model, train, schedule and modular stand for their own fields, if there are any
+    # --out and --log are no fields of Config; model, train, schedule and modular stand for their fields, if any
     assert len(set(first + rest)) == len(first + rest) == len(fields) + 2 - 4
 
 
