@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from clearformer.api.compare import compare
     from clearformer.api.run import Run, open_run
     from clearformer.api.training import train
     from clearformer.config import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from clearformer.recipes import RECIPES
 
 _HOME = {
+    "api.compare": ("compare",),
     "api.run": ("Run", "open_run"),
     "api.training": ("train",),
     "config": (
@@ -90,6 +92,7 @@ __all__ = [
     "TransformerConfig",
     "ablate",
     "build",
+    "compare",
     "open_run",
     "patch",
     "record",

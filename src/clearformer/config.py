@@ -335,8 +335,14 @@ class TrainConfig:
     """steps between validation losses"""
     validation_tokens: int = 20_000
     """approximate number of tokens of the validation split to use in training"""
+    samples: int = 0
+    """validation examples whose outputs are shown at each validation, and kept for the report: a text that goes on, a
+    translation, filled masks, a class; 0: none"""
     stop_below: float = 0.0
     """training ends before its last step once a validation loss is below this"""
+    patience: int = 0
+    """training ends once so many validations in a row brought no new best loss, and the weights of the best are kept
+    beside the last checkpoints, for --checkpoint best; 0: neither"""
     checkpoint_every: int = 500
     """steps between checkpoints"""
     keep_checkpoints: int = 2
@@ -359,7 +365,7 @@ class TrainConfig:
         _require(self.average_checkpoints <= self.keep_checkpoints, self, "average_checkpoints", most)
         for name in ("beta1", "beta2", "label_smoothing"):
             _require(0.0 <= getattr(self, name) < 1.0, self, name, "at least 0 and below 1")
-        for name in ("weight_decay", "clip", "seed", "milestones", "stop_below"):
+        for name in ("weight_decay", "clip", "seed", "milestones", "stop_below", "patience", "samples"):
             _require(0.0 <= getattr(self, name) < math.inf, self, name, "at least 0 and finite")
         _require(0.0 < self.epsilon < math.inf, self, "epsilon", "above 0 and finite")
 

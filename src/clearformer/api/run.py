@@ -22,11 +22,12 @@ from clearformer.errors import ClearformerError, PromptError, RunError
 from clearformer.generation.sampling import Sampling
 from clearformer.models.initial import count_parameters
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import newest_step
+from clearformer.runs.checkpoint import CheckpointName, newest_step
 from clearformer.runs.folder import RunFolder, open_folder
 from clearformer.runs.splits import Notify
 
 if TYPE_CHECKING:
+    from clearformer.api.trackers import TrackerName
     from clearformer.explorer.contents import Precision
     from clearformer.explorer.explore import Explorer
     from clearformer.generation.beam import Beam
@@ -56,7 +57,7 @@ class Run(RunFolder):
     @classmethod
     def from_folder(cls, folder: RunFolder, engine: EngineName | None = None) -> "Run":
         """Return a run that shares the folder's cached data, so that it is read, and notices are given, once."""
-        run = cls(folder.folder, folder.config, folder.tokenizer, folder.notify, engine)
+        run = cls(folder.folder, folder.config, folder.tokenizer, folder.notify, folder.checkpoint, engine=engine)
         run.__dict__.update(folder.__dict__)
         return run
 
@@ -105,14 +106,15 @@ class Run(RunFolder):
         for name in ("_loaded", "_filler"):
             self.__dict__.pop(name, None)
 
-    def resume(self) -> "Run":
+    def resume(self, *, log: "Sequence[TrackerName]" = ()) -> "Run":
         """Continue training exactly where it stopped, to the last step; write the report and return the run.
 
-        Raises KeyboardInterrupt if interrupted, after saving the step just done.
+        `log` names "tensorboard" or "wandb" to log there too. Raises KeyboardInterrupt if interrupted, after saving the
+        step just done.
         """
         from clearformer.api.training import train_and_report
 
-        if train_and_report(self):
+        if train_and_report(self, log):
             raise KeyboardInterrupt
         return self
 
@@ -416,15 +418,22 @@ def _as_list(text: str | list[str]) -> list[str]:
     return [text] if isinstance(text, str) else text
 
 
-def open_run(folder: str | Path, *, engine: EngineName | Literal["fastest"] | None = None, notify: Notify = say) -> Run:
+def open_run(
+    folder: str | Path,
+    *,
+    engine: EngineName | Literal["fastest"] | None = None,
+    checkpoint: CheckpointName = "last",
+    notify: Notify = say,
+) -> Run:
     """Open the run in a folder. Model and data are loaded when they are first used.
 
     `engine` is the engine to compute with, by default the one that trained the run; "fastest": C instead of PyTorch,
-    where that writes faster on this machine. `notify` is called with notices, such as about truncated texts, and prints
+    where that writes faster on this machine. With `checkpoint` "best" the model is that of the lowest validation loss,
+    which a run with `train.patience` keeps. `notify` is called with notices, such as about truncated texts, and prints
     them to standard error by default. Raises RunError if there is no run, ConfigError or DataError if its files are
     damaged.
     """
-    opened = open_folder(Path(folder), notify)
+    opened = open_folder(Path(folder), notify, checkpoint)
     if engine == "fastest":
         from clearformer.engines.fastest import fastest_engine
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from clearformer.api.display import Display, Downloading, TrainingDetails, say
 from clearformer.api.run import Run
 from clearformer.api.signals import stop_on_signals
+from clearformer.api.trackers import TrackerName, require_trackers, tracking
 from clearformer.config import Config, EngineName
 from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
@@ -29,14 +30,17 @@ def train(
     steps: int | None = None,
     seed: int | None = None,
     engine: EngineName | None = None,
+    log: Sequence[TrackerName] = (),
 ) -> Run:
     """Train a recipe, a .toml or .json configuration, or a `Config`, and return the run.
 
     `data` replaces the recipe's data by files; without a recipe, a suitable configuration is chosen for them. `out` is
     the run's folder, by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use. `steps`, `seed` and `engine`
-    override the recipe; to change more, pass a `Config`. Raises ConfigError, DataError or RunError for invalid
-    arguments; KeyboardInterrupt if interrupted, after saving the step just done: `open_run(...).resume()` continues.
+    override the recipe; to change more, pass a `Config`. `log` names "tensorboard" or "wandb" to log there too. Raises
+    ConfigError, DataError or RunError for invalid arguments; KeyboardInterrupt if interrupted, after saving the step
+    just done: `open_run(...).resume()` continues.
     """
+    require_trackers(log)
     files = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
     name, config = (recipe.dataset, recipe) if isinstance(recipe, Config) else choose_config(recipe or "", files, say)
     settings = config.train
@@ -50,7 +54,7 @@ def train(
             seed=settings.seed if seed is None else seed,
         ),
     )
-    return create_run(config, Path(out) if out else unused_folder(name)).resume()
+    return create_run(config, Path(out) if out else unused_folder(name)).resume(log=log)
 
 
 def create_run(config: Config, folder: Path) -> Run:
@@ -111,19 +115,21 @@ def unused_folder(name: str) -> Path:
     return unused
 
 
-def train_to_end(run: RunFolder) -> int:
+def train_to_end(run: RunFolder, log: Sequence[TrackerName] = ()) -> int:
     """Train with a progress bar; return 0, or the number of the signal that stopped it after saving the last step."""
-    from clearformer.runs.session import is_finished, train_run
+    from clearformer.api.samples import Sampled
+    from clearformer.runs.session import is_finished, stopped_since, train_run
 
     config, device = run.config, open_engine(run.config.engine).describe(run.config)
     say(f"{run.folder}: a {config.model.kind} of {count_parameters(config.model):,} parameters on {device}")
-    step, details = 0, TrainingDetails()
-    with stop_on_signals() as stop:
+    step, details, sampled = 0, TrainingDetails(), Sampled(run)
+    with stop_on_signals() as stop, tracking(run, log) as track:
         session = train_run(run)
         with Display(run.folder.name, config.train.steps) as display:
             for update in session:
                 step = update.record.step
                 display.show(step, details(update))
+                track(update, sampled(update))
                 if stop.signal and step < config.train.steps:
                     session.close()
                     break
@@ -131,19 +137,22 @@ def train_to_end(run: RunFolder) -> int:
     if stop.signal and not finished:
         say(f"stopped after step {step}, which is saved; continue with: clearformer resume {run.folder}")
         return stop.signal
+    reason = f", since {stopped_since(run)}" if (newest_step(run.checkpoints) or 0) < config.train.steps else ""
     if not step:
-        say(f"training is done already, at step {newest_step(run.checkpoints)}")
-    elif step < config.train.steps:
-        say(f"stopped at step {step}, since the validation loss is below {config.train.stop_below:g}")
+        say(f"training is done already, at step {newest_step(run.checkpoints)}{reason}")
+    elif reason:
+        say(f"stopped at step {step}{reason}")
+    if (best := newest_step(run.best)) is not None:
+        say(f"the best validation loss was that of step {best}; --checkpoint best uses its weights")
     return 0
 
 
-def train_and_report(run: Run) -> int:
+def train_and_report(run: Run, log: Sequence[TrackerName] = ()) -> int:
     """Train as `train_to_end` does; at the end write the report and print the next commands."""
     from clearformer.inspection.report import write_run_report
 
     run.unload_model()
-    stopped = train_to_end(run)
+    stopped = train_to_end(run, log)
     if not stopped:
         write_run_report(run)
         say(f"see {run.folder / 'report.html'}, or type: clearformer evaluate {run.folder}")

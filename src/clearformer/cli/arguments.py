@@ -81,7 +81,7 @@ def _help(what: Callable[..., Any], default: Any) -> str:
 def _unknown_flag(arguments: Sequence[str], known: dict[str, str]) -> str:
     """A message for the first unknown flag, with a suggestion if one is similar; "" if all are known.
 
-    Flags are compared as a whole and by the part after the last dot: --steps means --train.steps.
+    Flags are compared, without dashes, as a whole and by the part after the last dot: --steps means --train.steps.
     """
     names = [name for flag in known for name in re.findall("--?[a-zA-Z][a-zA-Z0-9.-]*", flag)]
     typed = [argument.split("=")[0] for argument in arguments if re.match("--?[a-zA-Z]", argument)]
@@ -95,11 +95,11 @@ def _unknown_flag(arguments: Sequence[str], known: dict[str, str]) -> str:
 
 
 def _ratio(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+    return difflib.SequenceMatcher(None, one.lstrip("-"), other.lstrip("-")).ratio()
 
 
 def _last_part(flag: str) -> str:
-    return flag.rpartition(".")[2].lstrip("-")
+    return flag.rpartition(".")[2]
 
 
 def _error_message(box: str) -> str:

@@ -14,6 +14,7 @@ from clearformer.api.display import say
 from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
+from clearformer.runs.checkpoint import CheckpointName
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Classify:
     """how many of the likeliest classes to print, best first, separated by tabs"""
     engine: EngineName | None = None
     """the engine to compute with; by default the one that trained the run"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object per line with `text`, `label` and all `probabilities`; null for an empty line"""
 
@@ -42,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
 
     if options.top < 1:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
-    run = open_run(options.run, engine=options.engine)
+    run = open_run(options.run, engine=options.engine, checkpoint=options.checkpoint)
     run.require("classifier")
     source: Iterator[str] = iter(options.text) if options.text else input_lines()
     context, count, truncated, unknown = run.model.config.context, 0, 0, 0

@@ -10,6 +10,7 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from clearformer.cli.arguments import parse
+from clearformer.runs.checkpoint import CheckpointName
 
 COLOUR = "rgb(63,134,224)"
 
@@ -33,6 +34,8 @@ class Draw:
     """only this head, from 0 on; with --layer, one map with its tokens"""
     attention: Literal["cross", "encoder", "decoder"] | None = None
     """of a translator: from target to source (cross, the default), within the source, or within the target"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     out: Path | None = None
     """a file to write, .svg or .png"""
 
@@ -42,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.api.run import open_run
     from clearformer.inspection.characters import lines
 
-    reading = open_run(options.run).inspect(options.text, options.target)
+    reading = open_run(options.run, checkpoint=options.checkpoint).inspect(options.text, options.target)
     heads = reading.heads(options.attention).select(options.layer, options.head)
     if options.out is not None:
         picture = heads if options.layer is None or options.head is None else heads.map()

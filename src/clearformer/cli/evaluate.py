@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from clearformer.cli.arguments import parse
 from clearformer.config import EngineName
+from clearformer.runs.checkpoint import CheckpointName
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Evaluate:
     """of beam search: 0 ranks by probability; larger values favour longer translations"""
     engine: EngineName | None = None
     """the engine to compute with; by default the one that trained the run"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     json: Annotated[bool, arg(name="json")] = False
     """print one JSON object"""
 
@@ -35,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.api.run import open_run
     from clearformer.cli.tables import print_scores
 
-    run = open_run(options.run, engine=options.engine)
+    run = open_run(options.run, engine=options.engine, checkpoint=options.checkpoint)
     scores = run.evaluate(options.split, beam=options.beam, length_penalty=options.length_penalty)
     if options.json:
         print(json.dumps(scores))

@@ -13,6 +13,7 @@ from clearformer.api.display import say
 from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
+from clearformer.runs.checkpoint import CheckpointName
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Fill:
     """if more than 1: also print this many of the likeliest tokens of each mask"""
     engine: EngineName | None = None
     """the engine to compute with; by default the one that trained the run"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON list of objects with `prompt`, `text`, `masks` and `unknown`"""
 
@@ -37,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
 
     if options.top < 1:
         raise PromptError(f"--top must be 1 or more, found {options.top}; raise it")
-    run = open_run(options.run, engine=options.engine)
+    run = open_run(options.run, engine=options.engine, checkpoint=options.checkpoint)
     run.require("bert")
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:

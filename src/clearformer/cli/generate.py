@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
 from clearformer.errors import PromptError
+from clearformer.runs.checkpoint import CheckpointName
 
 if TYPE_CHECKING:
     from clearformer.api.run import Run
@@ -42,6 +43,8 @@ class Generate:
     """--no-cache recomputes all tokens at each step: the same text, slower"""
     engine: EngineName | Literal["fastest"] = "fastest"
     """the engine to compute with; fastest: C instead of PyTorch if a short test found it faster on this machine"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     draft: Path | None = None
     """a smaller run with the same tokenizer, which proposes tokens for this one to judge: the same distribution, and
     the same text at temperature 0, in less time if the two often agree"""
@@ -57,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.generation.sampling import Sampling
 
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
-    run = open_run(options.run, engine=options.engine)
+    run = open_run(options.run, engine=options.engine, checkpoint=options.checkpoint)
     run.require("gpt")
     prompts = list(options.prompt) or list(input_lines())
     if not prompts:

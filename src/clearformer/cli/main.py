@@ -25,6 +25,7 @@ COMMANDS = {
     "translate": "translate lines of standard input",
     "fill": "replace each <mask> in a text by its likeliest token",
     "classify": "classify each line of standard input",
+    "compare": "print what runs differ in, and draw their loss curves in one picture",
     "draw": "draw what the attention heads of a run look at in a text",
     "explore": "write a page in which a browser runs the model",
     "export": "write a run as a program in C that needs no Python, or for other libraries",

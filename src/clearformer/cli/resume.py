@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from clearformer.api.trackers import TrackerName
 from clearformer.cli.arguments import exit_code, parse
 
 
@@ -15,6 +16,8 @@ class Resume:
 
     run: Positional[Path]
     """the run's folder"""
+    log: tuple[TrackerName, ...] = ()
+    """where to log to besides the run's folder; what it names must be installed"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -22,4 +25,4 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.api.run import open_run
     from clearformer.api.training import train_and_report
 
-    return exit_code(train_and_report(open_run(options.run)))
+    return exit_code(train_and_report(open_run(options.run), options.log))

@@ -11,6 +11,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from clearformer.api.display import say
+from clearformer.api.trackers import TrackerName, require_trackers
 from clearformer.api.training import choose_config, create_run, train_and_report, unused_folder
 from clearformer.cli.arguments import exit_code, flags, parse
 from clearformer.config import Config
@@ -22,12 +23,15 @@ class Train:
     config: Annotated[Config, arg(name="")]
     out: Path | None = None
     """the run's folder; by default runs/RECIPE, or runs/RECIPE-2 and so on if that is in use"""
+    log: tuple[TrackerName, ...] = ()
+    """where to log to besides the run's folder; what it names must be installed"""
 
 
 COMMON_FLAGS = (
-    "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", "--train.schedule.peak",
-    "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
-    "--model.context", "--model.dropout", "--model.vocab-size",
+    "--data", "--out", "--log", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed",
+    "--train.schedule.peak", "--train.patience", "--train.samples", "--train.precision", "--train.device",
+    "--model.d-model", "--model.num-layers", "--model.num-heads", "--model.context", "--model.dropout",
+    "--model.vocab-size",
 )  # fmt: skip
 """flags that the help of a recipe shows first, in this order"""
 INDENT = 27
@@ -45,7 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         print(_recipe_usage(name, default))
         raise SystemExit(0)
     options = parse(Train, rest, f"train {name}".strip(), Train(default))
-    return exit_code(train_and_report(create_run(options.config, options.out or unused_folder(run_name))))
+    require_trackers(options.log)
+    created = create_run(options.config, options.out or unused_folder(run_name))
+    return exit_code(train_and_report(created, options.log))
 
 
 def _usage() -> str:

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from clearformer.api.display import say
 from clearformer.cli.arguments import input_lines, parse
 from clearformer.config import EngineName
+from clearformer.runs.checkpoint import CheckpointName
 
 if TYPE_CHECKING:
     from clearformer.generation.translation import Translation
@@ -31,6 +32,8 @@ class Translate:
     """translations to print per line, best first, as `NUMBER ||| text ||| score`; the first line is number 0"""
     engine: EngineName | Literal["fastest"] = "fastest"
     """the engine to compute with; fastest: C instead of PyTorch if a short test found it faster on this machine"""
+    checkpoint: CheckpointName = "last"
+    """best: the weights with the lowest validation loss, which --train.patience keeps"""
     json: Annotated[bool, arg(name="json")] = False
     """print a JSON object per line with `source`, `text` and `hypotheses`: `text`, `log_probability` (nats), `score`"""
     cache: bool = True
@@ -44,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.generation.translation import BATCH_SIZE
 
     beam = Beam(options.beam, options.length_penalty, options.n_best)
-    run = open_run(options.run, engine=options.engine)
+    run = open_run(options.run, engine=options.engine, checkpoint=options.checkpoint)
     run.require("transformer")
     unknown = number = 0
     for lines in _batches(input_lines(), 1 if sys.stdin.isatty() else BATCH_SIZE):

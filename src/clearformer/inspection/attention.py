@@ -1,49 +1,18 @@
 """Attention as pictures: of one head, or of all heads side by side. Notebooks show them, and `save` writes them."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clearformer.errors import PromptError
-from clearformer.inspection import figures, maps
+from clearformer.inspection import maps
 from clearformer.inspection.families import in_range
+from clearformer.inspection.figures import Picture
 
 CROSS = ("target token written (T)", "source token (S)")
 SELF = ("query (T)", "key (S)")
-
-
-class Picture(ABC):
-    """What draws itself as a figure."""
-
-    @abstractmethod
-    def figure(self) -> Figure:
-        """The picture, for matplotlib."""
-
-    def svg(self) -> str:
-        """Return the picture as SVG."""
-        return figures.svg(self.figure())
-
-    def _repr_svg_(self) -> str:
-        """What IPython shows."""
-        return self.svg()
-
-    def save(self, path: str | Path) -> None:
-        """Write an SVG or PNG file, by the name's ending. Raises PromptError for another ending or a bad path."""
-        path = Path(path)
-        if path.suffix.lower() not in (".svg", ".png"):
-            raise PromptError(f"the name of a picture that ends in .svg or .png was expected, found {path}")
-        try:
-            if path.suffix.lower() == ".svg":
-                path.write_text(figures.standalone(self.svg()), encoding="utf-8")
-            else:
-                path.write_bytes(figures.png(self.figure()))
-        except OSError as error:
-            raise PromptError(f"a file that can be written to was expected at {path}, but: {error}") from error
 
 
 @dataclass(frozen=True, repr=False)

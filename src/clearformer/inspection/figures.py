@@ -7,14 +7,18 @@ import hashlib
 import io
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from clearformer.errors import PromptError
 from clearformer.inspection.page import LIGHT, PALETTE
 
 STYLE: Any = {
@@ -26,6 +30,8 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+COLOURS = ("accent", "contrast", "muted", "third", "fourth", "fifth", "ink")
+"""of a figure, which a page shows in its own, dark or light"""
 DPI = 200
 """dots per inch of a PNG"""
 
@@ -50,13 +56,18 @@ def loss_figure(lines: Sequence[dict[str, Any]], uniform_loss: float, unit: str)
         axes.plot(*validated, "o-", label="validation", color=LIGHT["contrast"], markersize=4)
         losses = [uniform_loss, *_points(lines, "loss")[1], *validated[1]]
         axes.set(xlabel="step", ylabel=f"loss, {unit}")
-        if max(losses) > 10 * min(losses) > 0:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(losses) < 200 * min(losses) else (1,)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-            axes.yaxis.set_minor_locator(NullLocator())
+        scale_losses(axes, losses)
         axes.legend(frameon=False, labelcolor="linecolor")
         return figure
+
+
+def scale_losses(axes: Axes, losses: Sequence[float]) -> None:
+    """Make the axis of losses logarithmic if they span more than a power of ten."""
+    if max(losses) > 10 * min(losses) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(losses) < 200 * min(losses) else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
@@ -95,6 +106,35 @@ def svg(figure: Figure) -> str:
     text = re.sub(r'<g id="[^"]+"', "<g", text[text.index("<svg") :]).replace("#000000", "currentColor")
     text = text.replace('<text style="', '<text style="fill: currentColor; ')
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{hashlib.sha256(text.encode()).hexdigest()[:8]}-", text)
-    for name in ("accent", "contrast", "muted"):
+    for name in COLOURS:
         text = text.replace(LIGHT[name], f"var(--{name}, {LIGHT[name]})")
     return text
+
+
+class Picture(ABC):
+    """What draws itself as a figure."""
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """The picture, for matplotlib."""
+
+    def svg(self) -> str:
+        """Return the picture as SVG."""
+        return svg(self.figure())
+
+    def _repr_svg_(self) -> str:
+        """What IPython shows."""
+        return self.svg()
+
+    def save(self, path: str | Path) -> None:
+        """Write an SVG or PNG file, by the name's ending. Raises PromptError for another ending or a bad path."""
+        path = Path(path)
+        if path.suffix.lower() not in (".svg", ".png"):
+            raise PromptError(f"the name of a picture that ends in .svg or .png was expected, found {path}")
+        try:
+            if path.suffix.lower() == ".svg":
+                path.write_text(standalone(self.svg()), encoding="utf-8")
+            else:
+                path.write_bytes(png(self.figure()))
+        except OSError as error:
+            raise PromptError(f"a file that can be written to was expected at {path}, but: {error}") from error

@@ -13,6 +13,9 @@ LIGHT = {
     "contrast": "#b3323d",
     "right": "#1a6f33",
     "wrong": "#b3261e",
+    "third": "#00705a",
+    "fourth": "#9c3f86",
+    "fifth": "#a84a00",
 }
 DARK = {
     "paper": "#12161d",
@@ -24,8 +27,12 @@ DARK = {
     "contrast": "#ff929b",
     "right": "#63d38b",
     "wrong": "#ff8f85",
+    "third": "#3fd0ab",
+    "fourth": "#f09ad6",
+    "fifth": "#ff9d5c",
 }
-"""colours by what they are for; `accent` and `contrast` are the two lines of a plot"""
+"""colours by what they are for; `accent` and `contrast` are the two lines of a plot, and these of a plot of many runs
+`accent`, `fifth`, `third`, `fourth` and `ink`, told apart with each kind of colour blindness"""
 
 
 def _colours(palette: dict[str, str]) -> str:

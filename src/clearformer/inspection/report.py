@@ -22,6 +22,7 @@ from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.runs import metrics
 from clearformer.runs.folder import RunFolder
+from clearformer.runs.samples import read as read_samples
 from clearformer.runs.session import is_finished, load_model
 
 NAMES = {
@@ -69,6 +70,8 @@ def report(run: RunFolder, level: int) -> str:
     model, step = load_model(run, "torch")
     lines = metrics.read(run.metrics)
     parts = {"Plan": plan(_plan(run)), "Learning": _curve(run, lines)}
+    if sampled := read_samples(run.samples):
+        parts["As it learned"] = samples.learned(sampled)
     parts |= (grokking.sections(run) if can_be_measured(run) else {}) | {"Samples": _samples(run, model)}
     parts |= {"Attention": _attention(run, model), "Next commands": commands(next_steps(run))}
     body = "".join(f"<section>{heading(level, words)}{part}</section>\n" for words, part in parts.items())
@@ -89,6 +92,8 @@ def _facts(run: RunFolder, model: Model, step: int, lines: list[dict[str, Any]])
     losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     if losses:
         found[f"validation loss, {unit(run)}"] = f"{losses[-1]:.4g}"
+        if min(losses) < losses[-1]:
+            found["lowest validation loss"] = f"{min(losses):.4g}"
         found["loss of a uniform guess"] = f"{uniform_loss(run.config.model):.4g}"
     if isinstance(model, GPT | BERT) and losses:
         found["perplexity"] = f"{math.exp(losses[-1]):,.1f}"

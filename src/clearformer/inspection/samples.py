@@ -15,7 +15,7 @@ from clearformer.generation.classification import classify
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import Sampling
 from clearformer.generation.translation import translate_texts
-from clearformer.inspection.page import items, paragraph
+from clearformer.inspection.page import items, paragraph, plan
 from clearformer.models.bert import BERT
 from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
@@ -40,10 +40,12 @@ def validation_pairs(run: RunFolder) -> list[Pair]:
     return [texts for texts, _ in evenly_spaced(run.pairs("validation"), SHORT_SAMPLES)]
 
 
-def prompts(run: RunFolder) -> list[str]:
-    """The first words of paragraphs of the validation split."""
-    paragraphs = [text.strip() for text in str(run.corpus.validation).split("\n\n") if len(text.split()) > 6]
-    texts = evenly_spaced(paragraphs, LONG_SAMPLES) or [str(run.corpus.validation)]
+def prompts(run: RunFolder, count: int = LONG_SAMPLES) -> list[str]:
+    """The first words of at most `count` paragraphs of the validation split, or of lines if there are too few."""
+    whole = str(run.corpus.validation)
+    paragraphs, lines = ([part.strip() for part in whole.split(end) if len(part.split()) > 6] for end in ("\n\n", "\n"))
+    most = max(paragraphs, lines, [whole], key=len)
+    texts = evenly_spaced(paragraphs if len(paragraphs) >= count else most, count)
     return [found[0] for text in texts if (found := re.search(PROMPT, text))]
 
 
@@ -60,6 +62,19 @@ def generated(run: RunFolder, model: GPT) -> str:
             for prompt, tokens in zip(starts, zip(*steps, strict=True), strict=True)
         ]
     )
+
+
+def learned(lines: Sequence[dict[str, Any]]) -> str:
+    """What was answered to each example at a few validations, from the lines, at least one, of samples.jsonl."""
+    places = (round(index * (len(lines) - 1) / (SHORT_SAMPLES - 1)) for index in range(SHORT_SAMPLES))
+    shown = [lines[place] for place in dict.fromkeys(places)]
+    cards = []
+    for index, (*given, (name, _)) in enumerate(list(sample.items()) for sample in lines[-1]["samples"]):
+        answers = {
+            f"step {line['step']:,}": line["samples"][index][name] for line in shown if index < len(line["samples"])
+        }
+        cards.append("".join(f'<div class="muted">{html.escape(text)}</div>' for _, text in given) + plan(answers))
+    return paragraph("The same examples of the validation split, with the answers as training went on.") + items(cards)
 
 
 def translated(run: RunFolder, model: Transformer) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -30,6 +30,8 @@ MAX_HEADER_BYTES = 10_000_000
 
 Tensors = Mapping[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
+CheckpointName = Literal["last", "best"]
+"""the trained model: of the end of training, or with the lowest validation loss"""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """A run is a self-contained folder.
 
-    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  milestones/  report.html  start/
+    config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  milestones/  best/  report.html
+    samples.jsonl  start/
 
 `data.json` holds the SHA-256 of the corpus, so that a run is never resumed or evaluated on other data by mistake.
+`best` holds the weights with the lowest validation loss of a run with `patience`.
 `start` holds the initial weights of a run with `start_from`, which does not need that run again.
 `config.json` is written last, atomically: a folder without it is incomplete.
 """
@@ -34,7 +36,7 @@ from clearformer.data.load import Kind, load_corpus
 from clearformer.data.modular import equations, number_tokenizer
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
-from clearformer.runs.checkpoint import save_checkpoint
+from clearformer.runs.checkpoint import CheckpointName, save_checkpoint
 from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.splits import Notify, fitting_pairs, make_batches
 from clearformer.runs.start import initial_checkpoint
@@ -51,11 +53,17 @@ class RunFolder:
     config: Config
     tokenizer: Tokenizer
     notify: Notify
+    checkpoint: CheckpointName = "last"
+    """which weights are the trained model's"""
     _batches: dict[Split, Batches] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.jsonl"
 
     @property
     def checkpoints(self) -> Path:
@@ -65,6 +73,11 @@ class RunFolder:
     def milestones(self) -> Path:
         """The folder of the weights that are kept for good, on a logarithmic scale of steps."""
         return self.folder / "milestones"
+
+    @property
+    def best(self) -> Path:
+        """The folder of the checkpoint with the weights of the lowest validation loss, if `patience` keeps them."""
+        return self.folder / "best"
 
     @property
     def start(self) -> Path:
@@ -79,7 +92,7 @@ class RunFolder:
                 f"data was expected, but {self.folder} was imported, and has none; train it further, on a text, with: "
                 f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
             )
-        expected = self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str))
+        expected = self.data_hash
         corpus = _read_corpus(self.config)
         if fingerprint(corpus) != expected:
             raise RunError(
@@ -88,6 +101,11 @@ class RunFolder:
                 "put the old data back or train anew"
             )
         return corpus
+
+    @property
+    def data_hash(self) -> str:
+        """The SHA-256 of the data the run was created with, from `data.json`. Raises RunError if it is missing."""
+        return str(self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str)))
 
     @cached_property
     def classes(self) -> list[str]:
@@ -226,8 +244,8 @@ def _completed(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: Ru
     )
 
 
-def open_folder(folder: Path, notify: Notify) -> RunFolder:
-    """Open an existing run.
+def open_folder(folder: Path, notify: Notify, checkpoint: CheckpointName = "last") -> RunFolder:
+    """Open an existing run, to use the model of that checkpoint.
 
     Raises RunError if there is none or its tokenizer does not match, ConfigError or DataError if a file is damaged.
     """
@@ -242,4 +260,4 @@ def open_folder(folder: Path, notify: Notify) -> RunFolder:
             f"a vocabulary of {config.model.vocab_size} was expected in {folder / 'tokenizer.json'}, "
             f"found {tokenizer.vocab_size}; restore the tokenizer the run was created with"
         )
-    return RunFolder(folder, config, tokenizer, notify)
+    return RunFolder(folder, config, tokenizer, notify, checkpoint)

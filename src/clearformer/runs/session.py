@@ -11,13 +11,14 @@ from typing import Any
 
 from clearformer.config import EngineName
 from clearformer.engine import engine_of, open_engine
-from clearformer.errors import CheckpointError
+from clearformer.errors import CheckpointError, RunError
 from clearformer.models.initial import parameter_shapes
-from clearformer.runs import metrics
+from clearformer.runs import metrics, samples
 from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, newest_step, save_checkpoint
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
+from clearformer.runs.stopping import reason_to_stop, since_best
 from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.steps import Record
 
@@ -28,6 +29,8 @@ class Update:
 
     record: Record
     validation_loss: float | None
+    model: Any
+    """which is being trained, so in training mode"""
 
 
 def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, int]:
@@ -43,12 +46,20 @@ def load_model(run: RunFolder, engine: EngineName | None = None) -> tuple[Any, i
 
 
 def trained_weights(run: RunFolder) -> Checkpoint:
-    """The weights, "model", of the trained model: the mean of the newest `average_checkpoints`.
+    """The weights, "model", of the trained model: the mean of the newest `average_checkpoints`, or the best.
 
-    Raises CheckpointError if there is no checkpoint, or all are damaged.
+    Raises CheckpointError if there is no checkpoint, or all are damaged, and RunError if the best was not kept.
     """
     require_memory(run.config)
     shapes = {"model": parameter_shapes(run.config.model)}
+    if run.checkpoint == "best":
+        best = load_newest(run.best, shapes, run.notify)
+        if best is None:
+            raise RunError(
+                f"the best checkpoint was expected in {run.best}, but none was kept; train with --train.patience N, or "
+                "leave --checkpoint at last"
+            )
+        return best
     checkpoint = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
     if checkpoint is None:
         raise CheckpointError(
@@ -103,6 +114,8 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
         engine.load_weights(model, checkpoint.tensors["model"])
         engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
     metrics.truncate(run.metrics, start)
+    samples.truncate(run.samples, start)
+    losses = metrics.validation_losses(run.metrics, start)
     saved = step = start
     if is_finished(run):
         return
@@ -119,15 +132,18 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
             step = record.step
             validate = step == config.steps or step % config.validate_every == 0
             measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
-            last = step == config.steps or (measured is not None and measured < config.stop_below)
-            if validate or step <= metrics.ALWAYS_LOGGED or step % config.log_every == 0:
+            losses += [] if measured is None else [measured]
+            last = step == config.steps or (validate and reason_to_stop(losses, config) != "")
+            if validate or metrics.is_logged(step, config.log_every):
                 metrics.append(run.metrics, _line(record, measured))
+            if validate and config.patience and since_best(losses) == 0:
+                save_checkpoint(run.best, Checkpoint(step, {"model": engine.weights_of(model)}), keep=1)
             if is_milestone(step, config.milestones):
                 weights = Checkpoint(step, {"model": engine.weights_of(model)})
                 save_checkpoint(run.milestones, weights, keep=step)
             if last or step % config.checkpoint_every == 0:
                 save()
-            yield Update(record, measured)
+            yield Update(record, measured, model)
             if last:
                 return
     except GeneratorExit:
@@ -137,10 +153,14 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
 
 
 def is_finished(run: RunFolder) -> bool:
-    """Whether the last step is done, or training has stopped before it at a low validation loss."""
-    config, step = run.config.train, newest_step(run.checkpoints) or 0
-    losses = [line.get("validation_loss") for line in metrics.read(run.metrics) if line["step"] == step]
-    return step >= config.steps or any(loss is not None and loss < config.stop_below for loss in losses)
+    """Whether the last step is done, or training has stopped before it."""
+    return (newest_step(run.checkpoints) or 0) >= run.config.train.steps or stopped_since(run) != ""
+
+
+def stopped_since(run: RunFolder) -> str:
+    """Why the validation losses until the newest checkpoint end training, in words; "" if they do not."""
+    losses = metrics.validation_losses(run.metrics, newest_step(run.checkpoints) or 0)
+    return reason_to_stop(losses, run.config.train)
 
 
 def is_milestone(step: int, per_doubling: int) -> bool:

@@ -28,7 +28,7 @@ def test_every_command_of_the_usage_has_help(capsys: pytest.CaptureFixture[str])
     ("typed", "words"),
     [
         (["trian"], "a command was expected (demo, guide, recipes, train, grok, resume, evaluate, generate, translate, "
-                    "fill, classify, draw, explore, export, import, check, data), "
+                    "fill, classify, compare, draw, explore, export, import, check, data), "
                     "found 'trian'; did you mean 'train'"),
         (["train"], "a recipe (dates, reverse, copy, pydocs, "),
         (["train"], ", ag_news) or --data FILE was expected, found neither; name one after `train`"),
@@ -109,17 +109,17 @@ def test_the_help_of_a_recipe_shows_common_flags_first_and_then_all_others(
     first, rest, _ = help_of(["train", recipe], capsys)
     peak = ["--train.schedule.peak"] if recipe != "paper-base" else []  # its rate follows from the model's width
     assert first == [
-        "--data", "--out", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", *peak,
-        "--train.precision", "--train.device", "--model.d-model", "--model.num-layers", "--model.num-heads",
-        "--model.context", "--model.dropout", "--model.vocab-size",
+        "--data", "--out", "--log", "--engine", "--train.steps", "--train.batch-tokens", "--train.seed", *peak,
+        "--train.patience", "--train.samples", "--train.precision", "--train.device", "--model.d-model",
+        "--model.num-layers", "--model.num-heads", "--model.context", "--model.dropout", "--model.vocab-size",
     ]  # fmt: skip
     config = RECIPES[recipe]()
     fields = [
         *dataclasses.fields(config), *dataclasses.fields(config.model), *dataclasses.fields(config.train),
         *dataclasses.fields(config.train.schedule), *(dataclasses.fields(config.modular) if config.modular else []),
     ]  # fmt: skip
-    # --out is no field of Config; model, train, schedule and modular stand for their own fields, if there are any
-    assert len(set(first + rest)) == len(first + rest) == len(fields) + 1 - 4
+    # --out and --log are no fields of Config; model, train, schedule and modular stand for their fields, if any
+    assert len(set(first + rest)) == len(first + rest) == len(fields) + 2 - 4
 
 
 @pytest.mark.parametrize("columns", [80, 120, 200])

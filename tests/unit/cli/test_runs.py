@@ -202,3 +202,20 @@ def test_each_family_has_its_own_command(text_run: Path, pairs_run: Path, capsys
     assert f"{text_run} writes text; use: clearformer generate" in capsys.readouterr().err
     assert main(["generate", str(pairs_run), "--prompt", "n 1"]) == 2
     assert f"{pairs_run} translates; use: clearformer translate" in capsys.readouterr().err
+
+
+def test_patience_stops_a_run_which_says_so_and_offers_its_best_weights(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "run"
+    still = ["--train.schedule.peak", "1e-30", "--train.schedule.final", "0", "--train.validate-every", "1"]
+    typed = ["train", "tinyshakespeare", "--data", str(text_file), "--out", str(folder), "--train.device", "cpu"]
+    small = ["--model.d-model", "8", "--model.num-heads", "2", "--model.num-layers", "1", "--model.d-ff", "8"]
+    assert main([*typed, *small, *still, "--model.context", "16", "--train.patience", "2"]) == 0
+    why = "step 3, since 2 validations in a row brought no new best loss\nthe best validation loss was that of step 1; "
+    assert f"\nstopped at {why}--checkpoint best uses its weights\n" in capsys.readouterr().err
+    assert main(["resume", str(folder)]) == 0
+    assert f"training is done already, at {why}" in capsys.readouterr().err
+    for flags, step in (([], 3), (["--checkpoint", "best"], 1)):
+        assert main(["evaluate", str(folder), "--json", *flags]) == 0
+        assert json.loads(capsys.readouterr().out)["step"] == step
