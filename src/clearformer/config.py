@@ -350,6 +350,8 @@ class TrainConfig:
     a CPU that supports it. Weights are always float32; evaluation and generation use auto, so that runs compare"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """of PyTorch; auto: the fastest available"""
+    parallel: Literal["none", "ddp"] = "none"
+    """how the processes that torchrun starts share each batch: ddp, every one has the whole model"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -414,6 +416,7 @@ class Config:
             _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
         if not (isinstance(self.model, ClassifierConfig) and self.model.pooling == "mean"):
             _require(not self.train.token_loss, self.train, "token_loss", "false unless a classifier has mean pooling")
+        _require(self.train.parallel == "none" or self.engine == "torch", self.train, "parallel", "none but with torch")
         self._require_equations()
         if self.train.last_only:
             self._require_last_only()

@@ -112,7 +112,7 @@ class Run(RunFolder):
         """
         from clearformer.api.training import train_and_report
 
-        if train_and_report(self):
+        if train_and_report(lambda _: self)[1]:
             raise KeyboardInterrupt
         return self
 

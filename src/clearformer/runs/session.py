@@ -6,6 +6,7 @@ It wraps the training loop's generator: it writes metrics and checkpoints, and y
 
 import math
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
 from clearformer.training.optimizer_state import optimizer_shapes
+from clearformer.training.processes import ALONE, Processes
 from clearformer.training.steps import Record
 
 
@@ -76,17 +78,17 @@ def initial_model(run: RunFolder) -> Any:
     return model
 
 
-def train_run(run: RunFolder) -> Generator[Update, None, None]:
-    """Train to the last step, yielding after each.
+def train_run(run: RunFolder, processes: Processes = ALONE) -> Generator[Update, None, None]:
+    """Train to the last step, yielding after each, in all `processes`; the first alone writes.
 
     Raises RunError if another process is training the run, TrainingError if the loss or a gradient is not finite, and
     CheckpointError if a checkpoint cannot be read or written.
     """
-    with exclusive_lock(run.folder):
-        yield from _train(run)
+    with exclusive_lock(run.folder) if processes.rank == 0 else nullcontext():
+        yield from _train(run, processes)
 
 
-def _train(run: RunFolder) -> Generator[Update, None, None]:
+def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None]:
     require_memory(run.config)
     config = run.config.train
     batches, validation = run.batches("train"), run.batches("validation")
@@ -96,22 +98,27 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
     )
     model = initial_model(run) if checkpoint is None else untrained_model(run)
     engine = engine_of(model)
-    optimizer = engine.make_optimizer(model, config)
-    start = 0
     if checkpoint is not None:
-        start = checkpoint.step
         engine.load_weights(model, checkpoint.tensors["model"])
+    processes.distribute(model, config)
+    optimizer = engine.make_optimizer(model, config)
+    if checkpoint is not None:
         engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
-    metrics.truncate(run.metrics, start)
-    saved = step = start
-    if is_finished(run):
+    saved = step = start = checkpoint.step if checkpoint is not None else 0
+    processes.require_same("step to go on from", str(start))
+    writes = processes.rank == 0
+    if writes:
+        metrics.truncate(run.metrics, start)
+    if processes.of_first(lambda: is_finished(run)):
         return
 
     def save() -> None:
         nonlocal saved
-        metrics.sync(run.metrics)
         tensors = {"model": engine.weights_of(model), "optimizer": engine.optimizer_tensors(model, optimizer)}
-        save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints, config.checkpoint_every)
+        if writes:
+            metrics.sync(run.metrics)
+            checkpoint = Checkpoint(step, tensors)
+            save_checkpoint(run.checkpoints, checkpoint, config.keep_checkpoints, config.checkpoint_every)
         saved = step
 
     try:
@@ -120,11 +127,12 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
             validate = step == config.steps or step % config.validate_every == 0
             measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
             last = step == config.steps or (measured is not None and measured < config.stop_below)
-            if validate or step <= metrics.ALWAYS_LOGGED or step % config.log_every == 0:
+            if writes and (validate or step <= metrics.ALWAYS_LOGGED or step % config.log_every == 0):
                 metrics.append(run.metrics, _line(record, measured))
             if is_milestone(step, config.milestones):
                 weights = Checkpoint(step, {"model": engine.weights_of(model)})
-                save_checkpoint(run.milestones, weights, keep=step)
+                if writes:
+                    save_checkpoint(run.milestones, weights, keep=step)
             if last or step % config.checkpoint_every == 0:
                 save()
             yield Update(record, measured)
