@@ -350,8 +350,8 @@ class TrainConfig:
     a CPU that supports it. Weights are always float32; evaluation and generation use auto, so that runs compare"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """of PyTorch; auto: the fastest available"""
-    parallel: Literal["none", "ddp"] = "none"
-    """how the processes that torchrun starts share each batch: ddp, every one has the whole model"""
+    parallel: Literal["none", "ddp", "fsdp"] = "none"
+    """how the processes that torchrun starts share each batch: with ddp all have the whole model, with fsdp a part"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -434,6 +434,7 @@ class Config:
     def _require_last_only(self) -> None:
         """What makes keys and values functions of token and position, so that nothing else reaches the last token."""
         _require(self.modular is not None, self.train, "last_only", "false unless equations are learned")
+        _require(self.train.parallel != "fsdp", self.train, "last_only", "false with parallel fsdp")
         for name, values in LAST_ONLY.items():
             expected = f"{' or '.join(map(str, values))} where train.last_only is set"
             _require(getattr(self.model, name) in values, self.model, name, expected)

@@ -16,6 +16,7 @@ from clearformer.config import TrainConfig
 from clearformer.data.batches import IGNORE, Batch, Batches
 from clearformer.models.build import Model
 from clearformer.models.last import last_logits
+from clearformer.models.sharded import whole
 from clearformer.training.allocator import keep_freed_memory
 from clearformer.training.device import Precision, autocast, move
 from clearformer.training.loss import summed_loss
@@ -94,7 +95,7 @@ def clip_gradients(model: nn.Module, max_norm: float) -> float:
     If that is not finite, gradients stay unscaled: scaling would make all of them NaN and hide the first bad one.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    norm = whole(torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None]))
     if max_norm > 0 and norm.isfinite():
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm.item()
@@ -124,7 +125,7 @@ def _locate_nonfinite(model: Model, micro_batches: list[Batch], first: int, prec
         for hook in hooks:
             hook.remove()
     # the backward pass runs from the last layer to the first: the last such parameter is the origin
-    names = [name for name, weight in model.named_parameters() if weight.grad is not None]
-    nonfinite = [name for name in names if not model.get_parameter(name).grad.isfinite().all()]  # type: ignore[union-attr]
+    gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    nonfinite = [name for name, gradient in gradients.items() if not whole(gradient).isfinite().all()]
     where = f"the gradient of {nonfinite[-1]}" if nonfinite else "the loss, or the norm of all gradients,"
     return f"{where} on batches {first} to {first + len(micro_batches) - 1}"

@@ -16,10 +16,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from clearformer.blocks.decoder import DecoderLayer
+from clearformer.blocks.encoder import EncoderLayer
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch
 from clearformer.errors import ClearformerError, ConfigError, TrainingError
@@ -54,16 +58,30 @@ class Group(Processes):
         dist.all_gather(found, padded)
         return [bytes(tensor.tolist()).rstrip(b"\0").decode() for tensor in found]
 
-    def distribute(self, model: Any, config: TrainConfig) -> None:  # noqa: ARG002
+    def distribute(self, model: Any, config: TrainConfig) -> None:
         _require_device(next(model.parameters()).device)
         model.processes = self
+        if config.parallel == "fsdp":
+            shard(model, self.size)
 
-    def wrap(self, objective: nn.Module, batch: Batch) -> nn.Module:
+    def wrap(self, objective: Any, batch: Batch) -> nn.Module:
+        if isinstance(objective.model, FSDPModule):
+            return objective
         wrapped = DistributedDataParallel(objective)
         # after its first pass DDP orders its buffers anew, and so the sums: a resumed run would round otherwise
         wrapped(share(batch, self)).backward()
         objective.zero_grad()
         return wrapped
+
+
+def shard(model: nn.Module, size: int) -> None:
+    """Divide every parameter among the processes; a layer gathers its own when it computes, and drops them again."""
+    mesh = init_device_mesh(next(model.parameters()).device.type, (size,))
+    layers = [module for module in model.modules() if isinstance(module, EncoderLayer | DecoderLayer)]
+    for module in (*layers, model):
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
+    if hasattr(model, "token_logits"):
+        register_fsdp_forward_method(model, "token_logits")
 
 
 @contextmanager

@@ -147,6 +147,8 @@ def assert_identical(folder: Path, other: Path) -> None:
         (2, "gpt", {}),  # 3 windows and 2
         (4, "gpt", {"batch_tokens": 16, "optimizer": "muon"}),  # 2 windows: two processes have none
         (4, "transformer", {"label_smoothing": 0.1, "clip": 0.1}),  # rows of different numbers of tokens
+        (2, "gpt", {"parallel": "fsdp", "optimizer": "muon"}),
+        (3, "transformer", {"parallel": "fsdp", "label_smoothing": 0.1, "clip": 0.1}),  # parts of different sizes
     ],
 )
 def test_several_processes_train_as_one_does(make: Any, size: int, kind: str, changes: dict[str, Any]):
@@ -157,9 +159,10 @@ def test_several_processes_train_as_one_does(make: Any, size: int, kind: str, ch
     assert_same_training(folder, alone)
 
 
-def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_others(make: Any):
-    whole = make()
-    stopped, fewer, one = twin(whole), make(), make()
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_others(make: Any, parallel: str):
+    whole = make(parallel=parallel)
+    stopped, fewer, one = twin(whole), make(parallel=parallel), make(parallel=parallel)
     train_together(3, whole)
     train_together(3, stopped, last=7)
     assert [path.name for path in sorted((stopped / "checkpoints").iterdir())] == ["step-000004", "step-000007"]
