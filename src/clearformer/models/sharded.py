@@ -1,4 +1,4 @@
-"""Tensors of which every process holds a part, as FSDP makes of a model's parameters: put together and divided again."""
+"""Tensors of which every process holds a part, as FSDP makes of parameters: put together, and divided again."""
 
 from typing import Any
 
