@@ -87,7 +87,7 @@ def _created(config: Config, folder: Path) -> Run:
         run = Run.from_folder(create_folder(folder, config, say, downloading))
     finally:
         downloading.close()
-    say(f"plan: {plan_run(run)}")
+    say(f"plan{'' if config.train.parallel == 'none' else ' for one process'}: {plan_run(run)}")
     return run
 
 
@@ -98,6 +98,7 @@ def _reopened(config: Config, folder: Path) -> Run:
             f"a run of the configuration typed was expected in {folder}, found one of another; go on with that one by: "
             f"clearformer resume {folder}, or choose another --out"
         )
+    say(f"{folder} holds a run of this configuration, which goes on")
     return run
 
 

@@ -1,12 +1,17 @@
 """Several processes train what one trains, whoever holds which rows; and none can go on without the others."""
 
-import json
+import contextlib
 import multiprocessing
+import os
 import shutil
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -15,10 +20,14 @@ import torch.distributed as dist
 
 from clearformer.cli.main import main
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
-from clearformer.runs.folder import create_folder, open_folder
+from clearformer.runs import metrics
+from clearformer.runs.checkpoint import newest_step
+from clearformer.runs.folder import create_folder, is_made_of, open_folder
 from clearformer.runs.session import train_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parallel")]  # one worker starts the server of processes
+
+T = TypeVar("T")
 
 # float32 sums in another order: 1.5e-7 of the losses and norms measured, twenty times that allowed
 CURVE_TOLERANCE = 3e-6
@@ -116,7 +125,7 @@ def twin(folder: Path) -> Path:
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return metrics.read(folder / "metrics.jsonl")
 
 
 def state(folder: Path, name: str = "model") -> dict[str, np.ndarray]:
@@ -147,7 +156,7 @@ def assert_identical(folder: Path, other: Path) -> None:
     [
         (2, "gpt", {}),  # 3 windows and 2
         (4, "gpt", {"batch_tokens": 16, "optimizer": "muon"}),  # 2 windows: two processes have none
-        (4, "transformer", {"label_smoothing": 0.1, "clip": 0.1}),  # rows of different numbers of tokens
+        (4, "transformer", {"parallel": "none", "clip": 0.1}),  # made for one process; rows of unequal length
         (2, "gpt", {"parallel": "fsdp", "optimizer": "muon"}),
         (3, "transformer", {"parallel": "fsdp", "label_smoothing": 0.1, "clip": 0.1}),  # parts of different sizes
     ],
@@ -176,6 +185,69 @@ def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_other
         shutil.rmtree(resumed)
     train_together(size, stopped)
     assert_identical(stopped, whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
+def test_a_killed_process_starts_again_from_the_last_checkpoint_and_a_signal_stops_all(make: Any):
+    model = make(steps=20_000, checkpoint_every=5)
+    config, folder = model / "config.json", model.with_name("run")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command = [*torchrun, "-m", "clearformer", "train", str(config), "--out", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as run:
+        first = wait_for(lambda: workers(run.pid) if newest_step(folder / "checkpoints") else [])
+        os.kill(first[1], signal.SIGKILL)
+        second = wait_for(lambda: [pid for pid in workers(run.pid) if pid not in first] if first_ended(first) else [])
+        logged = len(curve(folder))
+        wait_for(lambda: len(curve(folder)) > logged + 1)
+        run.terminate()
+        _, errors = run.communicate(timeout=LIMIT)
+    assert second
+    assert run.returncode != 0
+    assert errors.count("holds a run of this configuration, which goes on") == 1
+    assert errors.count("which is saved; continue with: clearformer resume") == 1
+    last = newest_step(folder / "checkpoints")
+    assert last is not None
+    assert [line["step"] for line in curve(folder)] == [*range(1, last + 1)]
+    for update in train_run(open_folder(model, print)):  # alone
+        if update.record.step == last:
+            break
+    for line, expected in zip(curve(folder), curve(model), strict=True):
+        assert line == pytest.approx(expected, rel=CURVE_TOLERANCE)
+
+
+def wait_for(condition: Callable[[], T]) -> T:
+    """Wait until the condition is true, and return it."""
+    for _ in range(20 * LIMIT):
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the processes did not get that far")
+
+
+def workers(torchrun: int) -> list[int]:
+    """The processes that torchrun has started and that run, in order."""
+    children = [int(word) for word in Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()]
+    return [pid for pid in children if "clearformer" in command_of(pid)]
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+def first_ended(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_run_is_made_of_the_configuration_typed_and_of_no_other(make: Any):
+    folder = make()
+    made = open_folder(folder, print).config
+    typed = replace(made, model=replace(made.model, vocab_size=60))
+    assert made.model.vocab_size < 60
+    assert is_made_of(made, typed)
+    assert not is_made_of(made, replace(typed, train=replace(typed.train, steps=13)))
+    assert not is_made_of(made, replace(typed, model=TransformerConfig(vocab_size=60, **SIZES)))
 
 
 def command_errors(errors: Path, *commands: list[str]) -> str:
