@@ -356,6 +356,8 @@ class TrainConfig:
     a CPU that supports it. Weights are always float32; evaluation and generation use auto, so that runs compare"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """of PyTorch; auto: the fastest available"""
+    parallel: Literal["none", "ddp", "fsdp"] = "none"
+    """how the processes that torchrun starts share each batch: with ddp all have the whole model, with fsdp a part"""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_tokens", "accumulation", "log_every", "validate_every", "validation_tokens")
@@ -420,6 +422,7 @@ class Config:
             _require(not self.reverse_pairs, self, "reverse_pairs", f"false, since a {self.model.kind} reads no pairs")
         if not (isinstance(self.model, ClassifierConfig) and self.model.pooling == "mean"):
             _require(not self.train.token_loss, self.train, "token_loss", "false unless a classifier has mean pooling")
+        _require(self.train.parallel == "none" or self.engine == "torch", self.train, "parallel", "none but with torch")
         self._require_equations()
         if self.train.last_only:
             self._require_last_only()
@@ -437,6 +440,7 @@ class Config:
     def _require_last_only(self) -> None:
         """What makes keys and values functions of token and position, so that nothing else reaches the last token."""
         _require(self.modular is not None, self.train, "last_only", "false unless equations are learned")
+        _require(self.train.parallel != "fsdp", self.train, "last_only", "false with parallel fsdp")
         for name, values in LAST_ONLY.items():
             expected = f"{' or '.join(map(str, values))} where train.last_only is set"
             _require(getattr(self.model, name) in values, self.model, name, expected)

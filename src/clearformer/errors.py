@@ -67,7 +67,7 @@ class CheckError(ClearformerError):
 
 
 class TrainingError(ClearformerError):
-    """Training cannot continue: a loss or a gradient is not finite."""
+    """Training cannot continue: a loss or a gradient is not finite, or another of its processes has ended."""
 
     exit_code = 1
 

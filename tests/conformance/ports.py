@@ -30,7 +30,7 @@ from clearformer.generation.sampling import GREEDY
 from clearformer.generation.translation import translate
 from clearformer.models import parts
 from clearformer.models.transformer import _decoder_layer
-from clearformer.training.loop import accumulate_gradients
+from clearformer.training.loop import Objective, accumulate_gradients
 from clearformer.training.steps import Record
 
 Arrays = dict[str, NDArray[Any]]
@@ -129,7 +129,7 @@ class TorchPort(BlockPort):
 
     def gradients(self, model: Any, batch: Batch, config: TrainConfig) -> tuple[float, Arrays]:
         model.zero_grad()
-        loss = accumulate_gradients(model, [batch], config, torch.device("cpu"))
+        loss = accumulate_gradients(Objective(model, config), [batch])
         return loss, self._gradients(model)
 
     def double(self, model: Any) -> Any:

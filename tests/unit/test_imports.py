@@ -91,7 +91,7 @@ def test_what_other_engines_share_takes_no_torch():
         *(name_of(path) for path in sorted((SOURCE / "data").glob("*.py"))),
         "clearformer.models.initial",
         *(f"clearformer.runs.{name}" for name in ("folder", "checkpoint", "metrics")),
-        *(f"clearformer.training.{name}" for name in ("optimizer_state", "schedule", "steps")),
+        *(f"clearformer.training.{name}" for name in ("optimizer_state", "processes", "schedule", "steps")),
         *(
             f"clearformer.generation.{name}"
             for name in ("beam", "decoder", "decoding", "sampling", "speculative", "translation")

@@ -28,7 +28,7 @@ from clearformer.models.initial import count_parameters
 from clearformer.models.transformer import Transformer
 from clearformer.recipes import RECIPES
 from clearformer.runs.folder import create_folder
-from clearformer.training.loop import accumulate_gradients, clip_gradients
+from clearformer.training.loop import Objective, accumulate_gradients, clip_gradients
 from clearformer.training.optimizer import make_optimizer
 from clearformer.training.schedule import learning_rate
 
@@ -325,7 +325,7 @@ def test_5_4_there_is_no_dropout_inside_a_sublayer_nor_on_attention_weights(whol
 
 def test_5_4_label_smoothing_0_1_spreads_a_tenth_over_all_tokens(tiny: Callable[..., Transformer]):
     model, batch = tiny("transformer"), collate([([4, 5], [6, 7, 8]), ([9], [10])])
-    loss = accumulate_gradients(model, [batch], PAPER.train, CPU)
+    loss = accumulate_gradients(Objective(model, PAPER.train), [batch])
     logits = array(model(*map(torch.from_numpy, batch.inputs)))
     log_p = np.log(softmax(logits))
     rows, positions = np.nonzero(batch.targets != IGNORE)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clearformer.training.processes import is_first
+
 if TYPE_CHECKING:
     from clearformer.runs.session import Update
 
@@ -18,8 +20,9 @@ SECONDS_BETWEEN_UPDATES = 0.2
 
 
 def say(message: str) -> None:
-    """Print a message to standard error; standard output is for results only."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a message to standard error, once among several processes; standard output is for results only."""
+    if is_first():
+        print(message, file=sys.stderr, flush=True)
 
 
 def notebook_display() -> Any:
@@ -35,7 +38,7 @@ class Display:
     def __init__(self, label: str, total: int) -> None:
         self.label = label
         self.total = total
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=not is_first())
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
         remaining = (TextColumn("{task.fields[details]}"), TimeRemainingColumn())
         self.bar = Progress(*columns, *remaining, console=self.console, disable=not self.console.is_terminal)

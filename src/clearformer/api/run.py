@@ -114,7 +114,7 @@ class Run(RunFolder):
         """
         from clearformer.api.training import train_and_report
 
-        if train_and_report(self, log):
+        if train_and_report(lambda _: (self, log))[1]:
             raise KeyboardInterrupt
         return self
 

@@ -8,6 +8,7 @@ from clearformer.runs import samples
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.samples import Sample
 from clearformer.runs.session import Update, untrained_model
+from clearformer.training.processes import is_first
 
 
 class Sampled:
@@ -28,8 +29,11 @@ class Sampled:
         from clearformer.inspection.examples import examples
 
         engine = engine_of(update.model)
+        weights = engine.weights_of(update.model)  # in all processes, of which each may have a part
+        if not is_first():
+            return []
         self.copy = self.copy or untrained_model(self.run)
-        engine.load_weights(self.copy, engine.weights_of(update.model))
+        engine.load_weights(self.copy, weights)
         found = examples(self.run, self.copy, count)
         samples.append(self.run.samples, update.record.step, found)
         say(printed(update.record.step, found))

@@ -66,4 +66,5 @@ def run(arguments: Sequence[str]) -> int:
             seed=options.seed,
         ),
     )
-    return exit_code(train_and_report(create_run(config, options.out or unused_folder(name))))
+    create = lambda processes: (create_run(config, options.out or unused_folder(name), processes), ())  # noqa: E731
+    return exit_code(train_and_report(create)[1])

@@ -25,4 +25,4 @@ def run(arguments: Sequence[str]) -> int:
     from clearformer.api.run import open_run
     from clearformer.api.training import train_and_report
 
-    return exit_code(train_and_report(open_run(options.run), options.log))
+    return exit_code(train_and_report(lambda _: (open_run(options.run), options.log))[1])

@@ -11,11 +11,14 @@ from typing import Annotated
 from tyro.conf import arg
 
 from clearformer.api.display import say
+from clearformer.api.run import Run
 from clearformer.api.trackers import TrackerName, require_trackers
 from clearformer.api.training import choose_config, create_run, train_and_report, unused_folder
 from clearformer.cli.arguments import exit_code, flags, parse
 from clearformer.config import Config
+from clearformer.errors import ConfigError
 from clearformer.recipes import RECIPES
+from clearformer.training.processes import Processes, may_restart
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(_usage())
         raise SystemExit(0)
+    return exit_code(train_and_report(lambda processes: _create(arguments, processes))[1])
+
+
+def _create(arguments: Sequence[str], processes: Processes) -> tuple[Run, Sequence[TrackerName]]:
     name, rest = (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("", arguments)
     files = [Path(path) for path in _values(rest, "--data")]
     run_name, default = choose_config(name, files, say)
@@ -50,8 +57,9 @@ def run(arguments: Sequence[str]) -> int:
         raise SystemExit(0)
     options = parse(Train, rest, f"train {name}".strip(), Train(default))
     require_trackers(options.log)
-    created = create_run(options.config, options.out or unused_folder(run_name))
-    return exit_code(train_and_report(created, options.log))
+    if options.out is None and may_restart():
+        raise ConfigError("--out RUN was expected with --max-restarts, since a restart goes on in that folder; add it")
+    return create_run(options.config, options.out or unused_folder(run_name), processes), options.log
 
 
 def _usage() -> str:

@@ -13,6 +13,7 @@ from clearformer.models.bert import BERT
 from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
 from clearformer.models.initial import initial_weights
+from clearformer.models.sharded import whole
 from clearformer.models.transformer import Transformer
 
 Model = Transformer | GPT | BERT | Classifier
@@ -44,4 +45,4 @@ def load_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -
 
 def weights_of(model: Any) -> dict[str, NDArray[np.float32]]:
     """The parameters by name, as arrays; those of a model on the CPU share its memory."""
-    return {name: parameter.detach().cpu().numpy() for name, parameter in model.named_parameters()}
+    return {name: whole(parameter.detach()).cpu().numpy() for name, parameter in model.named_parameters()}

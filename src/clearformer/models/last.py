@@ -19,8 +19,8 @@ from clearformer.models.gpt import GPT
 
 
 def has_last_logits(model: object) -> bool:
-    """Whether `last_logits` holds for this model."""
-    return isinstance(model, GPT) and all(getattr(model.config, name) in values for name, values in LAST_ONLY.items())
+    """Whether `last_logits` holds for this model; not if FSDP divides it, whose layers are whole in `forward` alone."""
+    return type(model) is GPT and all(getattr(model.config, name) in values for name, values in LAST_ONLY.items())
 
 
 def last_logits(model: GPT, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B 1 V"]:

@@ -244,6 +244,20 @@ def _completed(config: Config, tokenizer: Tokenizer, corpus: Corpus, earlier: Ru
     )
 
 
+def is_made_of(completed: Config, config: Config) -> bool:
+    """Whether `create_folder` may have made one configuration, that of a run, of the other."""
+    model: Any = completed.model
+    filled = {name: getattr(model, name) for name in ("vocab_size", "num_classes") if hasattr(config.model, name)}
+    earlier = str(Path(config.start_from).resolve()) if config.start_from else ""
+    return type(model) is type(config.model) and completed == dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **filled),
+        tokenizer=completed.tokenizer if earlier else config.tokenizer,
+        data=tuple(str(Path(path).resolve()) for path in config.data),
+        start_from=earlier,
+    )
+
+
 def open_folder(folder: Path, notify: Notify, checkpoint: CheckpointName = "last") -> RunFolder:
     """Open an existing run, to use the model of that checkpoint.
 

@@ -6,6 +6,7 @@ It wraps the training loop's generator: it writes metrics and checkpoints, and y
 
 import math
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.stopping import reason_to_stop, since_best
 from clearformer.training.optimizer_state import optimizer_shapes
+from clearformer.training.processes import ALONE, Processes
 from clearformer.training.steps import Record
 
 
@@ -87,17 +89,17 @@ def initial_model(run: RunFolder) -> Any:
     return model
 
 
-def train_run(run: RunFolder) -> Generator[Update, None, None]:
-    """Train to the last step, yielding after each.
+def train_run(run: RunFolder, processes: Processes = ALONE) -> Generator[Update, None, None]:
+    """Train to the last step, yielding after each, in all `processes`; the first alone writes.
 
     Raises RunError if another process is training the run, TrainingError if the loss or a gradient is not finite, and
     CheckpointError if a checkpoint cannot be read or written.
     """
-    with exclusive_lock(run.folder):
-        yield from _train(run)
+    with exclusive_lock(run.folder) if processes.rank == 0 else nullcontext():
+        yield from _train(run, processes)
 
 
-def _train(run: RunFolder) -> Generator[Update, None, None]:
+def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None]:
     require_memory(run.config)
     config = run.config.train
     batches, validation = run.batches("train"), run.batches("validation")
@@ -107,24 +109,29 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
     )
     model = initial_model(run) if checkpoint is None else untrained_model(run)
     engine = engine_of(model)
-    optimizer = engine.make_optimizer(model, config)
-    start = 0
     if checkpoint is not None:
-        start = checkpoint.step
         engine.load_weights(model, checkpoint.tensors["model"])
+    processes.distribute(model, config)
+    optimizer = engine.make_optimizer(model, config)
+    if checkpoint is not None:
         engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
-    metrics.truncate(run.metrics, start)
-    samples.truncate(run.samples, start)
+    saved = step = start = checkpoint.step if checkpoint is not None else 0
     losses = metrics.validation_losses(run.metrics, start)
-    saved = step = start
-    if is_finished(run):
+    processes.require_same("step to go on from", str(start))
+    writes = processes.rank == 0
+    if writes:
+        metrics.truncate(run.metrics, start)
+        samples.truncate(run.samples, start)
+    if processes.of_first(lambda: is_finished(run)):
         return
 
     def save() -> None:
         nonlocal saved
-        metrics.sync(run.metrics)
         tensors = {"model": engine.weights_of(model), "optimizer": engine.optimizer_tensors(model, optimizer)}
-        save_checkpoint(run.checkpoints, Checkpoint(step, tensors), config.keep_checkpoints, config.checkpoint_every)
+        if writes:
+            metrics.sync(run.metrics)
+            checkpoint = Checkpoint(step, tensors)
+            save_checkpoint(run.checkpoints, checkpoint, config.keep_checkpoints, config.checkpoint_every)
         saved = step
 
     try:
@@ -134,13 +141,16 @@ def _train(run: RunFolder) -> Generator[Update, None, None]:
             measured = engine.mean_loss(model, validation.in_order(config.validation_tokens)) if validate else None
             losses += [] if measured is None else [measured]
             last = step == config.steps or (validate and reason_to_stop(losses, config) != "")
-            if validate or metrics.is_logged(step, config.log_every):
+            if writes and (validate or metrics.is_logged(step, config.log_every)):
                 metrics.append(run.metrics, _line(record, measured))
             if validate and config.patience and since_best(losses) == 0:
-                save_checkpoint(run.best, Checkpoint(step, {"model": engine.weights_of(model)}), keep=1)
+                weights = Checkpoint(step, {"model": engine.weights_of(model)})
+                if writes:
+                    save_checkpoint(run.best, weights, keep=1)
             if is_milestone(step, config.milestones):
                 weights = Checkpoint(step, {"model": engine.weights_of(model)})
-                save_checkpoint(run.milestones, weights, keep=step)
+                if writes:
+                    save_checkpoint(run.milestones, weights, keep=step)
             if last or step % config.checkpoint_every == 0:
                 save()
             yield Update(record, measured, model)

@@ -17,6 +17,7 @@ from torch import Tensor
 from clearformer.data.batches import IGNORE, Batch
 from clearformer.models.last import has_last_logits, last_logits
 from clearformer.training.device import autocast, move
+from clearformer.training.processes import processes_of, share
 
 
 def cross_entropy(
@@ -59,10 +60,10 @@ def flush_subnormals(gradient: Tensor) -> Tensor:
 @torch.no_grad()
 def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
     """Mean nats per predicted token over `batches`, without label smoothing or dropout; keeps the model's mode."""
-    device, training = next(model.parameters()).device, model.training
+    device, training, processes = next(model.parameters()).device, model.training, processes_of(model)
     model.eval()
-    total, count = 0.0, 0
-    for batch in batches:
+    total = count = 0.0
+    for batch in (share(batch, processes) for batch in batches):
         inputs, targets = [move(array, device) for array in batch.inputs], move(batch.targets, device)
         with autocast(device):
             if has_last_logits(model) and (targets[:, :-1] == IGNORE).all():
@@ -72,4 +73,5 @@ def mean_loss(model: Any, batches: Iterable[Batch]) -> float:
         total += summed_loss(logits, targets).item()
         count += int((targets != IGNORE).sum())
     model.train(training)
+    total, count = processes.sums(total, count)
     return total / count

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clearformer.models.sharded import divided_like, whole
 from clearformer.training.device import compute_dtype
 from clearformer.training.optimizer_state import MOMENTUM, NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
 
@@ -38,11 +39,12 @@ class Muon(torch.optim.Optimizer):
                 self._update(list(same_shape), **group)
 
     def _update(self, weights: list[Tensor], lr: float, weight_decay: float, **_: Any) -> None:
-        directions = orthogonalize(torch.stack([_wide(self._momentum(weight)) for weight in weights]))
+        directions = orthogonalize(torch.stack([_wide(whole(self._momentum(weight))) for weight in weights]))
         for weight, direction in zip(weights, directions, strict=True):
             tall = weight.shape[0] > weight.shape[1]
             weight.mul_(1 - lr * weight_decay)
-            weight.sub_(direction.mT if tall else direction, alpha=lr * 0.2 * math.sqrt(max(weight.shape)))
+            update = divided_like(direction.mT if tall else direction, weight)
+            weight.sub_(update, alpha=lr * 0.2 * math.sqrt(max(weight.shape)))
 
     def _momentum(self, weight: Tensor) -> Tensor:
         """Update the momentum and return Nesterov's, which includes the gradient once more."""

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from clearformer.config import TrainConfig
+from clearformer.models.sharded import divided_like, whole
 from clearformer.training.muon import Muon
 from clearformer.training.optimizer_state import STATE, decays, optimizer_of
 
@@ -63,7 +64,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
     """The optimizer's state by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
-        f"{name}.{key}": value.detach().cpu().numpy()
+        f"{name}.{key}": whole(value.detach()).cpu().numpy()
         for name, parameter in model.named_parameters()
         for key, value in optimizer.part_of(parameter).state[parameter].items()
     }
@@ -75,6 +76,11 @@ def load_optimizer(
     """Restore the state that `optimizer_tensors` returned."""
     for name, parameter in model.named_parameters():
         optimizer.part_of(parameter).state[parameter] = {
-            key: torch.from_numpy(tensors[f"{name}.{key}"].copy()).to(parameter.device)
+            key: _state(tensors[f"{name}.{key}"], parameter)
             for key in STATE[optimizer_of(name, tuple(parameter.shape), config)]
         }
+
+
+def _state(array: NDArray[np.float32], parameter: nn.Parameter) -> Tensor:
+    tensor = torch.from_numpy(array.copy()).to(parameter.device)
+    return divided_like(tensor, parameter) if tensor.shape == parameter.shape else tensor

@@ -16,7 +16,7 @@ from clearformer.data.labelled import LabelledBuckets
 from clearformer.data.tokenizers import BOS, EOS, PAD
 from clearformer.errors import TrainingError
 from clearformer.models.build import build
-from clearformer.training.loop import accumulate_gradients, clip_gradients, train
+from clearformer.training.loop import Objective, accumulate_gradients, clip_gradients, train
 from clearformer.training.loss import cross_entropy
 from clearformer.training.optimizer import Optimizer, load_optimizer, make_optimizer, optimizer_tensors
 from clearformer.training.steps import Record
@@ -138,7 +138,7 @@ def unequal(sizes: list[tuple[int, int]]) -> list[TextBatch]:
 def test_unequal_micro_batches_give_the_gradient_of_the_full_batch(smoothing: float):
     model = build(replace(MODELS["gpt"], dropout=0.0), 5)
     micro_batches = unequal([(1, 3), (4, 8), (2, 5)])
-    loss = accumulate_gradients(model, micro_batches, TrainConfig(label_smoothing=smoothing), CPU)
+    loss = accumulate_gradients(Objective(model, TrainConfig(label_smoothing=smoothing)), micro_batches)
     pairs = [(torch.from_numpy(batch.tokens), torch.from_numpy(batch.targets)) for batch in micro_batches]
     total = torch.stack([cross_entropy(model(tokens), targets, smoothing) for tokens, targets in pairs]).sum()
     full = total / (3 + 32 + 10)

@@ -17,7 +17,7 @@ from clearformer.models.build import Model
 from clearformer.models.classifier import Classifier
 from clearformer.models.gpt import GPT
 from clearformer.models.transformer import Transformer
-from clearformer.training.loop import accumulate_gradients
+from clearformer.training.loop import Objective, accumulate_gradients
 from clearformer.training.loss import summed_loss
 
 
@@ -85,7 +85,7 @@ def accumulate_bert(model: BERT, batches: Sequence[tuple[Tensor, Tensor]]) -> No
 
 
 def accumulate(model: GPT | BERT, batches: list[Any]) -> None:
-    accumulate_gradients(model, batches, TrainConfig(precision="float32"), torch.device("cpu"))
+    accumulate_gradients(Objective(model, TrainConfig(precision="float32")), batches)
 
 
 def step_transformer(

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig
 from clearformer.data.batches import IGNORE, PairBatch, TextBatch, TextWindows
 from clearformer.engine import engine_of, open_engine
 from clearformer.engines.tinygrad import adapter
 from clearformer.errors import TrainingError
-from clearformer.training.loop import accumulate_gradients
+from clearformer.training.loop import Objective, accumulate_gradients
 from clearformer.training.steps import Record
 
 pytestmark = [
@@ -59,7 +58,7 @@ def test_the_gradient_of_every_parameter_is_that_of_pytorch(
 ):
     model, twin = both(kind, num_layers=1)
     batches = [examples(kind, seed=1), examples(kind, seed=2, rows=2)]
-    accumulate_gradients(model, batches, TEN_STEPS, torch.device("cpu"))
+    accumulate_gradients(Objective(model, TEN_STEPS), batches)
     expected = {name: weight.grad.numpy() for name, weight in model.named_parameters()}
     _, found = loss_and_gradients(twin, *batches)
     assert list(found) == list(expected)

@@ -1,0 +1,295 @@
+"""Several processes train what one trains, whoever holds which rows; and none can go on without the others."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch.distributed as dist
+
+from clearformer.cli.main import main
+from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
+from clearformer.runs import metrics
+from clearformer.runs.checkpoint import newest_step
+from clearformer.runs.folder import create_folder, is_made_of, open_folder
+from clearformer.runs.session import train_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parallel")]  # one worker starts the server of processes
+
+T = TypeVar("T")
+
+# float32 sums in another order: 1.5e-7 of the losses and norms measured, twenty times that allowed
+CURVE_TOLERANCE = 3e-6
+# absolute, of weights up to 1 after twelve steps of at most 0.01: 1.2e-7 measured
+WEIGHT_TOLERANCE = 2e-6
+LIMIT = 120
+"""seconds of a process"""
+
+SIZES: dict[str, Any] = {"context": 8, "d_model": 16, "num_heads": 2, "num_layers": 2, "d_ff": 32, "dropout": 0.0}
+# 5 windows in a batch; epsilon exceeds rounding errors: else Adam would make whole steps of those of the keys' biases
+TRAIN = TrainConfig(
+    steps=12, batch_tokens=40, accumulation=2, schedule=CosineSchedule(1e-2, 1e-3, 3), epsilon=1e-4, log_every=1,
+    validate_every=4, validation_tokens=100, checkpoint_every=4, device="cpu", parallel="ddp",
+)  # fmt: skip
+
+TRAINING = """
+import os, sys
+from pathlib import Path
+os.environ |= {environment}
+from clearformer.runs.folder import open_folder
+from clearformer.runs.session import train_run
+from clearformer.training.processes import joined
+with joined() as processes:
+    session = train_run(open_folder(Path({folder!r}), print), processes)
+    for update in session:
+        if update.record.step == {last}:
+            session.close()
+"""
+COMMAND = """
+import os, sys
+os.environ |= {environment}
+from clearformer.cli.main import main
+sys.stderr = open({errors!r}, "a", buffering=1)
+sys.exit(main({arguments}))
+"""
+PRELOADED = ["torch._dynamo", *(f"clearformer.{name}" for name in ("cli.train", "engines.torch", "training.parallel"))]
+"""what processes take from their server, which has loaded it once; an optimizer's first step loads torch._dynamo"""
+
+
+def together(programs: Sequence[str], **values: Any) -> list[int | None]:
+    """Run each program in a process of its own, numbered as torchrun does; return their exit codes."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(len(programs)),
+        "LOCAL_WORLD_SIZE": str(len(programs)), "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "test",
+        "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0",
+    }  # fmt: skip
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    processes = []
+    for rank, program in enumerate(programs):
+        environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        code = program.format(environment=environment, **values)
+        processes.append(context.Process(target=exec, args=(code, {})))
+        processes[-1].start()
+    for process in processes:
+        process.join(LIMIT)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
+
+
+def train_together(size: int, folder: Path, last: int = 0) -> None:
+    """Train a run in `size` processes to its end, or to the step `last`."""
+    assert together([TRAINING] * size, folder=str(folder), last=last) == [0] * size
+
+
+def train_alone(folder: Path) -> None:
+    for _ in train_run(open_folder(folder, print)):
+        pass
+
+
+@pytest.fixture
+def make(tmp_path: Path, text_file: Path, pairs_file: Path):
+    """A new run of a tiny model: `make("gpt", steps=3)`."""
+
+    def create(kind: str = "gpt", **changes: Any) -> Path:
+        train = replace(TRAIN, **changes)
+        if kind == "gpt":
+            config = Config("own", GPTConfig(vocab_size=60, **SIZES), data=(str(text_file),), train=train)
+        else:
+            model = TransformerConfig(vocab_size=60, **SIZES)
+            config = Config("own", model, data=(str(pairs_file),), train=replace(train, batch_tokens=100))
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        create_folder(folder, config, lambda _: None)
+        return folder
+
+    return create
+
+
+def twin(folder: Path) -> Path:
+    """A copy of a run."""
+    return Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-twin")))
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    return metrics.read(folder / "metrics.jsonl")
+
+
+def state(folder: Path, name: str = "model") -> dict[str, np.ndarray]:
+    newest = max((folder / "checkpoints").glob("step-*"))
+    assert newest.name == f"step-{TRAIN.steps:06d}"
+    return safetensors.numpy.load_file(newest / f"{name}.safetensors")
+
+
+def assert_same_training(folder: Path, other: Path) -> None:
+    """The same losses, norms and weights, up to the order of sums."""
+    for line, expected in zip(curve(folder), curve(other), strict=True):
+        assert line == pytest.approx(expected, rel=CURVE_TOLERANCE)
+    weights, expected_weights = state(folder), state(other)
+    assert list(weights) == list(expected_weights)
+    for name, weight in expected_weights.items():
+        np.testing.assert_allclose(weights[name], weight, rtol=0, atol=WEIGHT_TOLERANCE, err_msg=name)
+
+
+def assert_identical(folder: Path, other: Path) -> None:
+    assert (folder / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    for name in ("model", "optimizer"):
+        expected = state(other, name)
+        assert [key for key, value in state(folder, name).items() if not np.array_equal(value, expected[key])] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "changes"),
+    [
+        (2, "gpt", {}),  # 3 windows and 2
+        (4, "gpt", {"batch_tokens": 16, "optimizer": "muon"}),  # 2 windows: two processes have none
+        (4, "transformer", {"parallel": "none", "clip": 0.1}),  # made for one process; rows of unequal length
+        (2, "gpt", {"parallel": "fsdp", "optimizer": "muon"}),
+        (3, "transformer", {"parallel": "fsdp", "label_smoothing": 0.1, "clip": 0.1}),  # parts of different sizes
+    ],
+)
+def test_several_processes_train_as_one_does(make: Any, size: int, kind: str, changes: dict[str, Any]):
+    folder = make(kind, **changes)
+    alone = twin(folder)
+    train_together(size, folder)
+    train_alone(alone)
+    assert_same_training(folder, alone)
+
+
+@pytest.mark.parametrize(("parallel", "size", "others"), [("ddp", 3, [1, 2]), ("fsdp", 2, [1])])
+def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_others(
+    make: Any, parallel: str, size: int, others: list[int]
+):
+    whole = make(parallel=parallel)
+    stopped = twin(whole)
+    train_together(size, whole)
+    train_together(size, stopped, last=7)
+    assert [path.name for path in sorted((stopped / "checkpoints").iterdir())] == ["step-000004", "step-000007"]
+    for number in others:
+        resumed = twin(stopped)
+        train_together(number, resumed) if number > 1 else train_alone(resumed)
+        assert_same_training(resumed, whole)
+        shutil.rmtree(resumed)
+    train_together(size, stopped)
+    assert_identical(stopped, whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
+def test_a_killed_process_starts_again_from_the_last_checkpoint_and_a_signal_stops_all(make: Any):
+    model = make(steps=20_000, checkpoint_every=5)
+    config, folder = model / "config.json", model.with_name("run")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command = [*torchrun, "-m", "clearformer", "train", str(config), "--out", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as run:
+        first = wait_for(lambda: workers(run.pid) if newest_step(folder / "checkpoints") else [])
+        os.kill(first[1], signal.SIGKILL)
+        second = wait_for(lambda: [pid for pid in workers(run.pid) if pid not in first] if first_ended(first) else [])
+        logged = len(curve(folder))
+        wait_for(lambda: len(curve(folder)) > logged + 1)
+        run.terminate()
+        _, errors = run.communicate(timeout=LIMIT)
+    assert second
+    assert run.returncode != 0
+    assert errors.count("holds a run of this configuration, which goes on") == 1
+    assert errors.count("which is saved; continue with: clearformer resume") == 1
+    last = newest_step(folder / "checkpoints")
+    assert last is not None
+    assert [line["step"] for line in curve(folder)] == [*range(1, last + 1)]
+    for update in train_run(open_folder(model, print)):  # alone
+        if update.record.step == last:
+            break
+    for line, expected in zip(curve(folder), curve(model), strict=True):
+        assert line == pytest.approx(expected, rel=CURVE_TOLERANCE)
+
+
+def wait_for(condition: Callable[[], T]) -> T:
+    """Wait until the condition is true, and return it."""
+    for _ in range(20 * LIMIT):
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the processes did not get that far")
+
+
+def workers(torchrun: int) -> list[int]:
+    """The processes that torchrun has started and that run, in order."""
+    children = [int(word) for word in Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()]
+    return [pid for pid in children if "clearformer" in command_of(pid)]
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+def first_ended(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_run_is_made_of_the_configuration_typed_and_of_no_other(make: Any):
+    folder = make()
+    made = open_folder(folder, print).config
+    typed = replace(made, model=replace(made.model, vocab_size=60))
+    assert made.model.vocab_size < 60
+    assert is_made_of(made, typed)
+    assert not is_made_of(made, replace(typed, train=replace(typed.train, steps=13)))
+    assert not is_made_of(made, replace(typed, model=TransformerConfig(vocab_size=60, **SIZES)))
+
+
+def command_errors(errors: Path, *commands: list[str]) -> str:
+    """What the commands print to standard error, each in a process of its own, none of which may succeed."""
+    programs = [COMMAND.replace("{arguments}", repr(command)) for command in commands]
+    assert 0 not in together(programs, errors=str(errors))
+    return errors.read_text(encoding="utf-8")
+
+
+def test_processes_of_different_configurations_end_with_one_sentence(tmp_path: Path, text_file: Path):
+    command = ["train", "tinyshakespeare", "--data", str(text_file), "--train.parallel", "ddp"]
+    command += ["--out", str(tmp_path / "run"), "--train.steps"]
+    assert command_errors(tmp_path / "errors", [*command, "10"], [*command, "12"]) == (
+        "clearformer: the same configuration was expected in all processes, but that of process 1 is not that of "
+        'process 0: "steps": 12 there, "steps": 10 here; type the same line on every machine\n'
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_mistyped_in_all_processes_is_said_once(tmp_path: Path):
+    command = ["train", "reverse", "--train.parallel", "dpp"]
+    assert command_errors(tmp_path / "errors", command, command).count("clearformer: ") == 1
+
+
+def test_processes_that_do_not_share_work_are_refused(tmp_path: Path):
+    command = ["train", "reverse", "--out", str(tmp_path / "run")]
+    assert command_errors(tmp_path / "errors", command, command) == (
+        "clearformer: one process was expected, as --train.parallel is none, but torchrun started 2; "
+        "add --train.parallel ddp\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--train.parallel", "ddp"], "type: torchrun --nproc-per-node 2 "),
+        (["--train.parallel", "ddp", "--engine", "numpy"], "--train.parallel must be none but with torch, found 'ddp'"),
+    ],
+)
+def test_one_process_is_told_what_to_type(
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["train", "reverse", "--out", str(tmp_path / "run"), *arguments]) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
