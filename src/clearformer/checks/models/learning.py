@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.probe import Inputs, Probe
@@ -57,6 +57,11 @@ def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatc
     logits = clone.logits(batch.inputs)
     spread = float(logits.max() - logits.min())
     if _least_loss(spread, logits.shape[-1]) > MEMORISED:
+        _enlarge_vectors(clone.module)
+        if not _is_bounded(clone.logits(batch.inputs)):
+            raise DoesNotApply(
+                f"logits differ by at most {spread:.2g} until a learned scale grows, which takes longer than this training"
+            )
         return (
             "bounded",
             f"However large the weights, logits differ by at most {spread:.2g}: look for a tanh, a sigmoid, a norm or "
@@ -82,6 +87,18 @@ def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatc
         "little",
         "It learns something, but not 48 tokens: gradients may be cut, or activations too large or too small.",
     )
+
+
+def _is_bounded(logits: Tensor) -> bool:
+    spread = float(logits.max() - logits.min())
+    return math.isfinite(spread) and _least_loss(spread, logits.shape[-1]) > MEMORISED
+
+
+@torch.no_grad()
+def _enlarge_vectors(model: nn.Module) -> None:
+    for weight in model.parameters():
+        if weight.requires_grad and weight.dim() < 2:
+            weight.mul_(BOUND_FACTOR)
 
 
 def _least_loss(spread: float, vocabulary: int) -> float:

@@ -10,6 +10,7 @@ from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.attention import Attention, half_precision_operations, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.uses import weight_uses
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
 ROUNDING = 1e-3
@@ -238,7 +239,13 @@ def _is_in_initial_values(initial: Attention, missing: float) -> bool:
 def _is_normalised(probe: Probe, inputs: Inputs, number: int, attention: Attention) -> bool:
     """Whether products of queries and keys hardly grow with matrices of twice the size, which make others fourfold."""
     with preserve_state(probe.model), torch.no_grad():
-        enlarge_matrices(probe.model, probe.seed, 2.0)
+        uses = weight_uses(probe, inputs)
+        kept = (
+            {name for name, _ in probe.module.named_parameters() if name not in uses.multiplied}
+            if uses.multiplied
+            else ()
+        )
+        enlarge_matrices(probe.model, probe.seed, 2.0, kept)
         larger = record_attention(probe, inputs)[number]
     return float(larger.products.norm() / attention.products.norm()) < 2.0
 

@@ -50,7 +50,11 @@ def _values(parameter: inspect.Parameter) -> tuple[Value, ...]:
 
 
 def call_with(others: Mapping[str, Callable[[Tensor], Any]], model: Any, tokens: Tensor) -> Any:
-    return model(tokens, **{name: value(tokens) for name, value in others.items()})
+    return signature.give(model, tokens, **{name: value(tokens) for name, value in others.items()})
+
+
+def call_by_name(name: str, model: Any, tokens: Tensor) -> Any:
+    return model(**{name: tokens})
 
 
 def call_by_rows(model: Any, tokens: Tensor) -> Tensor:
