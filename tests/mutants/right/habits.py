@@ -481,3 +481,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "weight normalisation": partial(seeded, WeightNormed),
     "LoRA": partial(seeded, Adapted),
 }
+KNOWN = {
+    "a decoder without memory": {
+        "parameters.gradients": "its memory is zeros, so that nothing comes of the matrices of cross-attention, as the "
+        "report says: only their biases learn"
+    }
+}
