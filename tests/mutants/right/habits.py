@@ -30,7 +30,6 @@ from right.interfaces_of_pairs import Attention, FeedForward, causal, sinusoids
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-
 # graykode's nlp-tutorial: masks from the padding token, logits [B * T, V], and lists of attention
 
 
@@ -122,7 +121,8 @@ class NormalisedGPT(nn.Module):
         self.qkv = nn.ModuleList([nn.Linear(WIDTH, 3 * WIDTH, bias=False) for _ in range(LAYERS)])
         self.proj = nn.ModuleList([nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)])
         self.mlp = nn.ModuleList([GatedMLP() for _ in range(LAYERS)])
-        self.alphas, self.sqk = nn.Parameter(torch.full((2 * LAYERS, WIDTH), 0.1)), nn.Parameter(torch.ones(LAYERS, HEAD))
+        self.alphas = nn.Parameter(torch.full((2 * LAYERS, WIDTH), 0.1))
+        self.sqk = nn.Parameter(torch.ones(LAYERS, HEAD))
         self.sz = nn.Parameter(torch.ones(VOCAB))
         self.register_buffer("freqs", angles(HEAD), persistent=False)
 
@@ -176,7 +176,8 @@ class CausalConformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.pos, self.fc = nn.Embedding(VOCAB, WIDTH), nn.Embedding(CONTEXT, WIDTH), nn.Linear(WIDTH, VOCAB)
+        self.embed, self.pos = nn.Embedding(VOCAB, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.fc = nn.Linear(WIDTH, VOCAB)
         self.ffs = nn.ModuleList([mlp() for _ in range(2 * LAYERS)])
         self.attns = nn.ModuleList([nn.MultiheadAttention(WIDTH, HEADS, batch_first=True) for _ in range(LAYERS)])
         self.point = nn.ModuleList([nn.Conv1d(WIDTH, 2 * WIDTH, 1) for _ in range(LAYERS)])
@@ -324,7 +325,7 @@ class FromScratch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cfg = {"vocab_size": VOCAB, "context_length": CONTEXT, "emb_dim": WIDTH, "n_heads": HEADS, "drop_rate": 0.1}
+        self.cfg = {"vocab_size": VOCAB, "context_length": CONTEXT, "emb_dim": WIDTH, "drop_rate": 0.1}
         self.tok_emb = nn.Embedding(self.cfg["vocab_size"], self.cfg["emb_dim"])
         self.pos_emb = nn.Embedding(self.cfg["context_length"], self.cfg["emb_dim"])
         self.drop_emb = nn.Dropout(self.cfg["drop_rate"])
