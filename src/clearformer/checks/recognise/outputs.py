@@ -39,7 +39,7 @@ def extract_logits(out: Any) -> Tensor:
         elif hasattr(out, "numpy"):
             out = out.numpy()
         elif dataclasses.is_dataclass(out):
-            out = vars(out)
+            out = {field.name: getattr(out, field.name) for field in dataclasses.fields(out)}
         else:
             break
     raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")

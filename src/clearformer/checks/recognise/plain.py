@@ -27,12 +27,6 @@ from clearformer.errors import CheckError
 LENGTHS = (trial.LENGTH, 5)
 KINDS: tuple[Kind, ...] = ("causal", "classifier")
 """what is tried where the kind is not given: logits for each token, then for each sequence"""
-PER_QUERY: dict[Kind, tuple[bool, ...]] = {
-    "causal": (True, False),
-    "bidirectional": (False,),
-    "classifier": (False,),
-}
-"""whether a mask may have a row for each query"""
 NAMES_OF_TOKENS = ("input_ids", "tokens", "ids", "inputs", "x", "idx", "src")
 
 
@@ -100,7 +94,7 @@ def _arranged(model: Any, kind: Kind, form: CallForm, length: int, arrange: head
     if form.masked is None:
         return replace(form, call=partial(heads.call_arranged, arrange, form.call), arrange=arrange)
     name, others = form.masked.name, form.masked.others
-    masked = plain_masks.find_masked_call(model, name, kind, form.inputs(length), PER_QUERY[kind], others, arrange)
+    masked = plain_masks.find_masked_call(model, name, kind, form.inputs(length), _per_query(kind), others, arrange)
     assert masked is not None  # it ran before
     return replace(form, call=masked.without_padding, masked=masked, arrange=arrange)
 
@@ -128,6 +122,11 @@ def _loss_shifts(subject: Subject) -> bool:
 def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
     expected = (trial.ROWS,) if kind == "classifier" else (trial.ROWS, length)
     return out.is_floating_point() and out.dim() == len(expected) + 1 and tuple(out.shape[:-1]) == expected
+
+
+def _per_query(kind: Kind) -> tuple[bool, ...]:
+    """Whether a mask has a row for each query: what is tried."""
+    return (True, False) if kind == "causal" else (False,)
 
 
 def _arrangement(model: Any, kind: Kind, form: CallForm, length: int, out: Tensor) -> heads.Arrange | None:
@@ -159,7 +158,7 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         others = {name: value for name, (_, value) in filling.items()}
         if mask is None:
             yield CallForm(f"model({by_name}tokens{written})", partial(required_arguments.call_with, others))
-        elif masked := plain_masks.find_masked_call(model, mask, kind, tokens, PER_QUERY[kind], others):
+        elif masked := plain_masks.find_masked_call(model, mask, kind, tokens, _per_query(kind), others):
             description = f"model({by_name}tokens, {mask} {masked.convention.description}{written})"
             yield CallForm(description, masked.without_padding, masked=masked)
     if required:
