@@ -1,5 +1,7 @@
 """Rows of a batch, and the padding that makes them equally long."""
 
+import random
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -59,14 +61,18 @@ def independent(probe: Probe) -> Outcome:
 
 
 def _row_influence_in_training(probe: Probe, inputs: Inputs) -> float:
-    """0 where the model is no module, has PyTorch's batch norms, or is not repeatable in training."""
+    """0 where the model is no module, has PyTorch's batch norms, or draws random numbers beside dropout."""
     if not isinstance(probe.model, nn.Module) or any(isinstance(part, _BatchNorm) for part in probe.module.modules()):
         return 0.0
     clone = without_dropout(probe)
     clone.module.train()
     with NoDropout():
+        random_states = torch.get_rng_state(), random.getstate()
         logits = clone.logits(inputs)
-        if float(difference(logits, clone.logits(inputs)).max()) > TOLERANCE:
+        repeatable = float(difference(logits, clone.logits(inputs)).max()) <= TOLERANCE
+        if not (repeatable and torch.equal(torch.get_rng_state(), random_states[0])):
+            return 0.0
+        if random.getstate() != random_states[1]:  # layers are left out now and then
             return 0.0
         return float(row_influence(clone, inputs, logits).max())
 

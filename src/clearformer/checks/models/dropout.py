@@ -124,14 +124,22 @@ class _Listener(TorchFunctionMode):
     def idle(self, model: nn.Module) -> list[str]:
         """Dropout layers that were not called, of modules that were and that dropped nothing by other means."""
         layers = [path for path, module in model.named_modules() if isinstance(module, _DropoutNd) and module.p > 0]
-        return [path for path in layers if path not in self.called and self._owner(path) not in (None, *self.drops)]
+        uncalled = [path for path in layers if path not in self.called]
+        return [path for path in uncalled if self._owner(model, path) not in (None, *self.drops)]
 
-    def _owner(self, path: str) -> str | None:
-        """The nearest module around a layer that is called, and no mere container; None where there is none."""
+    def _owner(self, model: nn.Module, path: str) -> str | None:
+        """The nearest module around a layer that is called, and no mere container; None where there is none.
+
+        There is none where a module around the layer was left out this time with all that is in it, as whole layers
+        are in training.
+        """
         while path:
             path = path.rpartition(".")[0]
             if path in self.called:
                 return path
+            inside = any(called.startswith(f"{path}.") for called in self.called)
+            if path and not inside and any(True for _ in model.get_submodule(path).parameters()):
+                return None
         return None
 
 

@@ -76,8 +76,8 @@ def _explain_missing(probe: Probe, missing: dict[str, Tensor], total: int, prefi
         "They affect the output but get no gradient: look for detach(), .data, .item(), torch.tensor(...), argmax or "
         "no_grad() between them and the output."
         if cut
-        else "They do not affect the output either: `forward` does not use them. Remove them, use them, or list them "
-        "in Subject(learned_elsewhere=...)."
+        else "They do not affect the output either: `forward` does not use them, or only beside zeros. Remove them, "
+        "use them, or list them in Subject(learned_elsewhere=...)."
     )
     case = f"{len(missing)} of {total} parameters without a gradient{' in a part' if prefix else ''}: "
     return failed(prefix + cause, len(missing), 0, case=case + list_names(names), diagnosis=diagnosis)

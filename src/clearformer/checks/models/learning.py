@@ -41,6 +41,8 @@ def one_batch(probe: Probe) -> Outcome:
     other token can only be predicted from an earlier one.
     """
     batch = batch_to_memorise(probe)
+    if (bound := _bound_by_a_learned_scale(probe, batch)) is not None:
+        raise DoesNotApply(f"logits differ by at most {bound:.2g} until a learned scale grows, which takes long")
     training = train(probe, lambda: batch, batch, MEMORISED, own_weights=True)
     if not training.after > MEMORISED:  # NaN is reported by run_isolated
         return passed(training.after, MEMORISED, f"after {training.steps} steps")
@@ -54,9 +56,8 @@ def one_batch(probe: Probe) -> Outcome:
 def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatch) -> tuple[str, str]:
     clone = probe.clone()
     randomise_weights(clone.module, probe.seed, BOUND_FACTOR)
-    logits = clone.logits(batch.inputs)
-    spread = float(logits.max() - logits.min())
-    if _least_loss(spread, logits.shape[-1]) > MEMORISED:
+    spread, is_bounded = _spread(clone, batch)
+    if is_bounded:
         return (
             "bounded",
             f"However large the weights, logits differ by at most {spread:.2g}: look for a tanh, a sigmoid, a norm or "
@@ -82,6 +83,28 @@ def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatc
         "little",
         "It learns something, but not 48 tokens: gradients may be cut, or activations too large or too small.",
     )
+
+
+def _spread(probe: Probe, batch: LabelledBatch) -> tuple[float, bool]:
+    """By how much logits differ, and whether that is too little for the loss that is wanted."""
+    logits = probe.logits(batch.inputs)
+    spread = float(logits.max() - logits.min())
+    return spread, math.isfinite(spread) and _least_loss(spread, logits.shape[-1]) > MEMORISED
+
+
+def _bound_by_a_learned_scale(probe: Probe, batch: LabelledBatch) -> float | None:
+    """By how much logits differ at most, however large the matrices, where vectors that are learned raise that bound.
+
+    Products of vectors of unit length are such logits, which a learned scale multiplies.
+    """
+    clone = probe.clone()
+    randomise_weights(clone.module, probe.seed, BOUND_FACTOR)
+    spread, is_bounded = _spread(clone, batch)
+    with torch.no_grad():
+        for weight in clone.module.parameters():
+            if weight.requires_grad and weight.dim() < 2:
+                weight.mul_(BOUND_FACTOR)
+    return spread if is_bounded and not _spread(clone, batch)[1] else None
 
 
 def _least_loss(spread: float, vocabulary: int) -> float:

@@ -272,13 +272,17 @@ def both_sides(probe: Probe) -> Outcome:
     """A bidirectional model sees both sides of each token.
 
     A causal mask left in an encoder halves what it can see, and nothing fails. Each token is replaced in turn, and the
-    logits on both sides of it must change.
+    logits on both sides of it must change. A window is recognised: the same number of tokens on both sides of each.
     """
     changes = influence(probe, probe.inputs(1))
     unused = changes <= MIN_INFLUENCE
     before, after = int(unused.tril(-1).sum()), int(unused.triu(1).sum())
     if not before + after:
         return passed(0, 0)
+    distances = (torch.arange(len(changes))[:, None] - torch.arange(len(changes))).abs()
+    window = int(distances[unused].min())
+    if window > 1 and torch.equal(unused, distances >= window):
+        return passed(0, 0, f"a window of {window - 1} tokens on both sides of each")
     pairs = math.comb(len(changes), 2)
     diagnosis = "Some tokens are hidden from each other: look at the mask, or for a window narrower than the sequence."
     cause = "unused"

@@ -10,6 +10,7 @@ from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.attention import Attention, half_precision_operations, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.probe.uses import weight_uses
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
 ROUNDING = 1e-3
@@ -22,6 +23,8 @@ WEIGHT_FACTOR = 30.0
 """scores reach 900, and exp(89) overflows float32"""
 SCALE_TOLERANCE = 1e-3
 """relative; scales and sums were right to 1e-6, and wrong ones are off by a third or more"""
+SUMMED = (2, 3)
+"""products of queries and keys in one score, as in TUPE and DeBERTa"""
 FOLDED = 0.2
 """relative: initial queries and keys of 12 tokens vary in size by some per cent, and a missing scale by a third"""
 
@@ -198,8 +201,9 @@ def scale(probe: Probe) -> Outcome:
     gradient (arXiv:1706.03762, section 3.2.1). The scale is measured as the ratio of the scores in each softmax to the
     products of queries and keys; another one can be declared: Subject(..., scale=1.0).
 
-    Two designs need no such scale and are recognised: initial values that make queries smaller than keys by the factor
-    that is missing, as T5 has them, and queries and keys that are normalised, so that their scale is a temperature.
+    Three designs have another scale and are recognised: initial values that make queries smaller than keys by the
+    factor that is missing, as T5 has them; queries and keys that are normalised, so that their scale is a temperature;
+    and sums of two or three products, of tokens and of positions, all divided by the root of their number too.
     """
     inputs, measured = probe.inputs(3), []
     initial = recorded_attentions(probe, inputs)
@@ -209,11 +213,13 @@ def scale(probe: Probe) -> Outcome:
             continue
         E = attention.queries.shape[-1]  # noqa: N806
         expected = probe.subject.scale or 1 / math.sqrt(E)
+        H = attention.scores.shape[-3] if attention.scores.dim() > 3 else 1  # noqa: N806
         error = abs(attention.scale / expected - 1)
+        if probe.subject.scale is None and attention.has_added_term:
+            error = min(error, *(abs(attention.scale / expected * math.sqrt(n) - 1) for n in SUMMED if n != H))
         if error <= SCALE_TOLERANCE or _is_in_initial_values(initial[number], expected / attention.scale):
             measured.append(min(error, SCALE_TOLERANCE))
             continue
-        H = attention.scores.shape[-3] if attention.scores.dim() > 3 else 1  # noqa: N806
         cause, diagnosis = _explain_scale(attention.scale, E, H)
         if cause not in ("by-model-width", "twice") and _is_normalised(probe, inputs, number, attention):
             continue
@@ -238,7 +244,13 @@ def _is_in_initial_values(initial: Attention, missing: float) -> bool:
 def _is_normalised(probe: Probe, inputs: Inputs, number: int, attention: Attention) -> bool:
     """Whether products of queries and keys hardly grow with matrices of twice the size, which make others fourfold."""
     with preserve_state(probe.model), torch.no_grad():
-        enlarge_matrices(probe.model, probe.seed, 2.0)
+        uses = weight_uses(probe, inputs)
+        kept = (
+            {name for name, _ in probe.module.named_parameters() if name not in uses.multiplied}
+            if uses.multiplied
+            else ()
+        )
+        enlarge_matrices(probe.model, probe.seed, 2.0, kept)
         larger = record_attention(probe, inputs)[number]
     return float(larger.products.norm() / attention.products.norm()) < 2.0
 

@@ -212,6 +212,8 @@ def rotary(probe: Probe) -> Outcome:
         raise DoesNotApply("positions are added to what queries and keys are made of")
     norm_difference = max(norm_spread(q), norm_spread(k))
     if norm_difference > ROTATION_TOLERANCE:
+        if is_scaled_by_element(q) and is_scaled_by_element(k):
+            raise DoesNotApply("queries and keys are scaled by element after they are turned, as by a norm's weight")
         return failed(
             "not-a-rotation",
             norm_difference,
@@ -258,6 +260,24 @@ def norm_spread(x: Tensor) -> float:
     """The largest relative difference in length of vectors [*, T, E] from the first."""
     norms = x.norm(dim=-1)
     return float(((norms - norms[..., :1]) / norms[..., :1]).abs().max())
+
+
+def is_scaled_by_element(x: Tensor) -> bool:
+    """Whether vectors [*, T, E] are one vector, turned and then multiplied element by element.
+
+    Then each pair that is turned moves on an ellipse along its axes: a weighted sum of its two squares is constant.
+    """
+    if x.shape[-1] % 2:
+        return False
+    squares, half = x.double().square(), x.shape[-1] // 2
+    for first, second in ((squares[..., :half], squares[..., half:]), (squares[..., ::2], squares[..., 1::2])):
+        pairs = torch.stack([first, second], dim=-1).transpose(-3, -2)  # [*, E / 2, T, 2]
+        pairs = pairs / pairs.amax((-2, -1), keepdim=True)
+        ones = torch.ones_like(pairs[..., :1])
+        weights = torch.linalg.pinv(pairs) @ ones
+        if float((pairs @ weights - ones).abs().max()) <= ROTATION_TOLERANCE:
+            return True
+    return False
 
 
 def diagonal_spread(products: Tensor) -> float:

@@ -60,8 +60,7 @@ class Attention:
         Additions to the scores (a finite mask, ALiBi, relative positions) are equal in all rows of a batch, so the mean
         over the rows is subtracted first.
         """
-        unmasked = (self.scores.isfinite() & (self.scores.abs() < MAX_SCORE)).all(0)
-        products, scores = self.products[:, unmasked].double(), self.scores[:, unmasked].double()
+        products, scores = self._unmasked()
         if len(scores) > 1:
             products, scores = products - products.mean(0), scores - scores.mean(0)
         square = products.square().mean()
@@ -70,6 +69,18 @@ class Attention:
         slope = (products * scores).mean() / square
         residual = (scores - slope * products).square().mean().sqrt() / scores.square().mean().sqrt()
         return self.prescale * float(slope) if residual < LINEAR else None
+
+    @property
+    def has_added_term(self) -> bool:
+        """Whether something is added to the scaled products that is not the same everywhere, such as positions'."""
+        products, scores = self._unmasked()
+        added = scores - products * ((self.scale or 0.0) / self.prescale)
+        return bool(scores.numel() > 1 and added.std() > LINEAR * scores.std())
+
+    def _unmasked(self) -> tuple[Tensor, Tensor]:
+        """The products and the scores where no row of a batch is masked."""
+        unmasked = (self.scores.isfinite() & (self.scores.abs() < MAX_SCORE)).all(0)
+        return self.products[:, unmasked].double(), self.scores[:, unmasked].double()
 
 
 def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:

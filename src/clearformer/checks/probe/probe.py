@@ -175,7 +175,11 @@ def _all_real(tokens: Tensor) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:
-    """The largest difference between two outputs [*, V] at each place *, in standard deviations of the logits."""
-    deviation = max(float(a.double().std()), float(b.double().std()), 1e-12)
+    """The largest difference between two outputs [*, V] at each place *, in standard deviations of the logits.
+
+    Of one number, which has no deviation, in its size.
+    """
+    sizes = [float(x.double().abs() if x.numel() == 1 else x.double().std()) for x in (a, b)]
+    deviation = max(*sizes, 1e-12)
     largest = (a.double() - b.double()).abs().amax(-1) / deviation
     return largest.nan_to_num(nan=float("inf"), posinf=float("inf"))

@@ -104,9 +104,9 @@ def train(
     """
     start = time.process_time()
     rate = min(0.0075, 0.12 / _width(probe))
-    best = _train_once(without_dropout(probe), next_batch, evaluation, goal, rate, start)
+    best = _train_once(to_train(probe), next_batch, evaluation, goal, rate, start)
     if best.after > goal:
-        clone = without_dropout(probe)
+        clone = to_train(probe)
         if not own_weights:
             randomise_weights(clone.module, probe.seed)
         second = _train_once(clone, next_batch, evaluation, goal, rate / 4, start)
@@ -147,6 +147,17 @@ class NoDropout(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             args, named = args[:4], {**named, "dropout_p": 0.0}
         return func(*args, **named)
+
+
+def to_train(probe: Probe) -> Probe:
+    """A copy without dropout. One that is mostly frozen, as below adapters, is trained whole."""
+    clone = without_dropout(probe)
+    weights = [weight for weight in clone.module.parameters() if weight.is_floating_point()]
+    learned = sum(weight.numel() for weight in weights if weight.requires_grad)
+    if 0 < 2 * learned < sum(weight.numel() for weight in weights):
+        for weight in weights:
+            weight.requires_grad_()
+    return clone
 
 
 def without_dropout(probe: Probe) -> Probe:

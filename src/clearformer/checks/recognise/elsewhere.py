@@ -1,6 +1,6 @@
 """Parameters that the logits do not need: those of another output, such as a pooler's or a second head's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
-from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.outputs import extract_logits, tensors_in
 
 
 def find(experiment: Experiment) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def find(experiment: Experiment) -> tuple[str, ...]:
         if logits is None or not logits.requires_grad or not named:
             return ()
         flagged = [attempt(_with_flag, name, experiment, sources) for name in _flags(experiment.model)]
-        others = [one for one in _tensors([out, *flagged]) if one.requires_grad and one is not logits]
+        others = [one for one in tensors_in([out, *flagged]) if one.requires_grad and one is not logits]
         if not others:
             return ()
         by_others, by_logits = attempt(_reached, _sum(others), named), attempt(_reached, logits, named)
@@ -36,7 +36,7 @@ def _flags(model: Any) -> list[str]:
 
 
 def _with_flag(name: str, experiment: Experiment, sources: tuple[Tensor, ...]) -> Any:
-    return experiment.model(*sources, experiment.tokens, **{name: True})
+    return signature.give(experiment.model, *sources, experiment.tokens, **{name: True})
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:
@@ -47,16 +47,3 @@ def _reached(out: Tensor, named: Mapping[str, Tensor]) -> set[str]:
     weights = list(named.values())
     gradients = torch.autograd.grad(out.sum(), weights, retain_graph=True, allow_unused=True)
     return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
-
-
-def _tensors(out: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in an output: a tuple, a dictionary, or an object with attributes."""
-    if isinstance(out, Tensor):
-        if out.is_floating_point():
-            yield out
-        return
-    attributes = getattr(out, "__dict__", {})  # not of a class with slots
-    items = out if isinstance(out, tuple | list) else (out if isinstance(out, Mapping) else attributes).values()
-    for item in items:
-        if isinstance(item, Tensor | Mapping | tuple | list):
-            yield from _tensors(item)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import masks, signature, trial
-from clearformer.checks.recognise.outputs import extract_logits, in_rows
+from clearformer.checks.recognise.outputs import extract_logits, in_rows, tensors_in
 
 
 def apply(name: str, model: Any, out: Any) -> Any:
@@ -64,9 +64,31 @@ def gives_its_loss(call: Callable[..., Any]) -> bool:
     return isinstance(call, partial) and call.func is call_part
 
 
-def call_flat(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Any:
-    """The logits [B, T, V] of a model that returns them as [B * T, V]."""
-    return in_rows(call(model, tokens), tokens)
+Arrange = Callable[[Any, Any, Tensor], Any]
+"""(model, its output, tokens) -> logits in the usual axes"""
+
+
+def as_it_is(_model: Any, out: Any, _tokens: Tensor) -> Any:
+    return out
+
+
+def rows(_model: Any, out: Any, tokens: Tensor) -> Any:
+    """[B, T, V] of [B * T, V]"""
+    return in_rows(out, tokens)
+
+
+def numbers(_model: Any, out: Any, _tokens: Tensor) -> Tensor:
+    """[B, T, n] of n tensors [B, T], as the start and the end of an answer; or [B, n] of n tensors [B]."""
+    shape = extract_logits(out).shape
+    return torch.stack([tensor for tensor in tensors_in(out) if tensor.shape == shape], dim=-1)
+
+
+def with_head(name: str, model: Any, out: Any, _tokens: Tensor) -> Any:
+    return apply(name, model, out)
+
+
+def call_arranged(arrange: Arrange, call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Any:
+    return arrange(model, call(model, tokens), tokens)
 
 
 def call_time_first(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def _tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
 
 
 def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
-    return model(*arguments[:-1], **{name: arguments[-1]})
+    return signature.give(model, *arguments[:-1], **{name: arguments[-1]})
 
 
 def _by_method(method: str, mask_name: str, model: Any, *arguments: Tensor, mask: Tensor | None = None) -> Any:

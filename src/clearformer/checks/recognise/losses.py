@@ -27,7 +27,9 @@ Batch = tuple[Tensor, Tensor]
 
 def find(experiment: Experiment, only: str | None = None) -> list[FoundLoss]:
     """All losses that can be called, of a method with `only`: first those whose value is a cross-entropy, and of those
-    the ones that take a mask, since only they are told what does not count."""
+    the ones that take a mask, since only they are told what does not count. One number is no logits of anything."""
+    if experiment.own_logits.shape[-1] == 1:
+        return []
     found = [one for form in forms(experiment.subject, only) for one in [_recognise(experiment, form, only)] if one]
     seen: dict[str, FoundLoss] = {}
     for one in sorted(found, key=lambda one: (not one.matched, one.mask is None)):

@@ -1,7 +1,8 @@
 """The logits, the loss or the cache in a model's output."""
 
 import contextlib
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ LOGITS = ("logit", "prediction", "score", "output")
 
 def extract_logits(out: Any) -> Tensor:
     """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
+
+    Before them a tuple may hold the loss, or None where there are no targets.
 
     In a dictionary they may have another name, such as "lm_logits" or "predictions". An axis of one head for several
     tokens, [B, T, 1, V], is left out. Raises ModelCrashed.
@@ -32,12 +35,18 @@ def extract_logits(out: Any) -> Tensor:
         elif hasattr(out, "last_hidden_state"):
             out = out.last_hidden_state
         elif isinstance(out, tuple | list) and out:
-            out = out[0]
+            out = next((item for item in out if not _is_loss(item)), out[0])
         elif hasattr(out, "numpy"):
             out = out.numpy()
+        elif dataclasses.is_dataclass(out):
+            out = {field.name: getattr(out, field.name) for field in dataclasses.fields(out)}
         else:
             break
     raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
+
+
+def _is_loss(item: Any) -> bool:
+    return item is None or isinstance(item, float) or (isinstance(item, Tensor) and item.dim() == 0)
 
 
 def _name_of_logits(out: Mapping[Any, Any]) -> Any:
@@ -50,6 +59,19 @@ def _name_of_logits(out: Mapping[Any, Any]) -> Any:
     vectors = [name for name, value in tensors.items() if value.is_floating_point() and value.dim() > 2]
     only = next((names[0] for names in ([*tensors], vectors) if len(names) == 1), None)
     return "logits" if "logits" in out else next(iter(named), only)
+
+
+def tensors_in(out: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in an output: a tuple, a dictionary, or an object with attributes."""
+    if isinstance(out, Tensor):
+        if out.is_floating_point():
+            yield out
+        return
+    attributes = getattr(out, "__dict__", {})  # not of a class with slots
+    items = out if isinstance(out, tuple | list) else (out if isinstance(out, Mapping) else attributes).values()
+    for item in items:
+        if isinstance(item, Tensor | Mapping | tuple | list):
+            yield from tensors_in(item)
 
 
 def in_rows(out: Any, tokens: Tensor) -> Any:

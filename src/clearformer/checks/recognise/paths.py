@@ -65,7 +65,7 @@ def _candidates(experiment: Experiment) -> Iterator[Path]:
 
 
 def _with_option(name: str, value: Any, model: Any, tokens: Tensor) -> Any:
-    return model(tokens, **{name: value})
+    return signature.give(model, tokens, **{name: value})
 
 
 def _by_method(name: str, model: Any, tokens: Tensor) -> Any:
@@ -105,7 +105,7 @@ def find_positions(experiment: Experiment) -> Callable[..., Any] | None:
         return None
 
     def call(model: Any, tokens: Tensor, positions: Tensor) -> Any:
-        return model(tokens, **{name: positions})
+        return signature.give(model, tokens, **{name: positions})
 
     out = logits_in(attempt(call, experiment.model, experiment.tokens, torch.zeros_like(experiment.tokens)))
     return call if out is not None and out.shape == experiment.own_logits.shape else None

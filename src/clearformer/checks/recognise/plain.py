@@ -20,12 +20,14 @@ from clearformer.checks.recognise import (
 )
 from clearformer.checks.recognise.experiment import Experiment
 from clearformer.checks.recognise.loss_forms import BATCHES, Batch, is_target
+from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
 LENGTHS = (trial.LENGTH, 5)
 KINDS: tuple[Kind, ...] = ("causal", "classifier")
 """what is tried where the kind is not given: logits for each token, then for each sequence"""
+NAMES_OF_TOKENS = ("input_ids", "tokens", "ids", "inputs", "x", "idx", "src")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class CallForm:
     """of the vectors that the model reads instead of tokens"""
     masked: plain_masks.MaskedCall | None = None
     """the same call with padding, where the model requires a mask"""
+    arrange: heads.Arrange = heads.as_it_is
+    """what `call` does with the model's output"""
 
     def inputs(self, length: int) -> Tensor:
         return trial.sample_tokens(length) if self.width is None else torch.randn(trial.ROWS, length, self.width)
@@ -53,9 +57,9 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
         for length in LENGTHS:
             for form in _call_forms(model, one, length):
                 out, description = trial.try_call(partial(form.call, model), form.inputs(length))
-                if out is not None and _are_flat_logits(out, one, length):
-                    form = CallForm(form.description, partial(heads.call_flat, form.call), form.width)
-                    out = out.unflatten(0, (trial.ROWS, length))
+                if out is not None and (arrange := _arrangement(model, one, form, length, out)):
+                    form = _arranged(model, one, form, length, arrange)
+                    out = extract_logits(form.call(model, form.inputs(length)))
                 if out is not None and _are_logits(out, one, length):
                     form = _completed(model, one, form, length)
                     return (
@@ -81,15 +85,18 @@ def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:
     name = heads.left_to_the_caller(model, form.call, form.inputs(length))
     if not name:
         return form
-    description = f"model.{name}({form.description})"
-    masked = None if form.masked is None else replace(form.masked, head=name)
-    return CallForm(
-        description, masked.without_padding if masked else partial(_with_head, form.call, name), None, masked
-    )
+    described = replace(form, description=f"model.{name}({form.description})")
+    return _arranged(model, kind, described, length, partial(heads.with_head, name))
 
 
-def _with_head(call: Callable[[Any, Tensor], Any], name: str, model: Any, tokens: Tensor) -> Any:
-    return heads.apply(name, model, call(model, tokens))
+def _arranged(model: Any, kind: Kind, form: CallForm, length: int, arrange: heads.Arrange) -> CallForm:
+    """The form with its output, and that of the call with padding, arranged."""
+    if form.masked is None:
+        return replace(form, call=partial(heads.call_arranged, arrange, form.call), arrange=arrange)
+    name, others = form.masked.name, form.masked.others
+    masked = plain_masks.find_masked_call(model, name, kind, form.inputs(length), _per_query(kind), others, arrange)
+    assert masked is not None  # it ran before
+    return replace(form, call=masked.without_padding, masked=masked, arrange=arrange)
 
 
 def _of_inferred_kind(model: Any, kind: Kind, form: CallForm, length: int, out: Tensor) -> Subject:
@@ -117,35 +124,54 @@ def _are_logits(out: Tensor, kind: Kind, length: int) -> bool:
     return out.is_floating_point() and out.dim() == len(expected) + 1 and tuple(out.shape[:-1]) == expected
 
 
-def _are_flat_logits(out: Tensor, kind: Kind, length: int) -> bool:
-    return kind != "classifier" and out.is_floating_point() and out.dim() == 2 and len(out) == trial.ROWS * length
+def _per_query(kind: Kind) -> tuple[bool, ...]:
+    """Whether a mask has a row for each query: what is tried."""
+    return (True, False) if kind == "causal" else (False,)
+
+
+def _arrangement(model: Any, kind: Kind, form: CallForm, length: int, out: Tensor) -> heads.Arrange | None:
+    """What puts logits [B * T, V], or one number for each token or each sequence, into the usual axes."""
+    shape = tuple(out.shape)
+    if not out.is_floating_point():
+        return None
+    if kind == "classifier":
+        return heads.numbers if shape == (trial.ROWS,) else None
+    if len(shape) == 2 and len(out) == trial.ROWS * length:
+        return heads.rows
+    if shape != (trial.ROWS, length):
+        return None
+    longer, _ = trial.try_call(partial(form.call, model), form.inputs(length + 1))
+    return heads.numbers if longer is not None and longer.shape == (trial.ROWS, length + 1) else None
 
 
 def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
     """Common forms, the most common first."""
     parameters = signature.parameters(model)
-    required = signature.required(parameters)[1:]
+    required, first = signature.required(parameters)[1:], next(iter(parameters), "")
     mask = next((name for name in required if name in plain_masks.NAMES), None)
     fillings = [*required_arguments.fillings(parameters, [name for name in required if name != mask])]
     targets = next((name for name in [*parameters][1:] if is_target(name)), None)
     tokens = trial.sample_tokens(length)
-    per_query = (True, False) if kind == "causal" else (False,)
+    by_name = next((f"{p.name}=" for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name == first), "")
     for filling in fillings:
         written = "".join(f", {name}={value}" for name, (value, _) in filling.items())
         others = {name: value for name, (_, value) in filling.items()}
         if mask is None:
-            yield CallForm(f"model(tokens{written})", partial(required_arguments.call_with, others))
-        elif masked := plain_masks.find_masked_call(model, mask, kind, tokens, per_query, others):
-            description = f"model(tokens, {mask} {masked.convention.description}{written})"
+            yield CallForm(f"model({by_name}tokens{written})", partial(required_arguments.call_with, others))
+        elif masked := plain_masks.find_masked_call(model, mask, kind, tokens, _per_query(kind), others):
+            description = f"model({by_name}tokens, {mask} {masked.convention.description}{written})"
             yield CallForm(description, masked.without_padding, masked=masked)
     if required:
         yield CallForm("model(tokens)", lambda model, tokens: model(tokens))
-    if not required and signature.has_word(next(iter(parameters), ""), BATCHES):
+    if signature.takes_any_name(model):
+        for name in NAMES_OF_TOKENS:
+            yield CallForm(f"model({name}=tokens)", partial(required_arguments.call_by_name, name))
+    if not required and signature.has_word(first, BATCHES):
         yield CallForm("model({tokens})", lambda model, tokens: model(Batch(tokens, mask=torch.ones_like(tokens))))
     if targets is not None:
         yield CallForm(
             f"model(tokens, {targets}=tokens)",
-            lambda model, tokens: model(tokens, **{targets: tokens.clone()}),  # which the model may write to
+            lambda model, tokens: signature.give(model, tokens, **{targets: tokens.clone()}),  # it may write to them
         )
     if not isinstance(model, nn.Module):
         yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
@@ -159,7 +185,7 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
 
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
-    fields = plain_padding.padding_fields(model, kind, form.call, form.masked, form.inputs(length))
+    fields = plain_padding.padding_fields(model, kind, form.call, form.masked, form.arrange, form.inputs(length))
     sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
     if form.width is None:
         vocabulary, context = trial.vocabulary_and_context(model, form.call, length)

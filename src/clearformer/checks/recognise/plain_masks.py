@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import heads, masks, trial
+from clearformer.checks.recognise import heads, masks, signature, trial
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Kind
 
@@ -37,10 +37,9 @@ class MaskedCall:
 
     name: str
     convention: masks.Convention
-    head: str = ""
-    """the part that makes logits of the output, where the caller applies it"""
     others: Mapping[str, Callable[[Tensor], Any]] = field(default_factory=dict)
     """what else is required, as functions of the tokens"""
+    arrange: heads.Arrange = heads.as_it_is
 
     def __call__(self, model: Any, tokens: Tensor, real: Tensor) -> Any:
         """A row of a mask per query says who sees whom, and a caller leaves each query something: at least itself."""
@@ -50,7 +49,8 @@ class MaskedCall:
         else:
             mask = masks.padding_mask(real)
         others = {name: value(tokens) for name, value in self.others.items()}
-        return heads.apply(self.head, model, model(tokens, **{self.name: self.convention.convert(mask)}, **others))
+        out = signature.give(model, tokens, **{self.name: self.convention.convert(mask)}, **others)
+        return self.arrange(model, out, tokens)
 
     def without_padding(self, model: Any, tokens: Tensor) -> Any:
         return self(model, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
@@ -78,12 +78,13 @@ def find_masked_call(
     tokens: Tensor,
     per_query: Iterable[bool],
     others: Mapping[str, Callable[[Tensor], Any]] | None = None,
+    arrange: heads.Arrange = heads.as_it_is,
 ) -> MaskedCall | None:
     """The convention with which this mask hides what it should; else the first that runs."""
     ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
     meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
     candidates = [
-        MaskedCall(name, masks.Convention(meaning, rank, each), others=others or {})
+        MaskedCall(name, masks.Convention(meaning, rank, each), others or {}, arrange)
         for each, meaning, rank in itertools.product(per_query, meanings, ranks)
     ]
     return masks.first_correct(

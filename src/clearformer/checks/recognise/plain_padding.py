@@ -7,14 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from clearformer.checks.recognise import plain_masks, signature
+from clearformer.checks.recognise import heads, plain_masks, signature
 from clearformer.checks.recognise.plain_masks import MaskedCall
 from clearformer.checks.subject import Kind
 
 Call = Callable[[Any, Tensor], Any]
 
 
-def padding_fields(model: Any, kind: Kind, call: Call, masked: MaskedCall | None, tokens: Tensor) -> dict[str, Any]:
+def padding_fields(
+    model: Any, kind: Kind, call: Call, masked: MaskedCall | None, arrange: heads.Arrange, tokens: Tensor
+) -> dict[str, Any]:
     """The fields of Subject for padding: by a mask that hides it, by its token, or, in a causal model, by nothing.
 
     `masked` is the call with a mask, where one is required.
@@ -23,7 +25,7 @@ def padding_fields(model: Any, kind: Kind, call: Call, masked: MaskedCall | None
     fields: dict[str, Any] = {} if pad is None else {"pad": pad, "reserved": (pad,)}
     parameters = signature.parameters(model)
     names = [name for name in plain_masks.NAMES_OF_PADDING if name in parameters] if masked is None else []
-    found = [plain_masks.find_masked_call(model, name, kind, tokens, (False,)) for name in names]
+    found = [plain_masks.find_masked_call(model, name, kind, tokens, (False,), arrange=arrange) for name in names]
     for masked_call in [one for one in (masked, *found) if one is not None and one.can_hide_padding]:
         if (
             masked_call is masked

@@ -23,6 +23,13 @@ EACH: tuple[Value, ...] = (
     ("positions [T]", lambda tokens: torch.arange(tokens.shape[1])),
     ("positions [B, T]", lambda tokens: torch.arange(tokens.shape[1]).expand(tokens.shape[:2]).clone()),
 )
+TIMES: tuple[Value, ...] = (
+    ("0.5 [B]", lambda tokens: torch.full(tokens.shape[:1], 0.5)),
+    ("1 [B]", lambda tokens: torch.ones(tokens.shape[:1], dtype=torch.int64)),
+)
+"""between 0 and 1, or a number of steps"""
+OF_A_TIME = ("t", "time", "times", "timestep", "timesteps", "sigma", "noise_level")
+"""names of how far each row has been turned into noise"""
 OF_EACH_TOKEN = ("ids", "positions", "input_pos")
 """in names of what holds a position for each token, and not the first of them"""
 
@@ -41,16 +48,21 @@ def _values(parameter: inspect.Parameter) -> tuple[Value, ...]:
         return (ZEROS,)
     if is_length(name) and not signature.has_word(name, POSITIONS):
         return (LENGTHS,)
+    times = TIMES if name in OF_A_TIME else ()
     if not signature.has_word(name, POSITIONS):
-        return ()
+        return times
     if parameter.annotation in (int, "int"):
         return (ZERO,)
     of_each = parameter.annotation in (Tensor, "Tensor", "torch.Tensor") or signature.has_word(name, OF_EACH_TOKEN)
-    return (*EACH, ZERO) if of_each else (ZERO, *EACH)
+    return (*EACH, ZERO, *times) if of_each else (ZERO, *EACH, *times)
 
 
 def call_with(others: Mapping[str, Callable[[Tensor], Any]], model: Any, tokens: Tensor) -> Any:
-    return model(tokens, **{name: value(tokens) for name, value in others.items()})
+    return signature.give(model, tokens, **{name: value(tokens) for name, value in others.items()})
+
+
+def call_by_name(name: str, model: Any, tokens: Tensor) -> Any:
+    return model(**{name: tokens})
 
 
 def call_by_rows(model: Any, tokens: Tensor) -> Tensor:

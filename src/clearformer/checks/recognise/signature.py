@@ -24,11 +24,20 @@ LIBRARIES = ("torch.", "transformers.", "x_transformers.", "clearformer.")
 
 def parameters(model: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of a call, or of a method; empty where Python cannot read the signature."""
+    found = _signature(model)
+    return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def takes_any_name(model: Any) -> bool:
+    """Whether a call takes arguments of any names and no others, as `forward(self, **batch)`."""
+    return [p.kind for p in _signature(model).values()] == [inspect.Parameter.VAR_KEYWORD]
+
+
+def _signature(model: Any) -> Mapping[str, inspect.Parameter]:
     try:
-        found = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
+        return inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
     except (TypeError, ValueError):
         return {}
-    return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def methods(model: Any, words: Sequence[str] | None = None) -> list[str]:
@@ -59,6 +68,15 @@ def method(model: Any, name: str) -> Any:
 def has_word(name: str, words: Iterable[str]) -> bool:
     """Whether the name holds one of the words, as `next_loss` holds "loss"; a word may have several parts."""
     return any(f"_{word}_" in f"_{name.lower()}_" for word in words)
+
+
+def give(model: Any, *inputs: Any, **named: Any) -> Any:
+    """What the model returns. Inputs that it takes only by name are given by their names."""
+    found = list(_signature(model).values())[: len(inputs)]
+    by_name = {p.name: value for p, value in zip(found, inputs, strict=False) if p.kind is p.KEYWORD_ONLY}
+    if len(by_name) < len(inputs):
+        return model(*inputs, **named)
+    return model(**by_name, **named)
 
 
 def required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:

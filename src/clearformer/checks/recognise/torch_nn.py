@@ -9,11 +9,15 @@ from clearformer.checks.subject import Kind, Subject
 
 STACKS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
 DECODERS = (nn.TransformerDecoder, nn.TransformerDecoderLayer)
+FORWARDS = tuple(family.forward for family in (nn.Transformer, *STACKS, *DECODERS))
 
 
 def recognise(model: Any, kind: Kind | None) -> Subject | None:
-    """An encoder is bidirectional, unless `kind` is causal: then it gets a causal mask."""
-    if not isinstance(model, (nn.Transformer, *STACKS, *DECODERS)):
+    """An encoder is bidirectional, unless `kind` is causal: then it gets a causal mask.
+
+    A subclass with a `forward` of its own is the user's model, and not known here.
+    """
+    if not isinstance(model, (nn.Transformer, *STACKS, *DECODERS)) or type(model).forward not in FORWARDS:
         return None
     attention = next(module for module in model.modules() if isinstance(module, nn.MultiheadAttention))
     layer = next(module for module in model.modules() if hasattr(module, "norm_first"))

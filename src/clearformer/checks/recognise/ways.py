@@ -7,7 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from clearformer.checks.recognise import elsewhere, generation, heads, losses, pair_steps, paths, signature, steps
+from clearformer.checks.recognise import (
+    elsewhere,
+    generation,
+    heads,
+    losses,
+    pair_steps,
+    paths,
+    separators,
+    signature,
+    steps,
+)
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.subject import Subject
 
@@ -30,6 +40,10 @@ def complete(subject: Subject) -> Subject:
     experiment = Experiment(subject)
     if attempt(lambda: experiment.own_logits) is None:  # the checks will say how it crashes
         return subject
+    if apart := separators.find(experiment):
+        said = (f"token {', '.join(map(str, apart))}: begins a new text, which does not see what came before",)
+        subject = dataclasses.replace(subject, reserved=(*subject.reserved, *apart), ways=(*subject.ways, *said))
+        experiment = Experiment(subject)
     found = [
         loss_fields(experiment) if subject.loss is None else {},
         step_fields(experiment) if subject.step is None and subject.kind in WRITERS else {},
@@ -38,9 +52,9 @@ def complete(subject: Subject) -> Subject:
         paths.find_filling(experiment) if subject.kind == "bidirectional" else {},
         {} if subject.learned_elsewhere else {"learned_elsewhere": elsewhere.find(experiment)},
     ]
-    said = [sentence for fields in found for sentence in fields.pop("ways", ())]
+    sentences = [sentence for fields in found for sentence in fields.pop("ways", ())]
     together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
-    return dataclasses.replace(subject, ways=(*subject.ways, *said), **together)
+    return dataclasses.replace(subject, ways=(*subject.ways, *sentences), **together)
 
 
 def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:

@@ -137,3 +137,47 @@ def test_a_model_too_slow_to_train_is_not_judged(monkeypatch: pytest.MonkeyPatch
     outcome = check("one-batch", WITHOUT_ATTENTION())
     assert outcome.status == "does not apply"
     assert "too large to be trained here" in outcome.case
+
+
+def test_logits_that_wait_for_a_learned_scale_are_not_judged():
+    class Scaled(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size = nn.Parameter(torch.ones(V))
+
+        def after_output(self, logits: Tensor) -> Tensor:
+            return F.normalize(logits, dim=-1) * self.size
+
+    outcome = check("one-batch", Scaled())
+    assert outcome.status == "does not apply"
+    assert "until a learned scale grows" in outcome.case
+
+
+@pytest.mark.usefixtures("_few_steps")
+def test_a_frozen_model_below_an_adapter_is_trained_whole():
+    class Adapted(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.requires_grad_(False)
+            self.adapter = nn.Parameter(torch.zeros(D, D))
+
+        def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return super().attend(q + q @ self.adapter, k, v)
+
+    assert check("one-batch", Adapted()).status == "passed"
+
+
+def test_dropout_of_layers_that_are_left_out_in_training_is_not_missed():
+    class Dropping(nn.Module):
+        """The second layer is left out, as it is now and then."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Sequential(nn.Linear(D, D), nn.Dropout(0.1)) for _ in range(2))
+            self.embedding, self.output = nn.Embedding(V, D), nn.Linear(D, V)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.layers[0](self.embedding(tokens))
+            return self.output(x if self.training else self.layers[1](x))
+
+    assert check("dropout", Dropping()).status == "passed"

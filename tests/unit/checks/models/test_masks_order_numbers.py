@@ -332,6 +332,16 @@ def test_the_side_that_a_bidirectional_model_does_not_see_is_named(allowed: Call
     assert words in outcome.diagnosis
 
 
+def test_a_window_on_both_sides_is_recognised():
+    def window(n: int) -> Tensor:
+        return (torch.arange(n)[:, None] - torch.arange(n)).abs() <= 2
+
+    outcome = check("masks.both-sides", with_(allowed=lambda _, n, *__: window(n))(), kind="bidirectional")
+    assert (outcome.status, outcome.notes) == ("passed", ("a window of 4 tokens on both sides of each",))
+    no_window = with_(allowed=lambda _, n, *__: window(n) | (torch.arange(n) == 5))
+    assert check("masks.both-sides", no_window(), kind="bidirectional").status == "failed"
+
+
 @pytest.mark.parametrize("kind", ["causal", "bidirectional", "classifier"])
 def test_a_mask_of_padding_is_judged_by_scores_that_can_be_reached(kind: Kind):
     def pad_by(number: float) -> type[Tiny]:
@@ -361,6 +371,24 @@ def test_scale_of_normalised_queries_and_keys_is_free():
     assert check("numbers.scale", unit()).status == "does not apply"
 
 
+def test_a_sum_of_products_may_be_divided_by_the_root_of_their_number():
+    class Untied(Tiny):
+        """Positions attend to positions, in two ways, and share the scale with the tokens."""
+
+        summed = True
+
+        def add_positions(self, x: Tensor) -> Tensor:
+            return x
+
+        def scores(self, q: Tensor, k: Tensor) -> Tensor:
+            places = self.positions.weight[: q.shape[-2]]
+            return (q @ k.transpose(-1, -2) + (2 * places @ places.T if self.summed else 0)) / math.sqrt(3 * E)
+
+    assert check("numbers.scale", Untied()).status == "passed"
+    Untied.summed = False
+    assert check("numbers.scale", Untied()).cause == "other-scale"
+
+
 def test_positions_are_not_weighed_where_each_row_is_computed_alone():
     one_by_one = with_(forward=lambda model, tokens: torch.cat([Tiny.forward(model, row[None]) for row in tokens]))
     outcome = check("order.balance", one_by_one())
@@ -375,6 +403,16 @@ def test_a_declared_scale_is_enforced():
 def test_the_layout_of_rotary_positions_is_reported():
     assert check("order.rotary", rotary(halves)()).notes == ("rotary positions, layout: halves",)
     assert check("order.rotary", rotary(neighbours)()).notes == ("rotary positions, layout: neighbours",)
+
+
+@pytest.mark.parametrize("turn", [halves, neighbours])
+def test_turned_queries_may_be_scaled_by_element(turn: Callable[[Tensor], Tensor]):
+    """As by the weight of a norm after the rotation."""
+    sizes = torch.linspace(0.5, 2, E)
+    model = turning(lambda q, k, v: (turn(q) * sizes, turn(k) * sizes, v))()
+    assert check("order.rotary", model).status == "does not apply"
+    mixed = turning(lambda q, k, v: (mixed_layouts(q) * sizes, mixed_layouts(k) * sizes, v))()
+    assert check("order.rotary", mixed).cause == "not-a-rotation"
 
 
 def test_a_norm_order_that_is_not_declared_is_reported():

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import recognise
+from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.errors import CheckError
 
 V, D, CONTEXT = 11, 8, 12
@@ -65,14 +67,77 @@ class OneRow(Base):
         return self.plain(inputs)
 
 
-@pytest.mark.parametrize("family", [Positions, Offset, Megatron, Flat, OneHead, OneRow])
+class ByName(Base):
+    def forward(self, *, input_ids: Tensor) -> Tensor:
+        return self.plain(input_ids)
+
+
+class ByAnyName(Base):
+    def forward(self, **batch: Tensor) -> Tensor:
+        return self.plain(batch["input_ids"])
+
+
+class LossFirst(Base):
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
+        logits = self.plain(x)
+        return None if y is None else F.cross_entropy(logits.flatten(0, 1), y.flatten()), logits
+
+
+ODD_FORMS = [Positions, Offset, Megatron, Flat, OneHead, OneRow, ByName, ByAnyName, LossFirst]
+
+
+@pytest.mark.parametrize("family", ODD_FORMS)
 def test_the_call_gives_the_logits_of_each_token(family: type[Base]):
     torch.manual_seed(0)
     model = family()
     tokens = torch.randint(V, (3, 6))
-    out = recognise(model).call(model, tokens)
-    out = out if out.dim() == 3 else out[:, :, 0]
+    out = extract_logits(recognise(model).call(model, tokens))
     torch.testing.assert_close(out, model.plain(tokens), atol=EXACT, rtol=0)
+
+
+class StartAndEnd(Base):
+    """Two numbers for each token, in tensors of their own, which its mask of padding reaches."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
+        T = input_ids.shape[1]  # noqa: N806
+        seen = torch.ones(1, T, T) if attention_mask is None else attention_mask[:, None].expand(-1, T, T).float()
+        start, end = self.logits(input_ids, torch.arange(T), seen)[..., :2].unbind(-1)
+        return {"start_logits": start, "end_logits": end}
+
+
+def test_numbers_for_each_token_are_put_side_by_side():
+    model = StartAndEnd()
+    subject = recognise(model)
+    tokens = torch.randint(V, (3, 6))
+    expected = torch.stack([*model(tokens).values()], dim=-1)
+    assert subject.kind == "bidirectional"
+    assert torch.equal(subject.call(model, tokens), expected)
+    assert subject.padded is not None
+    assert subject.padded(model, tokens, torch.ones(3, 6, dtype=torch.bool)).shape == (3, 6, 2)
+
+
+def test_one_number_for_each_text_is_a_classifier_of_one_class():
+    class Rating(Base):
+        def forward(self, input_ids: Tensor) -> Tensor:
+            return self.plain(input_ids)[:, -1, 0]
+
+    model, tokens = Rating(), torch.randint(V, (3, 6))
+    subject = recognise(model)
+    assert subject.kind == "classifier"
+    assert torch.equal(subject.call(model, tokens), model(tokens)[:, None])
+
+
+def test_a_subclass_of_a_layer_with_a_forward_of_its_own_is_called_by_it():
+    class Named(nn.TransformerEncoder):
+        def __init__(self) -> None:
+            super().__init__(nn.TransformerEncoderLayer(D, 2, 16, batch_first=True), 1, enable_nested_tensor=False)
+            self.tokens = nn.Embedding(V, D)
+
+        def forward(self, src: Tensor) -> Tensor:
+            return super().forward(self.tokens(src))
+
+    subject = recognise(Named())
+    assert (subject.vocab_size, subject.kind) == (V, "bidirectional")
 
 
 def test_tokens_without_a_logit_are_not_drawn_though_the_embedding_has_rows_for_them():
@@ -81,6 +146,31 @@ def test_tokens_without_a_logit_are_not_drawn_though_the_embedding_has_rows_for_
             return self.plain(idx)
 
     assert recognise(Padded(rows=16)).vocab_size == V
+
+
+def test_a_token_that_begins_a_new_text_is_not_drawn():
+    class Packed(Base):
+        """What follows a 2 does not see what came before it."""
+
+        def forward(self, idx: Tensor) -> Tensor:
+            text = (idx == 2).cumsum(1)
+            seen = (text[:, :, None] == text[:, None]) & torch.ones(idx.shape[1], idx.shape[1], dtype=torch.bool).tril()
+            return self.logits(idx, torch.arange(idx.shape[1]), seen)
+
+    subject = recognise(Packed())
+    assert subject.reserved == (2,)
+    assert subject.ways[0] == "token 2: begins a new text, which does not see what came before"
+
+
+def test_a_time_of_each_row_is_given_where_a_model_requires_one():
+    class Noised(Base):
+        def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+            assert timesteps.shape == x.shape[:1]
+            seen = torch.ones(x.shape[1], x.shape[1])
+            return self.logits(x, torch.arange(x.shape[1]), seen) * (1 + timesteps[:, None, None])
+
+    subject = recognise(Noised())
+    assert (subject.name, subject.kind) == ("Noised, called as model(tokens, timesteps=0.5 [B])", "bidirectional")
 
 
 class Pair(Base):
