@@ -205,13 +205,13 @@ def train_and_report(open_or_create: Callable[[Processes], tuple[Run, Sequence[T
     `open_or_create` gives the run, and where to log to. At the end the first process writes the report and prints the
     next commands.
     """
-    from clearformer.inspection.report import write_run_report
-
     with joined() as processes:
         run, log = open_or_create(processes)
         run.unload_model()
         stopped = train_to_end(run, processes, log)
     if not stopped and is_first():
+        from clearformer.inspection.report import write_run_report
+
         write_run_report(run)
         say(f"see {run.folder / 'report.html'}, or type: clearformer evaluate {run.folder}")
     return run, stopped
