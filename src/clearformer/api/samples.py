@@ -42,7 +42,7 @@ class Sampled:
 
 def printed(step: int, found: list[Sample]) -> str:
     """The samples of a step for a terminal, each part of one in a line, after its name."""
-    width = max(len(name) for sample in found for name in sample)
+    width = max((len(name) for sample in found for name in sample), default=0)
     lines = ["\n".join(f"  {name:<{width}}  {_line(text)}" for name, text in sample.items()) for sample in found]
     return f"at step {step:,}\n" + "\n\n".join(lines) + "\n"
 

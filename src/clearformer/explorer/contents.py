@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
-from clearformer.errors import CheckpointError, RunError
+from clearformer.errors import RunError
 from clearformer.explorer import grokking
 from clearformer.inspection.grokking.runs import can_be_measured
 from clearformer.models.initial import count_parameters, initial_weights, parameter_shapes
@@ -20,11 +20,11 @@ from clearformer.runs.checkpoint import (
     Checkpoint,
     Shapes,
     checkpoint_folders,
-    load_average,
     load_checkpoint,
     newest_step,
 )
 from clearformer.runs.folder import RunFolder
+from clearformer.runs.session import trained_weights
 
 Precision = Literal["single", "half"]
 BYTES = {"single": 4, "half": 2}
@@ -77,11 +77,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
             "does not read it; look inside with clearformer draw"
         )
     shapes = {"model": parameter_shapes(run.config.model)}
-    trained = load_average(run.checkpoints, shapes, run.config.train.average_checkpoints, run.notify)
-    if trained is None:
-        raise CheckpointError(
-            f"a checkpoint was expected in {run.folder}, but none was saved yet; resume the run first"
-        )
+    trained = trained_weights(run)
     names, precision = _held(run, checkpoints, precision)
     found = {name: _load(run, name, shapes) for name in names[:-1]} | {"trained": trained}
     about = {
@@ -107,7 +103,7 @@ def _held(run: RunFolder, checkpoints: int, precision: Precision) -> tuple[list[
 
 def _chosen(run: RunFolder, number: int) -> list[str]:
     """Names of so many checkpoints at even distances; of milestones, in the logarithm of their steps."""
-    last, milestones = newest_step(run.checkpoints) or 0, _kept(run) == run.milestones
+    last, milestones = newest_step(run.trained) or 0, _kept(run) == run.milestones
     steps = {path.name: _step(path.name) for path in checkpoint_folders(_kept(run))}
     if milestones or run.config.train.average_checkpoints == 1:
         steps = {name: step for name, step in steps.items() if step < last}  # of the last one is the trained model

@@ -54,6 +54,8 @@ def examples(run: RunFolder, model: Any, count: int) -> list[Example]:
 
 
 def _continued(run: RunFolder, model: Any, texts: Sequence[str], length: int, sampling: Sampling) -> list[str]:
+    if not texts:  # of a validation split without a word
+        return []
     ids = [run.tokenizer.encode(text) for text in texts]
     steps = generate(model, ids, length, sampling, slide=True, suppressed=run.tokenizer.never_written)
     return [run.tokenizer.decode(row) for row in zip(*steps, strict=True)]

@@ -19,23 +19,19 @@ TASKS = {"gpt": ("text-generation", "AutoModelForCausalLM"), "bert": ("fill-mask
 
 def write_card(run: RunFolder, format_: Format, folder: Path) -> None:
     """Write README.md, and the loss curve if the run has metrics."""
-    step = _trained_steps(run)
+    step = newest_step(run.trained) or 0
     lines = [line for line in metrics.read(run.metrics) if line["step"] <= step]
     if lines:
         (folder / PICTURE).write_bytes(png(loss_figure(lines, uniform_loss(run.config.model), unit(run))))
-    (folder / "README.md").write_text(_card(run, format_, lines), encoding="utf-8")
+    (folder / "README.md").write_text(_card(run, format_, step, lines), encoding="utf-8")
 
 
-def _trained_steps(run: RunFolder) -> int:
-    return newest_step(run.best if run.checkpoint == "best" else run.checkpoints) or 0
-
-
-def _card(run: RunFolder, format_: Format, lines: list[dict[str, Any]]) -> str:
+def _card(run: RunFolder, format_: Format, step: int, lines: list[dict[str, Any]]) -> str:
     model, task = run.config.model, TASKS[format_.kind]
     figures = {
         "Model": f"{NAMES[model.kind]} of {count_parameters(model):,} parameters, as a {format_.architecture}",
         "Data": _data(run),
-        "Training": f"{_trained_steps(run):,} steps with {DISPLAY_NAMES[run.config.train.optimizer]}",
+        "Training": f"{step:,} steps with {DISPLAY_NAMES[run.config.train.optimizer]}",
         **_losses(lines),
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())

@@ -80,6 +80,11 @@ class RunFolder:
         return self.folder / "best"
 
     @property
+    def trained(self) -> Path:
+        """The folder of the checkpoints that the trained model is made of."""
+        return self.best if self.checkpoint == "best" else self.checkpoints
+
+    @property
     def start(self) -> Path:
         """The folder of the checkpoint with the initial weights of a run with `start_from`."""
         return self.folder / "start"

@@ -55,7 +55,7 @@ def trained_weights(run: RunFolder) -> Checkpoint:
     require_memory(run.config)
     shapes = {"model": parameter_shapes(run.config.model)}
     if run.checkpoint == "best":
-        best = load_newest(run.best, shapes, run.notify)
+        best = load_newest(run.trained, shapes, run.notify)
         if best is None:
             raise RunError(
                 f"the best checkpoint was expected in {run.best}, but none was kept; train with --train.patience N, or "

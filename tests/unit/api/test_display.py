@@ -56,7 +56,7 @@ def test_details_are_a_mean_of_the_first_steps_and_keep_the_last_validation_loss
     details = TrainingDetails()
 
     def update(loss: float, validation: float | None = None) -> str:
-        return details(Update(Record(1, loss, 1.0, 1e-3, 10, 1000.0), validation))
+        return details(Update(Record(1, loss, 1.0, 1e-3, 10, 1000.0), validation, model=None))
 
     assert update(4.0) == "loss 4.000  1,000 tokens/s"
     assert update(2.0, 2.5) == "loss 3.000  validation 2.500  1,000 tokens/s"

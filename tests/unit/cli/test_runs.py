@@ -6,9 +6,13 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+import clearformer
 from clearformer.cli.main import main
+from clearformer.explorer.contents import contents
 
 
 class Input(io.TextIOWrapper):
@@ -219,3 +223,8 @@ def test_patience_stops_a_run_which_says_so_and_offers_its_best_weights(
     for flags, step in (([], 3), (["--checkpoint", "best"], 1)):
         assert main(["evaluate", str(folder), "--json", *flags]) == 0
         assert json.loads(capsys.readouterr().out)["step"] == step
+    (weights,) = (folder / "best").glob("step-000001/model.safetensors")
+    assert main(["export", str(folder), str(tmp_path / "c"), "--checkpoint", "best"]) == 0
+    exported, best = load_file(tmp_path / "c" / "model.safetensors"), load_file(weights)
+    assert all(np.array_equal(exported[name], best[name]) for name in best)
+    assert contents(clearformer.open_run(folder, checkpoint="best")).about["checkpoints"][-1]["step"] == 1
