@@ -28,7 +28,7 @@ def write(folder: Path, quick: bool) -> None:
     for page, text in pages.items():
         (site / page).parent.mkdir(parents=True, exist_ok=True)
         (site / page).write_text(text, encoding="utf-8")
-    texts.copy_pictures(site)
+    texts.copy_files(site)
     guide.copy_pictures(site)
     options = {"extensions": [str(HERE / "demonstrations.py")], "show_source": not quick}
     reader = {"paths": [str(ROOT / "src")], "options": options}

@@ -6,7 +6,8 @@ from pathlib import Path
 from tools.docs import ROOT, Nav, Pages
 from tools.docs.links import relative, rewrite, site_path
 
-PICTURES = (".svg", ".png")
+COPIED = (".svg", ".png", ".sbatch", ".yaml")
+"""endings of the pictures, and of the scripts to take away"""
 START: Nav = [
     "index.md",
     {"Inside an attention head": "head.md"},
@@ -28,6 +29,7 @@ MEASURED: Nav = [
     {"Grokking": "grokking.md"},
     {"A run without Python": "export.md"},
     {"Hugging Face and ONNX": "interop.md"},
+    {"From one core to a cluster": "parallel.md"},
 ]
 
 
@@ -62,8 +64,10 @@ def title(markdown: str) -> str:
     return markdown.split("\n", 1)[0].removeprefix("# ")
 
 
-def copy_pictures(folder: Path) -> None:
-    """The pictures of docs/, at the same places."""
+def copy_files(folder: Path) -> None:
+    """The pictures and scripts of docs/, at the same places."""
     for file in (ROOT / "docs").rglob("*"):
-        if file.suffix in PICTURES:
-            shutil.copy(file, folder / file.relative_to(ROOT / "docs"))
+        if file.suffix in COPIED:
+            copy = folder / file.relative_to(ROOT / "docs")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)

@@ -75,8 +75,9 @@ def accumulate_gradients(objective: nn.Module, micro_batches: list[Batch], proce
     count = sum(int((batch.targets != IGNORE).sum()) for batch in micro_batches)
     total = 0.0
     for batch in micro_batches:
-        loss = objective(share(batch, processes)) / count
-        (loss * processes.size).backward()  # of which the mean over the processes is taken
+        with processes.exchange(objective, batch is micro_batches[-1]):
+            loss = objective(share(batch, processes)) / count
+            (loss * processes.size).backward()  # of which the mean over the processes is taken
         total += loss.item()
     return processes.sums(total)[0]
 

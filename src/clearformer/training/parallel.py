@@ -9,7 +9,7 @@ layer when it computes.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -72,6 +72,11 @@ class Group(Processes):
         wrapped(share(batch, self)).backward()
         objective.zero_grad()
         return wrapped
+
+    def exchange(self, objective: Any, now: bool) -> AbstractContextManager[None]:
+        # FSDP cannot wait: it would hold the gradients of all parts meanwhile
+        waits = isinstance(objective, DistributedDataParallel) and not now
+        return objective.no_sync() if waits else nullcontext()
 
 
 def shard(model: nn.Module, size: int) -> None:

@@ -7,7 +7,7 @@ process alone; `parallel.py` has several, joined by PyTorch.
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,10 @@ class Processes:
     def wrap(self, objective: Any, batch: Batch) -> Any:  # noqa: ARG002
         """The same forward pass, whose backward pass averages gradients over all processes; `batch` is to try it on."""
         return objective
+
+    def exchange(self, objective: Any, now: bool) -> AbstractContextManager[None]:  # noqa: ARG002
+        """A context whose backward pass exchanges gradients, or may leave that to a later one."""
+        return nullcontext()
 
     def of_first(self, number: Callable[[], int]) -> int:
         """What rank 0 computes."""
