@@ -14,14 +14,15 @@ from matplotlib.ticker import FuncFormatter
 
 from clearformer.config import Config
 from clearformer.errors import RunError
-from clearformer.inspection.figures import STYLE, Picture, scale_losses
+from clearformer.inspection.figures import COLOURS, STYLE, Picture, scale_losses
 from clearformer.inspection.page import LIGHT
 from clearformer.models.initial import count_parameters
 from clearformer.runs import metrics
 from clearformer.runs.folder import RunFolder
 
 Axis = Literal["step", "tokens"]
-COLOURS = ("accent", "fifth", "third", "fourth", "ink")
+LINES = [COLOURS[name] for name in ("accent", "fifth", "third", "fourth", "ink")]
+"""colours of the runs"""
 MARKERS = "os^Dv*"
 """as many as make thirty pairs with the colours"""
 MARKED = 12
@@ -114,7 +115,7 @@ class Comparison(Picture):
             losses: list[float] = []
             for index, run in enumerate(self.runs):
                 places = run.at(self.axis)
-                colour, marker = LIGHT[COLOURS[index % len(COLOURS)]], MARKERS[index % len(MARKERS)]
+                colour, marker = LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
                 training = [line["loss"] for line in run.lines]
                 axes.plot(list(places.values()), training, color=colour, linewidth=0.8, alpha=0.45)
                 x = [places[line["step"]] for line in run.validated]

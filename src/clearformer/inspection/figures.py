@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from clearformer.errors import PromptError
-from clearformer.inspection.page import LIGHT, PALETTE
+from clearformer.inspection.page import LIGHT, MORE, MORE_LIGHT, PALETTE
 
 STYLE: Any = {
     "svg.hashsalt": "clearformer",  # makes the file reproducible
@@ -30,7 +30,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-COLOURS = ("accent", "contrast", "muted", "third", "fourth", "fifth", "ink")
+COLOURS = {name: LIGHT[name] for name in ("accent", "contrast", "muted", "ink")} | MORE_LIGHT
 """of a figure, which a page shows in its own, dark or light"""
 DPI = 200
 """dots per inch of a PNG"""
@@ -76,7 +76,8 @@ def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list
 
 def standalone(svg: str) -> str:
     """The figure as a standalone file, with a background that follows the reader's light or dark mode."""
-    style = f"<style>{PALETTE}:root {{ color: var(--ink); background: var(--paper); }}</style>"
+    more = MORE if any(f"var(--{name}," in svg for name in MORE_LIGHT) else ""
+    style = f"<style>{PALETTE}{more}:root {{ color: var(--ink); background: var(--paper); }}</style>"
     return svg.replace(">", f">\n{style}", 1)
 
 
@@ -106,8 +107,8 @@ def svg(figure: Figure) -> str:
     text = re.sub(r'<g id="[^"]+"', "<g", text[text.index("<svg") :]).replace("#000000", "currentColor")
     text = text.replace('<text style="', '<text style="fill: currentColor; ')
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{hashlib.sha256(text.encode()).hexdigest()[:8]}-", text)
-    for name in COLOURS:
-        text = text.replace(LIGHT[name], f"var(--{name}, {LIGHT[name]})")
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name}, {colour})")
     return text
 
 

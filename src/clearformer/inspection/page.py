@@ -13,9 +13,6 @@ LIGHT = {
     "contrast": "#b3323d",
     "right": "#1a6f33",
     "wrong": "#b3261e",
-    "third": "#00705a",
-    "fourth": "#9c3f86",
-    "fifth": "#a84a00",
 }
 DARK = {
     "paper": "#12161d",
@@ -27,12 +24,11 @@ DARK = {
     "contrast": "#ff929b",
     "right": "#63d38b",
     "wrong": "#ff8f85",
-    "third": "#3fd0ab",
-    "fourth": "#f09ad6",
-    "fifth": "#ff9d5c",
 }
-"""colours by what they are for; `accent` and `contrast` are the two lines of a plot, and these of a plot of many runs
-`accent`, `fifth`, `third`, `fourth` and `ink`, told apart with each kind of colour blindness"""
+"""colours by what they are for; `accent` and `contrast` are the two lines of a plot"""
+MORE_LIGHT = {"third": "#00705a", "fourth": "#9c3f86", "fifth": "#a84a00"}
+MORE_DARK = {"third": "#3fd0ab", "fourth": "#f09ad6", "fifth": "#ff9d5c"}
+"""of a plot with many lines, told apart from `accent`, `ink` and each other with each kind of colour blindness"""
 
 
 def _colours(palette: dict[str, str]) -> str:
@@ -42,6 +38,10 @@ def _colours(palette: dict[str, str]) -> str:
 PALETTE = f"""
 :root {{ color-scheme: light dark; {_colours(LIGHT)} }}
 @media screen and (prefers-color-scheme: dark) {{ :root {{ {_colours(DARK)} }} }}
+"""
+MORE = f"""
+:root {{ {_colours(MORE_LIGHT)} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {_colours(MORE_DARK)} }} }}
 """
 STYLE = """
 * { box-sizing: border-box; }

@@ -12,11 +12,12 @@ import clearformer
 from clearformer.api.samples import printed
 from clearformer.api.training import train_to_end
 from clearformer.cli.main import main
+from clearformer.config import ModularConfig
 from clearformer.inspection.examples import examples
 from clearformer.inspection.samples import learned
 from clearformer.runs import samples
 from clearformer.runs.folder import create_folder, open_folder
-from clearformer.runs.session import load_model, train_run
+from clearformer.runs.session import load_model, train_run, untrained_model
 
 Captured = pytest.CaptureFixture[str]
 MARK = "<mask>"
@@ -82,6 +83,20 @@ def test_each_family_answers_examples_of_its_kind(fixture: str, names: list[str]
             case "labelled_run":
                 assert ((sample["text"],), sample["label"]) in run.corpus.validation
                 assert sample["prediction"].startswith(run.classify(sample["text"]) + ", ")
+
+
+def test_equations_are_asked_with_the_true_result_beside_the_answer(tmp_path: Path):
+    base = clearformer.RECIPES["grok-quick"]()
+    model = dataclasses.replace(base.model, d_model=8, num_heads=2, d_ff=8)
+    config = dataclasses.replace(base, model=model, modular=ModularConfig(7, "add", 0.5))
+    run = create_folder(tmp_path / "run", config, lambda _: None)
+    found = examples(run, untrained_model(run), 3)
+    assert len({sample["equation"] for sample in found}) == 3
+    for sample in found:
+        a, b = map(int, re.findall(r"\d+", sample["equation"]))
+        assert int(sample["reference"]) == (a + b) % 7
+        assert list(sample) == ["equation", "reference", "answer"]
+        assert sample["answer"]
 
 
 def test_resuming_drops_the_samples_of_steps_that_are_trained_again(tmp_path: Path):

@@ -215,7 +215,10 @@ def test_patience_stops_a_run_which_says_so_and_offers_its_best_weights(
     still = ["--train.schedule.peak", "1e-30", "--train.schedule.final", "0", "--train.validate-every", "1"]
     typed = ["train", "tinyshakespeare", "--data", str(text_file), "--out", str(folder), "--train.device", "cpu"]
     small = ["--model.d-model", "8", "--model.num-heads", "2", "--model.num-layers", "1", "--model.d-ff", "8"]
-    assert main([*typed, *small, *still, "--model.context", "16", "--train.patience", "2"]) == 0
+    assert (
+        main([*typed, *small, *still, "--model.context", "16", "--train.batch-tokens", "64", "--train.patience", "2"])
+        == 0
+    )
     why = "step 3, since 2 validations in a row brought no new best loss\nthe best validation loss was that of step 1; "
     assert f"\nstopped at {why}--checkpoint best uses its weights\n" in capsys.readouterr().err
     assert main(["resume", str(folder)]) == 0

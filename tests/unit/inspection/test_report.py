@@ -148,7 +148,7 @@ def test_a_run_without_metrics_and_one_with_a_short_context_have_a_report(
     assert "metrics.jsonl has no steps" in Page(tmp_path / "run").content
 
 
-@pytest.mark.parametrize("palette", [page.LIGHT, page.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("palette", [page.LIGHT | page.MORE_LIGHT, page.DARK | page.MORE_DARK], ids=["light", "dark"])
 def test_every_text_colour_has_enough_contrast_on_both_backgrounds(palette: dict[str, str]):
     def luminance(colour: str) -> float:
         parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
@@ -166,6 +166,7 @@ def test_a_page_supports_both_palettes_and_narrow_screens():
     assert "<title>&lt;t&gt;</title>" in content
     assert "width=device-width" in content
     assert page.LIGHT.keys() == page.DARK.keys()
+    assert page.MORE_LIGHT.keys() == page.MORE_DARK.keys()
     for colour in (*page.LIGHT.values(), *page.DARK.values()):
         assert colour in content
 
