@@ -195,13 +195,13 @@ def train_and_report(open_or_create: Callable[[Processes], Run]) -> tuple[Run, i
 
     At the end the first process writes the report and prints the next commands.
     """
-    from clearformer.inspection.report import write_run_report
-
     with joined() as processes:
         run = open_or_create(processes)
         run.unload_model()
         stopped = train_to_end(run, processes)
     if not stopped and is_first():
+        from clearformer.inspection.report import write_run_report
+
         write_run_report(run)
         say(f"see {run.folder / 'report.html'}, or type: clearformer evaluate {run.folder}")
     return run, stopped
