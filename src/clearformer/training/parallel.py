@@ -26,6 +26,7 @@ from clearformer.blocks.decoder import DecoderLayer
 from clearformer.blocks.encoder import EncoderLayer
 from clearformer.config import TrainConfig
 from clearformer.data.batches import Batch
+from clearformer.engine import engine_name
 from clearformer.errors import ClearformerError, ConfigError, TrainingError
 from clearformer.training.processes import Processes, share
 
@@ -59,6 +60,11 @@ class Group(Processes):
         return [bytes(tensor.tolist()).rstrip(b"\0").decode() for tensor in found]
 
     def distribute(self, model: Any, config: TrainConfig) -> None:
+        if engine_name(model) != "torch":
+            raise ConfigError(
+                f"a run of the engine torch was expected in several processes, found one of {engine_name(model)}; train "
+                "it without torchrun"
+            )
         _require_device(next(model.parameters()).device)
         model.processes = self
         if config.parallel == "fsdp":
@@ -91,7 +97,7 @@ def shard(model: nn.Module, size: int) -> None:
 
 @contextmanager
 def group() -> Iterator[Group]:
-    """Join the processes that torchrun started. After an error of all, rank 0 alone raises it; the others exit."""
+    """Join the processes that torchrun started. An error that rank 0 has too is raised there alone; the others exit."""
     shared, rank, size = next(rendezvous("env://"))
     store = PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}", shared)  # it outlives a restart
     has_gpu = int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count()

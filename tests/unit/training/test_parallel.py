@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,10 +21,12 @@ import torch.distributed as dist
 
 from clearformer.cli.main import main
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
+from clearformer.errors import ConfigError
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import newest_step
 from clearformer.runs.folder import create_folder, is_made_of, open_folder
 from clearformer.runs.session import train_run
+from clearformer.training.parallel import Group
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parallel")]  # one worker starts the server of processes
 
@@ -251,6 +254,13 @@ def test_a_run_is_made_of_the_configuration_typed_and_of_no_other(make: Any):
     assert is_made_of(made, typed)
     assert not is_made_of(made, replace(typed, train=replace(typed.train, steps=13)))
     assert not is_made_of(made, replace(typed, model=TransformerConfig(vocab_size=60, **SIZES)))
+
+
+def test_an_engine_besides_pytorch_does_not_share_work():
+    with pytest.raises(
+        ConfigError, match="a run of the engine torch was expected in several processes, found one of c;"
+    ):
+        Group(0, 2).distribute(SimpleNamespace(engine="c"), TRAIN)
 
 
 def command_errors(errors: Path, *commands: list[str]) -> str:
