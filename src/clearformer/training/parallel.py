@@ -62,8 +62,8 @@ class Group(Processes):
     def distribute(self, model: Any, config: TrainConfig) -> None:
         if engine_name(model) != "torch":
             raise ConfigError(
-                f"a run of the engine torch was expected in several processes, found one of {engine_name(model)}; train "
-                "it without torchrun"
+                f"a run of the engine torch was expected in several processes, found one of {engine_name(model)}; "
+                "train it without torchrun"
             )
         _require_device(next(model.parameters()).device)
         model.processes = self

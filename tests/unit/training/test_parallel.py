@@ -257,9 +257,7 @@ def test_a_run_is_made_of_the_configuration_typed_and_of_no_other(make: Any):
 
 
 def test_an_engine_besides_pytorch_does_not_share_work():
-    with pytest.raises(
-        ConfigError, match="a run of the engine torch was expected in several processes, found one of c;"
-    ):
+    with pytest.raises(ConfigError, match="engine torch was expected in several processes, found one of c;"):
         Group(0, 2).distribute(SimpleNamespace(engine="c"), TRAIN)
 
 
