@@ -79,6 +79,7 @@ def test_table_has_a_result_of_every_bug_and_style():
 
 @needs_table
 @pytest.mark.slow  # imports the libraries
+@pytest.mark.filterwarnings("ignore")  # of theirs, whichever test imports them first
 def test_table_has_a_result_of_every_right_model():
     assert TABLE["right"].keys() == bank.right_models().keys()
 
