@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clearformer.data.batches import IGNORE
-from clearformer.data.corpora import EquationCorpus, LabelledCorpus, Pair
+from clearformer.data.corpora import EquationCorpus, LabelledCorpus, LargeCorpus, Pair
 from clearformer.data.modular import question
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.evaluation.predictions import predict
@@ -24,6 +24,8 @@ from clearformer.runs.folder import RunFolder
 
 SHORT_SAMPLES, LONG_SAMPLES = 8, 3
 """how many short and how many long examples are shown"""
+MAX_SAMPLED = 100_000
+"""tokens of a large text, from its beginning, that the samples are taken from"""
 NEW_TOKENS = {"character": 300, "bpe": 100, "word": 80, "imported": 100}
 """for about the same length of text"""
 PROMPT = r"\S+(?:\s+\S+){0,5}"
@@ -42,8 +44,11 @@ def validation_pairs(run: RunFolder) -> list[Pair]:
 
 def prompts(run: RunFolder) -> list[str]:
     """The first words of paragraphs of the validation split."""
-    paragraphs = [text.strip() for text in str(run.corpus.validation).split("\n\n") if len(text.split()) > 6]
-    texts = evenly_spaced(paragraphs, LONG_SAMPLES) or [str(run.corpus.validation)]
+    validation = str(run.corpus.validation)
+    if isinstance(run.corpus, LargeCorpus):
+        validation = run.tokenizer.decode(run.tokens()["validation"].ids[:MAX_SAMPLED].tolist())
+    paragraphs = [text.strip() for text in validation.split("\n\n") if len(text.split()) > 6]
+    texts = evenly_spaced(paragraphs, LONG_SAMPLES) or [validation]
     return [found[0] for text in texts if (found := re.search(PROMPT, text))]
 
 
