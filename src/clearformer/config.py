@@ -405,8 +405,10 @@ class Config:
     """what a token is: a character, a piece of a word by byte-pair encoding, a word, a number of an equation, or what
     an imported model has learned"""
     data: tuple[str, ...] = ()
-    """files, or one folder, to read in place of the named corpus: text, a TSV of source and target pairs, or a CSV or
-    TSV of labelled texts"""
+    """files, or one folder, to read in place of the named corpus: text, JSONL or Parquet, a TSV of source and target
+    pairs, or a CSV or TSV of labelled texts"""
+    data_column: str = "text"
+    """which column of a JSONL or Parquet file has the text"""
     reverse_pairs: bool = False
     """whether to translate from the second side of each pair to the first"""
     engine: EngineName = "torch"

@@ -95,8 +95,8 @@ class TrainingDetails:
         return f"loss {self.loss:.3f}{self.validation}  {self.speed:,.0f} tokens/s"
 
 
-class Downloading:
-    """Progress of downloads, one bar per file."""
+class Working:
+    """Progress of what goes before training, such as downloads: one bar for each name."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -105,7 +105,7 @@ class Downloading:
     def __call__(self, name: str, done: int, size: int) -> None:
         if name != self.name:
             self.close()
-            self.name, self.display = name, Display(f"downloading {name}", size).__enter__()
+            self.name, self.display = name, Display(name, size).__enter__()
         assert self.display is not None
         self.display.show(done)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clearformer.api.display import Display, Downloading, TrainingDetails, say
+from clearformer.api.display import Display, TrainingDetails, Working, say
 from clearformer.api.run import Run
 from clearformer.api.signals import stop_on_signals
 from clearformer.api.trackers import TrackerName, require_trackers, tracking
@@ -86,11 +86,11 @@ def create_run(config: Config, folder: Path, processes: Processes = ALONE) -> Ru
 def _created(config: Config, folder: Path) -> Run:
     from clearformer.runs.plan import plan_run
 
-    downloading = Downloading()
+    working = Working()
     try:
-        run = Run.from_folder(create_folder(folder, config, say, downloading))
+        run = Run.from_folder(create_folder(folder, config, say, working))
     finally:
-        downloading.close()
+        working.close()
     say(f"plan{'' if config.train.parallel == 'none' else ' for one process'}: {plan_run(run)}")
     return run
 
@@ -133,14 +133,15 @@ def choose_config(recipe: str | Path, files: Sequence[Path], notify: Notify) -> 
         raise ConfigError(
             f"a recipe ({', '.join(RECIPES)}) or --data FILE was expected, found neither; name one after `train`"
         )
-    from clearformer.data.files import read_text
-    from clearformer.data.load import guess_kind
+    from clearformer.data.load import data_size, guess_kind
+    from clearformer.data.text_files import TextFiles, expand
 
-    kind = "pairs" if len(files) > 1 else guess_kind(files[0])
-    size = sum(len(read_text(path)) for path in files)
-    config = recipe_for(kind, " and ".join(path.name for path in files), size)
+    found = tuple(map(Path, expand(files)))
+    kind = "pairs" if len(files) == 2 else guess_kind(found[0])
+    name = " and ".join(path.name for path in files) if kind == "pairs" else TextFiles(found).name
+    config = recipe_for(kind, name, data_size(found, kind))
     notify(f"{config.dataset}: read as {KIND_DESCRIPTIONS[kind]}, to train a {config.model.kind}")
-    return files[0].name.split(".")[0] or "own", config
+    return found[0].name.split(".")[0] or "own", config
 
 
 def _recipe(name: str) -> Config:

@@ -21,7 +21,7 @@ class Data:
 
 def run(arguments: Sequence[str]) -> int:
     options = parse(Data, arguments, "data")
-    from clearformer.api.display import Downloading
+    from clearformer.api.display import Working
     from clearformer.data.catalogue import DOWNLOADS
     from clearformer.data.downloads import cache_folder, fetch
     from clearformer.data.load import BUILT_IN
@@ -37,9 +37,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options.name not in DOWNLOADS:
         raise DataError(f"one of {', '.join(DOWNLOADS)} was expected after `data get`, found {options.name!r}")
-    downloading = Downloading()
+    working = Working()
     try:
-        print(fetch(DOWNLOADS[options.name], progress=downloading))
+        print(fetch(DOWNLOADS[options.name], progress=working))
     finally:
-        downloading.close()
+        working.close()
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from numpy.typing import NDArray
 
 from clearformer.data.buckets import Buckets
@@ -122,9 +122,9 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `context` tokens from one text, `batch_tokens` in a batch."""
+    """Windows of `context` tokens from one text, `batch_tokens` in a batch. The text may be mapped from a file."""
 
-    tokens: Int[NDArray[np.int64], " tokens"]
+    tokens: Integer[NDArray[np.integer[Any]], " tokens"]
     context: int
     batch_tokens: int
     seed: int
@@ -137,6 +137,11 @@ class Windows:
     def batches_per_epoch(self) -> int:
         """Number of batches that hold about as many tokens as the split."""
         return max(1, len(self.tokens) // (self.batch_size * self.context))
+
+
+def in_parts(tokens: NDArray[Any], size: int = 1 << 20) -> Iterator[NDArray[Any]]:
+    """Consecutive parts of an array: what is computed from one needs no memory for a whole that lies on the disk."""
+    return (tokens[start : start + size] for start in range(0, len(tokens), size))
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ class TextWindows(Windows):
 
     def _windows(self, starts: NDArray[np.int64], length: int) -> TextBatch:
         indices = starts[:, None] + np.arange(length)
-        return TextBatch(self.tokens[indices], self.tokens[indices + 1])
+        return TextBatch(*(self.tokens[at].astype(np.int64, copy=False) for at in (indices, indices + 1)))
 
 
 class PairBuckets(Buckets[TokenPair, PairBatch]):

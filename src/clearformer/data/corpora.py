@@ -5,9 +5,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from clearformer.data.text_files import TextFiles
 from clearformer.errors import DataError
 
 Split = Literal["train", "validation", "test"]
@@ -33,6 +35,31 @@ class TextCorpus:
     validation: str
     test: str = ""
     note: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class LargeCorpus:
+    """Running text in files: the positions of the characters of each split. `note` as in TextCorpus."""
+
+    kind: ClassVar[str] = "text"
+
+    name: str
+    files: TextFiles
+    train: range
+    validation: range
+    test: range = range(0)
+    note: str = field(default="", kw_only=True)
+
+    def pieces(self) -> Iterator[tuple[Split, str]]:
+        """The whole text in order, in pieces of one split each."""
+        position, end = 0, len(self.train)
+        for piece in self.files.pieces():
+            cut = max(0, end - position)
+            position += len(piece)
+            if cut:
+                yield "train", piece[:cut]
+            if len(piece) > cut:
+                yield "validation", piece[cut:]
 
 
 @dataclass(frozen=True)
@@ -94,10 +121,10 @@ class EquationCorpus:
     """there are only two splits"""
 
 
-Corpus = TextCorpus | PairCorpus | LabelledCorpus | EquationCorpus
+Corpus = TextCorpus | LargeCorpus | PairCorpus | LabelledCorpus | EquationCorpus
 
 
-def fingerprint(corpus: Corpus) -> str:
+def fingerprint(corpus: TextCorpus | PairCorpus | LabelledCorpus | EquationCorpus) -> str:
     """SHA-256 of the content of all splits. A run stores it, so that it is never resumed on other data."""
     # as JSON, where no text can contain the separator between two texts
     return hashlib.sha256(json.dumps([corpus.train, corpus.validation, corpus.test]).encode()).hexdigest()

@@ -22,7 +22,7 @@ from clearformer.data.catalogue import Download, RemoteFile
 from clearformer.errors import DownloadError
 
 Progress = Callable[[str, int, int], None]
-"""called with the name of the file, the bytes received so far and its size in bytes"""
+"""called with what is done, such as "downloading a.txt", the bytes received so far and its size in bytes"""
 
 CHUNK = 1 << 16
 """bytes read at most between two reports of progress"""
@@ -99,7 +99,7 @@ def _receive(file: RemoteFile, part: Path, progress: Progress) -> None:
     received = part.stat().st_size if part.exists() else 0
     if received > file.size:
         received = 0
-    progress(file.name, received, file.size)
+    progress(f"downloading {file.name}", received, file.size)
     if received == file.size:
         return
     with _open(file, received) as response:
@@ -113,7 +113,7 @@ def _receive(file: RemoteFile, part: Path, progress: Progress) -> None:
             while chunk := _read(response, file.size - received):
                 stream.write(chunk)
                 received += len(chunk)
-                progress(file.name, received, file.size)
+                progress(f"downloading {file.name}", received, file.size)
     if received < file.size:
         raise _ConnectionLostError(f"the connection was lost after {received:,} of {file.size:,} bytes")
 

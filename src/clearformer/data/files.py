@@ -1,14 +1,13 @@
-"""The user's files: UTF-8 text, a TSV of pairs or two parallel files, plain or .gz; and their splits.
+"""The user's files: UTF-8 text, a TSV of pairs or two parallel files, plain, .gz or .zst; and their splits.
 
 Only "\\n" and "\\r\\n" end a line.
 """
 
-import gzip
 import hashlib
-import zlib
 from pathlib import Path
 
 from clearformer.data.corpora import Pair, PairCorpus, Split, TextCorpus
+from clearformer.data.pieces import read_pieces
 from clearformer.errors import DataError
 
 MIN_CHARACTERS = 100
@@ -16,22 +15,11 @@ MIN_CHARACTERS = 100
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, plain or .gz, without its byte order mark and with "\\n" for "\\r\\n".
+    """The text of a UTF-8 file, plain, .gz or .zst, without its byte order mark and with "\\n" for "\\r\\n".
 
-    Raises DataError if the file is missing, a folder, a broken gzip, not UTF-8, or only white space.
+    Raises DataError if the file is missing, a folder, badly compressed, not UTF-8, or only white space.
     """
-    data = _read_bytes(path)
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path} must be UTF-8 text, but the byte 0x{data[error.start]:02x} in line {line}, at byte offset "
-            f"{error.start}, is not; save the file as UTF-8"
-        ) from error
-    if not text.strip():
-        raise DataError(f"text was expected in {path}, but the file is empty; choose another file")
-    return text
+    return "".join(read_pieces(path))
 
 
 def read_tsv(path: Path) -> list[Pair]:
@@ -115,17 +103,3 @@ def _fault(sides: list[str]) -> str:
     if len(sides) != 2:
         return f"it has {'no tab' if len(sides) == 1 else f'{len(sides) - 1} tabs'}"
     return f"its {'target' if sides[0].strip() else 'source'} is empty"
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise DataError(f"a file was expected at {path}, found a folder; name a file in it")
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except FileNotFoundError as error:
-        raise DataError(f"a file was expected at {path}, but there is none; check the path") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} must be a whole gzip file, but: {error}; copy or compress it again") from error
-    except OSError as error:
-        raise DataError(f"{path} must be a file that can be read, but: {error}; check its permissions") from error

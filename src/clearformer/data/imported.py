@@ -4,11 +4,15 @@ It is a `tokenizer.json` as it was found, and beside it `special_tokens_map.json
 begins a text, ends it, pads it, stands for the unknown and hides a word.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from jaxtyping import Int
+from numpy.typing import NDArray
 
 from clearformer.data.tokenizers import Special, Tokenizer, read_backend
 from clearformer.errors import DataError
@@ -60,6 +64,9 @@ class ImportedTokenizer(Tokenizer):
     def encode_lines(self, text: str) -> list[int]:
         """Without special tokens, and as a whole: a token may go on over the end of a line."""
         return list(next(self.encode_batch([text])))
+
+    def encode_array(self, texts: Iterable[str]) -> Int[NDArray[np.int64], " tokens"]:
+        return np.fromiter(itertools.chain.from_iterable(self.encode_batch(texts)), dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the token ids. Special tokens are dropped, but those of the unknown and of a hole."""

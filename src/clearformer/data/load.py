@@ -1,6 +1,6 @@
 """Load a corpus: built in, generated, downloaded, or from the user's files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +10,14 @@ from clearformer.data.corpora import Corpus, LabelledCorpus, TextCorpus
 from clearformer.data.dates import dates
 from clearformer.data.downloads import Progress, fetch
 from clearformer.data.files import read_parallel, read_text, read_tsv, split_pairs, split_text
+from clearformer.data.large import LARGE, split_large
+from clearformer.data.pieces import DOCUMENTS, plain_name
 from clearformer.data.readers import READERS
 from clearformer.data.tables import is_labelled, read_labelled, split_labelled
+from clearformer.data.text_files import TextFiles, expand
 from clearformer.errors import DataError
+
+TABLES = (".csv", ".tsv")
 
 Kind = Literal["text", "pairs", "labels"]
 """the `kind` of a corpus"""
@@ -27,8 +32,8 @@ BUILT_IN: dict[str, tuple[str, Callable[[], Corpus]]] = {
 
 
 def guess_kind(path: Path) -> Kind:
-    """A .csv has labels, a .tsv has labels or pairs (by `is_labelled`), any other file is text; each may end in .gz."""
-    name = path.name.removesuffix(".gz")
+    """A .csv has labels, a .tsv has labels or pairs (by `is_labelled`), any other file is text; compressed or not."""
+    name = plain_name(path)
     if name.endswith(".csv") or (name.endswith(".tsv") and is_labelled(path)):
         return "labels"
     return "pairs" if name.endswith(".tsv") else "text"
@@ -39,18 +44,22 @@ def load_corpus(
     paths: tuple[str, ...] = (),
     progress: Progress | None = None,
     kind: Kind | None = None,
+    column: str = "text",
+    whole: bool = False,
 ) -> Corpus:
     """The corpus `name`, or one from `paths`.
 
-    `paths` are a folder with the files of the download `name`, one text file, one .tsv of pairs, one .csv or .tsv of
-    labelled texts, or a source and a target file; each file may be compressed (.gz).
+    `paths` are a folder with the files of the download `name`, files of text, one .tsv of pairs, one .csv or .tsv of
+    labelled texts, or a source and a target file; each file may be compressed (.gz, .zst). The text of a JSONL or
+    Parquet file is in its `column`. Text of more than LARGE bytes becomes a LargeCorpus, unless it is to be held
+    `whole`.
 
     `kind` is what the model reads: "pairs" and "labels" decide how a .tsv is read, instead of `guess_kind`, and "text"
-    drops labels. It does not convert anything else.
+    drops labels, and joins two files. It does not convert anything else.
 
     Raises DataError if there is no such corpus or file, or it cannot be read.
     """
-    corpus = _load(name, paths, progress, kind)
+    corpus = _load_files(name, expand(paths), kind, column, whole) if paths else _load_named(name, progress)
     return without_labels(corpus) if kind == "text" and isinstance(corpus, LabelledCorpus) else corpus
 
 
@@ -61,26 +70,37 @@ def without_labels(corpus: LabelledCorpus) -> TextCorpus:
     return TextCorpus(corpus.name, *lines, note=f"{corpus.note or corpus.name}; only the texts are used, one a line")
 
 
-def _load(name: str, paths: tuple[str, ...], progress: Progress | None, kind: Kind | None) -> Corpus:
-    if not paths:
-        if name in BUILT_IN:
-            return BUILT_IN[name][1]()
-        if name in READERS:
-            return READERS[name](fetch(DOWNLOADS[name], progress=progress))
-        raise DataError(f"a corpus named {', '.join([*BUILT_IN, *READERS])} was expected, found {name!r}")
+def _load_named(name: str, progress: Progress | None) -> Corpus:
+    if name in BUILT_IN:
+        return BUILT_IN[name][1]()
+    if name in READERS:
+        return READERS[name](fetch(DOWNLOADS[name], progress=progress))
+    raise DataError(f"a corpus named {', '.join([*BUILT_IN, *READERS])} was expected, found {name!r}")
+
+
+def _load_files(name: str, paths: tuple[str, ...], kind: Kind | None, column: str, whole: bool) -> Corpus:
     first, *others = (Path(path) for path in paths)
     if first.is_dir() and not others:
         if name not in READERS:
             raise DataError(f"a file was expected for {name}, found the folder {first}; give --data a file in it")
         return READERS[name](first)
-    if len(others) > 1:
-        raise DataError(f"--data takes one file, or a source and a target, found {len(paths)} paths; join them first")
-    if others:
+    if len(others) == 1 and kind != "text":
         return split_pairs(f"{first.name} and {others[0].name}", read_parallel(first, others[0]))
-    is_tsv = first.name.removesuffix(".gz").endswith(".tsv")
+    if others and (kind not in ("text", None) or any(plain_name(Path(path)).endswith(TABLES) for path in paths)):
+        raise DataError(f"--data takes one file, or a source and a target, found {len(paths)} paths; join them first")
+    is_tsv = plain_name(first).endswith(".tsv")
     file_kind = kind if is_tsv and kind in ("pairs", "labels") else guess_kind(first)
     if file_kind == "labels":
         return split_labelled(first.name, *read_labelled(first))
     if file_kind == "pairs":
         return split_pairs(first.name, read_tsv(first))
-    return split_text(first.name, read_text(first))
+    files = TextFiles((first, *others), column)
+    return split_text(files.name, "".join(files.pieces())) if whole or files.size <= LARGE else split_large(files)
+
+
+def data_size(paths: Sequence[Path], kind: Kind) -> int:
+    """About how many characters the files have, without reading large ones. Raises DataError as `read_text` does."""
+    files = TextFiles(tuple(paths))
+    if kind == "text" and (files.size > LARGE or any(plain_name(path).endswith(DOCUMENTS) for path in paths)):
+        return files.size
+    return sum(len(read_text(path)) for path in paths)

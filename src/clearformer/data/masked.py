@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 
-from clearformer.data.batches import IGNORE, EncoderBatch, Windows
+from clearformer.data.batches import IGNORE, EncoderBatch, Windows, in_parts
 from clearformer.data.tokenizers import MASK
 from clearformer.errors import DataError
 
@@ -46,7 +46,7 @@ class MaskedWindows(Windows):
                 f"a text of at least {self.context} tokens was expected, the model's context, "
                 f"found {len(self.tokens)}; give more text or lower --model.context"
             )
-        if np.isin(self.tokens, self.special).all():
+        if all(np.isin(part, self.special).all() for part in in_parts(self.tokens)):
             raise DataError(
                 "a text with tokens to predict was expected, but all of its tokens are special ones such as <unk>; "
                 "train the tokenizer on similar text"
@@ -58,7 +58,7 @@ class MaskedWindows(Windows):
         original = np.zeros((0, 0), dtype=np.int64)
         while np.isin(original, self.special).all():  # nothing to predict in windows of <unk> only: draw others
             starts = rng.integers(0, len(self.tokens) - self.context + 1, self.batch_size)
-            original = self.tokens[starts[:, None] + np.arange(self.context)]
+            original = self.tokens[starts[:, None] + np.arange(self.context)].astype(np.int64, copy=False)
         return self._batch(original, *self._mask(original, rng))
 
     def in_order(self, max_tokens: int | None = None) -> Iterator[MaskedBatch]:
@@ -79,7 +79,7 @@ class MaskedWindows(Windows):
             yield self._evaluation_batch(range(end, end + 1), count - end)
 
     def _evaluation_batch(self, starts: range, length: int) -> MaskedBatch:
-        original = np.stack([self.tokens[start : start + length] for start in starts])
+        original = np.stack([self.tokens[start : start + length] for start in starts]).astype(np.int64, copy=False)
         rows = [
             self._mask(row[None], np.random.default_rng([self.seed, 0, start, EVALUATION]))
             for start, row in zip(starts, original, strict=True)

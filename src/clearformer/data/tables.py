@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clearformer.data.corpora import Example, LabelledCorpus, Split
 from clearformer.data.files import read_text
+from clearformer.data.pieces import plain_name
 from clearformer.errors import DataError
 
 LABEL_NAMES = ("label", "class", "category", "target", "sentiment", "y")
@@ -25,7 +26,7 @@ Row = tuple[int, list[str]]
 
 
 def read_labelled(path: Path) -> tuple[list[Example], str]:
-    """The examples in a .csv or .tsv (or .gz of one), and a note to the user on how its columns were read.
+    """The examples in a .csv or .tsv (or a compressed one), and a note to the user on how its columns were read.
 
     White space around cells is stripped. The first line is a header if it has one of LABEL_NAMES, or if its label
     occurs nowhere else.
@@ -81,7 +82,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     text = read_text(path).rstrip("\n")
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # the default is 131,072 characters
-    delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+    delimiter = "\t" if plain_name(path).endswith(".tsv") else ","
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
     rows: list[Row] = []
     line = 1

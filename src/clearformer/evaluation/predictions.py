@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from clearformer.data.batches import IGNORE, Batch, Batches
-from clearformer.data.corpora import LabelledCorpus, TextCorpus
+from clearformer.data.batches import IGNORE, Batch, Batches, in_parts
+from clearformer.data.corpora import LabelledCorpus, LargeCorpus, TextCorpus
 from clearformer.engine import engine_of
 from clearformer.evaluation.scores import accuracy, confusion_matrix, frequency_baseline, macro_f1
 from clearformer.runs.folder import RunFolder
@@ -59,6 +59,12 @@ def _scores(run: RunFolder, loss: float, labels: Labels, predictions: Labels) ->
 
 def _training_counts(run: RunFolder) -> Int[NDArray[np.int64], " V"]:
     """How often each token, or each class, occurs in the training split."""
+    if isinstance(run.corpus, LargeCorpus):
+        parts = in_parts(run.tokens()["train"].ids)
+        return sum(
+            (np.bincount(part, minlength=run.tokenizer.vocab_size) for part in parts),
+            start=np.zeros(run.tokenizer.vocab_size, dtype=np.int64),
+        )
     if isinstance(run.corpus, TextCorpus):
         return np.bincount(run.tokenizer.encode_lines(run.corpus.train), minlength=run.tokenizer.vocab_size)
     assert isinstance(run.corpus, LabelledCorpus)

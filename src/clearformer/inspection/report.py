@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from clearformer.config import AnyModelConfig, ClassifierConfig
-from clearformer.data.corpora import EquationCorpus, TextCorpus
+from clearformer.data.corpora import EquationCorpus, LargeCorpus, TextCorpus
 from clearformer.data.modular import question
 from clearformer.evaluation.predictions import prediction_scores
 from clearformer.inspection import samples
@@ -188,7 +188,9 @@ def example(run: RunFolder) -> tuple[str, str]:
         return next((pair for pair in reversed(pairs) if len(pair[0]) <= MAX_LETTERS), pairs[0])
     if isinstance(run.corpus, EquationCorpus):
         return question(*run.corpus.validation[0][:2]), ""
-    text = samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus) else run.corpus.validation[0][0][0]
+    text = (
+        samples.prompts(run)[0] if isinstance(run.corpus, TextCorpus | LargeCorpus) else run.corpus.validation[0][0][0]
+    )
     short = text[: MAX_LETTERS + 1].rpartition(" ")[0] if len(text) > MAX_LETTERS else text
     fitting = run.tokenizer.encode(short or text[:MAX_LETTERS])[: run.config.model.context]
     return run.tokenizer.decode(fitting), ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clearformer.data.batches import IGNORE
-from clearformer.data.corpora import EquationCorpus, LabelledCorpus, Pair
+from clearformer.data.corpora import EquationCorpus, LabelledCorpus, LargeCorpus, Pair
 from clearformer.data.modular import question
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.evaluation.predictions import predict
@@ -24,6 +24,8 @@ from clearformer.runs.folder import RunFolder
 
 SHORT_SAMPLES, LONG_SAMPLES = 8, 3
 """how many short and how many long examples are shown"""
+MAX_SAMPLED = 100_000
+"""tokens of a large text, from its beginning, that the samples are taken from"""
 NEW_TOKENS = {"character": 300, "bpe": 100, "word": 80, "imported": 100}
 """for about the same length of text"""
 PROMPT = r"\S+(?:\s+\S+){0,5}"
@@ -43,6 +45,8 @@ def validation_pairs(run: RunFolder) -> list[Pair]:
 def prompts(run: RunFolder, count: int = LONG_SAMPLES) -> list[str]:
     """The first words of at most `count` paragraphs of the validation split, or of lines if there are too few."""
     whole = str(run.corpus.validation)
+    if isinstance(run.corpus, LargeCorpus):
+        whole = run.tokenizer.decode(run.tokens()["validation"].ids[:MAX_SAMPLED].tolist())
     paragraphs, lines = ([part.strip() for part in whole.split(end) if len(part.split()) > 6] for end in ("\n\n", "\n"))
     most = max(paragraphs, lines, [whole], key=len)
     texts = evenly_spaced(paragraphs if len(paragraphs) >= count else most, count)

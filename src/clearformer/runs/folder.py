@@ -1,11 +1,12 @@
 """A run is a self-contained folder.
 
     config.json  tokenizer.json  data.json  metrics.jsonl  checkpoints/step-000500/  milestones/  best/  report.html
-    samples.jsonl  start/
+    samples.jsonl  start/  tokens/
 
 `data.json` holds the SHA-256 of the corpus, so that a run is never resumed or evaluated on other data by mistake.
 `best` holds the weights with the lowest validation loss of a run with `patience`.
 `start` holds the initial weights of a run with `start_from`, which does not need that run again.
+`tokens` holds the tokens of a large text, whose files are not read again.
 `config.json` is written last, atomically: a folder without it is incomplete.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clearformer.config import IMPORTED, BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, TokenPair
@@ -24,6 +25,7 @@ from clearformer.data.corpora import (
     Corpus,
     EquationCorpus,
     LabelledCorpus,
+    LargeCorpus,
     Pair,
     PairCorpus,
     Split,
@@ -32,14 +34,17 @@ from clearformer.data.corpora import (
 )
 from clearformer.data.downloads import Progress
 from clearformer.data.imported import NAMES_FILE, load_tokenizer
+from clearformer.data.large import survey
 from clearformer.data.load import Kind, load_corpus
 from clearformer.data.modular import equations, number_tokenizer
+from clearformer.data.text_files import TextFiles, expand
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
 from clearformer.runs.checkpoint import CheckpointName, save_checkpoint
 from clearformer.runs.memory_limit import require_memory
-from clearformer.runs.splits import Notify, fitting_pairs, make_batches
+from clearformer.runs.splits import Notify, fitting_pairs, make_batches, report_unknown, require_split, windows
 from clearformer.runs.start import initial_checkpoint
+from clearformer.runs.tokens import Tokens, open_tokens
 
 CORPUS_KINDS: dict[str, Kind] = {"transformer": "pairs", "gpt": "text", "bert": "text", "classifier": "labels"}
 """the kind of corpus each family is trained on"""
@@ -56,6 +61,7 @@ class RunFolder:
     checkpoint: CheckpointName = "last"
     """which weights are the trained model's"""
     _batches: dict[Split, Batches] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tokens: dict[Split, Tokens] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def metrics(self) -> Path:
@@ -98,19 +104,40 @@ class RunFolder:
                 f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
             )
         expected = self.data_hash
-        corpus = _read_corpus(self.config)
+        if self._data_field("streamed", "whether the text is large", lambda value: value in (None, True)):
+            return self._large_corpus()
+        corpus = _read_corpus(self.config, whole=True)
+        assert not isinstance(corpus, LargeCorpus)
         if fingerprint(corpus) != expected:
-            raise RunError(
-                f"the data that {self.folder} was created with (SHA-256 {expected[:12]}…) was expected, but "
-                f"{' '.join(self.config.data) or self.config.dataset} now holds other data; "
-                "put the old data back or train anew"
-            )
+            self._refuse_other_data()
         return corpus
 
     @property
     def data_hash(self) -> str:
         """The SHA-256 of the data the run was created with, from `data.json`. Raises RunError if it is missing."""
         return str(self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str)))
+
+    def _refuse_other_data(self) -> NoReturn:
+        raise RunError(
+            f"the data that {self.folder} was created with (SHA-256 {self.data_hash[:12]}…) was expected, but "
+            f"{' '.join(self.config.data) or self.config.dataset} now holds other data; "
+            "put the old data back or train anew"
+        )
+
+    def _large_corpus(self) -> LargeCorpus:
+        """The corpus as `data.json` describes it: the files are read only if there are no tokens of them."""
+        sizes = self._data_field("sizes", "the sizes of the splits", lambda value: isinstance(value, dict))
+        train, validation = (int(sizes.get(split, 0)) for split in ("train", "validation"))
+        files = TextFiles(tuple(map(Path, self.config.data)), self.config.data_column)
+        return LargeCorpus(files.name, files, range(train), range(train, train + validation))
+
+    def tokens(self, progress: Progress | None = None) -> dict[Split, Tokens]:
+        """The tokens of a large text, mapped from the folder `tokens`; encoded first where they are not there."""
+        assert isinstance(self.corpus, LargeCorpus)
+        if not self._tokens:
+            arguments = self.corpus, self.tokenizer, self.data_hash, self._refuse_other_data
+            self._tokens.update(open_tokens(self.folder / "tokens", *arguments, progress or (lambda *_: None)))
+        return self._tokens
 
     @cached_property
     def classes(self) -> list[str]:
@@ -126,7 +153,13 @@ class RunFolder:
         Batches are cached, so that `notify` is called only once for them.
         """
         if split not in self._batches:
-            self._batches[split] = make_batches(self.config, self.tokenizer, self.corpus, split, self.notify)
+            if isinstance(self.corpus, LargeCorpus):
+                require_split(self.corpus, split)
+                found = self.tokens()[split]
+                report_unknown(found.unknown, len(found.ids), split, self.notify)
+                self._batches[split] = windows(self.config, self.tokenizer, found.ids)
+            else:
+                self._batches[split] = make_batches(self.config, self.tokenizer, self.corpus, split, self.notify)
         return self._batches[split]
 
     def pairs(self, split: Split) -> list[tuple[Pair, TokenPair]]:
@@ -158,13 +191,14 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     Raises RunError if the folder holds anything but the leftovers of an interrupted `create_folder`, ConfigError if the
     data or the earlier run does not suit the model.
     """
-    leftovers = {"tokenizer.json", NAMES_FILE, "data.json", "config.tmp", "start"}
+    leftovers = {"tokenizer.json", NAMES_FILE, "data.json", "config.tmp", "start", "tokens"}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - leftovers):
         is_run = (folder / "config.json").exists()
         advice = (
             f"continue with: clearformer resume {folder}, or choose another --out" if is_run else "choose another --out"
         )
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; {advice}")
+    config = dataclasses.replace(config, data=expand(config.data))
     corpus = _read_corpus(config, progress)
     if config.modular is None and corpus.kind != CORPUS_KINDS[config.model.kind]:
         raise ConfigError(
@@ -182,16 +216,20 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
             "imported; train one with: clearformer train bert",
             "start_from",
         )
-    tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, corpus)
+    sha256, texts = _survey(config, corpus, folder, notify)
+    tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, texts)
     config = _completed(config, tokenizer, corpus, earlier)
     require_memory(config)
     run, muted = RunFolder(folder, config, tokenizer, notify), RunFolder(folder, config, tokenizer, lambda _: None)
     for each in (run, muted):
         each.__dict__["corpus"] = corpus  # the property would read it again
-    muted.batches("validation")  # raises for data that is too short, before anything is written
+    if not isinstance(corpus, LargeCorpus):
+        muted.batches("validation")  # raises for data that is too short, before anything is written
     start = initial_checkpoint(config, earlier.config, earlier.folder, notify) if earlier else None
     sizes = {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")}
-    data = {"name": corpus.name, "kind": corpus.kind, "sha256": fingerprint(corpus), "sizes": sizes}
+    data: dict[str, Any] = {"name": corpus.name, "kind": corpus.kind, "sha256": sha256, "sizes": sizes}
+    if isinstance(corpus, LargeCorpus):
+        data["streamed"] = True
     if isinstance(corpus, LabelledCorpus):
         data["classes"] = corpus.classes
     if isinstance(corpus, TextCorpus | LabelledCorpus) and corpus.note:
@@ -204,6 +242,10 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
         (folder / "data.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         if start is not None:
             save_checkpoint(run.start, start, keep=1)
+        if isinstance(corpus, LargeCorpus):
+            run.tokens(progress)
+            muted._tokens.update(run.tokens())
+            muted.batches("validation")
         (folder / "config.tmp").write_text(config.to_json(), encoding="utf-8")
         (folder / "config.tmp").replace(folder / "config.json")
     except OSError as error:
@@ -213,25 +255,37 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     return run
 
 
-def _read_corpus(config: Config, progress: Progress | None = None) -> Corpus:
+def _read_corpus(config: Config, progress: Progress | None = None, whole: bool = False) -> Corpus:
     if config.modular is not None:
         return equations(config.modular, config.train.seed)
-    corpus = load_corpus(config.dataset, config.data, progress, kind=CORPUS_KINDS[config.model.kind])
+    kind = CORPUS_KINDS[config.model.kind]
+    corpus = load_corpus(config.dataset, config.data, progress, kind, config.data_column, whole)
     return corpus.reversed() if config.reverse_pairs and isinstance(corpus, PairCorpus) else corpus
 
 
-def _train_tokenizer(config: Config, corpus: Corpus) -> Tokenizer:
+def _survey(config: Config, corpus: Corpus, folder: Path, notify: Notify) -> tuple[str, list[str]]:
+    """The fingerprint of the corpus, and what its tokenizer is trained on: the training split, or a sample of it."""
+    if isinstance(corpus, LargeCorpus):
+        sha256, sample = survey(corpus)
+        count, size = len(corpus.train), sum(map(len, sample))
+        trained = "" if config.start_from else f"the tokenizer is trained on {size:,} of {count:,} characters, and "
+        notify(f"{corpus.name} is large: {trained}its tokens are kept in {folder / 'tokens'}")
+        return sha256, sample
+    sha256 = fingerprint(corpus)
+    if isinstance(corpus, TextCorpus):
+        return sha256, [corpus.train]
+    if isinstance(corpus, EquationCorpus):
+        return sha256, []
+    examples: Iterable[Iterable[str]]
+    examples = corpus.train if isinstance(corpus, PairCorpus) else (texts for texts, _ in corpus.train)
+    return sha256, [text for example in examples for text in example]
+
+
+def _train_tokenizer(config: Config, texts: list[str]) -> Tokenizer:
     if config.modular is not None:
         return number_tokenizer(config.modular.modulus)
     assert config.tokenizer != "number"
     assert config.tokenizer != "imported"
-    assert not isinstance(corpus, EquationCorpus)
-    examples: Iterable[Iterable[str]]
-    if isinstance(corpus, TextCorpus):
-        examples = [[corpus.train]]
-    else:
-        examples = corpus.train if isinstance(corpus, PairCorpus) else (texts for texts, _ in corpus.train)
-    texts = [text for example in examples for text in example]
     return train_tokenizer(config.tokenizer, texts, config.model.vocab_size, mask=isinstance(config.model, BERTConfig))
 
 
@@ -258,7 +312,7 @@ def is_made_of(completed: Config, config: Config) -> bool:
         config,
         model=dataclasses.replace(config.model, **filled),
         tokenizer=completed.tokenizer if earlier else config.tokenizer,
-        data=tuple(str(Path(path).resolve()) for path in config.data),
+        data=tuple(str(Path(path).resolve()) for path in expand(config.data)),
         start_from=earlier,
     )
 

@@ -9,10 +9,11 @@ from clearformer.errors import RunError
 
 
 @contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Lock the folder until the block ends; the system releases the lock when the process dies, even if killed.
 
-    Raises RunError if another process holds the lock. Windows cannot lock folders, and none is locked there.
+    If another process holds the lock, `wait` for it, or raise RunError. Windows cannot lock folders, and none is
+    locked there.
     """
     if os.name == "nt":
         yield
@@ -22,7 +23,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"{folder} is being trained by another process; wait for it, or stop it first") from error
         yield

@@ -1,8 +1,11 @@
 """The batches of a split, by family; examples that do not fit the model are counted and reported to `notify`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
+from numpy.typing import NDArray
 
 from clearformer.config import BERTConfig, ClassifierConfig, Config
 from clearformer.data.batches import Batches, PairBuckets, TextWindows, TokenPair
@@ -11,6 +14,7 @@ from clearformer.data.corpora import (
     EquationCorpus,
     Example,
     LabelledCorpus,
+    LargeCorpus,
     Pair,
     PairCorpus,
     Split,
@@ -27,10 +31,12 @@ Notify = Callable[[str], None]
 
 def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Split, notify: Notify) -> Batches:
     """A split as tokens. Raises DataError if the corpus has no such split, or it is too short for the model."""
-    if not getattr(corpus, split):
-        raise DataError(f"{corpus.name} has no {split} split; evaluate with --split validation")
+    require_split(corpus, split)
+    assert not isinstance(corpus, LargeCorpus)
     if isinstance(corpus, TextCorpus):
-        return _windows(config, tokenizer, corpus, split, notify)
+        ids = tokenizer.encode_array([getattr(corpus, split)])
+        report_unknown(int((ids == tokenizer.special.unk).sum()), len(ids), split, notify)
+        return windows(config, tokenizer, ids)
     if isinstance(corpus, PairCorpus):
         return _pairs(config, tokenizer, corpus, split, notify)
     if isinstance(corpus, EquationCorpus):
@@ -49,10 +55,17 @@ def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]
     return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]
 
 
-def _windows(config: Config, tokenizer: Tokenizer, corpus: TextCorpus, split: Split, notify: Notify) -> Batches:
-    tokens = tokenizer.encode_lines(getattr(corpus, split))
-    _report_unknown(tokens, tokenizer, split, notify)
-    ids, model, train = np.array(tokens), config.model, config.train
+def require_split(corpus: Corpus, split: Split) -> None:
+    """Raise DataError if the corpus has no such split."""
+    if not getattr(corpus, split):
+        raise DataError(f"{corpus.name} has no {split} split; evaluate with --split validation")
+
+
+def windows(
+    config: Config, tokenizer: Tokenizer, ids: Integer[NDArray[np.integer[Any]], " tokens"]
+) -> TextWindows | MaskedWindows:
+    """The batches of a text, by family. Raises DataError if it is too short for the model."""
+    model, train = config.model, config.train
     if isinstance(model, BERTConfig):
         masking = (model.vocab_size, model.mask_share, *_special(tokenizer))
         return MaskedWindows(ids, model.context, train.batch_tokens, train.seed, *masking)
@@ -103,5 +116,10 @@ def _labelled(
 
 def _report_unknown(tokens: Iterable[int], tokenizer: Tokenizer, split: Split, notify: Notify) -> None:
     ids = np.fromiter(tokens, dtype=np.int64)
-    if unknown := int((ids == tokenizer.special.unk).sum()):
-        notify(f"{unknown:,} of {len(ids):,} tokens of the {split} split are not in the vocabulary: <unk>")
+    report_unknown(int((ids == tokenizer.special.unk).sum()), len(ids), split, notify)
+
+
+def report_unknown(unknown: int, count: int, split: Split, notify: Notify) -> None:
+    """Say how many of a split's tokens the vocabulary lacks, if any."""
+    if unknown:
+        notify(f"{unknown:,} of {count:,} tokens of the {split} split are not in the vocabulary: <unk>")

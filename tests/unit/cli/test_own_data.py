@@ -124,7 +124,7 @@ LONG = "x" * 64
         ({"a.tsv": PAIRS + "alone\t\n"}, "dates", "301 of a.tsv must be a source, one tab and a target, but its t"),
         ({"a": "".join(SOURCES), "b": "n\n"}, "", "found 300 in a and 1 in b; align them line by line"),
         ({"a": "n\n\nn\n", "b": "n\nn\nn\n"}, "", "text was expected in line 2 of a, but the line is empty"),
-        ({"a": "n\n", "b": "n\n", "c": "n\n"}, "", "--data takes one file, or a source and a target, found 3 paths"),
+        ({"a": "n\n", "b": "n\n", "c": "n\n"}, "", "a and 2 more must have at least 100 characters to be split, f"),
         ({"a.csv": "a b,x\nc d,x\ne f,x\ng h,x\n"}, "", "classes were expected in column 2 of a.csv, found 1"),
         ({"a.csv": "text,label\na b,x\nc d,x\n"}, "polarity", "found 1, 'x' alone (the first line was taken for a h"),
         ({"a.csv": TEXT}, "", "a column of texts and one of labels, whose values repeat, were expected in a.csv"),

@@ -283,7 +283,7 @@ def test_progress_never_falls_ends_at_the_size_and_starts_where_a_download_is_re
     received = [count for _, count, _ in reports]
     assert received == sorted(received)
     assert (received[0], received[first], len(set(received)) > 2) == (0, CUT, True)
-    assert reports[-1] == ("corpus.bin", 256_000, 256_000)
+    assert reports[-1] == ("downloading corpus.bin", 256_000, 256_000)
 
 
 def test_concurrent_fetches_share_one_download(server: Server, tmp_path: Path, target: Path):

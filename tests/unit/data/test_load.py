@@ -9,6 +9,7 @@ import pytest
 from clearformer.data.catalogue import DOWNLOADS
 from clearformer.data.corpora import Corpus, LabelledCorpus, PairCorpus, TextCorpus, fingerprint
 from clearformer.data.load import Kind, guess_kind, load_corpus
+from clearformer.data.text_files import expand
 from clearformer.errors import DataError
 
 TEXT = "To be, or not to be: that is the question.\n" * 10
@@ -194,9 +195,31 @@ def test_two_files_are_source_and_target(write):
     assert everything(corpus) == sorted(PAIRS)
 
 
-def test_three_files_are_refused(tmp_path: Path):
+@pytest.mark.parametrize(("kind", "ending"), [("pairs", ""), ("labels", ".csv"), ("text", ".csv")])
+def test_three_files_that_are_not_text_are_refused(tmp_path: Path, kind: Kind, ending: str):
     with pytest.raises(DataError, match=r"one file, or a source and a target, found 3 paths; join them first"):
-        load(*(tmp_path / name for name in "abc"))
+        load(*(tmp_path / f"{name}{ending}" for name in "abc"), kind=kind)
+
+
+def test_files_of_text_are_joined_with_a_line_break_between_them(write):
+    paths = [write(f"{name}.txt", TEXT.rstrip("\n") * (name != "b") or "b\n") for name in "abc"]
+    corpus = load(*paths)
+    assert isinstance(corpus, TextCorpus)
+    assert corpus.name == "a.txt and 2 more"
+    assert corpus.train + corpus.validation == f"{TEXT}b\n{TEXT}"
+    two = load(*paths[1:], kind="text")
+    assert isinstance(two, TextCorpus)
+    assert two.train + two.validation == f"b\n{TEXT}"
+
+
+def test_a_pattern_names_files_in_order(tmp_path: Path, write):
+    files = [write(f"corpus/{name}.txt", f"{name} {TEXT}") for name in ("b", "a", "c[1]")]
+    (tmp_path / "corpus" / "folder.txt").mkdir()
+    a, b, c = sorted(map(str, files))
+    assert expand([tmp_path / "corpus" / "*.txt"]) == (a, b, c)
+    assert expand([tmp_path / "**" / "?.txt", c]) == (a, b, c)
+    with pytest.raises(DataError, match=r"files were expected under the name .*\*\.md, but there are none"):
+        expand([tmp_path / "corpus" / "*.md"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

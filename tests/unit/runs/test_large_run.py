@@ -1,0 +1,132 @@
+"""A text that is too large to be held gives the run that it gives in memory, and its tokens survive what happens."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clearformer.config import BERTConfig, Config
+from clearformer.data.corpora import LargeCorpus, TextCorpus
+from clearformer.data.large import survey
+from clearformer.errors import RunError
+from clearformer.runs.folder import RunFolder, create_folder, open_folder
+
+ALWAYS = 0
+"""bytes above which a text is large"""
+BERT = BERTConfig(vocab_size=300, context=16, d_model=8, num_heads=2, num_layers=1, d_ff=16)
+
+
+def arrays(batch: object) -> list[list[list[int]]]:
+    return [array.tolist() for array in vars(batch).values()]
+
+
+@pytest.fixture
+def make_large(config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunFolder, list[str]]]:
+    """`make_large("name", model=...)`: a new run of text that is taken for large, read 64 bytes at a time."""
+
+    def make(name: str, **changes: object) -> tuple[RunFolder, list[str]]:
+        notices: list[str] = []
+        changed = dataclasses.replace(config("gpt"), **changes)
+        with monkeypatch.context() as patched:
+            patched.setattr("clearformer.data.load.LARGE", ALWAYS)
+            patched.setattr("clearformer.data.pieces.BLOCK", 64)
+            return create_folder(tmp_path / name, changed, notices.append), notices
+
+    return make
+
+
+@pytest.mark.parametrize("model", [None, BERT], ids=["gpt", "bert"])
+@pytest.mark.parametrize("tokenizer", ["character", "bpe", "word"])
+def test_a_large_text_is_split_hashed_and_encoded_as_in_memory(
+    make_large, config: Callable[..., Config], tmp_path: Path, tokenizer: str, model: BERTConfig | None
+):
+    model = dataclasses.replace(model or config("gpt").model, vocab_size=300)
+    whole = create_folder(
+        tmp_path / "whole", dataclasses.replace(config("gpt"), tokenizer=tokenizer, model=model), lambda _: None
+    )
+    large, _ = make_large("large", tokenizer=tokenizer, model=model)
+    assert isinstance(whole.corpus, TextCorpus)
+    assert isinstance(large.corpus, LargeCorpus)
+    found, expected = (json.loads((run.folder / "data.json").read_text()) for run in (large, whole))
+    assert found == expected | {"streamed": True}
+    for split in ("train", "validation"):
+        some, other = large.batches(split), whole.batches(split)
+        assert some.tokens.dtype == np.uint16
+        assert some.tokens.tolist() == other.tokens.tolist()
+        assert all(arrays(some.batch(step)) == arrays(other.batch(step)) for step in range(20))
+        assert list(map(arrays, some.in_order())) == list(map(arrays, other.in_order()))
+
+
+def test_a_run_of_a_large_text_trains_to_the_bit_as_in_memory(make_large, make_run, resume, outcome):
+    large, _ = make_large("large")
+    whole = make_run("gpt", "whole")
+    resume(large.folder, stop=4)
+    for run in (large, whole):
+        resume(run.folder)
+    assert outcome(large.folder) == outcome(whole.folder)
+
+
+def test_the_text_is_not_needed_again_once_it_is_encoded(make_large):
+    run, _ = make_large("large")
+    Path(run.config.data[0]).unlink()
+    opened = open_folder(run.folder, pytest.fail)
+    assert opened.batches("train").tokens.tolist() == run.batches("train").tokens.tolist()
+
+
+def test_damaged_or_half_written_tokens_are_made_anew(make_large):
+    run, _ = make_large("large")
+    folder = run.folder / "tokens"
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(kept) == ["tokens.json", "train.bin", "validation.bin"]
+    flipped = bytes([kept["train.bin"][0] ^ 1]) + kept["train.bin"][1:]
+    for name, content in {"train.bin": flipped, "validation.bin": b"\0", "tokens.json": b"{"}.items():
+        (folder / name).write_bytes(content)
+        open_folder(run.folder, pytest.fail).batches("train")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+    for name in kept:
+        (folder / name).unlink()
+    open_folder(run.folder, pytest.fail).batches("train")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+def test_other_text_is_never_encoded_into_a_run(make_large):
+    run, _ = make_large("large")
+    (run.folder / "tokens" / "tokens.json").unlink()
+    path = Path(run.config.data[0])
+    path.write_text(path.read_text().replace("no. 0", "no. 1"))
+    opened = open_folder(run.folder, pytest.fail)
+    with pytest.raises(RunError, match=r"numbers\.txt now holds other data; put the old data back or train anew"):
+        opened.batches("train")
+    assert not (run.folder / "tokens" / "tokens.json").exists()
+
+
+def test_what_the_vocabulary_lacks_is_counted(make_large):
+    run, _ = make_large("large", model=dataclasses.replace(make_large("other")[0].config.model, vocab_size=10))
+    notices: list[str] = []
+    batches = open_folder(run.folder, notices.append).batches("train")
+    unknown = sum(token == run.tokenizer.special.unk for token in batches.tokens.tolist())
+    assert unknown > 0
+    assert notices == [
+        f"{unknown:,} of {len(batches.tokens):,} tokens of the train split are not in the vocabulary: <unk>"
+    ]
+
+
+def test_the_tokenizers_sample_is_said_and_spread_over_the_training_split(make_large):
+    run, notices = make_large("large")
+    count = len(run.corpus.train)
+    assert notices[0].startswith(
+        f"numbers.txt is large: the tokenizer is trained on {count:,} of {count:,} characters, and its tokens are kept"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("clearformer.data.pieces.BLOCK", 64)
+        sha256, sample = survey(run.corpus, sample_size=count // 4)
+        texts = {split: "".join(text for of, text in run.corpus.pieces() if of == split) for split in ("train",)}
+    assert sha256 == json.loads((run.folder / "data.json").read_text())["sha256"]
+    places = [texts["train"].index(piece) / count for piece in sample]
+    assert places == sorted(places)
+    # a quarter, in pieces of about 64 characters, of a text of about 2,700: every 256 characters
+    assert count // 4 <= sum(map(len, sample)) <= count // 4 + 128
+    assert np.diff(places).max() <= 4 * 128 / count
