@@ -12,6 +12,7 @@ START: Nav = [
     {"Inside an attention head": "head.md"},
     {"The architecture": "architecture.md"},
     {"The paper, line by line": "paper.md"},
+    {"Your own data": "data.md"},
 ]
 CHECKS: Nav = [
     {"What is checked": "checks.md"},
