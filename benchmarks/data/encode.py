@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 
 from clearformer.config import Config, GPTConfig, TrainConfig
-from clearformer.data import load
+from clearformer.data.load import load_corpus
 from clearformer.data.pieces import read_pieces
 from clearformer.data.tokenizers import Tokenizer
 from clearformer.runs.folder import create_folder
@@ -45,7 +46,8 @@ def main() -> None:
     parser.add_argument("--process", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
-        print(json.dumps(measure(*map(Path, options.process), options.tokenizer, options.vocab_size)))
+        path, out = map(Path, options.process)
+        print(json.dumps(measure(path, out, options.tokenizer, options.vocab_size)))
         return
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for size in options.megabytes:
@@ -62,7 +64,7 @@ def main() -> None:
 
 def make_text(path: Path, size: int) -> None:
     """Lines of the documentation of Python in random order, one in twenty with a word that is nowhere else."""
-    lines = np.array(str(load.load_corpus("pydocs").train).split("\n"), dtype=object)
+    lines = np.array(str(load_corpus("pydocs").train).split("\n"), dtype=object)
     rng = np.random.default_rng(0)
     with path.open("w", encoding="utf-8") as file:
         while file.tell() < size:
@@ -74,14 +76,14 @@ def make_text(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def measure(path: Path, out: Path, tokenizer: str, vocab_size: int) -> dict[str, Any]:
+def measure(path: Path, out: Path, tokenizer: Literal["bpe", "word", "character"], vocab_size: int) -> dict[str, Any]:
     """Seconds, speeds and the peak of memory of a new run, and of tokenizers alone."""
     model = GPTConfig(vocab_size=vocab_size, context=256, d_model=64, num_heads=4, num_layers=2, d_ff=256)
     config = Config("text", model, tokenizer, data=(str(path),), train=TrainConfig(batch_tokens=4096))
     marks: list[tuple[float, float]] = []
-    load.LARGE = 0  # so that any size shows it
     before, began = peak(), clocks()
-    run = create_folder(out, config, lambda words: print(words, file=sys.stderr), lambda *_: marks.append(clocks()))
+    with patch("clearformer.data.load.LARGE", 0):  # so that any size shows it
+        run = create_folder(out, config, lambda words: print(words, file=sys.stderr), lambda *_: marks.append(clocks()))
     ended, batches = clocks(), run.batches("train")
     for step in range(DRAWN):
         batches.batch(step)
