@@ -13,6 +13,7 @@ START: Nav = [
     {"Inside an attention head": "head.md"},
     {"The architecture": "architecture.md"},
     {"The paper, line by line": "paper.md"},
+    {"Your own data": "data.md"},
     {"Watching and comparing": "watching.md"},
 ]
 CHECKS: Nav = [

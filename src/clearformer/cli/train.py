@@ -68,7 +68,8 @@ def _usage() -> str:
 
 RECIPE is one of {", ".join(RECIPES)}, or a configuration file (.toml or .json).
 Without one, a configuration is chosen for the files: for text, a GPT; for a .tsv of pairs, or a source and a target
-file, a translator; for a .csv or .tsv of texts with labels, a classifier.
+file, a translator; for a .csv or .tsv of texts with labels, a classifier. Text may be many files, or a pattern in
+quotes, "corpus/*.txt"; each plain, .gz or .zst, and .jsonl or .parquet with its text in --data-column.
 clearformer train RECIPE --help shows all options."""
 
 

@@ -12,6 +12,8 @@ from clearformer.config import BERTConfig, Config
 from clearformer.data.corpora import LargeCorpus, TextCorpus
 from clearformer.data.large import survey
 from clearformer.errors import RunError
+from clearformer.evaluation.predictions import baseline_scores
+from clearformer.inspection.samples import prompts
 from clearformer.runs.folder import RunFolder, create_folder, open_folder
 
 ALWAYS = 0
@@ -58,6 +60,15 @@ def test_a_large_text_is_split_hashed_and_encoded_as_in_memory(
         assert some.tokens.tolist() == other.tokens.tolist()
         assert all(arrays(some.batch(step)) == arrays(other.batch(step)) for step in range(20))
         assert list(map(arrays, some.in_order())) == list(map(arrays, other.in_order()))
+
+
+def test_baselines_and_samples_of_a_large_text_are_those_of_the_text_in_memory(
+    make_large, config: Callable[..., Config], tmp_path: Path
+):
+    whole = create_folder(tmp_path / "whole", dataclasses.replace(config("gpt"), model=BERT), lambda _: None)
+    large, _ = make_large("large", model=BERT)
+    assert baseline_scores(large, large.batches("validation")) == baseline_scores(whole, whole.batches("validation"))
+    assert prompts(large) == prompts(whole) != []
 
 
 def test_a_run_of_a_large_text_trains_to_the_bit_as_in_memory(make_large, make_run, resume, outcome):
