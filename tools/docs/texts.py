@@ -26,6 +26,7 @@ CHECKS: Nav = [
 ]
 MEASURED: Nav = [
     {"Results": "results.md"},
+    {"Speed": "speed.md"},
     {"Engines": "engines.md"},
     {"Grokking": "grokking.md"},
     {"A run without Python": "export.md"},
