@@ -233,25 +233,23 @@ def test_a_bert_fills_a_hole_with_the_token_that_transformers_finds(tmp_path, ca
     assert run.fillings(["the quick <mask> jumps over"])[0].masks[0][0].token == backend.decode([int(scores.argmax())])
 
 
+def train_further(run: str, folder: Path, steps: int) -> list[float]:
+    """Train an imported run on TEXT into `folder`/further, and return the losses that are logged."""
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    given = ["--data", str(folder / "text.txt"), "--start-from", run, "--out", str(folder / "further")]
+    settings = {"steps": steps, "device": "cpu", "batch-tokens": 192, "schedule.peak": 0.01}
+    flags = [f"--train.{name}={value}" for name, value in settings.items()]
+    assert main(["train", str(Path(run) / "config.json"), *given, *flags]) == 0
+    lines = (folder / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
 @pytest.mark.slow
 def test_a_bert_is_trained_further_and_is_no_classifiers_start(tmp_path, capsys):
     foreign_bert(tmp_path / "theirs")
     run = str(imported(tmp_path / "theirs", tmp_path / "run", capsys).folder)
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    further = [
-        "--data",
-        str(tmp_path / "text.txt"),
-        "--start-from",
-        run,
-        "--train.steps",
-        "30",
-        "--train.device",
-        "cpu",
-    ]
-    out = ["--out", str(tmp_path / "further"), "--train.batch-tokens", "192", "--train.schedule.peak", "0.01"]
-    assert main(["train", str(Path(run) / "config.json"), *further, *out]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "further" / "metrics.jsonl").read_text().splitlines()]
-    assert np.mean([line["loss"] for line in lines[-2:]]) < lines[0]["loss"]
+    losses = train_further(run, tmp_path, steps=30)
+    assert np.mean(losses[-2:]) < losses[0]
     (tmp_path / "labels.csv").write_text(
         "text,label\n" + "".join(f"dog {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8"
     )
@@ -277,20 +275,7 @@ def test_an_imported_run_is_drawn_trained_further_and_exported_and_says_what_it_
     foreign(tmp_path / "theirs")
     run = str(imported(tmp_path / "theirs", tmp_path / "run", capsys).folder)
     assert main(["draw", run, PROMPT, "--out", str(tmp_path / "heads.svg")]) == 0
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    further = [
-        "--data",
-        str(tmp_path / "text.txt"),
-        "--start-from",
-        run,
-        "--train.steps",
-        "20",
-        "--train.device",
-        "cpu",
-    ]
-    out = ["--out", str(tmp_path / "further"), "--train.batch-tokens", "192", "--train.schedule.peak", "0.01"]
-    assert main(["train", str(Path(run) / "config.json"), *further, *out]) == 0
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "further" / "metrics.jsonl").read_text().splitlines()]
+    losses = train_further(run, tmp_path, steps=20)
     assert losses[-1] < losses[0]
     assert main(["evaluate", str(tmp_path / "further")]) == 0
     assert main(["export", str(tmp_path / "further"), str(tmp_path / "hf"), "--to", "hf"]) == 0

@@ -15,6 +15,17 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "ngram_buckets": (0,),
     "logit_cap": (0.0,),
 }
+COMMON_KEYS = {
+    "vocab_size": "vocab_size",
+    "context": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "num_layers": "num_hidden_layers",
+    "d_ff": "intermediate_size",
+    "tie_embeddings": "tie_word_embeddings",
+    "initial_std": "initializer_range",
+}
+"""of all formats but GPT-2's"""
 
 GPT2 = Format(
     architecture="GPT2LMHeadModel",
@@ -106,15 +117,8 @@ LLAMA = Format(
     kind="gpt",
     body="model.",
     keys={
-        "vocab_size": "vocab_size",
-        "context": "max_position_embeddings",
-        "d_model": "hidden_size",
-        "num_heads": "num_attention_heads",
-        "num_layers": "num_hidden_layers",
-        "d_ff": "intermediate_size",
+        **COMMON_KEYS,
         "norm_epsilon": "rms_norm_eps",
-        "tie_embeddings": "tie_word_embeddings",
-        "initial_std": "initializer_range",
         "dropout": "attention_dropout",
     },
     defaults={
@@ -204,16 +208,9 @@ BERT = Format(
     kind="bert",
     body="bert.",
     keys={
-        "vocab_size": "vocab_size",
-        "context": "max_position_embeddings",
-        "d_model": "hidden_size",
-        "num_heads": "num_attention_heads",
-        "num_layers": "num_hidden_layers",
-        "d_ff": "intermediate_size",
+        **COMMON_KEYS,
         "segments": "type_vocab_size",
         "norm_epsilon": "layer_norm_eps",
-        "tie_embeddings": "tie_word_embeddings",
-        "initial_std": "initializer_range",
         "dropout": "hidden_dropout_prob",
     },
     defaults={

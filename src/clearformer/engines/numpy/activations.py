@@ -10,6 +10,7 @@ t = 1 / (1 + 0.4 z), so that a polynomial in t gives it; one exponential serves 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,15 @@ POLYNOMIALS = {np.dtype(np.float32): _polynomial(8), np.dtype(np.float64): _poly
 
 def gelu(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
     """The derivative is computed with the value, and saved instead of x."""
+    return _with_slope(_gelu_and_slope, x)
+
+
+def _with_slope(
+    compute: Callable[..., None], x: Float[Array, "*tokens F"]
+) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
     x = np.ascontiguousarray(x)
     out, slope = np.empty_like(x), np.empty_like(x)
-    in_chunks(_gelu_and_slope, x, out, slope)
+    in_chunks(compute, x, out, slope)
     return out, {"slope": slope}
 
 
@@ -81,10 +88,7 @@ def normal(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"
 
 def gelu_tanh(x: Float[Array, "*tokens F"]) -> tuple[Float[Array, "*tokens F"], dict[str, Any]]:
     """The approximation by tanh. As in `gelu`, the derivative is saved instead of x."""
-    x = np.ascontiguousarray(x)
-    out, slope = np.empty_like(x), np.empty_like(x)
-    in_chunks(_gelu_tanh_and_slope, x, out, slope)
-    return out, {"slope": slope}
+    return _with_slope(_gelu_tanh_and_slope, x)
 
 
 def _gelu_tanh_and_slope(x: Float[Array, " n"], out: Float[Array, " n"], slope: Float[Array, " n"]) -> None:
