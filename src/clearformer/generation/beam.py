@@ -141,20 +141,22 @@ def candidates(
 
     Raises TrainingError if a logit is NaN or +infinity.
     """
-    V = logits.shape[1]  # noqa: N806
-    largest = logits.max(-1, keepdims=True)
+    B, V = logits.shape  # noqa: N806
+    # the k-th largest of the maxima of `columns` parts of a row is at most its k-th largest logit, and soon found
+    k = min(size + len(NEVER_GENERATED), V)
+    columns = min(V, max(COLUMNS, 4 * k))
+    whole = V // columns * columns
+    maxima = np.maximum.reduce(logits[:, :whole].reshape(B, -1, columns), axis=1)
+    largest = np.maximum(maxima.max(1), logits[:, whole:].max(1, initial=-np.inf))[:, None]
     if not np.isfinite(largest).all():  # max propagates NaN
         raise TrainingError("finite logits were expected, found NaN or infinity: the model diverged; train it anew")
-    scores = logits - largest
-    total = np.log(np.exp(scores).sum(-1, dtype=np.float64))
-    scores[:, NEVER_GENERATED] = -np.inf
-    # the k-th largest of the maxima of `columns` parts of a row is at most its k-th largest score, and soon found
-    k = min(size, V - len(NEVER_GENERATED))
-    columns = min(V, max(COLUMNS, 4 * k))
-    maxima = scores[:, : V // columns * columns].reshape(len(scores), -1, columns).max(1)
+    exponentials = np.subtract(logits, largest)
+    total = np.log(np.exp(exponentials, out=exponentials).sum(-1, dtype=np.float64)) + largest[:, 0]
     bound = np.partition(maxima, -k, axis=-1)[:, -k, None]
-    row, token = np.divmod(np.flatnonzero(scores >= bound), V)  # in order, so that ties keep theirs
-    return row, token, scores[row, token] - total[row]
+    row, token = np.divmod(np.flatnonzero(logits >= bound), V)  # in order, so that ties keep theirs
+    allowed = ~np.isin(token, NEVER_GENERATED)
+    row, token = row[allowed], token[allowed]
+    return row, token, logits[row, token] - total[row]
 
 
 def best_per_source(source: Indices, log_p: Float[NDArray[np.float64], " C"], limits: Indices) -> Indices:

@@ -50,10 +50,16 @@ static count end_of_keys(const attention_task *task, count p)
     return task->window ? least(end, p + task->window) : end;
 }
 
+/* The row of keys and values that row b of queries attends to. */
+static count source_of(const attention_task *task, count b)
+{
+    return task->sources ? task->sources[b] : b;
+}
+
 /* Scores to weights, in place: z[s] for keys `first` to `end` - 1 of the query at position p; 0 for padding. */
 static void softmax_row(const attention_task *task, count b, count h, count p, count first, count end, float *z)
 {
-    const uint8_t *real = task->real ? task->real + b * task->S : NULL;
+    const uint8_t *real = task->real ? task->real + source_of(task, b) * task->S : NULL;
     if (task->slopes)
         for (count s = first; s < end; s++)
             z[s] -= task->slopes[h] * (float)(s < p ? p - s : s - p);
@@ -147,7 +153,8 @@ void attend(const attention_task *task, const room *r)
     for (count pair = 0; pair < task->B * task->G; pair++) {
         const count b = pair / task->G, g = pair % task->G, start = task->past ? task->past[b] : 0;
         float *piece = r->threads + omp_get_thread_num() * r->piece;
-        const matrix k = of_head(task->k, b, g), v = of_head(task->v, b, g), keys = {piece, wide, 1};
+        const count source = source_of(task, b);
+        const matrix k = of_head(task->k, source, g), v = of_head(task->v, source, g), keys = {piece, wide, 1};
         if (many)
             transpose(task->causal ? start + task->T : task->S, task->E, k, keys);
         for (count h = g * shared; h < (g + 1) * shared; h++) {

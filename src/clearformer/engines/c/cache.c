@@ -27,26 +27,23 @@ void advance_cache(cache *past, const int32_t *tokens, count T)
     }
 }
 
-/* Row i of `to` becomes row rows[i] of `past`, for beam search; only slots in use are copied. */
+/* Row i of `to` becomes row rows[i] of `past`, for beam search; only slots in use are copied, and nothing of the sources. */
 void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to)
 {
-    const count E = c->D / c->H, G = c->G, width = 2 * G * E * past->S;
+    const count E = c->D / c->H, G = c->G;
     for (count b = 0; b < to->B; b++) {
         to->lengths[b] = past->lengths[rows[b]];
+        to->sources[b] = past->sources[rows[b]];
         memcpy(to->tokens + b * to->capacity, past->tokens + rows[b] * past->capacity,
                to->lengths[b] * sizeof(int32_t));
     }
 #pragma omp parallel for collapse(2)
     for (count l = 0; l < c->L; l++)
-        for (count b = 0; b < to->B; b++) {
+        for (count b = 0; b < to->B; b++)
             for (count g = 0; g < G; g++) {
                 const count old = ((l * past->B + rows[b]) * G + g) * past->capacity * E;
                 const count new = ((l * to->B + b) * G + g) * to->capacity * E;
                 memcpy(to->keys + new, past->keys + old, to->lengths[b] * E * sizeof(float));
                 memcpy(to->values + new, past->values + old, to->lengths[b] * E * sizeof(float));
             }
-            if (past->memory_keys_values)
-                memcpy(to->memory_keys_values + (l * to->B + b) * width,
-                       past->memory_keys_values + (l * past->B + rows[b]) * width, width * sizeof(float));
-        }
 }

@@ -14,45 +14,53 @@ export const targetLimit = (model, source) => Math.min(model.sizes.context, sour
 export class Decoder {
     /** `capacity`: of the cache, in tokens a row; `sources`: a text with EOS for each row. */
     constructor(model, rows, capacity, sources) {
-        Object.assign(this, { model, rows, capacity, S: 0 });
-        if (sources) this.#read(sources);
-        else this.cache = this.#makeCache(rows.length);
+        Object.assign(this, { model, rows, capacity, sources: { M: 0, S: 0, keysValues: 0, real: 0 } });
+        try {
+            if (sources) this.#read(sources);
+            this.cache = this.#makeCache(rows.length);
+        } catch (error) {
+            this.free();
+            throw error;
+        }
     }
 
-    /** Encode the sources; their keys and values of all layers go into the cache. */
-    #read(sources) {
-        const { model } = this, { memory } = model;
+    /** Encode the sources, and keep their keys and values of all layers. */
+    #read(texts) {
+        const { model } = this, { memory } = model, { L, G, D, H } = model.sizes;
         memory.within((scope) => {
-            const batch = readBatch(model, scope, sources, { what: "source" }), { B, T: S } = batch;
-            const room = model.room(scope, { B, T: 1, S }), from = model.encode(scope, batch, room);
-            this.S = S;
-            this.cache = this.#makeCache(B, memory.bytes(batch.real, B * S).slice());
-            model.c.remember(model.at, BigInt(B), from, this.cache.at, room);
+            const batch = readBatch(model, scope, texts, { what: "source" }), { B: M, T: S } = batch;
+            const room = model.room(scope, { B: M, T: 1, S }), from = model.encode(scope, batch, room);
+            this.sources = memory.hold((kept) => {
+                const keysValues = kept.take(4 * L * M * S * 2 * G * (D / H));
+                model.c.remember(model.at, BigInt(M), from, keysValues, room);
+                return { M, S, keysValues, real: kept.copy(memory.bytes(batch.real, M * S).slice()) };
+            });
         });
     }
 
-    /** `real` [B, S] says which tokens of the sources are no padding. */
-    #makeCache(B, real = new Uint8Array(0)) {
-        const { model, capacity, S } = this, { L, G, D, H } = model.sizes, E = D / H;
+    /** For B rows; with sources row i translates source i. */
+    #makeCache(B) {
+        const { model, capacity } = this, { M, S, keysValues } = this.sources, { L, G, D, H } = model.sizes, E = D / H;
         return model.memory.hold((scope) => {
-            const lengths = scope.copy(new Int32Array(B)), tokens = scope.take(4 * B * capacity);
+            const lengths = scope.copy(new Int32Array(B)), sources = scope.copy(Int32Array.from(Array(B).keys()));
+            const tokens = scope.take(4 * B * capacity);
             const [keys, values] = [0, 1].map(() => scope.take(4 * L * B * G * capacity * E));
-            const sources = S ? scope.take(4 * L * B * S * 2 * G * E) : 0;
-            const at = scope.struct("cache", B, capacity, S, lengths, tokens, keys, values, sources);
-            return { at, lengths, real: scope.copy(real) };
+            const at = scope.struct("cache", B, capacity, M, S, lengths, sources, tokens, keys, values, keysValues);
+            return { at, lengths };
         });
     }
 
     /** The logits of each row's next token. */
     nextLogits() {
-        const { model, cache, S } = this, { memory, c } = model, { D, V } = model.sizes, B = this.rows.length;
+        const { model, cache, sources: { S, real } } = this, { memory, c } = model, { D, V } = model.sizes;
+        const B = this.rows.length;
         const past = Math.max(...memory.ints(cache.lengths, B));
         return memory.within((scope) => {
             const texts = past ? this.rows.map((row) => row.slice(-1)) : this.rows;
             const batch = readBatch(model, scope, texts, { what: "the tokens of a prompt", past, cache: cache.at });
             const room = model.room(scope, { ...batch, S }, { keys: this.capacity });
             const last = scope.take(4 * B * D), logits = scope.take(4 * B * V);
-            const from = scope.struct("memory", S, 0, cache.real); /* its keys and values are in the cache */
+            const from = scope.struct("memory", S, 0, real); /* its keys and values are in the cache */
             const features = c.decoder_features(model.at, batch.at, from, room) >>> 0;
             texts.forEach(({ length }, row) => memory.floats(last + 4 * row * D, D)
                 .set(memory.floats(features + 4 * (row * batch.T + length - 1) * D, D)));
@@ -68,17 +76,17 @@ export class Decoder {
 
     /** Row i becomes the old row order[i]; a row may be repeated or dropped. */
     reorder(order) {
-        const { model, cache: old, S } = this, { memory } = model, real = memory.bytes(old.real, this.rows.length * S);
-        const reals = Uint8Array.from(order.flatMap((row) => [...real.subarray(row * S, (row + 1) * S)]));
+        const { model, cache: old } = this;
         this.rows = order.map((row) => this.rows[row]);
-        this.cache = this.#makeCache(order.length, reals);
-        memory.within((scope) =>
+        this.cache = this.#makeCache(order.length);
+        model.memory.within((scope) =>
             model.c.reorder_cache(model.at, old.at, scope.copy(Int32Array.from(order)), this.cache.at));
         old.scope.end();
     }
 
     free() {
-        this.cache.scope.end();
+        this.cache?.scope.end();
+        this.sources.scope?.end();
     }
 }
 

@@ -13,19 +13,23 @@ from clearformer.engines.c import library as c
 from clearformer.engines.c.model import Model, Tokens, array_at, encode, pointer, project, tokens_of
 from clearformer.generation.decoder import Decoder, ScoringDecoder
 
+Sources = Float[NDArray[np.float32], "L M S W"]
+"""keys and values of encoded sources, for each layer; W = 2 G E"""
+
 
 class KVCache:
     """The arrays of a cache, and the struct that points to them."""
 
-    def __init__(self, model: Model, B: int, capacity: int, S: int = 0) -> None:  # noqa: N803
-        """For B rows of at most `capacity` tokens and, in an encoder-decoder, sources of S tokens."""
+    def __init__(self, model: Model, B: int, capacity: int, sources: Sources | None) -> None:  # noqa: N803
+        """For B rows of at most `capacity` tokens; in an encoder-decoder row i translates source i."""
         config = model.config
         L, G, E = config.num_layers, config.kv_heads, config.head_width  # noqa: N806
         self.lengths, self.tokens = np.zeros(B, np.int32), np.zeros((B, capacity), np.int32)
         self.keys, self.values = (np.empty((L, B, G, capacity, E), np.float32) for _ in range(2))
-        self.memory = np.empty((L, B, S, 2 * G * E), np.float32)
-        arrays = self.lengths, self.tokens, self.keys, self.values, self.memory
-        self.struct = c.Cache(B, capacity, S, *map(pointer, arrays[:4]), pointer(self.memory) if S else None)
+        self.sources, self.rows = sources, np.arange(B, dtype=np.int32)
+        _, M, S, _ = (0, 0, 0, 0) if sources is None else sources.shape  # noqa: N806
+        own = self.lengths, self.rows, self.tokens, self.keys, self.values
+        self.struct = c.Cache(B, capacity, M, S, *map(pointer, own), None if sources is None else pointer(sources))
 
 
 class CDecoder(ScoringDecoder):
@@ -36,7 +40,9 @@ class CDecoder(ScoringDecoder):
         super().__init__(prompts, model.config.context)
         self.model, self.cached, self.max_length = model, cached, max_length
         self.cache: KVCache | None = None
+        self.spare: KVCache | None = None
         self.memory = c.Memory()
+        self.sources: Sources | None = None
 
     def logits(self, count: int) -> Float[NDArray[np.float32], "B count V"]:
         if self.cached and self.cache is not None:
@@ -68,13 +74,15 @@ class CDecoder(ScoringDecoder):
         return project(model, last.reshape(B * count, -1), room).reshape(B, count, -1)
 
     def _make_cache(self) -> KVCache:
-        return KVCache(self.model, len(self.rows), self.max_length, self.memory.S)
+        return KVCache(self.model, len(self.rows), self.max_length, self.sources)
 
     def reorder_state(self, rows: Sequence[int]) -> None:
         if self.cache is not None:
-            old, self.cache = self.cache, KVCache(self.model, len(rows), self.max_length, self.memory.S)
-            order = np.array(rows, np.int32)
-            self.model.library.reorder_cache(self.model.c_config, old.struct, pointer(order), self.cache.struct)
+            old, new, order = self.cache, self.spare, np.array(rows, np.int32)
+            if new is None or len(new.rows) != len(rows):
+                new = self._make_cache()
+            self.model.library.reorder_cache(self.model.c_config, old.struct, pointer(order), new.struct)
+            self.cache, self.spare = new, old
 
     def clear_cache(self) -> None:
         self.cache = None
@@ -85,21 +93,25 @@ class TargetDecoder(CDecoder):
 
     def __init__(self, model: Model, sources: Int[NDArray[np.int64], "B S"], *, cached: bool, max_length: int) -> None:
         super().__init__(model, [[BOS]] * len(sources), cached=cached, max_length=max_length)
-        self.real, tokens = sources != PAD, tokens_of(model, sources)
-        self._remember(encode(model, c.Batch(*sources.shape, pointer(tokens), None, pointer(self.real))), self.real)
+        real, tokens = sources != PAD, tokens_of(model, sources)
+        self._remember(encode(model, c.Batch(*sources.shape, pointer(tokens), None, pointer(real))), real)
+        if cached:
+            self.sources = self._project()
 
     def _remember(self, features: Float[NDArray[np.float32], "B S D"], real: NDArray[np.bool_]) -> None:
         self.encoded, self.real = features, real
         self.memory = c.Memory(features.shape[1], pointer(features), pointer(real))
 
-    def _make_cache(self) -> KVCache:
-        cache, (B, S) = super()._make_cache(), self.real.shape  # noqa: N806
-        self.model.library.remember(self.model.at, B, self.memory, cache.struct, self.model.room(B, 1, S))
-        return cache
+    def _project(self) -> Sources:
+        config, (M, S) = self.model.config, self.real.shape  # noqa: N806
+        sources = np.empty((config.num_layers, M, S, 2 * config.kv_heads * config.head_width), np.float32)
+        self.model.library.remember(self.model.at, M, self.memory, pointer(sources), self.model.room(M, 1, S))
+        return sources
 
     def reorder_state(self, rows: Sequence[int]) -> None:
         super().reorder_state(rows)
-        self._remember(self.encoded[rows], self.real[rows])
+        if not self.cached:
+            self._remember(self.encoded[rows], self.real[rows])
 
 
 def make_decoder(model: Model, prompts: Sequence[Sequence[int]], *, cached: bool) -> Decoder:

@@ -95,13 +95,13 @@ void class_logits(const model *m, const batch *b, float *x, float *logits, room 
     linear(b->B, m->c.D, m->c.C, r->y, m->class_projection, logits, r);
 }
 
-/* The keys and values of an encoder's output for all layers, into the cache. */
-void remember(const model *m, count B, const memory *from, cache *past, room *r)
+/* The keys and values of an encoder's output for all layers, as a cache holds them. */
+void remember(const model *m, count B, const memory *from, float *keys_values, room *r)
 {
     const count width = 2 * m->c.G * (m->c.D / m->c.H) * B * from->S;
     for (count index = 0; index < m->c.L; index++) {
         r->touches.first = first_place(m, &m->decoder, index);
         project_memory(m, &m->decoder.layers[index].cross, B, from, &r->decoder.layers[index].cross,
-                       past->memory_keys_values + index * width, r);
+                       keys_values + index * width, r);
     }
 }

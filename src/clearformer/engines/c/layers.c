@@ -211,8 +211,8 @@ static attention_task cross_task(const model *m, const batch *b, const memory *f
         .B = b->B, .H = c->H, .G = c->G, .T = b->T, .S = from->S, .E = E,
         .q = split(ar->qkv, b->T, c->D, 0, E), .k = split(kv, from->S, width, 0, E),
         .v = split(kv, from->S, width, c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
-        .weights = ar->weights, .past = b->past ? b->past->lengths : NULL, .real = from->real,
-        .place = CROSS_WEIGHTS, .touches = r->touches,
+        .weights = ar->weights, .past = b->past ? b->past->lengths : NULL,
+        .sources = b->past ? b->past->sources : NULL, .real = from->real, .place = CROSS_WEIGHTS, .touches = r->touches,
     };
 }
 
@@ -237,7 +237,7 @@ static void cross_attention(const model *m, const stack *s, const batch *b, coun
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].cross;
     const count N = b->B * b->T, E = c->D / c->H, width = 2 * c->G * E, keys = b->B * from->S * c->G;
-    float *kv = b->past ? b->past->memory_keys_values + index * b->B * from->S * width : ar->kv;
+    float *kv = b->past ? b->past->memory_keys_values + index * b->past->M * from->S * width : ar->kv;
     linear(N, c->D, c->D, read_stream(c, b, w->norm, &ar->residual, CROSS_INPUT, r), w->query, ar->qkv, r);
     if (!b->past)
         project_memory(m, w, b->B, from, ar, kv, r);

@@ -59,8 +59,8 @@ class Cache(Structure):
     """`cache`."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("B", "capacity", "S")),
-        *((name, c_void_p) for name in ("lengths", "tokens", "keys", "values", "memory_keys_values")),
+        *((name, c_int64) for name in ("B", "capacity", "M", "S")),
+        *((name, c_void_p) for name in ("lengths", "sources", "tokens", "keys", "values", "memory_keys_values")),
     )
 
 
@@ -143,7 +143,7 @@ FUNCTIONS = {
     "decoder_features": (FLOATS, MODEL, POINTER(Batch), POINTER(Memory), ROOM),
     "token_logits": (None, MODEL, c_int64, FLOATS, FLOATS, ROOM),
     "class_logits": (None, MODEL, POINTER(Batch), FLOATS, FLOATS, ROOM),
-    "remember": (None, MODEL, c_int64, POINTER(Memory), POINTER(Cache), ROOM),
+    "remember": (None, MODEL, c_int64, POINTER(Memory), c_void_p, ROOM),
     "reorder_cache": (None, POINTER(Config), POINTER(Cache), c_void_p, POINTER(Cache)),
     "end_of_places": (c_int64, MODEL),
     "find_place": (c_int32, MODEL, c_int64, c_int64, c_int64, POINTER(Place)),

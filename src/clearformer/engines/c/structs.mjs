@@ -2,7 +2,7 @@
 
 /** The fields of a struct: q count, p pointer, i int32, f float. */
 const LAYOUTS = {
-    pointer: "p", tensor: "pqqp", batch: "qqpppp", memory: "qpp", cache: "qqqppppp", objective: "pffi",
+    pointer: "p", tensor: "pqqp", batch: "qqpppp", memory: "qpp", cache: "qqqqpppppp", objective: "pffi",
     update: "qppppfff", touch: "ifqqqqqqqqp",
 };
 const FIELDS = {

@@ -171,12 +171,46 @@ static inline count whole_vectors(count width)
     return (width + LANES - 1) / LANES * LANES;
 }
 
+enum { SIDE = 8 };
+typedef float eight __attribute__((vector_size(SIDE * sizeof(float))));
+typedef int32_t eight_places __attribute__((vector_size(SIDE * sizeof(int32_t))));
+#ifdef __clang__
+#define CHOOSE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CHOOSE(a, b, ...) __builtin_shuffle(a, b, (eight_places){__VA_ARGS__})
+#endif
+
+/* SIDE rows of x as columns. Riffling rows i and i + 4 moves one bit of the number of a row into that of a column; when
+   all three bits have moved, rows are columns. */
+static inline __attribute__((always_inline)) void transpose_square(matrix x, matrix out)
+{
+    eight rows[SIDE], riffled[SIDE];
+    for (int i = 0; i < SIDE; i++)
+        memcpy(rows + i, x.at + i * x.row, sizeof *rows);
+#pragma GCC unroll 3
+    for (int bit = 0; bit < 3; bit++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < SIDE / 2; i++) {
+            riffled[2 * i] = CHOOSE(rows[i], rows[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            riffled[2 * i + 1] = CHOOSE(rows[i], rows[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(rows, riffled, sizeof rows);
+    }
+    for (int i = 0; i < SIDE; i++)
+        memcpy(out.at + i * out.row, rows + i, sizeof *rows);
+}
+
 /* x [rows, width] as [width, rows], with zeros up to whole vectors */
 static inline void transpose(count rows, count width, matrix x, matrix out)
 {
-    for (count j = 0; j < width; j++)
-        for (count i = 0; i < out.row; i++)
-            out.at[j * out.row + i] = i < rows ? x.at[i * x.row + j] : 0;
+    for (count i = 0; i < out.row; i += SIDE) {
+        count j = 0;
+        for (; i + SIDE <= rows && j + SIDE <= width; j += SIDE)
+            transpose_square(from(x, i, j), from(out, j, i));
+        for (; j < width; j++)
+            for (count k = i; k < least(i + SIDE, out.row); k++)
+                *from(out, j, k).at = k < rows ? *from(x, k, j).at : 0;
+    }
 }
 
 static inline float total(lanes x)

@@ -83,11 +83,13 @@ typedef struct {
 
 /* Keys and values of past tokens; slot p of a row holds position p. Slots beyond a row's length are free. */
 typedef struct {
-    count B, capacity, S;    /* rows, tokens a row can hold, length of the sources */
-    int32_t *lengths;        /* [B] */
-    int32_t *tokens;         /* [B, capacity], which only n-grams need */
-    float *keys, *values;    /* [L, B, G, capacity, E] */
-    float *memory_keys_values; /* [L, B, S, 2 G E]: of an encoder-decoder's source, projected once; NULL elsewhere */
+    count B, capacity;         /* rows, tokens a row can hold */
+    count M, S;                /* an encoder-decoder's sources, and their length */
+    int32_t *lengths;          /* [B] */
+    int32_t *sources;          /* [B]: which of them a row translates; unused elsewhere */
+    int32_t *tokens;           /* [B, capacity], which only n-grams need */
+    float *keys, *values;      /* [L, B, G, capacity, E] */
+    float *memory_keys_values; /* [L, M, S, 2 G E]: of the sources, projected once; NULL elsewhere */
 } cache;
 
 /* What a model computes on. `real` says which tokens are no padding, NULL: all; `past` NULL: nothing came before. */
@@ -102,7 +104,7 @@ typedef struct {
 typedef struct {
     count S;
     const float *at;
-    const uint8_t *real; /* [B, S] */
+    const uint8_t *real; /* [B, S]; with a cache [M, S] */
 } memory;
 
 /* What can be kept or changed of a stack, in the order of computation: numbers [B, heads, tokens, columns], whose names
@@ -216,6 +218,7 @@ typedef struct {
     float dropout;       /* of the weights */
     uint32_t seed;
     const int32_t *past;
+    const int32_t *sources; /* [B]: which rows of keys and values each row of queries attends to; NULL: its own */
     const uint8_t *real; /* [B, S]: which keys are no padding, NULL: all */
     const float *slopes; /* ALiBi's, [H], or NULL */
     count window;        /* 0: none */
@@ -291,7 +294,7 @@ float *decoder_features(const model *m, const batch *b, const memory *from, room
 float *encoder_features(const model *m, const batch *b, room *r);
 void token_logits(const model *m, count N, float *x, float *logits, room *r);
 void class_logits(const model *m, const batch *b, float *x, float *logits, room *r);
-void remember(const model *m, count B, const memory *from, cache *past, room *r);
+void remember(const model *m, count B, const memory *from, float *keys_values, room *r);
 void cap_logits(const config *c, count n, float *logits);
 void pool(const model *m, const batch *b, float *x, float *pooled, int back);
 

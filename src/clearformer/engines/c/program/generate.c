@@ -82,7 +82,7 @@ void generate(program *p)
         fail("a prompt was expected, found none; give one as an argument, or lines on standard input");
     if (p->unknown)
         fail("text in the run's vocabulary was expected, found %n pieces that it lacks; leave them out", p->unknown);
-    generation g = {p, room_for(p, 1, c->context, 0, c->context), new_cache(c, 1, c->context, 0),
+    generation g = {p, room_for(p, 1, c->context, 0, c->context), new_cache(c, 1, c->context, 0, NULL),
                     allocate(c->V * (count)sizeof(float)), {allocate((longest + 1) * (count)sizeof(int32_t)), 0}};
     for (count i = 0; i < n; i++) {
         continue_text(&g, prompts[i], tokens[i], i);

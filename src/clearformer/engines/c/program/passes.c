@@ -13,24 +13,25 @@ room *room_for(program *p, count B, count T, count S, count keys)
     return r;
 }
 
-/* A cache of B rows of at most `capacity` tokens, and of sources of S tokens. */
-cache new_cache(const config *c, count B, count capacity, count S)
+/* A cache of B rows of at most `capacity` tokens; in an encoder-decoder, all of one source of S tokens, whose keys and
+   values stay the caller's. */
+cache new_cache(const config *c, count B, count capacity, count S, float *keys_values)
 {
     const count width = c->G * (c->D / c->H) * (count)sizeof(float), keys = c->L * B * capacity * width;
-    cache past = {B, capacity, S, allocate(B * (count)sizeof(int32_t)),
-                  allocate(B * capacity * (count)sizeof(int32_t)), allocate(keys), allocate(keys),
-                  allocate(c->L * B * S * 2 * width)};
+    cache past = {B, capacity, 1, S, allocate(B * (count)sizeof(int32_t)), allocate(B * (count)sizeof(int32_t)),
+                  allocate(B * capacity * (count)sizeof(int32_t)), allocate(keys), allocate(keys), keys_values};
     memset(past.lengths, 0, (size_t)B * sizeof(int32_t));
+    memset(past.sources, 0, (size_t)B * sizeof(int32_t));
     return past;
 }
 
 void free_cache(cache past)
 {
     free(past.lengths);
+    free(past.sources);
     free(past.tokens);
     free(past.keys);
     free(past.values);
-    free(past.memory_keys_values);
 }
 
 /* The output [T, D] of the stack that reads a whole text. */

@@ -50,7 +50,7 @@ void print_tokens(const program *p, const int32_t *tokens, count n, partial *res
 
 /* passes.c */
 room *room_for(program *p, count B, count T, count S, count keys);
-cache new_cache(const config *c, count B, count capacity, count S);
+cache new_cache(const config *c, count B, count capacity, count S, float *keys_values);
 void free_cache(cache past);
 float *features_of(const program *p, ids tokens, const int32_t *segments, room *r);
 void check_logits(count n, const float *logits);

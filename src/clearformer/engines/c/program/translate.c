@@ -22,6 +22,7 @@ typedef struct {
     int32_t *rows, *spare;    /* [size, limit + 1] */
     double *log_p;            /* [size] */
     candidate *best;          /* [size] */
+    float *keys_values;       /* [L, 1, S, 2 G E] of the source */
     cache past, next;
     float *logits;            /* [size, V] */
     room *r;
@@ -140,7 +141,7 @@ static void run(search *s, ids source)
     const model *m = s->p->m;
     const memory from = {source.n, features_of(s->p, source, NULL, s->r), NULL};
     s->past.B = s->open = 1;
-    remember(m, 1, &from, &s->past, s->r);
+    remember(m, 1, &from, s->keys_values, s->r);
     s->rows[0] = BOS;
     s->log_p[0] = 0;
     while (s->open)
@@ -152,11 +153,13 @@ static search new_search(program *p, count S)
     const config *c = &p->m->c;
     const count size = (count)p->options[BEAM], limit = least(c->context, S - 1 + EXTRA_TOKENS);
     const count row = (limit + 1) * (count)sizeof(int32_t);
+    float *keys_values = allocate(c->L * S * 2 * c->G * (c->D / c->H) * (count)sizeof(float));
     return (search){
         .p = p, .S = S, .size = size, .limit = limit, .r = room_for(p, size, 1, S, limit),
         .rows = allocate(size * row), .spare = allocate(size * row), .found = {allocate(row), -1},
         .log_p = allocate(size * (count)sizeof(double)), .best = allocate(size * (count)sizeof(candidate)),
-        .past = new_cache(c, size, limit, S), .next = new_cache(c, size, limit, S),
+        .keys_values = keys_values, .past = new_cache(c, size, limit, S, keys_values),
+        .next = new_cache(c, size, limit, S, keys_values),
         .logits = allocate(size * c->V * (count)sizeof(float)),
     };
 }
@@ -165,6 +168,7 @@ static void free_search(search *s)
 {
     free_cache(s->past);
     free_cache(s->next);
+    free(s->keys_values);
     free(s->rows);
     free(s->spare);
     free(s->log_p);
