@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from growth_page import growth_section
+
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 INTRODUCTION = """# How fast it is, beside what people use
 
@@ -22,7 +24,10 @@ contexts of 64 and 256; G is GPT-2 small; small and base are encoder-decoders of
 def write_page(results: Path) -> None:
     parts = [INTRODUCTION]
     for path in sorted(results.glob("*.json")):
-        parts.append(section(json.loads(path.read_text(encoding="utf-8"))))
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(section(saved))
+        if "growth" in saved:
+            parts.append(growth_section(saved["growth"], PAGE.with_name(f"growth-{path.stem}.svg")))
     PAGE.write_text("\n".join(parts), encoding="utf-8")
 
 

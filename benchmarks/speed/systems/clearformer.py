@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import work
+from numpy.typing import NDArray
 from work import Work
 
 from clearformer.config import AnyModelConfig, Config, EngineName, TrainConfig
@@ -31,8 +33,12 @@ class OneBatch:
 
 
 def training(size: str, precision: str, engine: EngineName = "torch") -> Work:
-    tokens = work.windows(size)
-    return _training(work.GPTS[size], TextBatch(tokens[:, :-1], tokens[:, 1:]), tokens[:, 1:].size, precision, engine)
+    return training_of(work.GPTS[size], work.windows(size), precision, engine)
+
+
+def training_of(config: AnyModelConfig, windows: NDArray[np.int64], precision: str, engine: EngineName) -> Work:
+    """On windows [B, T + 1]."""
+    return _training(config, TextBatch(windows[:, :-1], windows[:, 1:]), windows[:, 1:].size, precision, engine)
 
 
 def training_pairs(size: str, precision: str, engine: EngineName = "torch") -> Work:
@@ -52,7 +58,7 @@ def _training(config: AnyModelConfig, batch: Batch, units: int, precision: str, 
 
 
 def generation(size: str, batch: int, engine: EngineName = "torch") -> Work:
-    model = _model(work.GPTS[size], engine)
+    model = make_model(work.GPTS[size], engine)
     prompts = work.prompts(size, batch).tolist()
 
     def run() -> int:
@@ -64,7 +70,7 @@ def generation(size: str, batch: int, engine: EngineName = "torch") -> Work:
 def translation(size: str, engine: EngineName = "torch") -> Work:
     """Beam search to the end of the context, since a model with random weights hardly ever ends a sentence."""
     config = replace(work.PAIRS[size], context=work.TRANSLATED + 1)
-    model = _model(config, engine)
+    model = make_model(config, engine)
     sources = work.sources().tolist()
 
     def run() -> int:
@@ -73,5 +79,5 @@ def translation(size: str, engine: EngineName = "torch") -> Work:
     return Work(run, work.SENTENCES, count_parameters(config), {"tokens out": run()})
 
 
-def _model(config: AnyModelConfig, engine: EngineName) -> Any:
+def make_model(config: AnyModelConfig, engine: EngineName) -> Any:
     return open_engine(engine).make_model(Config(dataset="", engine=engine, model=config))
