@@ -3,8 +3,8 @@
     tokens/  train.bin  validation.bin  tokens.json
 
 Token ids are little-endian integers of 16 bits, or of 32 for a vocabulary of more than 65,536. `tokens.json` is written
-last, atomically, with the SHA-256 of the text, the tokenizer and both files: files that were left by a kill, or do not
-belong together, are made anew.
+last, atomically, with the SHA-256 of the text, the tokenizer and both files: files that do not belong together are made
+anew. Until then `begun.json` says the same of what has been encoded, so that after a kill the rest is.
 """
 
 import hashlib
@@ -14,12 +14,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from jaxtyping import Integer
 from numpy.typing import NDArray
 
+from clearformer.data import pieces
 from clearformer.data.corpora import LargeCorpus, Split
 from clearformer.data.downloads import Progress
 from clearformer.data.large import Fingerprint
@@ -27,10 +28,12 @@ from clearformer.data.tokenizers import Tokenizer
 from clearformer.errors import RunError
 from clearformer.runs.lock import exclusive_lock
 
-INDEX = "tokens.json"
+INDEX, BEGUN = "tokens.json", "begun.json"
 SPLITS: tuple[Split, ...] = ("train", "validation")
 BATCH = 16
 """pieces of text that are encoded at once, in parallel"""
+CHUNK = 1 << 20
+"""bytes that are hashed at once"""
 
 
 @dataclass(frozen=True)
@@ -101,27 +104,74 @@ def _write(
 ) -> dict[Split, Tokens]:
     (folder / INDEX).unlink(missing_ok=True)
     index: dict[str, Any] = {**expected, "dtype": "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"}
+    begun, cut = _json(folder / BEGUN), {"block": pieces.BLOCK, "batch": BATCH}
+    if any(begun.get(key) != value for key, value in (index | cut).items()):
+        begun = {}
     found, done, size = Fingerprint(), 0, len(corpus.train) + len(corpus.validation)
+    states: dict[Split, dict[str, Any]] = {}
     for split, texts in itertools.groupby(corpus.pieces(), key=lambda piece: piece[0]):
-        hashed, unknown = hashlib.sha256(), 0
-        with (folder / f"{split}.bin").open("wb") as file:
-            for batch in _batches(text for _, text in texts):
+        with (folder / f"{split}.bin").open("a+b") as file:
+            encoded = _Encoded(file, begun.get(split, {}))
+            for number, batch in enumerate(_batches(text for _, text in texts)):
                 for text in batch:
                     found.add(split, text)
                     done += len(text)
-                ids = tokenizer.encode_array(batch).astype(index["dtype"])
-                unknown += int((ids == tokenizer.special.unk).sum())
-                hashed.update(ids.data)
-                file.write(ids.data)
+                if number >= encoded.batches:
+                    ids = tokenizer.encode_array(batch).astype(index["dtype"])
+                    encoded.add(ids, unknown=int((ids == tokenizer.special.unk).sum()))
+                    _replace(folder / BEGUN, index | cut | states | {split: encoded.state()})
                 progress(f"encoding {corpus.name}, characters", min(done, size), size)
-            os.fsync(file.fileno())
-        index[split] = {"sha256": hashed.hexdigest(), "unknown": unknown}
+            states[split] = encoded.state()
     if found.hexdigest() != expected["text"]:
         on_other_data()
-    temporary = folder / f"{INDEX}.tmp"
-    temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / INDEX)
+    index |= {split: {key: state[key] for key in ("sha256", "unknown")} for split, state in states.items()}
+    _replace(folder / INDEX, index)
+    (folder / BEGUN).unlink()
     return _mapped(folder, index)
+
+
+class _Encoded:
+    """A file of token ids that grows batch by batch, from where the `state` that was saved last says."""
+
+    def __init__(self, file: IO[bytes], saved: dict[str, Any]) -> None:
+        """`file` is open for reading and appending; unless it is as it was saved, it is emptied."""
+        self.file, self.hash = file, hashlib.sha256()
+        size = saved.get("bytes", 0)
+        file.seek(0)
+        for start in range(0, size, CHUNK):
+            self.hash.update(file.read(min(CHUNK, size - start)))
+        if self.hash.hexdigest() != saved.get("sha256"):
+            self.hash, saved = hashlib.sha256(), {}
+        self.bytes, self.batches, self.unknown = (saved.get(name, 0) for name in ("bytes", "batches", "unknown"))
+        file.truncate(self.bytes)
+
+    def add(self, ids: Integer[NDArray[np.integer[Any]], " tokens"], unknown: int) -> None:
+        self.file.write(ids.data)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.hash.update(ids.data)
+        self.bytes += ids.nbytes
+        self.batches += 1
+        self.unknown += unknown
+
+    def state(self) -> dict[str, Any]:
+        counts = {"bytes": self.bytes, "batches": self.batches, "unknown": self.unknown}
+        return {"sha256": self.hash.hexdigest(), **counts}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _replace(path: Path, facts: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 python killed.py steps RUN 3 5      die after update 3; resume, and die after update 5
 python killed.py calls RUN COPIES   in the copy COPIES/n of RUN, for n = 1, 2, …, die at the n-th call that changes a
                                     file, until a copy is trained to its end
+python killed.py encode RUN COPIES  the same, of a large text that is encoded, and read 64 bytes at a time
 """
 
 import builtins
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 import torch._dynamo  # here, since the first optimizer would import it in every child
 
+from clearformer.data import pieces
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import train_run
 
@@ -112,9 +114,14 @@ def die_at_call(number: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-def train_until_call(folder: Path, number: int) -> None:
+def encode(folder: Path) -> None:
+    pieces.BLOCK = 64
+    open_folder(folder, print).batches("train")
+
+
+def until_call(function: Callable[[Path], None], folder: Path, number: int) -> None:
     die_at_call(number)
-    train(folder)
+    function(folder)
 
 
 def main() -> None:
@@ -123,12 +130,12 @@ def main() -> None:
         for step in map(int, rest):
             assert was_killed(lambda step=step: train(Path(run), step))
         return
-    number, killed = 0, True
+    number, killed, function = 0, True, {"calls": train, "encode": encode}[command]
     while killed:
         number += 1
         copy = Path(rest[0]) / f"{number}"
         shutil.copytree(run, copy)
-        killed = was_killed(lambda copy=copy, number=number: train_until_call(copy, number))
+        killed = was_killed(lambda copy=copy, number=number: until_call(function, copy, number))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """A text that is too large to be held gives the run that it gives in memory, and its tokens survive what happens."""
 
 import dataclasses
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,16 +13,24 @@ import numpy as np
 import pytest
 
 from clearformer.config import BERTConfig, Config
+from clearformer.data import pieces
 from clearformer.data.corpora import LargeCorpus, TextCorpus
 from clearformer.data.large import survey
+from clearformer.data.tokenizers import Tokenizer
 from clearformer.errors import RunError
 from clearformer.evaluation.predictions import baseline_scores
 from clearformer.inspection.samples import prompts
+from clearformer.runs import tokens
 from clearformer.runs.folder import RunFolder, create_folder, open_folder
 
+KILLED = Path(__file__).with_name("killed.py")
 ALWAYS = 0
 """bytes above which a text is large"""
 BERT = BERTConfig(vocab_size=300, context=16, d_model=8, num_heads=2, num_layers=1, d_ff=16)
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("tokens.json", "train.bin", "validation.bin")}
 
 
 def arrays(batch: object) -> list[list[list[int]]]:
@@ -101,6 +113,44 @@ def test_damaged_or_half_written_tokens_are_made_anew(make_large):
         (folder / name).unlink()
     open_folder(run.folder, pytest.fail).batches("train")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_moment_of_encoding_costs_at_most_a_batch(
+    make_large, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, _ = make_large("large")
+    whole = read_files(run.folder / "tokens")
+    for path in (run.folder / "tokens").iterdir():
+        path.unlink()
+    subprocess.run([sys.executable, KILLED, "encode", run.folder, tmp_path / "copies"], check=True)
+    monkeypatch.setattr("clearformer.data.pieces.BLOCK", 64)
+    texts: list[int] = []
+    encode = Tokenizer.encode_array
+    monkeypatch.setattr(Tokenizer, "encode_array", lambda self, batch: texts.append(len(batch)) or encode(self, batch))
+    counts = []
+    for copy in sorted((tmp_path / "copies").iterdir(), key=lambda path: int(path.name)):
+        texts.clear()
+        open_folder(copy, pytest.fail).batches("train")
+        assert read_files(copy / "tokens") == whole, copy.name
+        counts.append(len(texts))
+    assert counts == sorted(counts, reverse=True)
+    assert set(counts) == set(range(counts[0] + 1))  # from everything to nothing, batch by batch
+    assert counts[0] >= 4
+
+
+def test_encoding_goes_on_only_after_what_was_written_for_this_text(make_large):
+    run, _ = make_large("large")
+    folder = run.folder / "tokens"
+    whole = read_files(folder)
+    state = {"sha256": hashlib.sha256(whole["train.bin"][:8]).hexdigest(), "bytes": 8, "batches": 1, "unknown": 0}
+    begun = json.loads(whole["tokens.json"]) | {"block": pieces.BLOCK, "batch": tokens.BATCH, "train": state}
+    for change in ({"text": "0" * 64}, {"block": 1}, {"train": state | {"sha256": "0" * 64}}):
+        (folder / "tokens.json").unlink()
+        (folder / "begun.json").write_text(json.dumps(begun | change))
+        open_folder(run.folder, pytest.fail).batches("train")
+        assert read_files(folder) == whole
 
 
 def test_other_text_is_never_encoded_into_a_run(make_large):
