@@ -18,7 +18,7 @@ GPTS = {
     "M": GPTConfig(vocab_size=65, context=256, d_model=384, num_heads=6, num_layers=6, d_ff=1536, dropout=0.0),
     "G": GPTConfig(vocab_size=50257, context=1024, d_model=768, num_heads=12, num_layers=12, d_ff=3072, dropout=0.0),
 }
-WINDOWS = {"S": 12, "M": 16}
+WINDOWS = {"S": 12, "M": 16, "G": 16}
 """of a training batch"""
 PROMPT, NEW = 32, 128
 """tokens read and generated"""

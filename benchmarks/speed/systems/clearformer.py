@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import work
@@ -16,6 +16,8 @@ from clearformer.generation.beam import Beam, beam_search
 from clearformer.generation.decoding import generate
 from clearformer.generation.sampling import GREEDY
 from clearformer.models.initial import count_parameters
+
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,30 @@ class OneBatch:
         yield self.one
 
 
-def training(size: str, precision: str, engine: EngineName = "torch") -> Work:
-    return training_of(work.GPTS[size], work.windows(size), precision, engine)
+def training(size: str, precision: str, engine: EngineName = "torch", device: Device = "cpu") -> Work:
+    return training_of(work.GPTS[size], work.windows(size), precision, engine, device)
 
 
-def training_of(config: AnyModelConfig, windows: NDArray[np.int64], precision: str, engine: EngineName) -> Work:
+def training_of(
+    config: AnyModelConfig, windows: NDArray[np.int64], precision: str, engine: EngineName, device: Device = "cpu"
+) -> Work:
     """On windows [B, T + 1]."""
-    return _training(config, TextBatch(windows[:, :-1], windows[:, 1:]), windows[:, 1:].size, precision, engine)
+    batch = TextBatch(windows[:, :-1], windows[:, 1:])
+    return _training(config, batch, windows[:, 1:].size, precision, engine, device)
 
 
 def training_pairs(size: str, precision: str, engine: EngineName = "torch") -> Work:
     sources, targets = work.sentences(1), work.sentences(2)
     units = sum(map(len, sources)) + sum(map(len, targets))
-    return _training(work.PAIRS[size], collate(list(zip(sources, targets, strict=True))), units, precision, engine)
+    batch = collate(list(zip(sources, targets, strict=True)))
+    return _training(work.PAIRS[size], batch, units, precision, engine, "cpu")
 
 
-def _training(config: AnyModelConfig, batch: Batch, units: int, precision: str, engine: EngineName) -> Work:
+def _training(
+    config: AnyModelConfig, batch: Batch, units: int, precision: str, engine: EngineName, device: Device
+) -> Work:
     """A step of the project's own loop: forward, backward, clipping and AdamW."""
-    settings = TrainConfig(steps=10**9, batch_tokens=batch.num_tokens, precision=precision)  # type: ignore[arg-type]
+    settings = TrainConfig(steps=10**9, batch_tokens=batch.num_tokens, precision=precision, device=device)  # type: ignore[arg-type]
     opened = open_engine(engine)
     model = opened.make_model(Config(dataset="", engine=engine, model=config, train=settings))
     records = opened.train(model, opened.make_optimizer(model, settings), OneBatch(batch), settings)
@@ -57,8 +65,8 @@ def _training(config: AnyModelConfig, batch: Batch, units: int, precision: str, 
     return Work(lambda: next(records), units, count_parameters(config), facts)
 
 
-def generation(size: str, batch: int, engine: EngineName = "torch") -> Work:
-    model = make_model(work.GPTS[size], engine)
+def generation(size: str, batch: int, engine: EngineName = "torch", device: Device = "cpu") -> Work:
+    model = make_model(work.GPTS[size], engine, device)
     prompts = work.prompts(size, batch).tolist()
 
     def run() -> int:
@@ -79,5 +87,6 @@ def translation(size: str, engine: EngineName = "torch") -> Work:
     return Work(run, work.SENTENCES, count_parameters(config), {"tokens out": run()})
 
 
-def make_model(config: AnyModelConfig, engine: EngineName) -> Any:
-    return open_engine(engine).make_model(Config(dataset="", engine=engine, model=config))
+def make_model(config: AnyModelConfig, engine: EngineName, device: Device = "cpu") -> Any:
+    settings = TrainConfig(device=device)
+    return open_engine(engine).make_model(Config(dataset="", engine=engine, model=config, train=settings))

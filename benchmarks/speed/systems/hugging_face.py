@@ -14,9 +14,9 @@ from clearformer.config import GPTConfig, TransformerConfig
 IGNORE = -100
 
 
-def training(size: str, precision: str) -> Work:
-    tokens = torch.from_numpy(work.windows(size))
-    model = gpt2(work.GPTS[size])
+def training(size: str, precision: str, device: str = "cpu") -> Work:
+    tokens = torch.from_numpy(work.windows(size)).to(device)
+    model = gpt2(work.GPTS[size]).to(device)
     inputs, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
     def loss() -> Any:
@@ -30,9 +30,10 @@ def step(model: nn.Module, loss: Callable[[], Any], units: int, precision: str) 
     """Forward, backward, clipping and AdamW as people write them."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     model.train()
+    device = next(model.parameters()).device.type
 
     def run() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             value = loss()
         optimizer.zero_grad()
         value.backward()
@@ -60,12 +61,14 @@ def gpt2(config: GPTConfig) -> Any:
     ).eval()
 
 
-def generation(size: str, batch: int) -> Work:
-    model, tokens = gpt2(work.GPTS[size]), torch.from_numpy(work.prompts(size, batch))
+def generation(size: str, batch: int, device: str = "cpu") -> Work:
+    """On a GPU in bfloat16, as ours."""
+    model, tokens = gpt2(work.GPTS[size]).to(device), torch.from_numpy(work.prompts(size, batch)).to(device)
     settings = {"do_sample": False, "min_new_tokens": work.NEW, "max_new_tokens": work.NEW, "pad_token_id": 0}
 
     def run() -> int:
-        found = model.generate(tokens, attention_mask=torch.ones_like(tokens), **settings)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            found = model.generate(tokens, attention_mask=torch.ones_like(tokens), **settings)
         return int(found[:, work.PROMPT :].numel())
 
     return Work(run, batch * work.NEW, sum(weight.numel() for weight in model.parameters()), {"tokens out": run()})

@@ -50,5 +50,6 @@ def autocast(device: torch.device, precision: Precision = "auto") -> torch.autoc
 
 
 def move(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A NumPy array as a tensor on the device."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    """A NumPy array as a tensor on the device; to a GPU from pinned memory, so that nothing waits for it."""
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -80,3 +80,12 @@ def test_move_keeps_values_and_dtypes():
     assert move(tokens, torch.device("cpu")).tolist() == [[1, -100]]
     assert move(tokens, torch.device("cpu")).dtype == torch.int64
     assert move(real, torch.device("cpu")).dtype == torch.bool
+
+
+def test_what_moves_to_a_gpu_is_pinned(monkeypatch: pytest.MonkeyPatch):
+    taken: list[str] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: taken.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, **_: taken.append(device.type) or self)
+    move(np.array([1]), torch.device("cuda"))
+    move(np.array([1]), torch.device("cpu"))
+    assert taken == ["pinned", "cuda", "cpu"]
