@@ -258,7 +258,7 @@ def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before_from_whic
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
 def test_a_killed_process_starts_again_from_the_last_checkpoint_and_a_signal_stops_all(make: Any):
-    model = make(steps=20_000, checkpoint_every=5)
+    model = make(steps=20_000, checkpoint_every=5, parallel="fsdp")
     config, folder = model / "config.json", model.with_name("run")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     command = [*torchrun, "-m", "clearformer", "train", str(config), "--out", str(folder)]
