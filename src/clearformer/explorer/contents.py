@@ -18,13 +18,13 @@ from clearformer.models.initial import count_parameters, initial_weights, parame
 from clearformer.runs import metrics
 from clearformer.runs.checkpoint import (
     Checkpoint,
-    Shapes,
     checkpoint_folders,
     load_checkpoint,
     newest_step,
 )
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import trained_weights
+from clearformer.runs.tensor_files import Shapes
 
 Precision = Literal["single", "half"]
 BYTES = {"single": 4, "half": 2}

@@ -1,9 +1,10 @@
 """Crash-safe checkpoints: a folder that is either complete or absent, in a format that cannot run code.
 
-    step-000500/model.safetensors  optimizer.safetensors  state.json (format, step, SHA-256 of the two)
+    step-000500/model.safetensors  optimizer.safetensors  state.json (format, step, SHA-256 of the others)
 
 Written to a temporary folder, synced, then renamed. On reading, names, shapes, dtypes, values and hashes are all
-checked, and a damaged checkpoint is skipped for the one before it.
+checked, and a damaged checkpoint is skipped for the one before it. Processes that hold a part of each tensor write
+shards instead of the two files: see `shards.py` and `tensor_files.py`.
 """
 
 import hashlib
@@ -15,21 +16,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from clearformer.errors import CheckpointError
+from clearformer.runs.tensor_files import Shapes, Tensors, read_tensors
 
-FORMAT = 1
-MAX_HEADER_BYTES = 10_000_000
-"""a header takes about 100 bytes per tensor; the safetensors library accepts far larger ones, and reads them slowly"""
-
-Tensors = Mapping[str, NDArray[Any]]
-Shapes = Mapping[str, tuple[int, ...]]
+WHOLE, SHARDED = 1, 2
+"""the formats of a checkpoint: a file for all weights and one for all moments, or shards"""
 CheckpointName = Literal["last", "best"]
 """the trained model: of the end of training, or with the lowest validation loss"""
 
@@ -54,46 +51,78 @@ def newest_step(folder: Path) -> int | None:
     return _step_of(found[-1]) if found else None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int = 1) -> Path:
-    """Write a checkpoint, delete earlier ones but the newest `keep` - 1 at multiples of `every`, return its folder.
+@dataclass(frozen=True)
+class Place:
+    """Where the checkpoint of a step is written, and which earlier ones stay: the newest `keep` - 1 at multiples of
+    `every`.
 
     Others were written when the run was stopped: kept, they would make the mean of the newest few depend on where that
     was. Checkpoints of later steps are damaged, or this step would not have been trained again: they are overwritten
-    when their step comes. Raises CheckpointError if writing fails, for example because the disk is full.
+    when their step comes.
     """
-    final = folder / f"step-{checkpoint.step:06d}"
-    temporary = folder / f".writing-{final.name}"
+
+    folder: Path
+    step: int
+    keep: int
+    every: int = 1
+
+    @property
+    def final(self) -> Path:
+        return self.folder / f"step-{self.step:06d}"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / f".writing-{self.final.name}"
+
+    def prepare(self) -> None:
+        """Make the empty temporary folder, to write files to; those of earlier attempts go."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".writing-*"):
+            shutil.rmtree(leftover)
+        self.temporary.mkdir()
+
+    def publish(self, form: int, hashes: Mapping[str, str]) -> None:
+        """Make the files in the temporary folder, which are synced, a checkpoint; delete earlier ones."""
+        state = {"format": form, "step": self.step, "sha256": hashes}
+        _write_synced(self.temporary / "state.json", (json.dumps(state, indent=2) + "\n").encode())
+        _sync_folder(self.temporary)
+        if self.final.exists():  # only a damaged one that was skipped can have this name
+            shutil.rmtree(self.final)
+        self.temporary.rename(self.final)
+        _sync_folder(self.folder)
+        written = [path for path in checkpoint_folders(self.folder) if _step_of(path) <= self.step]
+        retained = [path for path in written if path == self.final or _step_of(path) % self.every == 0][-self.keep :]
+        for path in [path for path in written if path not in retained]:
+            shutil.rmtree(path)
+
+    def failure(self, size: int, reason: object) -> CheckpointError:
+        """The error of a checkpoint of `size` bytes that could not be written."""
+        remaining = [path.name for path in checkpoint_folders(self.folder)]
+        start = f"from {remaining[-1]}, which is intact" if remaining else "from the beginning"
+        return CheckpointError(
+            f"the checkpoint of step {self.step} ({size / 1e6:.1f} MB) could not be written to {self.folder}: "
+            f"{reason}; make room and resume {start}"
+        )
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int = 1) -> Path:
+    """Write a checkpoint, delete earlier ones as `Place` says, return its folder.
+
+    Raises CheckpointError if writing fails, for example because the disk is full.
+    """
+    place = Place(folder, checkpoint.step, keep, every)
     files = {
         f"{name}.safetensors": safetensors.numpy.save(dict(tensors)) for name, tensors in checkpoint.tensors.items()
     }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    state = {"format": FORMAT, "step": checkpoint.step, "sha256": hashes}
-    files["state.json"] = (json.dumps(state, indent=2) + "\n").encode()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".writing-*"):
-            shutil.rmtree(leftover)
-        temporary.mkdir()
+        place.prepare()
         for name, content in files.items():
-            _write_synced(temporary / name, content)
-        _sync_folder(temporary)
-        if final.exists():  # only a damaged one that was skipped can have this name
-            shutil.rmtree(final)
-        temporary.rename(final)
-        _sync_folder(folder)
-        written = [path for path in checkpoint_folders(folder) if _step_of(path) <= checkpoint.step]
-        retained = [path for path in written if path == final or _step_of(path) % every == 0][-keep:]
-        for path in [path for path in written if path not in retained]:
-            shutil.rmtree(path)
+            _write_synced(place.temporary / name, content)
+        place.publish(WHOLE, {name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        remaining = [path.name for path in checkpoint_folders(folder)]
-        raise CheckpointError(
-            f"the checkpoint of step {checkpoint.step} ({sum(map(len, files.values())) / 1e6:.1f} MB) could not be "
-            f"written to {folder}: {error.strerror or error}; make room and resume "
-            f"{f'from {remaining[-1]}, which is intact' if remaining else 'from the beginning'}"
-        ) from error
-    return final
+        shutil.rmtree(place.temporary, ignore_errors=True)
+        raise place.failure(sum(map(len, files.values())), error.strerror or error) from error
+    return place.final
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
@@ -106,9 +135,9 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"a state in JSON was expected in {path / 'state.json'}, but: {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
-    if not isinstance(found, int) or found > FORMAT:
+    if not isinstance(found, int) or found > SHARDED:
         raise CheckpointError(
-            f"a checkpoint of format {FORMAT} or older was expected in {path}, found format {found!r}; "
+            f"a checkpoint of format {SHARDED} or older was expected in {path}, found format {found!r}; "
             "upgrade clearformer to read it"
         )
     step, hashes = state.get("step"), state.get("sha256")
@@ -117,7 +146,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
             f"the step {_step_of(path)} and the files' SHA-256 were expected in {path / 'state.json'}, found the step "
             f"{step!r}{'' if isinstance(hashes, dict) else ' and no SHA-256'}; was the folder renamed?"
         )
-    tensors = {name: _read_tensors(path / f"{name}.safetensors", shapes[name], hashes) for name in shapes}
+    tensors = {name: read_tensors(path, name, shapes[name], hashes) for name in shapes}
     return Checkpoint(step, tensors)
 
 
@@ -175,46 +204,6 @@ def _whole_checkpoints(
 
 def _step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def _read_tensors(path: Path, shapes: Shapes, hashes: Mapping[str, str]) -> Tensors:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"tensors were expected in {path}, but: {error.strerror}") from error
-    if int.from_bytes(content[:8], "little") > MAX_HEADER_BYTES:
-        raise CheckpointError(
-            f"a header of at most {MAX_HEADER_BYTES:,} bytes was expected in {path}; it is no clearformer checkpoint"
-        )
-    try:
-        tensors = safetensors.numpy.load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"whole tensors were expected in {path}, but it is truncated or damaged: {error}"
-        ) from error
-    _require_tensors(path, tensors, shapes)
-    if hashlib.sha256(content).hexdigest() != hashes.get(path.name):
-        raise CheckpointError(f"{path} is not what was saved: its SHA-256 differs from the one in state.json")
-    return dict(tensors)
-
-
-def _require_tensors(path: Path, tensors: Tensors, shapes: Shapes) -> None:
-    """Raise CheckpointError unless names and shapes match, and all tensors are float32 and finite."""
-    if missing := [name for name in shapes if name not in tensors]:
-        raise CheckpointError(f"{path} lacks {_abbreviated(missing)}, which the model has")
-    if extra := sorted(tensors.keys() - shapes.keys()):
-        raise CheckpointError(f"{path} has {_abbreviated(extra)}, which the model lacks")
-    for name, tensor in tensors.items():
-        if tensor.shape != shapes[name]:
-            raise CheckpointError(f"{path}: {name} should have the shape {shapes[name]}, found {tensor.shape}")
-        if tensor.dtype != np.float32:
-            raise CheckpointError(f"{path}: {name} should be float32, found {tensor.dtype}")
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: {name} should be finite, found NaN or infinity")
-
-
-def _abbreviated(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -15,10 +15,11 @@ from clearformer.engine import engine_of, open_engine
 from clearformer.errors import CheckpointError, RunError
 from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics, samples
-from clearformer.runs.checkpoint import Checkpoint, load_average, load_newest, newest_step, save_checkpoint
+from clearformer.runs.checkpoint import Checkpoint, Place, load_average, load_newest, newest_step
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
+from clearformer.runs.saving import make_saver
 from clearformer.runs.stopping import reason_to_stop, since_best
 from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.processes import ALONE, Processes
@@ -125,13 +126,14 @@ def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None
     if processes.of_first(lambda: is_finished(run)):
         return
 
+    saver = make_saver(model, optimizer, config, processes)
+
     def save() -> None:
         nonlocal saved
-        tensors = {"model": engine.weights_of(model), "optimizer": engine.optimizer_tensors(model, optimizer)}
         if writes:
             metrics.sync(run.metrics)
-            checkpoint = Checkpoint(step, tensors)
-            save_checkpoint(run.checkpoints, checkpoint, config.keep_checkpoints, config.checkpoint_every)
+        place = Place(run.checkpoints, step, config.keep_checkpoints, config.checkpoint_every)
+        saver.save(place, moments=True)
         saved = step
 
     try:
@@ -144,21 +146,20 @@ def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None
             if writes and (validate or metrics.is_logged(step, config.log_every)):
                 metrics.append(run.metrics, _line(record, measured))
             if validate and config.patience and since_best(losses) == 0:
-                weights = Checkpoint(step, {"model": engine.weights_of(model)})
-                if writes:
-                    save_checkpoint(run.best, weights, keep=1)
+                saver.save(Place(run.best, step, keep=1))
             if is_milestone(step, config.milestones):
-                weights = Checkpoint(step, {"model": engine.weights_of(model)})
-                if writes:
-                    save_checkpoint(run.milestones, weights, keep=step)
+                saver.save(Place(run.milestones, step, keep=step))
             if last or step % config.checkpoint_every == 0:
                 save()
+            if last:
+                saver.wait()
             yield Update(record, measured, model)
             if last:
                 return
     except GeneratorExit:
         if saved < step:
             save()
+        saver.wait()
         raise
 
 

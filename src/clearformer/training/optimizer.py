@@ -61,13 +61,18 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return Optimizer(*parts)
 
 
-def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
+def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's state by name: `exp_avg`, `exp_avg_sq` and `step`, or `momentum_buffer`, of each parameter."""
     return {
-        f"{name}.{key}": whole(value.detach()).cpu().numpy()
+        f"{name}.{key}": value.detach()
         for name, parameter in model.named_parameters()
         for key, value in optimizer.part_of(parameter).state[parameter].items()
     }
+
+
+def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArray[np.float32]]:
+    """`optimizer_state`, put together from all processes, as arrays."""
+    return {name: whole(value).cpu().numpy() for name, value in optimizer_state(model, optimizer).items()}
 
 
 def load_optimizer(

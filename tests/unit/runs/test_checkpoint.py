@@ -240,10 +240,10 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped bit": (lambda path: flip(path, -1, 7), r"model\.safetensors is not what was saved: its SHA-256 differs"),
     "huge header": (huge_header, r"a header of at most 10,000,000 bytes was expected in .*model\.safetensors; it is n"),
     "newer format": (
-        lambda path: edit(path, format=2),
-        r"^a checkpoint of format 1 or older was expected in .*step-000020, found format 2; upgrade clearformer",
+        lambda path: edit(path, format=3),
+        r"^a checkpoint of format 2 or older was expected in .*step-000020, found format 3; upgrade clearformer",
     ),
-    "no format": (lambda path: edit(path, format=None), r"format 1 or older was expected in .*, found format None; "),
+    "no format": (lambda path: edit(path, format=None), r"format 2 or older was expected in .*, found format None; "),
     "renamed": (lambda path: edit(path, step=30), r"the step 20 .* expected in .*state\.json, found the step 30; was"),
     "no hashes": (
         lambda path: edit(path, sha256=[]),

@@ -1,6 +1,7 @@
 """Several processes train what one trains, whoever holds which rows; and none can go on without the others."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -22,10 +23,13 @@ import torch.distributed as dist
 from clearformer.cli.main import main
 from clearformer.config import Config, CosineSchedule, GPTConfig, TrainConfig, TransformerConfig
 from clearformer.errors import ConfigError
+from clearformer.models.initial import parameter_shapes
 from clearformer.runs import metrics
-from clearformer.runs.checkpoint import newest_step
+from clearformer.runs.checkpoint import load_checkpoint, newest_step
 from clearformer.runs.folder import create_folder, is_made_of, open_folder
 from clearformer.runs.session import train_run
+from clearformer.runs.tensor_files import Tensors
+from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.parallel import Group
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parallel")]  # one worker starts the server of processes
@@ -55,6 +59,8 @@ from pathlib import Path
 os.environ |= {environment}
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import train_run
+from clearformer.runs.tensor_files import Tensors
+from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.processes import joined
 with joined() as processes:
     session = train_run(open_folder(Path({folder!r}), print), processes)
@@ -62,6 +68,16 @@ with joined() as processes:
         if update.record.step == {last}:
             session.close()
 """
+WRITING = """
+import os, time
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+write = HuggingFaceStorageWriter.write_data
+def write_data(writer, plan, planner):
+    {before}
+    return write(writer, plan, planner)
+HuggingFaceStorageWriter.write_data = write_data
+"""
+"""before TRAINING: what a process does before it writes its part of a checkpoint, in a thread beside training"""
 COMMAND = """
 import os, sys
 os.environ |= {environment}
@@ -102,6 +118,10 @@ def train_together(size: int, folder: Path, last: int = 0) -> None:
     assert together([TRAINING] * size, folder=str(folder), last=last) == [0] * size
 
 
+def writing(before: str) -> str:
+    return WRITING.replace("{before}", before) + TRAINING
+
+
 def train_alone(folder: Path) -> None:
     for _ in train_run(open_folder(folder, print)):
         pass
@@ -134,10 +154,12 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return metrics.read(folder / "metrics.jsonl")
 
 
-def state(folder: Path, name: str = "model") -> dict[str, np.ndarray]:
-    newest = max((folder / "checkpoints").glob("step-*"))
-    assert newest.name == f"step-{TRAIN.steps:06d}"
-    return safetensors.numpy.load_file(newest / f"{name}.safetensors")
+def state(folder: Path, name: str = "model", step: int = TRAIN.steps) -> Tensors:
+    """Weights, or "optimizer": moments, as one process reads them, of the newest checkpoint or that of `step`."""
+    config = open_folder(folder, print).config
+    shapes = parameter_shapes(config.model)
+    wanted = shapes if name == "model" else optimizer_shapes(shapes, config.train)
+    return load_checkpoint(folder / "checkpoints" / f"step-{step:06d}", {name: wanted}).tensors[name]
 
 
 def assert_same_training(folder: Path, other: Path) -> None:
@@ -145,7 +167,7 @@ def assert_same_training(folder: Path, other: Path) -> None:
     for line, expected in zip(curve(folder), curve(other), strict=True):
         assert line == pytest.approx(expected, rel=CURVE_TOLERANCE)
     weights, expected_weights = state(folder), state(other)
-    assert list(weights) == list(expected_weights)
+    assert weights.keys() == expected_weights.keys()
     for name, weight in expected_weights.items():
         np.testing.assert_allclose(weights[name], weight, rtol=0, atol=WEIGHT_TOLERANCE, err_msg=name)
 
@@ -175,7 +197,7 @@ def test_several_processes_train_as_one_does(make: Any, size: int, kind: str, ch
     assert_same_training(folder, alone)
 
 
-@pytest.mark.parametrize(("parallel", "size", "others"), [("ddp", 3, [1, 2]), ("fsdp", 2, [1])])
+@pytest.mark.parametrize(("parallel", "size", "others"), [("ddp", 3, [1, 2]), ("fsdp", 2, [1, 4])])
 def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_others(
     make: Any, parallel: str, size: int, others: list[int]
 ):
@@ -193,9 +215,50 @@ def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_other
     assert_identical(stopped, whole)
 
 
+def test_parts_of_a_checkpoint_are_written_while_training_goes_on_and_are_of_their_step(make: Any):
+    at_once = make(parallel="fsdp", keep_checkpoints=3)
+    beside = twin(at_once)
+    train_together(2, at_once)
+    # no process writes the checkpoint of step 4 before step 6 is done; those of steps 8 and 12 find it done
+    done = f"'\"step\": 6' in open({str(beside / 'metrics.jsonl')!r}).read()"
+    wait = f"while not {done}: time.sleep(0.01)"
+    assert together([writing(wait)] * 2, folder=str(beside), last=0) == [0, 0]
+    for step in (4, 8, 12):
+        for name in ("model", "optimizer"):
+            expected = state(at_once, name, step)
+            found = state(beside, name, step)
+            assert [key for key, value in expected.items() if not np.array_equal(found[key], value)] == []
+
+
+def test_a_checkpoint_in_parts_is_safetensors_and_json_alone(make: Any):
+    folder = make(parallel="fsdp", steps=3)
+    train_together(2, folder)
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    parts = [f"shard-0000{rank}-model-0000{file}-of-00002.safetensors" for rank in (1, 2) for file in (1, 2)]
+    assert sorted(path.name for path in checkpoint.iterdir()) == [*parts, "state.json"]
+    assert json.loads((checkpoint / "state.json").read_text())["sha256"].keys() == set(parts)
+    for part in parts:
+        assert safetensors.numpy.load((checkpoint / part).read_bytes()), part  # nothing else than tensors can be read
+
+
+def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before_from_which_all_go_on(make: Any):
+    whole = make(parallel="fsdp")
+    killed = twin(whole)
+    train_together(2, whole)
+    dies = 'if "000008" in str(writer.path): os.kill(os.getpid(), 9)'
+    codes = together([TRAINING, writing(dies)], folder=str(killed), last=0)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, None)
+    names = sorted(path.name for path in (killed / "checkpoints").iterdir())
+    assert names == [".writing-step-000008", "step-000004"]
+    train_together(2, killed)
+    assert_identical(killed, whole)
+    assert not (killed / "checkpoints" / ".writing-step-000008").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
 def test_a_killed_process_starts_again_from_the_last_checkpoint_and_a_signal_stops_all(make: Any):
-    model = make(steps=20_000, checkpoint_every=5)
+    model = make(steps=20_000, checkpoint_every=5, parallel="fsdp")
     config, folder = model / "config.json", model.with_name("run")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     command = [*torchrun, "-m", "clearformer", "train", str(config), "--out", str(folder)]
