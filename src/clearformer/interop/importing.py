@@ -1,14 +1,16 @@
 """From a folder of Hugging Face's, or a name on its hub, to a run at step 0."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from clearformer.config import FORMAT, IMPORTED, Config
+from clearformer.config import FORMAT, IMPORTED, Config, TransformerConfig
 from clearformer.errors import InteropError
 from clearformer.interop.folder import ForeignFolder, open_foreign
 from clearformer.interop.formats import read_settings
+from clearformer.interop.numbering import in_our_order
 from clearformer.interop.tables import format_of
 from clearformer.interop.weights import read_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
@@ -42,6 +44,10 @@ def import_model(source: str | Path, folder: Path, notify: Notify) -> None:
     tokenizer = foreign.tokenizer(config.model.vocab_size)
     biased = format_.biased(foreign.values)
     weights = read_weights(format_, config.model, biased, foreign.shapes(), foreign.read)
+    if isinstance(config.model, TransformerConfig):
+        tokenizer, rows = in_our_order(tokenizer, foreign.values)
+        weights["embedding.weight"] = weights["embedding.weight"][rows]
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=len(rows)))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder / "tokenizer.json")
     (folder / "data.json").write_text(json.dumps(_origin(source, foreign), indent=2) + "\n", encoding="utf-8")

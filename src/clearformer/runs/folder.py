@@ -100,7 +100,7 @@ class RunFolder:
         """The data the run was created with. Raises RunError if it has changed since, or if the run was imported."""
         if self.config.dataset == IMPORTED and not self.config.data:
             raise RunError(
-                f"data was expected, but {self.folder} was imported, and has none; train it further, on a text, with: "
+                f"data was expected, but {self.folder} was imported, and has none; train it further with: "
                 f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
             )
         expected = self.data_hash
