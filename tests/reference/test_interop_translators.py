@@ -269,7 +269,7 @@ def test_positions_and_copies_that_a_file_holds_besides_are_read(whole, tmp_path
 
 
 @pytest.mark.slow
-def test_an_imported_translator_is_drawn_and_trained_further_and_evaluated(whole, tmp_path, capsys):
+def test_an_imported_translator_is_drawn_and_trained_further(whole, tmp_path, capsys):
     run = str(imported(whole, tmp_path / "run", capsys).folder)
     assert main(["draw", run, "the quick dog", "--out", str(tmp_path / "heads.svg")]) == 0
     pairs = "".join(f"{source}\t{target}\n" for source in SENTENCES for target in SENTENCES) * 2
@@ -280,6 +280,3 @@ def test_an_imported_translator_is_drawn_and_trained_further_and_evaluated(whole
     lines = (tmp_path / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert losses[-1] < losses[0]
-    capsys.readouterr()
-    assert main(["evaluate", str(tmp_path / "further"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["loss"] < losses[0]

@@ -26,10 +26,12 @@ from clearformer.runs.session import trained_weights
 def export_model(run: RunFolder, folder: Path) -> None:
     """Write `folder`, which `AutoModelForCausalLM` and `AutoTokenizer` load.
 
-    Raises InteropError, before anything is written, for a model that no format can hold, and if the folder is in use.
+    Raises InteropError, before anything is written, for a model that no format can hold, and if the folder is in use;
+    RunError for one that was imported without a head, and not trained since.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InteropError(f"a new or empty folder was expected, but {folder} is in use; name another")
+    run.require_head()
     format_, config = choose_format(run.config.model)
     values, tokens = write_values(format_, config), special_names(run.tokenizer)
     special = run.tokenizer.special

@@ -49,6 +49,8 @@ class Format:
     """settings of every model of the format, which are reached by parameters that are zero"""
     unused: tuple[str, ...] = ()
     """ends of names of tensors that have no part in the logits"""
+    untrained: tuple[str, ...] = ()
+    """beginnings of the names of our parameters that the format does not have, so that they are as before training"""
     copies: tuple[str, ...] = ()
     """other names that files have for the embedding's matrix"""
     constants: Mapping[str, tuple[str, Callable[[tuple[int, ...]], NDArray[np.float32]]]] = field(default_factory=dict)

@@ -241,6 +241,14 @@ BERT = Format(
     write=lambda config: {"attention_probs_dropout_prob": config.dropout},
 )  # fmt: skip
 
+HEADLESS = replace(
+    BERT,
+    architecture="BertModel",
+    untrained=("transform", "output_projection"),
+    unused=("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"),
+)
+"""a BERT's body alone, as encoders of sentences have it"""
+
 ROBERTA = replace(
     BERT,
     architecture="RobertaForMaskedLM",
@@ -262,7 +270,7 @@ ROBERTA = replace(
 )  # fmt: skip
 
 FORMATS: dict[str, Format] = {
-    each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, BERT, ROBERTA, MARIAN)
+    each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, HEADLESS, BERT, ROBERTA, MARIAN)
 }
 WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT, MARIAN)
 """formats to export to; what Qwen2 holds, Llama does too, and what RoBERTa holds, BERT"""
