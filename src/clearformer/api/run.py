@@ -310,6 +310,7 @@ class Run(RunFolder):
     def fillings(self, texts: Sequence[str], top: int = 1) -> "list[Filled]":
         """Return each filled text, with the `top` likeliest tokens of each <mask> and their probabilities."""
         self.require("bert")
+        self.require_head()
         return self._filler(texts, top)
 
     @cached_property

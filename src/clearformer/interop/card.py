@@ -14,7 +14,11 @@ from clearformer.runs.checkpoint import newest_step
 from clearformer.runs.folder import RunFolder
 
 PICTURE = "loss.png"
-TASKS = {"gpt": ("text-generation", "AutoModelForCausalLM"), "bert": ("fill-mask", "AutoModelForMaskedLM")}
+TASKS = {
+    "gpt": ("text-generation", "AutoModelForCausalLM"),
+    "bert": ("fill-mask", "AutoModelForMaskedLM"),
+    "transformer": ("translation", "AutoModelForSeq2SeqLM"),
+}
 
 
 def write_card(run: RunFolder, format_: Format, folder: Path) -> None:

@@ -54,6 +54,11 @@ class ForeignFolder:
     def tokenizer(self, rows: int) -> ImportedTokenizer:
         """The tokenizer of a model whose vocabulary has so many rows. Raises InteropError for another size."""
         path = self.path / "tokenizer.json"
+        if not path.exists() and (self.path / "source.spm").exists():
+            raise InteropError(
+                f"tokenizer.json was expected in {self.path}, found source.spm, which clearformer does not read; make "
+                "one of it with the package tokenizers, for source and target alike"
+            )
         if not path.exists():
             raise InteropError(
                 f"tokenizer.json was expected in {self.path}, found none; write it with transformers: "

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clearformer.config import ModelConfig
 from clearformer.errors import InteropError
 
@@ -30,7 +33,7 @@ class Format:
     """a setting of ours, and its key"""
     defaults: Values
     activation_key: str
-    activations: Mapping[str, str]
+    activations: dict[str, str]
     """ours and theirs"""
     ours: Mapping[str, tuple[Any, ...]]
     theirs: Values
@@ -46,6 +49,16 @@ class Format:
     """settings of every model of the format, which are reached by parameters that are zero"""
     unused: tuple[str, ...] = ()
     """ends of names of tensors that have no part in the logits"""
+    untrained: tuple[str, ...] = ()
+    """beginnings of the names of our parameters that the format does not have, so that they are as before training"""
+    copies: tuple[str, ...] = ()
+    """other names that files have for the embedding's matrix"""
+    constants: Mapping[str, tuple[str, Callable[[tuple[int, ...]], NDArray[np.float32]]]] = field(default_factory=dict)
+    """tensors that some files have and our models do not learn: what they must hold, in words and by their shape"""
+    sines_first: bool = False
+    """whether a vector of the residual stream has all sines of its position before all cosines; ours alternate"""
+    ungated: dict[str, str] = field(default_factory=dict)
+    """a gated activation of ours that means theirs where the half that is gated is 1 everywhere"""
     read: Callable[[Values], dict[str, Any]] = lambda _: {}
     """further settings of ours. Raises InteropError for what our models lack"""
     write: Callable[[Any], dict[str, Any]] = lambda _: {}
@@ -78,7 +91,7 @@ def read_settings(format_: Format, values: Values) -> dict[str, Any]:
             raise lacks(key, values[key], repr(needed))
     theirs = {**format_.defaults, **values}
     named = theirs.get(format_.activation_key, next(iter(format_.activations.values())))
-    activations = {name: ours for ours, name in format_.activations.items()} | dict(format_.aliases)
+    activations = {name: ours for ours, name in (format_.activations | format_.ungated).items()} | dict(format_.aliases)
     if named not in activations:
         raise lacks(format_.activation_key, named, f"of {', '.join(activations)}")
     fixed = {name: allowed[0] for name, allowed in format_.ours.items() if len(allowed) == 1}
@@ -90,7 +103,7 @@ def misfits(format_: Format, config: ModelConfig) -> list[str]:
     """The settings of a model that the format cannot hold."""
     if config.kind != format_.kind:
         return [f"kind {config.kind}"]
-    allowed = {**format_.ours, "activation": tuple(format_.activations)}
+    allowed = {**format_.ours, "activation": (*format_.activations, *format_.ungated)}
     return [
         f"{name} {getattr(config, name)}" for name, values in allowed.items() if getattr(config, name) not in values
     ]
@@ -104,6 +117,6 @@ def write_values(format_: Format, config: ModelConfig) -> dict[str, Any]:
         "dtype": "float32",
         **format_.theirs,
         **{key: getattr(config, name) for name, key in format_.keys.items()},
-        format_.activation_key: format_.activations[config.activation],
+        format_.activation_key: (format_.activations | format_.ungated)[config.activation],
         **format_.write(config),
     }

@@ -1,16 +1,19 @@
 """From a folder of Hugging Face's, or a name on its hub, to a run at step 0."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from clearformer.config import FORMAT, IMPORTED, Config
+from clearformer.config import FORMAT, IMPORTED, Config, TransformerConfig
 from clearformer.errors import InteropError
 from clearformer.interop.folder import ForeignFolder, open_foreign
-from clearformer.interop.formats import read_settings
+from clearformer.interop.formats import Format, read_settings
+from clearformer.interop.numbering import in_our_order
 from clearformer.interop.tables import format_of
 from clearformer.interop.weights import read_weights
+from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.splits import Notify
@@ -42,9 +45,16 @@ def import_model(source: str | Path, folder: Path, notify: Notify) -> None:
     tokenizer = foreign.tokenizer(config.model.vocab_size)
     biased = format_.biased(foreign.values)
     weights = read_weights(format_, config.model, biased, foreign.shapes(), foreign.read)
+    if isinstance(config.model, TransformerConfig):
+        tokenizer, rows = in_our_order(tokenizer, foreign.values)
+        weights["embedding.weight"] = weights["embedding.weight"][rows]
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=len(rows)))
+    if format_.untrained:
+        weights = initial_weights(config.model, config.train.seed) | weights
+        notify(f"a {format_.architecture} has no head: that of the run is untrained, until you train it further")
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder / "tokenizer.json")
-    (folder / "data.json").write_text(json.dumps(_origin(source, foreign), indent=2) + "\n", encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps(_origin(source, foreign, format_), indent=2) + "\n", encoding="utf-8")
     save_checkpoint(folder / "checkpoints", Checkpoint(0, {"model": weights}), keep=1)
     (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
 
@@ -74,6 +84,7 @@ def _config(settings: dict[str, Any]) -> Config:
     )
 
 
-def _origin(source: str | Path, foreign: ForeignFolder) -> dict[str, Any]:
+def _origin(source: str | Path, foreign: ForeignFolder, format_: Format) -> dict[str, Any]:
     """What data.json says of an imported run."""
-    return {"name": IMPORTED, "source": str(source), "config": foreign.values}
+    origin = {"name": IMPORTED, "source": str(source), "config": foreign.values}
+    return origin | ({"headless": True} if format_.untrained else {})

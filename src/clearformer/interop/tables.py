@@ -1,4 +1,4 @@
-"""The formats: GPT-2, Llama and its like, BERT and RoBERTa."""
+"""The formats: GPT-2, Llama and its like, BERT and RoBERTa, Marian."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 from clearformer.config import ModelConfig
 from clearformer.errors import InteropError
 from clearformer.interop.formats import Format, Values, lacks, whole_number
+from clearformer.interop.translators import MARIAN
 
 LAYER = "decoder.layers.#."
 PLAIN: dict[str, tuple[Any, ...]] = {
@@ -240,6 +241,14 @@ BERT = Format(
     write=lambda config: {"attention_probs_dropout_prob": config.dropout},
 )  # fmt: skip
 
+HEADLESS = replace(
+    BERT,
+    architecture="BertModel",
+    untrained=("transform", "output_projection"),
+    unused=("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"),
+)
+"""a BERT's body alone, as encoders of sentences have it"""
+
 ROBERTA = replace(
     BERT,
     architecture="RobertaForMaskedLM",
@@ -260,9 +269,16 @@ ROBERTA = replace(
     read=lambda values: {"bias": True, "context": whole_number(values, "max_position_embeddings") - 2},
 )  # fmt: skip
 
-FORMATS: dict[str, Format] = {each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, BERT, ROBERTA)}
-WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT)
+FORMATS: dict[str, Format] = {
+    each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, HEADLESS, BERT, ROBERTA, MARIAN)
+}
+WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT, MARIAN)
 """formats to export to; what Qwen2 holds, Llama does too, and what RoBERTa holds, BERT"""
+
+LACKING = dict.fromkeys(
+    ("t5", "mt5", "umt5", "longt5"), "adds to each score a learned number that depends on the distance"
+)
+"""types of models with what ours lack"""
 
 
 def format_of(values: Values) -> Format:
@@ -271,6 +287,11 @@ def format_of(values: Values) -> Format:
     named = values.get("architectures")
     kind = values.get("model_type")
     found = named[0] if isinstance(named, list) and named else by_type.get(str(kind), kind)
+    if str(kind) in LACKING:
+        raise InteropError(
+            f"a model of {', '.join(FORMATS)} was expected, found {found!r} in config.json, which "
+            f"{LACKING[str(kind)]}; no model of clearformer has that"
+        )
     if found not in FORMATS:
         raise InteropError(
             f"a model of {', '.join(FORMATS)} was expected, found {found!r} in config.json; clearformer reads no other"

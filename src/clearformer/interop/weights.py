@@ -14,6 +14,8 @@ from clearformer.models.initial import parameter_shapes
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
+ROUNDING = 2.0**-8
+"""of constants that are kept in bfloat16, as a share of the largest"""
 OLD_NAMES = {"gamma": "weight", "beta": "bias"}
 """of norms, in the files of the first BERTs"""
 
@@ -30,11 +32,22 @@ class Parameter:
     """a bias that the format does not have, so that it is zero"""
     skipped: int = 0
     """rows before ours, in the only tensor, which no token uses"""
+    gated: int = 0
+    """last rows, which no tensor has: zeros and a bias of one, so that what they compute is 1"""
+    stream: int | None = None
+    """the axis along which it reads or writes the residual stream, if that has another order there"""
+
+    @property
+    def ones(self) -> Array:
+        """The last rows that no tensor has."""
+        return np.full((self.gated, *self.shape[1:]), float(len(self.shape) == 1), np.float32)
 
 
 def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...]) -> Iterator[Parameter]:
     """All parameters of a model; `biased` are the ends of the names of modules that have biases in the format."""
     for name, shape in parameter_shapes(config).items():
+        if name.startswith(format_.untrained or "\0"):
+            continue
         module, _, leaf = name.rpartition(".")
         layer = re.search(r"layers\.(\d+)\.", name)
         named = format_.modules.get(name) or format_.modules[re.sub(r"layers\.\d+\.", "layers.#.", module)]
@@ -42,10 +55,12 @@ def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...])
         theirs = [each.replace("#", layer[1] if layer else "") + end for each in _listed(named)]
         transposed = format_.transposed and layer is not None and len(shape) == 2
         skipped = format_.first_position if module == "positions" else 0
-        shapes = [(rows, *shape[1:]) for rows in _rows(config, module, skipped + shape[0], len(theirs))]
+        gated = config.d_ff if config.activation in format_.ungated and module.endswith("linear1") else 0
+        shapes = [(rows, *shape[1:]) for rows in _rows(config, module, skipped + shape[0] - gated, len(theirs))]
         tensors = {each: part[::-1] if transposed else part for each, part in zip(theirs, shapes, strict=True)}
         absent = leaf == "bias" and not module.endswith((*biased, "norm"))
-        yield Parameter(name, shape, tensors, transposed, absent, skipped)
+        stream = _stream_axis(module, len(shape)) if format_.sines_first else None
+        yield Parameter(name, shape, tensors, transposed, absent, skipped, gated, stream)
 
 
 def _listed(named: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -57,7 +72,21 @@ def _rows(config: AnyModelConfig, module: str, rows: int, parts: int) -> list[in
     if parts == 1:
         return [rows]
     keys = config.kv_heads * config.head_width
-    return [config.d_ff, config.d_ff] if module.endswith("linear1") else [config.d_model, keys, keys]
+    if module.endswith("linear1"):
+        return [config.d_ff, config.d_ff]
+    return [config.d_model, keys, keys][-parts:]
+
+
+def _stream_axis(module: str, axes: int) -> int | None:
+    """The axis of a parameter along which it reads or writes the residual stream; None for inner biases."""
+    if module.endswith(("norm", ".output_projection", ".linear2")):
+        return 0
+    return 1 if axes == 2 else None
+
+
+def _alternating(width: int) -> NDArray[np.intp]:
+    """For each place of a vector in which sines and cosines alternate, its place where all sines come first."""
+    return np.arange(width).reshape(2, -1).T.ravel()
 
 
 def read_weights(
@@ -79,12 +108,15 @@ def read_weights(
             f"the tensor {missing[0]} was expected, but is not there{_more(missing)}; save the model anew"
         )
     output, embedding = (f"{format_.modules[name]}.weight" for name in ("output_projection", "embedding"))
-    copy = found.pop(output, None) if config.tie_embeddings else None
-    if copy and not np.array_equal(read(copy), read(found[embedding])):
-        raise InteropError(
-            f"one matrix was expected in {output} and {embedding}, as config.json ties them, found two; set "
-            "tie_word_embeddings to false"
-        )
+    for name in ((output,) if config.tie_embeddings else ()) + format_.copies:
+        if (copy := found.pop(name, None)) and not np.array_equal(read(copy), read(found[embedding])):
+            raise InteropError(
+                f"one matrix was expected in {name} and {embedding}, as config.json ties them, found two; "
+                + ("no model of clearformer has that" if format_.copies else "set tie_word_embeddings to false")
+            )
+    for name, (words, expected) in format_.constants.items():
+        if (constant := found.pop(name, None)) and not _is_near(read(constant), expected(shapes[constant])):
+            raise InteropError(f"{words} were expected in {name}, found others; no model of clearformer learns them")
     if extra := [name for name in found if name not in needed and not name.endswith(format_.unused or "\0")]:
         raise InteropError(
             f"tensors of a {format_.architecture} alone were expected, but {found[extra[0]]} maps to nothing"
@@ -103,7 +135,12 @@ def _joined(parameter: Parameter, read: Callable[[str], Array]) -> Array:
     if parameter.absent:
         return np.zeros(parameter.shape, np.float32)
     parts = [read(name).T if parameter.transposed else read(name) for name in parameter.tensors]
-    joined = np.ascontiguousarray((np.concatenate(parts) if len(parts) > 1 else parts[0])[parameter.skipped :])
+    if parameter.gated:
+        parts.append(parameter.ones)
+    joined = (np.concatenate(parts) if len(parts) > 1 else parts[0])[parameter.skipped :]
+    if parameter.stream is not None:
+        joined = joined.take(_alternating(joined.shape[parameter.stream]), parameter.stream)
+    joined = np.ascontiguousarray(joined)
     if not np.isfinite(joined).all():
         raise InteropError(
             f"finite numbers were expected in {next(iter(parameter.tensors))}, found others; the model is broken"
@@ -118,6 +155,13 @@ def write_weights(
     tensors = {}
     for each in parameters(format_, config, biased):
         value, first = weights.get(each.name, np.zeros(each.shape, np.float32)), 0
+        if each.gated and not np.array_equal(value[-each.gated :], each.ones):
+            raise InteropError(
+                f"a gate of 1 was expected in {each.name}, as {format_.architecture} has no gates, found others; "
+                "export it --to onnx"
+            )
+        if each.stream is not None:
+            value = value.take(np.argsort(_alternating(value.shape[each.stream])), each.stream)
         for name, shape in each.tensors.items():
             end = first + shape[-1 if each.transposed else 0]
             tensors[name] = np.ascontiguousarray(value[first:end].T if each.transposed else value[first:end])
@@ -134,6 +178,12 @@ def _whole_name(format_: Format, name: str, needed: Mapping[str, Shape]) -> str:
 def _prefixed(format_: Format, name: str, needed: Mapping[str, Shape]) -> str:
     whole = format_.body + name
     return whole if whole in needed or name.endswith(format_.unused or "\0") else name
+
+
+def _is_near(found: Array, expected: Array) -> bool:
+    """Equal but for the rounding of half precision; zeros are exact."""
+    tolerance = ROUNDING * float(np.abs(expected).max(initial=0.0))
+    return found.shape == expected.shape and bool(np.allclose(found, expected, rtol=0, atol=tolerance))
 
 
 def _more(names: list[str]) -> str:

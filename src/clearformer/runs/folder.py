@@ -99,10 +99,7 @@ class RunFolder:
     def corpus(self) -> Corpus:
         """The data the run was created with. Raises RunError if it has changed since, or if the run was imported."""
         if self.config.dataset == IMPORTED and not self.config.data:
-            raise RunError(
-                f"data was expected, but {self.folder} was imported, and has none; train it further, on a text, with: "
-                f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
-            )
+            self._refuse_imported("data was", "none")
         expected = self.data_hash
         if self._data_field("streamed", "whether the text is large", lambda value: value in (None, True)):
             return self._large_corpus()
@@ -116,6 +113,17 @@ class RunFolder:
     def data_hash(self) -> str:
         """The SHA-256 of the data the run was created with, from `data.json`. Raises RunError if it is missing."""
         return str(self._data_field("sha256", "the data's SHA-256", lambda value: isinstance(value, str)))
+
+    def require_head(self) -> None:
+        """Raise RunError if the run was imported without a head that names tokens."""
+        if self._data_field("headless", "whether the model has a head", lambda value: value in (None, True)):
+            self._refuse_imported("a head that names hidden tokens was", "none that is trained")
+
+    def _refuse_imported(self, expected: str, found: str) -> NoReturn:
+        raise RunError(
+            f"{expected} expected, but {self.folder} was imported, and has {found}; train it further with: "
+            f"clearformer train {self.folder / 'config.json'} --data FILE --start-from {self.folder}"
+        )
 
     def _refuse_other_data(self) -> NoReturn:
         raise RunError(

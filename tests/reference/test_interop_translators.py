@@ -1,0 +1,282 @@
+"""Marian's encoder-decoders become runs that translate, and ours become theirs, with the same logits and text."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+from tokenizers import decoders, models, pre_tokenizers
+
+from clearformer.api.run import Run, open_run
+from clearformer.cli.main import main
+from clearformer.config import Config, TransformerConfig
+from clearformer.data.tokenizers import train_tokenizer
+from clearformer.engine import engine_of
+from clearformer.models.initial import initial_weights
+from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+from clearformer.runs.session import load_model
+
+TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
+SENTENCES = ["the quick dog", "the lazy fox sleeps", "dog, dog and dog"]
+EQUAL = 1e-5
+"""of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
+STD = 0.3
+"""of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
+ENGINES = ("torch", "numpy", "c")
+CONTEXT = 24
+SIZES = {
+    "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": CONTEXT,
+    "scale_embedding": True,
+}  # fmt: skip
+
+
+def unigrams() -> tokenizers.Tokenizer:
+    """A tokenizer like Marian's: </s> and <unk> come first, <pad> last."""
+    pieces = [*sorted({f"▁{word}" for word in TEXT.split()}), *sorted({*TEXT.replace(" ", "▁")})]
+    scores = {"</s>": 0.0, "<unk>": 0.0} | {
+        piece: -1.0 / len(piece) - number / 100 for number, piece in enumerate(pieces)
+    }
+    backend = tokenizers.Tokenizer(models.Unigram(list(scores.items()), unk_id=1))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.add_special_tokens(["</s>", "<unk>", "<pad>"])
+    return backend
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as the translators of Helsinki": {"activation_function": "swish"},
+    "ReLU, embeddings that are not scaled": {"activation_function": "relu", "scale_embedding": False},
+    "a letter to begin with": {"decoder_start_token_id": unigrams().token_to_id("i")},
+}
+
+
+def foreign(folder: Path, **changes: Any) -> Any:
+    """Save a tiny model with random weights and its tokenizer into `folder`, and return it."""
+    backend = unigrams()
+    pad = backend.token_to_id("<pad>")
+    ids = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "forced_eos_token_id": None}
+    settings = SIZES | ids | {"vocab_size": backend.get_vocab_size()} | changes
+    torch.manual_seed(3)
+    model = transformers.MarianMTModel(transformers.MarianConfig(**settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name:
+                parameter.copy_(torch.randn_like(parameter) * STD + (1.0 if "norm.weight" in name else 0.0))
+        last = model.model.decoder.layers[-1].final_layer_norm
+        last.weight.neg_()  # or each token would be followed by itself, as the output is the embedding
+        last.bias.zero_()
+    model.save_pretrained(folder)
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
+    return model
+
+
+def imported(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    code = main(["import", str(source), "--out", str(out)])
+    assert code == 0, capsys.readouterr().err
+    return open_run(out)
+
+
+def theirs_of(run: Run, source: Path) -> np.ndarray:
+    """The number that each of our tokens has in the folder; -1 of those that it lacks."""
+    alone = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
+    texts = [run.tokenizer.backend.id_to_token(index) for index in range(run.config.model.vocab_size)]
+    return np.array([-1 if (index := alone.token_to_id(text)) is None else index for text in texts])
+
+
+def batch(vocab_size: int) -> tuple[np.ndarray, ...]:
+    """Sources and targets, of our tokens that are no special ones, with padding."""
+    rng = np.random.default_rng(1)
+    source, target = rng.integers(4, vocab_size, (2, 9)), rng.integers(4, vocab_size, (2, 7))
+    source_real, target_real = (np.arange(n) < np.array([[n], [n - 3]]) for n in (9, 7))
+    return source, target, source_real, target_real
+
+
+def their_logits(model: Any, source: Any, target: Any, source_real: Any, target_real: Any) -> np.ndarray:
+    given = {"input_ids": source, "decoder_input_ids": target}
+    masks = {"attention_mask": source_real.astype(int), "decoder_attention_mask": target_real.astype(int)}
+    with torch.inference_mode():
+        out = model(**{name: torch.from_numpy(value) for name, value in (given | masks).items()})
+    return np.asarray(out.logits.numpy())
+
+
+def assert_same_logits(run: Run, model: Any, numbers: np.ndarray, engine: Any = "torch") -> None:
+    """`numbers`: theirs of each of our tokens, -1 where there is none."""
+    source, target, *real = batch(len(numbers))
+    theirs = their_logits(model, numbers[source], numbers[target], *real)
+    loaded = load_model(run, engine)[0]
+    ours = engine_of(loaded).logits_of(loaded, (source, target, *real))
+    there, spread = numbers >= 0, theirs.max() - theirs.min()
+    assert np.abs(ours[:, :, there] - theirs[:, :, numbers[there]])[real[1]].max() < EQUAL * spread
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_translator_has_the_same_logits_in_every_engine_and_returns(variant, tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", **VARIANTS[variant])
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    numbers = theirs_of(run, tmp_path / "theirs")
+    assert (numbers >= 0).sum() == model.config.vocab_size
+    for engine in ENGINES:
+        assert_same_logits(run, model, numbers, engine)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
+    assert type(back) is transformers.MarianMTModel
+    for name, value in model.state_dict().items():
+        if ".layers." in name:  # the embedding has other rows
+            assert torch.equal(value, back.state_dict()[name]), name
+    assert_same_logits(run, back, np.arange(run.config.model.vocab_size))
+
+
+@pytest.mark.parametrize("variant", ["as the translators of Helsinki", "a letter to begin with"])
+def test_greedy_translations_are_the_same_in_both_directions(variant, tmp_path, capsys):
+    model = foreign(tmp_path / "theirs", **VARIANTS[variant])
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
+    never = [model.config.pad_token_id, model.config.decoder_start_token_id, 1]
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    ours = run.translate(SENTENCES, beam=1)
+    assert len(set(ours)) > 1
+    for text, found in zip(SENTENCES, ours, strict=True):
+        ids = torch.tensor([[*backend.encode(text, add_special_tokens=False).ids, model.config.eos_token_id]])
+        written = model.generate(ids, do_sample=False, num_beams=1, max_new_tokens=CONTEXT, suppress_tokens=never)[0]
+        assert backend.decode(written.tolist()[1:]) == found
+        again = back.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), num_beams=1)[0]
+        assert tokenizer.decode(again, skip_special_tokens=True) == found
+
+
+def own_run(folder: Path, **changes: Any) -> Run:
+    """A translator of ours with random weights."""
+    tokenizer = train_tokenizer("bpe", [TEXT], 280)
+    sizes: dict[str, Any] = {"context": CONTEXT, "d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 40}
+    model = TransformerConfig(vocab_size=tokenizer.vocab_size, **sizes | changes)
+    config = Config(dataset="dates", tokenizer="bpe", model=model)
+    folder.mkdir()
+    tokenizer.save(folder / "tokenizer.json")
+    (folder / "data.json").write_text('{"name": "dates", "kind": "pairs", "sizes": {"train": 3}}', encoding="utf-8")
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    save_checkpoint(folder / "checkpoints", Checkpoint(7, {"model": initial_weights(model, 1)}), keep=1)
+    return open_run(folder)
+
+
+@pytest.mark.parametrize("changes", [{}, {"activation": "gelu", "bias": False, "scale_embeddings": False}], ids=str)
+def test_a_translator_of_ours_is_exported_and_imported_with_the_same_logits_and_numbers(changes, tmp_path, capsys):
+    run = own_run(tmp_path / "run", **changes)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 0
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "hf").eval()
+    same = np.arange(run.config.model.vocab_size)
+    assert_same_logits(run, model, same)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokenizer(SENTENCES[0])["input_ids"] == [*run.tokenizer.encode(SENTENCES[0]), model.config.eos_token_id]
+    again = imported(tmp_path / "hf", tmp_path / "again", capsys)
+    assert_same_logits(again, model, same)
+    assert again.tokenizer.encode(SENTENCES[0]) == run.tokenizer.encode(SENTENCES[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"norm_order": "pre"}, "MarianMTModel, lacks norm_order pre"),
+        ({"activation": "geglu"}, "MarianMTModel, lacks activation geglu"),
+        ({"activation": "swiglu"}, "as MarianMTModel has no gates, found others"),
+    ],
+)
+def test_a_translator_that_marian_cannot_hold_is_refused_before_anything_is_written(changes, words, tmp_path, capsys):
+    own_run(tmp_path / "run", **changes)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "hf").exists()
+
+
+def edited_config(**changes: Any) -> Any:
+    def edit(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+def with_tensor(name: str, value: Any) -> Any:
+    def edit(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        tensors[name] = value(tensors).astype(np.float32)
+        save_file(tensors, folder / "model.safetensors")
+
+    return edit
+
+
+def of_sentence_pieces(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "source.spm")
+
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "a bias of the logits": (
+        with_tensor("final_logits_bias", lambda tensors: tensors["final_logits_bias"] + 1),
+        "zeros were expected in final_logits_bias",
+    ),
+    "positions of their own": (
+        with_tensor("model.encoder.embed_positions.weight", lambda _: np.ones((CONTEXT, 16))),
+        "the sines and cosines of positions were expected in model.encoder.embed_positions.weight",
+    ),
+    "two embeddings": (
+        with_tensor("model.decoder.embed_tokens.weight", lambda tensors: tensors["model.shared.weight"] + 1),
+        "one matrix was expected in model.decoder.embed_tokens.weight and model.shared.weight",
+    ),
+    "two vocabularies": (edited_config(share_encoder_decoder_embeddings=False), "share_encoder_decoder_embeddings"),
+    "a smaller decoder": (edited_config(decoder_layers=1), "decoder_layers 2, as in the encoder, was expected"),
+    "no token to begin with": (edited_config(decoder_start_token_id=None), "decoder_start_token_id must be the number"),
+    "padding that ends a text": (edited_config(pad_token_id=0), "another eos_token_id than pad_token_id"),
+    "pieces in a file of SentencePiece's": (of_sentence_pieces, "found source.spm, which clearformer does not read"),
+    "T5": (edited_config(model_type="t5", architectures=["T5ForConditionalGeneration"]), "depends on the distance"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "marian"
+    foreign(folder)
+    return folder
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_our_translators_lack_is_refused_in_one_sentence_and_nothing_is_written(broken, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "theirs")
+    edit, words = BROKEN[broken]
+    edit(tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1, message
+    assert not (tmp_path / "run").exists()
+
+
+def test_positions_and_copies_that_a_file_holds_besides_are_read(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "theirs")
+    model = transformers.MarianMTModel.from_pretrained(whole).eval()
+    positions = "model.decoder.embed_positions.weight"
+    with_tensor(positions, lambda _: model.state_dict()[positions].numpy().astype(np.float16))(tmp_path / "theirs")
+    with_tensor("lm_head.weight", lambda tensors: tensors["model.shared.weight"])(tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
+    assert_same_logits(run, model, theirs_of(run, whole))
+
+
+@pytest.mark.slow
+def test_an_imported_translator_is_drawn_and_trained_further(whole, tmp_path, capsys):
+    run = str(imported(whole, tmp_path / "run", capsys).folder)
+    assert main(["draw", run, "the quick dog", "--out", str(tmp_path / "heads.svg")]) == 0
+    pairs = "".join(f"{source}\t{target}\n" for source in SENTENCES for target in SENTENCES) * 2
+    (tmp_path / "pairs.tsv").write_text(pairs, encoding="utf-8")
+    further = ["--data", str(tmp_path / "pairs.tsv"), "--start-from", run, "--out", str(tmp_path / "further")]
+    settings = ["--train.steps=10", "--train.device=cpu", "--train.batch-tokens=192", "--train.schedule.peak=0.01"]
+    assert main(["train", str(Path(run) / "config.json"), *further, *settings]) == 0
+    lines = (tmp_path / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[-1] < losses[0]
