@@ -529,3 +529,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "Whisper": partial(seeded, Whisper),
     "vectors": partial(seeded, Transformer),
 }
+
+KNOWN = {
+    "fairseq with a state": {
+        "masks.empty-row": "scores are filled with -inf, as in fairseq, so a source that is all padding gives NaN",
+    },
+}

@@ -203,7 +203,10 @@ def _written(probe: Probe, generate: Callable[..., Tensor], prompt: Inputs, coun
 
 def _distances(probe: Probe, prompt: Inputs, new: Tensor) -> Tensor:
     """[B, N]: how far each new token is from the likeliest, in standard deviations; 0 after the end of a text."""
-    distances = gaps(logits_before(probe, prompt, new), new)
+    logits, V = logits_before(probe, prompt, new), probe.subject.vocab_size  # noqa: N806
+    distances = gaps(logits, new)
+    if V is not None and int(new.max()) < V < logits.shape[-1]:
+        distances = distances.minimum(gaps(logits[..., :V], new))  # rows past the vocabulary are no tokens
     return distances.masked_fill(~before_the_end(new, probe.subject.end), 0.0)
 
 

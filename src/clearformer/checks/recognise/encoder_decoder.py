@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clearformer.checks.recognise import heads, pair_batch, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
+    LABELS,
     SOURCE_WORDS,
     TARGET_WORDS,
     CallSearch,
@@ -82,7 +83,7 @@ def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: boo
         return None
     if has_word(first, TARGET_WORDS) and has_word(second, SOURCE_WORDS):
         return second, first
-    is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or second == "y")
+    is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or signature.has_word(second, LABELS))
     return (first, second) if certain or is_pair or second.startswith(TARGET_NAMES) else None
 
 
@@ -91,11 +92,13 @@ def _inputs(width: int | None, length: int) -> Tensor:
 
 
 def _subject(model: Any, call: AnyCall, padded: PairCall | None, width: int | None, length: int) -> Subject:
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     sizes: dict[str, Any] = {"width": width, "context": signature.declared(model, signature.CONTEXTS)}
     if width is None:
         sizes = _sizes(model, call, length)
     by_token = None if pad is None or width else partial(_with_padding_tokens, call, pad)
+    if isinstance(call, PairCall) and call.lengths and not width:
+        by_token = partial(_with_lengths, call, pad or 0)
     return Subject(
         model,
         call=call.without_padding,
@@ -115,9 +118,17 @@ def _with_padding_tokens(
     return call.without_padding(model, source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad))
 
 
+def _with_lengths(
+    call: PairCall, pad: int, model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor
+) -> Any:
+    """For a model that is told how long each source is."""
+    filled = source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad)
+    return call(model, *filled, source_real, real)
+
+
 def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
     """The smaller of the two vocabularies and of the two contexts."""
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     source, tokens = trial.sample_tokens(length + EXTRA, pad), trial.sample_tokens(length, pad)
     with trial.LookupRecorder() as recorder:
         logits = extract_logits(call.without_padding(model, source, tokens))
@@ -133,5 +144,5 @@ def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
 
 
 def _works(model: Any, call: AnyCall, length: int) -> bool:
-    tokens = trial.sample_tokens(length, signature.declared(model, signature.PADS))
+    tokens = trial.sample_tokens(length, signature.padding_token(model))
     return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

@@ -45,7 +45,7 @@ class MaskedCall:
         """A row of a mask per query says who sees whom, and a caller leaves each query something: at least itself."""
         if self.convention.per_query:
             mask = masks.causal_mask(real)
-            mask = mask | (~mask.any(-1, keepdim=True) & torch.eye(mask.shape[-1], dtype=torch.bool))
+            mask = mask | torch.eye(mask.shape[-1], dtype=torch.bool)
         else:
             mask = masks.padding_mask(real)
         others = {name: value(tokens) for name, value in self.others.items()}
@@ -59,6 +59,13 @@ class MaskedCall:
     def can_hide_padding(self) -> bool:
         """Not by a mask [T, S], which all rows share."""
         return not (self.convention.per_query and self.convention.rank == 2)
+
+    def hides(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
+        """As `hides_what_it_should`; False where the model raises an error."""
+        try:
+            return self.hides_what_it_should(model, tokens, kind)
+        except Exception:  # the checks will say what is wrong
+            return False
 
     def hides_what_it_should(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
         """Whether the model hides the future, if it is causal, and padding, if the mask can say it."""

@@ -21,11 +21,11 @@ def padding_fields(
 
     `masked` is the call with a mask, where one is required.
     """
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     fields: dict[str, Any] = {} if pad is None else {"pad": pad, "reserved": (pad,)}
     parameters = signature.parameters(model)
     names = [name for name in plain_masks.NAMES_OF_PADDING if name in parameters] if masked is None else []
-    found = [plain_masks.find_masked_call(model, name, kind, tokens, (False,), arrange=arrange) for name in names]
+    found = [_optional_mask(model, name, kind, tokens, arrange) for name in names]
     for masked_call in [one for one in (masked, *found) if one is not None and one.can_hide_padding]:
         if (
             masked_call is masked
@@ -37,6 +37,16 @@ def padding_fields(
     if pad is not None and not tokens.is_floating_point():
         return fields | {"padded": partial(_by_token, call, pad)}
     return fields | ({"padded": partial(_unmarked, call)} if kind == "causal" else {})
+
+
+def _optional_mask(model: Any, name: str, kind: Kind, tokens: Tensor, arrange: heads.Arrange) -> MaskedCall | None:
+    """A mask of real tokens; or one that says who sees whom, in place of the model's own, where only that is right."""
+    padding = plain_masks.find_masked_call(model, name, kind, tokens, (False,), arrange=arrange)
+    if kind != "causal" or padding is None or padding.hides(model, tokens, kind) or padding.convention.rank == 2:
+        return padding
+    whole = plain_masks.find_masked_call(model, name, kind, tokens, (True,), arrange=arrange)
+    is_right = whole is not None and whole.can_hide_padding and whole.hides(model, tokens, kind)
+    return whole if is_right else padding
 
 
 def _speaks_of_padding(model: Any, name: str) -> bool:
