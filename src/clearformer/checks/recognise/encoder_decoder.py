@@ -96,6 +96,7 @@ def _subject(model: Any, call: AnyCall, padded: PairCall | None, width: int | No
     sizes: dict[str, Any] = {"width": width, "context": signature.declared(model, signature.CONTEXTS)}
     if width is None:
         sizes = _sizes(model, call, length)
+    start = call.start if isinstance(call, PairCall) else None
     by_token = None if pad is None or width else partial(_with_padding_tokens, call, pad)
     if isinstance(call, PairCall) and call.lengths and not width:
         by_token = partial(_with_lengths, call, pad or 0)
@@ -104,7 +105,8 @@ def _subject(model: Any, call: AnyCall, padded: PairCall | None, width: int | No
         call=call.without_padding,
         kind="encoder-decoder",
         pad=pad or 0,
-        reserved=() if pad is None else (pad,),
+        reserved=tuple(token for token in dict.fromkeys((pad, start)) if token is not None),
+        start=start,
         padded=padded or by_token,
         name=f"{signature.name_of(model)}, called as {call.description}",
         **sizes,

@@ -62,6 +62,8 @@ class PairCall:
     """the part that makes logits of the output, where the caller applies it"""
     layout: Layout = "rows"
     ending: Ending = "none"
+    start: int | None = None
+    """the token that the model puts in front of the target; a target that begins with it is not given another"""
 
     def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
         arguments = {
@@ -70,13 +72,14 @@ class PairCall:
         }
         for name in self.lengths:
             arguments[name] = (real if has_word(name, TARGET_WORDS) else source_real).sum(-1)
-        given = target if self.ending == "none" else torch.cat([target, target[:, -1:]], dim=1)
+        begun = self.start is not None and bool((target[:, 0] == self.start).all())
+        given = target if self.ending == "none" else torch.cat([target[:, int(begun) :], target[:, -1:]], dim=1)
         place = LAYOUTS[self.layout]
         out = in_rows(model(**{self.source: place(source), self.target: place(given)}, **arguments), given)
         out = heads.apply(self.head, model, out)
         if self.layout != "rows":
             out = extract_logits(out).transpose(0, 1)
-        return extract_logits(out)[:, 1:] if self.ending == "begins" else out
+        return extract_logits(out)[:, 1:] if self.ending == "begins" and not begun else out
 
     def mask(self, name: str, convention: masks.Convention, source_real: Tensor, real: Tensor) -> Tensor:
         """A per-query mask of the target is causal; one of the source hides nothing."""
@@ -141,7 +144,11 @@ class CallSearch:
             found = masks.first_correct(
                 candidates, self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)
             )
-            if found is not None and (ending != "begins" or self.begins(found)):
+            if found is not None and ending == "begins":
+                if not self.begins(found):
+                    continue
+                found = replace(found, start=self.first_token(found))
+            if found is not None:
                 return found
         return None
 
@@ -154,6 +161,13 @@ class CallSearch:
         ]
         changed = (outputs[0] - outputs[1]).abs().amax((0, 2)) > masks.MIN_CHANGE * outputs[0].std()
         return bool(changed[masks.REPLACED + 1] and not changed[: masks.REPLACED + 1].any())
+
+    def first_token(self, call: PairCall) -> int | None:
+        """What the model puts in front of the target: it is looked up before all but the target's last token."""
+        with trial.LookupRecorder() as recorder:
+            call.without_padding(self.model, self.source, self.tokens)
+        shifted = [at for _, at in recorder.lookups if at.dim() == 2 and torch.equal(at[:, 1:], self.tokens)]
+        return int(shifted[0][0, 0]) if shifted else None
 
     def candidates(self, names: list[str]) -> Iterator[PairCall]:
         if not names:

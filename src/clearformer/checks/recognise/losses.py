@@ -70,6 +70,7 @@ def _candidates(experiment: Experiment, form: LossForm) -> Iterator[FoundLoss]:
     elif not form.takes_labels:
         conventions = ("alone",)
     pad, declared = experiment.subject.pad, signature.declared(model, START_TOKENS)
+    declared = declared if experiment.subject.start is None else experiment.subject.start
     likely = declared if declared is not None else int(experiment.tokens[0, 0])
     masks: tuple[MaskMeaning | None, ...] = _meanings(form) if form.needs_mask else (None,)
     for convention in conventions:

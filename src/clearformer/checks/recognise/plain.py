@@ -30,7 +30,7 @@ KINDS: tuple[Kind, ...] = ("causal", "classifier")
 NAMES_OF_TOKENS = ("input_ids", "tokens", "ids", "inputs", "x", "idx", "src")
 
 
-FEATURES = ("feat", "hidden", "encode", "embed", "logits", "scores", "backbone", "body")
+FEATURES = ("feat", "hidden", "encode", "backbone", "body")
 """in names of methods that give a vector a token, where `forward` reads candidates or labels too"""
 
 

@@ -86,14 +86,19 @@ def find_masked_call(
     per_query: Iterable[bool],
     others: Mapping[str, Callable[[Tensor], Any]] | None = None,
     arrange: heads.Arrange = heads.as_it_is,
+    of_rows: bool = False,
 ) -> MaskedCall | None:
-    """The convention with which this mask hides what it should; else the first that runs."""
+    """The convention with which this mask hides what it should; else the first that runs.
+
+    `of_rows`: only those in which each row has a mask of its own.
+    """
     ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
     meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
     candidates = [
         MaskedCall(name, masks.Convention(meaning, rank, each), others or {}, arrange)
         for each, meaning, rank in itertools.product(per_query, meanings, ranks)
     ]
+    candidates = [one for one in candidates if one.can_hide_padding or not of_rows]
     return masks.first_correct(
         candidates,
         lambda call: trial.try_call(partial(call.without_padding, model), tokens)[0] is not None,

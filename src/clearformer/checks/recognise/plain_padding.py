@@ -44,9 +44,8 @@ def _optional_mask(model: Any, name: str, kind: Kind, tokens: Tensor, arrange: h
     padding = plain_masks.find_masked_call(model, name, kind, tokens, (False,), arrange=arrange)
     if kind != "causal" or padding is None or padding.hides(model, tokens, kind) or padding.convention.rank == 2:
         return padding
-    whole = plain_masks.find_masked_call(model, name, kind, tokens, (True,), arrange=arrange)
-    is_right = whole is not None and whole.can_hide_padding and whole.hides(model, tokens, kind)
-    return whole if is_right else padding
+    whole = plain_masks.find_masked_call(model, name, kind, tokens, (True,), arrange=arrange, of_rows=True)
+    return whole if whole is not None and whole.hides(model, tokens, kind) else padding
 
 
 def _speaks_of_padding(model: Any, name: str) -> bool:
