@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearformer.checks.recognise import heads, pair_batch, signature, trial
+from clearformer.checks.recognise import features, heads, pair_batch, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
     LABELS,
     SOURCE_WORDS,
@@ -45,6 +45,8 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     if kind in KINDS:
         names = _source_and_target(parameters, certain=kind == "encoder-decoder")
     length = min(trial.LENGTH, (signature.declared(model, signature.CONTEXTS) or MAX_LENGTH) - EXTRA)
+    if names is None and kind in KINDS and (framed := _of_frames(model, parameters, length)):
+        return framed
     if names is None:
         inputs = (_inputs(None, length + EXTRA), _inputs(None, length))
         batched = pair_batch.find(model, *inputs) if kind in KINDS else None
@@ -69,6 +71,19 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         "form of call gave them. Tried:\n" + "\n".join(attempts) + "\nSay how it is called: return Subject(model, "
         'call=lambda model, source, tokens: ..., kind="encoder-decoder", vocab_size=...)'
     )
+
+
+def _of_frames(model: Any, parameters: Mapping[str, inspect.Parameter], length: int) -> Subject | None:
+    """A model whose source is frames, as those of a sound, and its target tokens; None where that does not run."""
+    first, *rest = [name for name in signature.required(parameters) if not is_length(name)] or [""]
+    if not signature.has_word(first, features.WORDS) or not rest or not isinstance(model, nn.Module):
+        return None
+    source, tokens = _inputs(None, length + EXTRA), _inputs(None, length)
+    for frames in features.forms(model):
+        search = CallSearch(model, source, tokens, (first, rest[0]), parameters, frames)
+        if (call := search.find_call()) is not None:
+            return _subject(model, call, None, None, length)
+    return None
 
 
 def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: bool) -> tuple[str, str] | None:

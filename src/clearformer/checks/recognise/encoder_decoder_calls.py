@@ -64,6 +64,8 @@ class PairCall:
     ending: Ending = "none"
     start: int | None = None
     """the token that the model puts in front of the target; a target that begins with it is not given another"""
+    frames: Callable[[Any, Tensor], Tensor] | None = None
+    """what makes the source of tokens, where the model reads no tokens as its source"""
 
     def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
         arguments = {
@@ -75,7 +77,8 @@ class PairCall:
         begun = self.start is not None and bool((target[:, 0] == self.start).all())
         given = target if self.ending == "none" else torch.cat([target[:, int(begun) :], target[:, -1:]], dim=1)
         place = LAYOUTS[self.layout]
-        out = in_rows(model(**{self.source: place(source), self.target: place(given)}, **arguments), given)
+        read = place(source) if self.frames is None else self.frames(model, source)
+        out = in_rows(model(**{self.source: read, self.target: place(given)}, **arguments), given)
         out = heads.apply(self.head, model, out)
         if self.layout != "rows":
             out = extract_logits(out).transpose(0, 1)
@@ -109,8 +112,10 @@ class CallSearch:
         tokens: Tensor,
         names: tuple[str, str],
         parameters: Mapping[str, inspect.Parameter],
+        frames: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> None:
         """`names` are the parameters for source and target; `parameters` those of the model's call."""
+        self.frames = frames
         self.model, self.source, self.tokens, self.names = model, source, tokens, names
         self.masks = [name for name in parameters if name not in names and ("mask" in name or is_padding_mask(name))]
         self.source_masks = set(self.masks) - target_masks(self.masks)
@@ -140,7 +145,8 @@ class CallSearch:
     def search(self, names: list[str]) -> PairCall | None:
         """A model that reads labels may make the decoder's tokens of them; some read columns, and leave one out."""
         for layout, ending in self.arrangements:
-            candidates = (replace(one, layout=layout, ending=ending) for one in self.candidates(names))
+            changes: dict[str, Any] = {"layout": layout, "ending": ending, "frames": self.frames}
+            candidates = (replace(one, **changes) for one in self.candidates(names))
             found = masks.first_correct(
                 candidates, self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)
             )
