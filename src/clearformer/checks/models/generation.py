@@ -1,5 +1,6 @@
 """Text that a model writes, against its own logits."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -19,8 +20,8 @@ PROMPTS = (5, 1, 3, 5)
 """tokens in the prompts that are tried; the first length again, to see what an earlier call leaves behind"""
 NEW = {"causal": 6, "encoder-decoder": 10}
 """tokens that are written"""
-PADDED_NEW = 4
-"""tokens after a padded prompt"""
+PADDED_NEW, PADDED_TRIALS = 4, 3
+"""tokens after a padded prompt, and batches of such prompts, since a model may repeat a token whatever it reads"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
 FACTORS = (1.0, 2.0, 4.0, 8.0)
@@ -85,7 +86,7 @@ def padded(probe: Probe) -> Outcome:
     """
     _let_the_past_decide(probe)
     lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
-    prompt = probe.inputs(len(lengths), max(lengths))
+    prompts = [probe.inputs(len(lengths), max(lengths)) for _ in range(PADDED_TRIALS)]
     real = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
     is_known = probe.subject.pad in probe.subject.reserved
     by_token = [one for one in writers(probe) if is_known and getattr(one, "pads", False)]
@@ -93,14 +94,14 @@ def padded(probe: Probe) -> Outcome:
         one for one in writers(probe) if isinstance(one, FoundGenerate) and one.mask_name and one not in by_token
     ]
     tried = [(one, one) for one in by_token]
-    if by_mask and _hides_on_the_left(probe, prompt, real):
+    if by_mask and _hides_on_the_left(probe, prompts[0], real):
         tried += [(one, one.with_mask(real)) for one in by_mask]
     if not tried:
         raise DoesNotApply(
             "no method that writes says in its documentation that prompts are padded on the left, with a padding token "
             "that is known, or takes a mask with which the model hides padding there"
         )
-    for generate, in_one_batch in tried:
+    for (generate, in_one_batch), prompt in itertools.product(tried, prompts):
         text = Inputs(prompt.tokens.masked_fill(~real, probe.subject.pad))
         together = _written(probe, in_one_batch, text, PADDED_NEW)
         for row, length in enumerate(lengths):
