@@ -5,13 +5,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import heads, plain_masks, signature
+from clearformer.checks.recognise import heads, plain_masks, signature, trial
+from clearformer.checks.recognise.experiment import same
 from clearformer.checks.recognise.plain_masks import MaskedCall
 from clearformer.checks.subject import Kind
 
 Call = Callable[[Any, Tensor], Any]
+PADDED = 3
+"""tokens of a trial that are replaced by padding"""
 
 
 def padding_fields(
@@ -35,7 +39,8 @@ def padding_fields(
         ):
             return fields | {"padded": masked_call, "sides": _sides(model)}
     if pad is not None and not tokens.is_floating_point():
-        return fields | {"padded": partial(_by_token, call, pad)}
+        left = kind == "bidirectional" and _is_padded_on_the_left(model, call, pad)
+        return fields | {"padded": partial(_by_token, call, pad), "sides": ("left",) if left else ("right",)}
     return fields | ({"padded": partial(_unmarked, call)} if kind == "causal" else {})
 
 
@@ -58,6 +63,20 @@ def _sides(model: Any) -> tuple[str, ...]:
     """Where padding may stand: on the right, and on the left too if the documentation of `forward` says so."""
     words = _words(model)
     return ("right", "left") if "pad" in words and "left" in words else ("right",)
+
+
+def _is_padded_on_the_left(model: Any, call: Call, pad: int) -> bool:
+    """Whether padding by its token changes nothing on the left and much on the right, as where places are counted from
+    the end of a row, the newest token."""
+    tokens = trial.sample_tokens(trial.LENGTH, pad)
+    real = torch.arange(trial.LENGTH).expand_as(tokens) >= PADDED
+    kept = {"left": (real, slice(PADDED, None)), "right": (real.flip(1), slice(None, -PADDED))}
+    hidden = {}
+    for side, (one, where) in kept.items():
+        padded, _ = trial.try_call(partial(_by_token, call, pad, model), tokens, one)
+        alone, _ = trial.try_call(partial(call, model), tokens[:, where])
+        hidden[side] = padded is not None and alone is not None and same(padded[:, where], alone)
+    return hidden["left"] and not hidden["right"]
 
 
 def _words(model: Any) -> str:

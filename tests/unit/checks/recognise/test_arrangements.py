@@ -128,6 +128,21 @@ class WholeMask(Body):
         return self.head(y + F.softmax((y @ y.mT).masked_fill(~attention_mask, -torch.inf), dim=-1) @ y)
 
 
+class CountsFromTheEnd(nn.Module):
+    """Items of which the newest stands at the end; 0 is padding, and nobody sees it."""
+
+    def __init__(self, from_the_end: bool = True) -> None:
+        super().__init__()
+        self.item, self.place = nn.Embedding(V, D, padding_idx=0), nn.Embedding(CONTEXT, D)
+        self.from_the_end, self.head = from_the_end, nn.Linear(D, V)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[1]
+        y = self.item(x) + (self.place.weight[-n:] if self.from_the_end else self.place.weight[:n])
+        hidden = (x == 0)[:, None] & ~torch.eye(n, dtype=torch.bool)
+        return self.head(y + F.softmax((y @ y.mT).masked_fill(hidden, -torch.inf), dim=-1) @ y)
+
+
 def tokens(rows: int = 2, length: int = 6, seed: int = 0) -> Tensor:
     return torch.randint(2, V, (rows, length), generator=torch.Generator().manual_seed(seed))
 
@@ -201,6 +216,12 @@ def test_a_mask_of_who_sees_whom_is_no_mask_of_padding():
     real = torch.arange(6) < torch.tensor([[6], [4]])
     padded = subject.padded(model, tokens(), real)
     torch.testing.assert_close(padded[1, :4], model(tokens()[1:, :4])[0])
+
+
+@pytest.mark.parametrize(("from_the_end", "side"), [(True, "left"), (False, "right")])
+def test_padding_stands_where_places_are_not_counted_from(from_the_end: bool, side: str):
+    subject = recognise(CountsFromTheEnd(from_the_end), kind="bidirectional")
+    assert (subject.pad, subject.sides) == (0, (side,))
 
 
 @pytest.mark.parametrize("family", [Candidates, Layers, NextTokens, WholeMask])
