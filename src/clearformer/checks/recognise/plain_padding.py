@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.recognise import heads, plain_masks, signature, trial
+from clearformer.checks.recognise.encoder_decoder_calls import is_length
 from clearformer.checks.recognise.experiment import same
 from clearformer.checks.recognise.plain_masks import MaskedCall
 from clearformer.checks.subject import Kind
@@ -21,7 +22,9 @@ PADDED = 3
 def padding_fields(
     model: Any, kind: Kind, call: Call, masked: MaskedCall | None, arrange: heads.Arrange, tokens: Tensor
 ) -> dict[str, Any]:
-    """The fields of Subject for padding: by a mask that hides it, by its token, or, in a causal model, by nothing.
+    """The fields of Subject for padding: by a mask that hides it, by the rows' lengths, by its token, or by nothing.
+
+    By nothing in a causal model alone.
 
     `masked` is the call with a mask, where one is required.
     """
@@ -38,6 +41,10 @@ def padding_fields(
             or masked_call.hides_what_it_should(model, tokens, kind)
         ):
             return fields | {"padded": masked_call, "sides": _sides(model)}
+    if masked is None and (lengths := _lengths(model, tokens)):
+        by_length = partial(_by_length, lengths, arrange, pad or 0)
+        if trial.try_call(partial(by_length, model), tokens, torch.ones_like(tokens, dtype=torch.bool))[0] is not None:
+            return fields | {"padded": by_length}
     if pad is not None and not tokens.is_floating_point():
         left = kind == "bidirectional" and _is_padded_on_the_left(model, call, pad)
         return fields | {"padded": partial(_by_token, call, pad), "sides": ("left",) if left else ("right",)}
@@ -81,6 +88,19 @@ def _is_padded_on_the_left(model: Any, call: Call, pad: int) -> bool:
 
 def _words(model: Any) -> str:
     return (inspect.getdoc(getattr(model, "forward", model)) or "").lower()
+
+
+def _lengths(model: Any, tokens: Tensor) -> str:
+    """The argument that says how long each row is; "" where there is none, or others are required beside it."""
+    parameters = signature.parameters(model)
+    name = next((name for name in [*parameters][1:] if is_length(name)), "")
+    required = set(signature.required(parameters)[1:]) - {name}
+    return "" if required or tokens.is_floating_point() or not name.endswith(("lengths", "lens")) else name
+
+
+def _by_length(name: str, arrange: heads.Arrange, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:
+    out = signature.give(model, tokens.masked_fill(~real, pad), **{name: real.sum(-1)})
+    return arrange(model, out, tokens)
 
 
 def _by_token(call: Call, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
 from clearformer.checks.recognise import recognise
 from clearformer.checks.recognise.experiment import Experiment
 from clearformer.checks.recognise.losses import find
@@ -143,6 +145,18 @@ class CountsFromTheEnd(nn.Module):
         return self.head(y + F.softmax((y @ y.mT).masked_fill(hidden, -torch.inf), dim=-1) @ y)
 
 
+class PooledByLength(nn.Module):
+    """A classifier of the mean of so many tokens as a row has; `all_places`: of all."""
+
+    def __init__(self, all_places: bool = False) -> None:
+        super().__init__()
+        self.item, self.head, self.all_places = nn.Embedding(V, D), nn.Linear(D, 3), all_places
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        real = (torch.arange(x.shape[1]) < lengths[:, None]) | self.all_places
+        return self.head((self.item(x) * real[..., None]).sum(1) / real.sum(1, keepdim=True))
+
+
 def tokens(rows: int = 2, length: int = 6, seed: int = 0) -> Tensor:
     return torch.randint(2, V, (rows, length), generator=torch.Generator().manual_seed(seed))
 
@@ -216,6 +230,12 @@ def test_a_mask_of_who_sees_whom_is_no_mask_of_padding():
     real = torch.arange(6) < torch.tensor([[6], [4]])
     padded = subject.padded(model, tokens(), real)
     torch.testing.assert_close(padded[1, :4], model(tokens()[1:, :4])[0])
+
+
+@pytest.mark.parametrize(("all_places", "status"), [(False, "passed"), (True, "failed")])
+def test_padding_is_told_by_lengths(all_places: bool, status: str):
+    outcome = run_check(recognise(PooledByLength(all_places)), CHECKS["batches.right-padding"], seed=1)
+    assert outcome.status == status
 
 
 @pytest.mark.parametrize(("from_the_end", "side"), [(True, "left"), (False, "right")])
