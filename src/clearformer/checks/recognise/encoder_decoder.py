@@ -154,6 +154,8 @@ def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
     vocabularies = [size for size in (declared if any(declared) else looked_up) if size]
     contexts = [size for size in (recorder.context(length + EXTRA), recorder.context(length)) if size]
     context = signature.declared(model, signature.CONTEXTS) or min(contexts, default=None)
+    if context is not None and isinstance(call, PairCall) and call.ending == "begins":
+        context -= 1  # for the token that the model puts in front
     if context is None:
         context = trial.find_max_length(partial(_works, model, call), length + EXTRA)
     smallest = min(vocabularies, default=logits.shape[-1])
@@ -162,4 +164,6 @@ def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
 
 def _works(model: Any, call: AnyCall, length: int) -> bool:
     tokens = trial.sample_tokens(length, signature.padding_token(model))
+    if isinstance(call, PairCall) and call.start is not None:
+        tokens[:, 0] = call.start + 1  # a target that begins with it is shorter by one in the model
     return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

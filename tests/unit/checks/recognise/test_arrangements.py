@@ -221,7 +221,7 @@ def test_labels_that_are_shifted_inside_are_the_decoders_tokens():
     subject = recognise(model)
     logits = model(source, torch.cat([target, target[:, :1]], dim=1))[1][:, 1:]
     torch.testing.assert_close(called(model, source, target), logits)
-    assert subject.start == START
+    assert (subject.start, subject.context) == (START, CONTEXT - 1)
 
 
 def test_a_mask_of_who_sees_whom_is_no_mask_of_padding():
