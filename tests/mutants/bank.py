@@ -25,10 +25,10 @@ STYLES = (*OLDER_STYLES, *NEW_STYLES)
 
 def bugs_in(folder: str) -> Iterator[Bug]:
     """The bugs of all styles in `bare`, or in `held_out`."""
-    for style in STYLES:
+    for style in (*STYLES, "right_models"):
         if (HERE / folder / f"{style}.py").exists():
             for bug in importlib.import_module(f"{folder}.{style}").BUGS:
-                yield replace(bug, style=style)
+                yield replace(bug, style=bug.style or style)
 
 
 def open_bugs() -> dict[str, Bug]:
@@ -63,7 +63,11 @@ def _right(family: str) -> Any:
 
 
 def source(style: str) -> str:
-    """The style's file, with a function `model` that returns the model alone."""
+    """The style's file, or that of a right model, with a function `model` that returns the model alone."""
+    family, _, name = style.partition(": ")
+    if name:
+        text = (HERE / "right" / f"{family}.py").read_text(encoding="utf-8")
+        return f'{text}\n\ndef model():\n    return MODELS["{name}"]()\n'
     text = (HERE / "styles" / f"{style}.py").read_text(encoding="utf-8")
     return text if style in NEW_STYLES else f"{text}\n\ndef model():\n    return subject().model\n"
 

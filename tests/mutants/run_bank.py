@@ -95,7 +95,7 @@ def judge(bug: Bug, found: Found, without: Found) -> Found:
     """What was found, and what that is worth beside what was found in the model `without` the bug."""
     caught = any(each not in without["problems"] for each in found["problems"])
     return {
-        **{"style": bug.style, "topic": bug.topic},
+        **{"style": bug.style.partition(":")[0], "topic": bug.topic},
         **{key: found[key] for key in ("first", "problems", "refused", "seconds") if key in found},
         **{"caught": caught, "first_right": caught and is_right(bug, found["first"])},
     }
@@ -127,9 +127,10 @@ def save(saved: Found, section: str, bugs: dict[str, Bug]) -> None:
     """Write the results of what there is. Bugs are judged anew, since answers may have been renamed."""
     for group, names in {"styles": STYLES, "right": right_models(), section: bugs}.items():
         saved[group] = {name: found for name, found in sorted(saved.get(group, {}).items()) if name in names}
+    without = saved["styles"] | saved["right"]
     for name, found in saved[section].items():
-        if bugs[name].style in saved["styles"]:
-            saved[section][name] = judge(bugs[name], found, saved["styles"][bugs[name].style])
+        if bugs[name].style in without:
+            saved[section][name] = judge(bugs[name], found, without[bugs[name].style])
     saved["machine"] = {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),

@@ -20,7 +20,7 @@ class Bug:
     source: str = ""
     """where it was found; empty for a bug that is written everywhere"""
     style: str = ""
-    """the model's file in `styles`: the name of the module that lists the bug, set by `bank.py`"""
+    """the model's file in `styles`: the module that lists the bug, set by `bank.py`; or a right model's name"""
 
 
 def is_held_out(name: str) -> bool:

@@ -73,6 +73,7 @@ OF_A_BUG: dict[str, tuple[str, ...]] = {
     "train-does-not-reach-the-parts": answers.DROPOUT,
     "waves-taken-by-row": (*answers.POSITIONS, *answers.ROWS),
     "padding-mask-unused": answers.PADDING,
+    "no-mask-in-training": ("inference.mode", "masks.gradient:in-training"),
 }
 
 

@@ -11,7 +11,7 @@ from clearformer.checks.models.batches import explain_padding_influence
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.influence import MIN_INFLUENCE, TOLERANCE, influence
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.outputs import tensors_in
 from clearformer.checks.weights import randomise_weights
 
 WEIGHT_FACTORS = (1.0, 0.5, 0.25)
@@ -141,7 +141,11 @@ def encoder_output(probe: Probe, inputs: Inputs) -> Tensor | None:
         probe.logits(inputs)
     finally:
         handle.remove()
-    return extract_logits(outputs[0]).clone() if outputs else None
+    vectors = next((one for out in outputs for one in tensors_in(out) if one.dim() == 3), None)
+    if vectors is None or inputs.source is None:
+        return vectors
+    time_first = vectors.shape[:2] == inputs.source.T.shape != inputs.source.shape
+    return (vectors.transpose(0, 1) if time_first else vectors).clone()
 
 
 def _where_padding_is_attended(padding: PaddedBatch) -> str | None:

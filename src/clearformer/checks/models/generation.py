@@ -1,5 +1,6 @@
 """Text that a model writes, against its own logits."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -10,8 +11,8 @@ from clearformer.checks.explain.generation import DIAGNOSES, before_the_end, exp
 from clearformer.checks.models import ending
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
-from clearformer.checks.probe.probe import Inputs, Probe
-from clearformer.checks.recognise.generation import PromptLost
+from clearformer.checks.probe.probe import Inputs, Probe, difference
+from clearformer.checks.recognise.generation import FoundGenerate, PromptLost
 from clearformer.checks.weights import randomise_weights
 
 ROWS = 2
@@ -19,8 +20,8 @@ PROMPTS = (5, 1, 3, 5)
 """tokens in the prompts that are tried; the first length again, to see what an earlier call leaves behind"""
 NEW = {"causal": 6, "encoder-decoder": 10}
 """tokens that are written"""
-PADDED_NEW = 4
-"""tokens after a padded prompt"""
+PADDED_NEW, PADDED_TRIALS = 4, 3
+"""tokens after a padded prompt, and batches of such prompts, since a model may repeat a token whatever it reads"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
 FACTORS = (1.0, 2.0, 4.0, 8.0)
@@ -79,20 +80,30 @@ def padded(probe: Probe) -> Outcome:
     Prompts of unequal length share a batch by padding, which must be neither read nor counted: a prompt among longer
     ones is else continued otherwise than alone.
 
-    It is tried where the documentation of the method says that prompts are padded on the left. Prompts of 5, 3 and 1
-    tokens are continued in one batch, and then each alone.
+    It is tried where the documentation of the method says that prompts are padded on the left, and where the method
+    takes a mask, and the model itself hides padding on the left by one. Prompts of 5, 3 and 1 tokens are continued in
+    one batch, and then each alone.
     """
-    if probe.subject.pad not in probe.subject.reserved:
-        raise DoesNotApply("the padding token is not known: write Subject(..., pad=TOKEN, reserved=(TOKEN,))")
-    tried = [one for one in writers(probe) if getattr(one, "pads", False)]
-    if not tried:
-        raise DoesNotApply("no method that writes says in its documentation that prompts are padded on the left")
     _let_the_past_decide(probe)
-    for generate in tried:
-        lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
-        prompt = probe.inputs(len(lengths), max(lengths))
-        real = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
-        together = _written(probe, generate, Inputs(prompt.tokens.masked_fill(~real, probe.subject.pad)), PADDED_NEW)
+    lengths = [min(length, probe.length() // 2) for length in (5, 3, 1)]
+    prompts = [probe.inputs(len(lengths), max(lengths)) for _ in range(PADDED_TRIALS)]
+    real = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
+    is_known = probe.subject.pad in probe.subject.reserved
+    by_token = [one for one in writers(probe) if is_known and getattr(one, "pads", False)]
+    by_mask = [
+        one for one in writers(probe) if isinstance(one, FoundGenerate) and one.mask_name and one not in by_token
+    ]
+    tried = [(one, one) for one in by_token]
+    if by_mask and _hides_on_the_left(probe, prompts[0], real):
+        tried += [(one, one.with_mask(real)) for one in by_mask]
+    if not tried:
+        raise DoesNotApply(
+            "no method that writes says in its documentation that prompts are padded on the left, with a padding token "
+            "that is known, or takes a mask with which the model hides padding there"
+        )
+    for (generate, in_one_batch), prompt in itertools.product(tried, prompts):
+        text = Inputs(prompt.tokens.masked_fill(~real, probe.subject.pad))
+        together = _written(probe, in_one_batch, text, PADDED_NEW)
         for row, length in enumerate(lengths):
             alone = _written(probe, generate, Inputs(prompt.tokens[row : row + 1, -length:]), PADDED_NEW)
             if not torch.equal(alone[0], together[row]):
@@ -100,6 +111,19 @@ def padded(probe: Probe) -> Outcome:
                 case += f"{together[row].tolist()}, alone by {alone[0].tolist()}"
                 return failed("padding-read", 1, 0, case=case, diagnosis=DIAGNOSES["padding-read"])
     return passed(0, 0)
+
+
+def _hides_on_the_left(probe: Probe, prompt: Inputs, real: Tensor) -> bool:
+    """Whether one forward pass over all prompts gives each the logits that it has alone."""
+    if probe.subject.padded is None:
+        return False
+    try:
+        together = probe.logits(prompt.replace(real=real))
+    except ModelCrashed:  # other checks say so
+        return False
+    alone = [probe.logits(Inputs(row[keep][None]))[0] for row, keep in zip(prompt.tokens, real, strict=True)]
+    found = [row[-len(one) :] for row, one in zip(together, alone, strict=True)]
+    return max(float(difference(*pair).max()) for pair in zip(found, alone, strict=True)) <= TOLERANCE
 
 
 def sampling(probe: Probe) -> Outcome:
@@ -203,7 +227,10 @@ def _written(probe: Probe, generate: Callable[..., Tensor], prompt: Inputs, coun
 
 def _distances(probe: Probe, prompt: Inputs, new: Tensor) -> Tensor:
     """[B, N]: how far each new token is from the likeliest, in standard deviations; 0 after the end of a text."""
-    distances = gaps(logits_before(probe, prompt, new), new)
+    logits, V = logits_before(probe, prompt, new), probe.subject.vocab_size  # noqa: N806
+    distances = gaps(logits, new)
+    if V is not None and int(new.max()) < V < logits.shape[-1]:
+        distances = distances.minimum(gaps(logits[..., :V], new))  # rows past the vocabulary are no tokens
     return distances.masked_fill(~before_the_end(new, probe.subject.end), 0.0)
 
 

@@ -11,12 +11,14 @@ from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, fail
 from clearformer.checks.probe.attention import Attention, half_precision_operations, record_attention
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 from clearformer.checks.probe.uses import weight_uses
+from clearformer.checks.recognise.outputs import are_probabilities
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
 ROUNDING = 1e-3
 """standard deviations of the logits: float32 differed from float64 by 1e-6 to 1e-4, bfloat16 by 1e-2"""
 HALF = 0.5
 """standard deviations of the logits: right models differ by a hundredth in float16"""
+HALVES = {torch.float16, torch.bfloat16}
 DRAWS = 4
 """of tokens: one in four had a choice of experts that float16 turned, in a model of four experts and two layers"""
 WEIGHT_FACTOR = 30.0
@@ -46,7 +48,7 @@ def finite(probe: Probe) -> Outcome:
                 case=f"at a length of {T}, {bad:,} of {logits.numel():,} logits are NaN or infinite",
                 diagnosis="Look for a division by zero, a root of a negative number, a softmax over -inf alone.",
             )
-    if bool((logits >= 0).all()) and torch.allclose(logits.sum(-1), torch.ones(()), atol=1e-3):
+    if are_probabilities(logits):
         return failed(
             "probabilities",
             1,
@@ -80,6 +82,8 @@ def float64(probe: Probe) -> Outcome:
     inputs = probe.inputs(2)
     single = probe.logits(inputs)
     weights = {weight.dtype for weight in probe.module.parameters()}
+    if weights and weights <= HALVES:
+        raise DoesNotApply("all weights are in half precision, which rounds what float64 does not")
     if torch.float32 in (single.dtype, *weights) and (operations := half_precision_operations(probe, inputs)):
         return failed(
             "half-precision",

@@ -15,6 +15,11 @@ from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import MAX_LENGTH, Subject
 from clearformer.checks.weights import independent_copy
 
+CASTS: dict[torch.dtype, Callable[[nn.Module], nn.Module]] = {
+    torch.float64: nn.Module.double,
+    torch.float16: nn.Module.half,
+}
+"""unlike `to`, these leave complex tables of rotations as they are"""
 LENGTH = 12
 """long enough for every pattern that a diagnosis distinguishes, short enough to try every position"""
 
@@ -166,7 +171,7 @@ class Probe:
         except Exception as error:
             raise DoesNotApply(f"the model cannot be copied: {describe_error(error)}") from error
         if dtype is not None:
-            model = model.to(dtype)
+            model = CASTS[dtype](model)
         return Probe(self.subject.with_model(model), self.seed)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clearformer.checks.recognise import signature
+from clearformer.checks.recognise import heads, signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.outputs import extract_logits, tensors_in
 
@@ -19,15 +19,14 @@ def find(experiment: Experiment) -> tuple[str, ...]:
     named = {name: weight for name, weight in experiment.model.named_parameters() if weight.requires_grad}
     with torch.enable_grad():
         sources = (experiment.source,) if experiment.kind == "encoder-decoder" else ()
-        out = attempt(experiment.subject.call, experiment.model, *sources, experiment.tokens)
-        logits = attempt(extract_logits, out)
+        calls = (experiment.subject.call, heads.unarranged(experiment.subject.call))
+        read, out = (attempt(call, experiment.model, *sources, experiment.tokens) for call in calls)
+        logits = attempt(extract_logits, read)
         if logits is None or not logits.requires_grad or not named:
             return ()
         flagged = [attempt(_with_flag, name, experiment, sources) for name in _flags(experiment.model)]
-        others = [one for one in tensors_in([out, *flagged]) if one.requires_grad and one is not logits]
-        if not others:
-            return ()
-        by_others, by_logits = attempt(_reached, _sum(others), named), attempt(_reached, logits, named)
+        others = [one for one in tensors_in([out, *flagged]) if one.requires_grad]
+        by_others, by_logits = attempt(_reached, _sum([*others, logits]), named), attempt(_reached, logits, named)
         return () if None in (by_others, by_logits) else tuple(sorted(by_others - by_logits))
 
 

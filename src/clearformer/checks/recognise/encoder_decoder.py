@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clearformer.checks.recognise import heads, pair_batch, signature, trial
+from clearformer.checks.recognise import features, heads, pair_batch, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
+    LABELS,
     SOURCE_WORDS,
     TARGET_WORDS,
     CallSearch,
@@ -44,6 +45,8 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     if kind in KINDS:
         names = _source_and_target(parameters, certain=kind == "encoder-decoder")
     length = min(trial.LENGTH, (signature.declared(model, signature.CONTEXTS) or MAX_LENGTH) - EXTRA)
+    if names is None and kind in KINDS and (framed := _of_frames(model, parameters, length)):
+        return framed
     if names is None:
         inputs = (_inputs(None, length + EXTRA), _inputs(None, length))
         batched = pair_batch.find(model, *inputs) if kind in KINDS else None
@@ -70,6 +73,19 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
     )
 
 
+def _of_frames(model: Any, parameters: Mapping[str, inspect.Parameter], length: int) -> Subject | None:
+    """A model whose source is frames, as those of a sound, and its target tokens; None where that does not run."""
+    first, *rest = [name for name in signature.required(parameters) if not is_length(name)] or [""]
+    if not signature.has_word(first, features.WORDS) or not rest or not isinstance(model, nn.Module):
+        return None
+    source, tokens = _inputs(None, length + EXTRA), _inputs(None, length)
+    for frames in features.forms(model):
+        search = CallSearch(model, source, tokens, (first, rest[0]), parameters, frames)
+        if (call := search.find_call()) is not None:
+            return _subject(model, call, None, None, length)
+    return None
+
+
 def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: bool) -> tuple[str, str] | None:
     """The names of the source and the target, if the first two parameters are those; `certain`: they are.
 
@@ -82,7 +98,7 @@ def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: boo
         return None
     if has_word(first, TARGET_WORDS) and has_word(second, SOURCE_WORDS):
         return second, first
-    is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or second == "y")
+    is_pair = has_word(first, SOURCE_WORDS) and (has_word(second, TARGET_WORDS) or signature.has_word(second, LABELS))
     return (first, second) if certain or is_pair or second.startswith(TARGET_NAMES) else None
 
 
@@ -91,17 +107,21 @@ def _inputs(width: int | None, length: int) -> Tensor:
 
 
 def _subject(model: Any, call: AnyCall, padded: PairCall | None, width: int | None, length: int) -> Subject:
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     sizes: dict[str, Any] = {"width": width, "context": signature.declared(model, signature.CONTEXTS)}
     if width is None:
         sizes = _sizes(model, call, length)
+    start = call.start if isinstance(call, PairCall) else None
     by_token = None if pad is None or width else partial(_with_padding_tokens, call, pad)
+    if isinstance(call, PairCall) and call.lengths and not width:
+        by_token = partial(_with_lengths, call, pad or 0)
     return Subject(
         model,
         call=call.without_padding,
         kind="encoder-decoder",
         pad=pad or 0,
-        reserved=() if pad is None else (pad,),
+        reserved=tuple(token for token in dict.fromkeys((pad, start)) if token is not None),
+        start=start,
         padded=padded or by_token,
         name=f"{signature.name_of(model)}, called as {call.description}",
         **sizes,
@@ -115,9 +135,17 @@ def _with_padding_tokens(
     return call.without_padding(model, source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad))
 
 
+def _with_lengths(
+    call: PairCall, pad: int, model: Any, source: Tensor, tokens: Tensor, source_real: Tensor, real: Tensor
+) -> Any:
+    """For a model that is told how long each source is."""
+    filled = source.masked_fill(~source_real, pad), tokens.masked_fill(~real, pad)
+    return call(model, *filled, source_real, real)
+
+
 def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
     """The smaller of the two vocabularies and of the two contexts."""
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     source, tokens = trial.sample_tokens(length + EXTRA, pad), trial.sample_tokens(length, pad)
     with trial.LookupRecorder() as recorder:
         logits = extract_logits(call.without_padding(model, source, tokens))
@@ -126,6 +154,8 @@ def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
     vocabularies = [size for size in (declared if any(declared) else looked_up) if size]
     contexts = [size for size in (recorder.context(length + EXTRA), recorder.context(length)) if size]
     context = signature.declared(model, signature.CONTEXTS) or min(contexts, default=None)
+    if context is not None and isinstance(call, PairCall) and call.ending == "begins":
+        context -= 1  # for the token that the model puts in front
     if context is None:
         context = trial.find_max_length(partial(_works, model, call), length + EXTRA)
     smallest = min(vocabularies, default=logits.shape[-1])
@@ -133,5 +163,7 @@ def _sizes(model: Any, call: AnyCall, length: int) -> dict[str, Any]:
 
 
 def _works(model: Any, call: AnyCall, length: int) -> bool:
-    tokens = trial.sample_tokens(length, signature.declared(model, signature.PADS))
+    tokens = trial.sample_tokens(length, signature.padding_token(model))
+    if isinstance(call, PairCall) and call.start is not None:
+        tokens[:, 0] = call.start + 1  # a target that begins with it is shorter by one in the model
     return trial.try_call(partial(call.without_padding, model), tokens, tokens)[0] is not None

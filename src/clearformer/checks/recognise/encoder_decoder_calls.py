@@ -2,10 +2,10 @@
 
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from clearformer.checks.recognise import heads, masks, signature, trial
 from clearformer.checks.recognise.outputs import extract_logits, in_rows
 
+LABELS = ("labels", "label", "y")
 SOURCE_WORDS = ("src", "source", "enc", "memory")
 TARGET_WORDS = ("tgt", "trg", "target", "dec")
 
@@ -38,6 +39,17 @@ def is_padding_mask(name: str) -> bool:
     return "pad" in name or "real" in name
 
 
+Layout = Literal["rows", "columns", "columns of features"]
+"""tokens [B, T]; [T, B]; or [T, B, 1], where a word may have further features"""
+LAYOUTS: dict[Layout, Callable[[Tensor], Tensor]] = {
+    "rows": lambda tokens: tokens,
+    "columns": lambda tokens: tokens.transpose(0, 1).contiguous(),
+    "columns of features": lambda tokens: tokens.transpose(0, 1)[..., None].contiguous(),
+}
+Ending = Literal["none", "cuts", "begins"]
+"""what the model itself does to the target: nothing; it leaves the last token out; it also puts a first one in front"""
+
+
 @dataclass(frozen=True)
 class PairCall:
     """The parameters for source and target, the masks that are passed, each with its convention, and the lengths."""
@@ -48,6 +60,12 @@ class PairCall:
     lengths: tuple[str, ...] = ()
     head: str = ""
     """the part that makes logits of the output, where the caller applies it"""
+    layout: Layout = "rows"
+    ending: Ending = "none"
+    start: int | None = None
+    """the token that the model puts in front of the target; a target that begins with it is not given another"""
+    frames: Callable[[Any, Tensor], Tensor] | None = None
+    """what makes the source of tokens, where the model reads no tokens as its source"""
 
     def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
         arguments = {
@@ -56,8 +74,15 @@ class PairCall:
         }
         for name in self.lengths:
             arguments[name] = (real if has_word(name, TARGET_WORDS) else source_real).sum(-1)
-        out = in_rows(model(**{self.source: source, self.target: target}, **arguments), target)
-        return heads.apply(self.head, model, out)
+        begun = self.start is not None and bool((target[:, 0] == self.start).all())
+        given = target if self.ending == "none" else torch.cat([target[:, int(begun) :], target[:, -1:]], dim=1)
+        place = LAYOUTS[self.layout]
+        read = place(source) if self.frames is None else self.frames(model, source)
+        out = in_rows(model(**{self.source: read, self.target: place(given)}, **arguments), given)
+        out = heads.apply(self.head, model, out)
+        if self.layout != "rows":
+            out = extract_logits(out).transpose(0, 1)
+        return extract_logits(out)[:, 1:] if self.ending == "begins" and not begun else out
 
     def mask(self, name: str, convention: masks.Convention, source_real: Tensor, real: Tensor) -> Tensor:
         """A per-query mask of the target is causal; one of the source hides nothing."""
@@ -72,7 +97,8 @@ class PairCall:
     @property
     def description(self) -> str:
         masks = (f"{name} {convention.description}" for name, convention in self.conventions.items())
-        called = f"model({', '.join((self.source, self.target, *self.lengths, *masks))})"
+        shape = {"rows": "", "columns": " [T, B]", "columns of features": " [T, B, 1]"}[self.layout]
+        called = f"model({', '.join((self.source + shape, self.target + shape, *self.lengths, *masks))})"
         return f"model.{self.head}({called})" if self.head else called
 
 
@@ -86,8 +112,10 @@ class CallSearch:
         tokens: Tensor,
         names: tuple[str, str],
         parameters: Mapping[str, inspect.Parameter],
+        frames: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> None:
         """`names` are the parameters for source and target; `parameters` those of the model's call."""
+        self.frames = frames
         self.model, self.source, self.tokens, self.names = model, source, tokens, names
         self.masks = [name for name in parameters if name not in names and ("mask" in name or is_padding_mask(name))]
         self.source_masks = set(self.masks) - target_masks(self.masks)
@@ -95,6 +123,11 @@ class CallSearch:
         self.lengths = tuple(name for name in required if name not in names and is_length(name))
         self.required = [name for name in self.masks if name in required]
         self.first_attempt = ""
+        begins: list[tuple[Layout, Ending]] = [("rows", "begins")] if signature.has_word(names[1], LABELS) else []
+        self.arrangements: list[tuple[Layout, Ending]] = [*begins, ("rows", "none")]
+        if not self.required and not source.is_floating_point():
+            columns: tuple[Layout, ...] = ("columns", "columns of features")
+            self.arrangements += [("rows", "cuts"), *itertools.product(columns, ("none", "cuts"))]  # type: ignore[list-item]
 
     def find_call(self) -> PairCall | None:
         """With the required masks, or with all where only that hides the future."""
@@ -110,9 +143,37 @@ class CallSearch:
         return self.search(self.masks) if self.source_masks else None
 
     def search(self, names: list[str]) -> PairCall | None:
-        return masks.first_correct(
-            self.candidates(names), self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)
-        )
+        """A model that reads labels may make the decoder's tokens of them; some read columns, and leave one out."""
+        for layout, ending in self.arrangements:
+            changes: dict[str, Any] = {"layout": layout, "ending": ending, "frames": self.frames}
+            candidates = (replace(one, **changes) for one in self.candidates(names))
+            found = masks.first_correct(
+                candidates, self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)
+            )
+            if found is not None and ending == "begins":
+                if not self.begins(found):
+                    continue
+                found = replace(found, start=self.first_token(found))
+            if found is not None:
+                return found
+        return None
+
+    def begins(self, call: PairCall) -> bool:
+        """Whether logits depend on the target's tokens before them and not on the one in their place."""
+        plain = replace(call, ending="none")
+        outputs = [
+            extract_logits(plain.without_padding(self.model, self.source, tokens))
+            for tokens in (self.tokens, trial.replace_token(self.tokens, masks.REPLACED))
+        ]
+        changed = (outputs[0] - outputs[1]).abs().amax((0, 2)) > masks.MIN_CHANGE * outputs[0].std()
+        return bool(changed[masks.REPLACED + 1] and not changed[: masks.REPLACED + 1].any())
+
+    def first_token(self, call: PairCall) -> int | None:
+        """What the model puts in front of the target: it is looked up before all but the target's last token."""
+        with trial.LookupRecorder() as recorder:
+            call.without_padding(self.model, self.source, self.tokens)
+        shifted = [at for _, at in recorder.lookups if at.dim() == 2 and torch.equal(at[:, 1:], self.tokens)]
+        return int(shifted[0][0, 0]) if shifted else None
 
     def candidates(self, names: list[str]) -> Iterator[PairCall]:
         if not names:

@@ -23,7 +23,7 @@ DESCRIPTIONS: dict[Convention, str] = {
     "three": "the decoder's tokens and the labels are given apart",
     "labels": "it makes the decoder's tokens from the labels",
 }
-MaskMeaning = Literal["1 is real", "True hides"]
+MaskMeaning = Literal["1 is real", "True hides", "lengths"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,10 @@ class FoundLoss:
     def arrange_mask(self, labels: Tensor) -> Tensor:
         """The mask that goes with the labels."""
         real = labels[:, 1:] != IGNORE if self.convention == "given" else labels != IGNORE
+        if self.mask == "lengths":
+            if (real[:, 1:] & ~real[:, :-1]).any():
+                raise DoesNotApply(f"{self.form.description} takes lengths, which cannot hide labels inside a row")
+            return real.sum(-1)
         return ~real if self.mask == "True hides" else real.long()
 
     @property

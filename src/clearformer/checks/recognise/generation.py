@@ -14,6 +14,7 @@ from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
+from clearformer.checks.recognise.plain_masks import SAYING_REAL
 
 METHODS = (
     *("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive"),
@@ -90,6 +91,8 @@ class FoundGenerate:
     """whether it has to write as many tokens as the count says"""
     pads: bool = False
     """whether its documentation says that prompts are padded on the left"""
+    mask_name: str = ""
+    """of the argument that says which tokens of the prompt are real"""
     draws: bool = False
     """whether it draws random tokens, and not always the likeliest"""
 
@@ -99,6 +102,10 @@ class FoundGenerate:
         new = [self.write(model, row, count) for row in rows]
         length = min(part.shape[1] for part in new)
         return torch.cat([part[:, :length] for part in new])
+
+    def with_mask(self, real: Tensor) -> "FoundGenerate":
+        """The same for prompts of which these tokens are real."""
+        return replace(self, options=self.options | {self.mask_name: real.long()})
 
     def write(self, model: Any, inputs: Tensor, count: int) -> Tensor:
         """The new tokens; raises PromptLost where the text does not begin with the prompt."""
@@ -168,7 +175,13 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
     exact = not total and signature.has_word(candidate.count_name, ("new",)) and end_token(experiment.model) is None
     returns_prompt = begins or text.shape[1] > NEW + 1
     words = (inspect.getdoc(signature.method(experiment.model, candidate.method)) or "").lower()
-    candidate = replace(candidate, pads="pad" in words and "left" in words)
+    names = signature.parameters(signature.method(experiment.model, candidate.method))
+    mask = (
+        next((name for name in names if name in ("attention_mask", *SAYING_REAL)), "")
+        if candidate.shape == "rows"
+        else ""
+    )
+    candidate = replace(candidate, pads="pad" in words and "left" in words, mask_name=mask)
     return replace(candidate, start=start, total=total, returns_prompt=returns_prompt, exact=exact)
 
 

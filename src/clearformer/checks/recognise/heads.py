@@ -1,6 +1,6 @@
 """What stands between a model's output and its logits where `forward` alone does not give them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clearformer.checks.recognise import masks, signature, trial
-from clearformer.checks.recognise.outputs import extract_logits, in_rows, tensors_in
+from clearformer.checks.recognise.outputs import extract_logits, extract_loss, in_rows, tensors_in
 
 
 def apply(name: str, model: Any, out: Any) -> Any:
@@ -42,10 +42,13 @@ def left_to_the_caller(model: Any, call: Callable[..., Any], *inputs: Tensor) ->
     return ""
 
 
-def inner_model(model: Any, tokens: Tensor) -> str:
-    """The name of a part that gives logits of tokens where the model itself gives its loss; "" where there is none."""
-    loss, _ = trial.try_call(model, tokens)
-    if not isinstance(model, nn.Module) or loss is None or loss.dim() or not loss.is_floating_point():
+def inner_model(model: Any, call: Callable[[Any, Tensor], Any], tokens: Tensor) -> str:
+    """The name of a part that gives logits of tokens where this call gives the loss; "" where there is none."""
+    try:
+        loss = extract_loss(call(model, tokens.clone()))
+    except Exception:  # it is no loss
+        return ""
+    if not isinstance(model, nn.Module) or not loss.is_floating_point():
         return ""
     for name, part in model.named_children():
         logits, _ = trial.try_call(part, tokens)
@@ -83,12 +86,58 @@ def numbers(_model: Any, out: Any, _tokens: Tensor) -> Tensor:
     return torch.stack([tensor for tensor in tensors_in(out) if tensor.shape == shape], dim=-1)
 
 
+def last(_model: Any, out: Any, _tokens: Tensor) -> Any:
+    """The last of a list of predictions, one a layer."""
+    return out[-1]
+
+
+def logarithms(_model: Any, out: Any, _tokens: Tensor) -> Tensor:
+    """Of probabilities, which are as good as logits."""
+    probabilities = extract_logits(out)
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+def grows_layer_by_layer(model: Any, call: Callable[..., Any], tokens: Tensor) -> bool:
+    """Whether the model returns a list of predictions of one shape of which the last needs more weights than the first.
+
+    Heads for several of the next tokens need the same trunk, and each a head of its own.
+    """
+    if not isinstance(model, nn.Module):
+        return False
+    with torch.enable_grad():
+        out = call(model, tokens.clone())
+        tensors = [one for one in out if isinstance(one, Tensor)] if isinstance(out, list) else []
+        if len(tensors) < 2 or len(tensors) != len(out) or len({one.shape for one in tensors}) > 1:
+            return False
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        if not weights or not all(one.requires_grad for one in tensors):
+            return False
+        first, final = (
+            torch.autograd.grad(one.sum(), weights, retain_graph=True, allow_unused=True)
+            for one in (tensors[0], tensors[-1])
+        )
+    return _size_of_reached(weights, first) < _size_of_reached(weights, final)
+
+
+def _size_of_reached(weights: list[nn.Parameter], gradients: Sequence[Tensor | None]) -> int:
+    return sum(weight.numel() for weight, gradient in zip(weights, gradients, strict=True) if gradient is not None)
+
+
 def with_head(name: str, model: Any, out: Any, _tokens: Tensor) -> Any:
     return apply(name, model, out)
 
 
 def call_arranged(arrange: Arrange, call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Any:
     return arrange(model, call(model, tokens), tokens)
+
+
+def is_arranged(call: Callable[..., Any]) -> bool:
+    return isinstance(call, partial) and call.func is call_arranged
+
+
+def unarranged(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call with all that the model returns."""
+    return call.args[1] if isinstance(call, partial) and is_arranged(call) else call
 
 
 def call_time_first(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Tensor:

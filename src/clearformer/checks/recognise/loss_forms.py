@@ -1,6 +1,6 @@
 """The forms in which a model's loss may be called: by `forward` with targets, or by a method of any of these names."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,8 @@ TARGETS = ("targets", "target", "y", "labels", "label", "tgt", "trg", "gold", "n
 LOGITS = ("logits", "logit", "pred", "preds", "prediction", "predictions", "output", "outputs", "scores")
 BATCHES = ("batch", "data", "sample", "samples", "example", "examples", "features")
 MASKS = ("mask", "real", "attention_mask", "padding", "loss_mask", "weight", "weights")
+LENGTHS = ("lengths", "lens", "length")
+"""how many labels of each row count, which is as good as a mask"""
 INDICES = ("idx", "index", "step", "i")
 
 
@@ -84,6 +86,9 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
         if only in (None, "forward"):
             takes = "source, tokens" if inputs == 2 else "tokens"
             yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
+    second = next(iter([*parameters][1:2]), "")
+    if inputs == 2 and is_target(second) and second != "tgt" and only in (None, "forward"):
+        yield LossForm(f"model(source, {second}=labels)", partial(_by_keyword, second), False, False, second)
     if heads.gives_its_loss(subject.call) and only in (None, "forward"):
         yield LossForm("model(tokens)", lambda model, tokens: model(tokens), False, True)
     for method in signature.methods(subject.model, METHODS) if only is None else [only] * (only != "forward"):
@@ -94,7 +99,7 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
 
 def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
     parameters = signature.parameters(signature.method(subject.model, method))
-    mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, MASKS)), "")
+    mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, (*MASKS, *LENGTHS))), "")
     names = [name for name in parameters if name != mask]
     required = [name for name in signature.required(parameters) if name != mask]
     masks: dict[str, Any] = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
@@ -109,7 +114,7 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
         yield from _forms_of_batch(method, required, inputs)
     else:
         takes = "source, tokens" if inputs == 2 else "tokens"
-        run = partial(_by_method, method, mask)
+        run = partial(_by_method, method, names, mask)
         is_target = signature.has_word(second, TARGETS)
         if second and len(required) <= inputs + 1 and (len(required) > inputs or is_target):
             yield LossForm(f"{called}({takes}, labels)", run, True, is_target, second, **masks)
@@ -130,7 +135,7 @@ def _forms_of_batch(method: str, required: list[str], inputs: int) -> Iterator[L
     for text, takes_labels in {"{tokens, labels}": True, "{tokens}": False}.items():
         run = partial(_on_batch, method, Batch, rest)
         yield LossForm(f"{called}({text})", run, takes_labels, False, mask_name="mask")
-    yield LossForm(f"{called}(tokens)", partial(_by_method, method, ""), False, True)
+    yield LossForm(f"{called}(tokens)", partial(_by_method, method, (), ""), False, True)
 
 
 def _tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -141,9 +146,14 @@ def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
     return signature.give(model, *arguments[:-1], **{name: arguments[-1]})
 
 
-def _by_method(method: str, mask_name: str, model: Any, *arguments: Tensor, mask: Tensor | None = None) -> Any:
-    masks = {} if mask is None else {mask_name: mask}
-    return signature.method(model, method)(*arguments, **masks)
+def _by_method(
+    method: str, names: Sequence[str], mask_name: str, model: Any, *arguments: Tensor, mask: Tensor | None = None
+) -> Any:
+    """Arguments go by their names where a mask is given too, since it may stand before the labels."""
+    function = signature.method(model, method)
+    if mask is None:
+        return function(*arguments)
+    return function(**dict(zip(names, arguments, strict=False)), **{mask_name: mask})
 
 
 def _on_logits(subject: Subject, method: str, model: Any, *arguments: Tensor) -> Any:

@@ -1,18 +1,20 @@
 """The model's own losses, and what each expects of its labels: found by comparing its value with known formulas."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clearformer.checks.recognise import signature
+from clearformer.checks.recognise import heads, signature
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.found_loss import Convention, FoundLoss, MaskMeaning
 from clearformer.checks.recognise.generation import START_TOKENS
-from clearformer.checks.recognise.loss_forms import LossForm, forms
+from clearformer.checks.recognise.loss_forms import LENGTHS, LossForm, forms
 from clearformer.checks.recognise.loss_values import IGNORE, PLAIN, agree, fit
 
 SMALL_TOKENS = (0, 1, 2, 3)
@@ -49,6 +51,8 @@ def _recognise(experiment: Experiment, form: LossForm, only: str | None) -> Foun
         shares = fit(values, [candidate.terms(experiment.model, *batch) for batch in batches])
         if shares is not None:
             return _with_ignored(experiment, replace(candidate, shares=shares))
+    if running and _is_of_several(experiment, running[-1]):
+        return None
     mistaken = [one for one in running if form.certain or only or _is_mistaken(experiment, one)]
     return _with_ignored(experiment, mistaken[-1]) if mistaken else None
 
@@ -66,13 +70,18 @@ def _candidates(experiment: Experiment, form: LossForm) -> Iterator[FoundLoss]:
     elif not form.takes_labels:
         conventions = ("alone",)
     pad, declared = experiment.subject.pad, signature.declared(model, START_TOKENS)
+    declared = declared if experiment.subject.start is None else experiment.subject.start
     likely = declared if declared is not None else int(experiment.tokens[0, 0])
-    masks: tuple[MaskMeaning | None, ...] = MASKS if form.needs_mask else (None,)
+    masks: tuple[MaskMeaning | None, ...] = _meanings(form) if form.needs_mask else (None,)
     for convention in conventions:
         starts = {*SMALL_TOKENS, pad, likely} if convention == "labels" else {likely}
         for start in sorted(starts, key=lambda start: start == likely):
             for mask in masks:
                 yield FoundLoss(form, convention, kind, experiment.subject.call, mask=mask, pad=pad, start=start)
+
+
+def _meanings(form: LossForm) -> tuple[MaskMeaning, ...]:
+    return ("lengths",) if signature.has_word(form.mask_name, LENGTHS) else MASKS
 
 
 def _batches(experiment: Experiment, loss: FoundLoss) -> list[Batch]:
@@ -95,6 +104,38 @@ def _value(experiment: Experiment, loss: FoundLoss, inputs: Tensor, labels: Tens
     """The loss, or NaN where it cannot be called like this or is random."""
     values = [attempt(lambda *batch: loss.value(experiment.model, *batch).item(), inputs, labels) for _ in range(2)]
     return float(values[0]) if None not in values and values[0] == values[1] else math.nan
+
+
+def _is_of_several(experiment: Experiment, loss: FoundLoss) -> bool:
+    """Whether it weighs the cross-entropies of several predictions that the model returns, as one after each layer."""
+    call = heads.unarranged(experiment.subject.call)
+    if call is experiment.subject.call or loss.kind == "encoder-decoder":
+        return False
+    batches = _batches(experiment, loss)
+    rows = []
+    for inputs, labels in batches:
+        tensors = attempt(call, experiment.model, inputs)
+        if not isinstance(tensors, list):
+            return False
+        terms = [
+            replace(loss, forward=partial(_one_of, call, at)).terms(experiment.model, inputs, labels).label
+            for at in range(len(tensors))
+        ]
+        rows.append(terms)
+    if not 1 < len(rows[0]) < len(batches):
+        return False
+    values = torch.tensor([[_value(experiment, loss, *batch)] for batch in batches], dtype=torch.float64)
+    terms_of_all = torch.tensor(rows, dtype=torch.float64)
+    shares = torch.linalg.lstsq(terms_of_all, values, driver="gelsd").solution
+    fits = all(
+        agree(one, other)
+        for one, other in zip((terms_of_all @ shares)[:, 0].tolist(), values[:, 0].tolist(), strict=True)
+    )
+    return fits and bool((shares >= 0).all()) and agree(float(shares.sum()), 1.0)
+
+
+def _one_of(call: Callable[..., Any], at: int, model: Any, tokens: Tensor) -> Tensor:
+    return call(model, tokens)[at]
 
 
 def _is_mistaken(experiment: Experiment, loss: FoundLoss) -> bool:
@@ -120,12 +161,12 @@ def _with_ignored(experiment: Experiment, loss: FoundLoss) -> FoundLoss:
     """The loss with the way to leave a label out: a mask, a declared padding token, or one that is seen ignored."""
     if loss.kind == "classifier":
         return replace(loss, ignored=IGNORE)
-    pad = signature.declared(experiment.model, signature.PADS)
+    pad = signature.padding_token(experiment.model)
     inputs, labels = _batches(experiment, loss)[0]
     labels = labels.clone()
     labels[0, -2:] = labels[1, -1] = IGNORE
     tokens = (*([] if pad is None else [pad]), IGNORE, -1, *(SMALL_TOKENS if loss.matched else ()))
-    masks = MASKS if loss.form.mask_name else ()
+    masks = _meanings(loss.form) if loss.form.mask_name else ()
     candidates = [*(replace(loss, mask=mask) for mask in masks), *(replace(loss, ignored=token) for token in tokens)]
     expected = (loss.shares or PLAIN).loss(loss.terms(experiment.model, inputs, labels))
     for candidate in candidates:

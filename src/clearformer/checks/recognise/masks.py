@@ -90,7 +90,7 @@ def hides_the_future(logits: Callable[[Tensor], Tensor], tokens: Tensor) -> bool
 
 def hides_padding(logits: Callable[[Tensor, Tensor], Tensor], tokens: Tensor) -> bool:
     """Whether a token changes later logits, unless it is masked as padding. `logits` takes tokens and real."""
-    real = torch.ones_like(tokens, dtype=torch.bool)
+    real = torch.ones(tokens.shape[:2], dtype=torch.bool)
     masked = real.clone()
     masked[:, REPLACED] = False
     later = slice(REPLACED + 1, None)

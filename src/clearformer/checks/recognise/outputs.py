@@ -45,6 +45,11 @@ def extract_logits(out: Any) -> Tensor:
     raise ModelCrashed(f"a tensor of logits was expected, found {type(out).__name__}")
 
 
+def are_probabilities(out: Tensor) -> bool:
+    """Whether all is positive, and each row [*, V] sums to one."""
+    return bool((out >= 0).all()) and torch.allclose(out.sum(-1), torch.ones((), dtype=out.dtype), atol=1e-3)
+
+
 def _is_loss(item: Any) -> bool:
     return item is None or isinstance(item, float) or (isinstance(item, Tensor) and item.dim() == 0)
 

@@ -19,8 +19,8 @@ from clearformer.checks.recognise import (
     trial,
 )
 from clearformer.checks.recognise.experiment import Experiment
-from clearformer.checks.recognise.loss_forms import BATCHES, Batch, is_target
-from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.checks.recognise.loss_forms import BATCHES, SURE, Batch, is_target
+from clearformer.checks.recognise.outputs import are_probabilities, extract_logits
 from clearformer.checks.subject import Kind, Subject
 from clearformer.errors import CheckError
 
@@ -28,6 +28,10 @@ LENGTHS = (trial.LENGTH, 5)
 KINDS: tuple[Kind, ...] = ("causal", "classifier")
 """what is tried where the kind is not given: logits for each token, then for each sequence"""
 NAMES_OF_TOKENS = ("input_ids", "tokens", "ids", "inputs", "x", "idx", "src")
+
+
+FEATURES = ("feat", "hidden", "encode", "backbone", "body")
+"""in names of methods that give a vector a token, where `forward` reads candidates or labels too"""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,26 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
                         else _subject(model, one, form, length)
                     )
                 attempts.append(f"  {form.description}, {length} tokens each: {description}")
+    if part := _part_with_logits(model):
+        found = recognise(signature.method(model, part), kind)
+        return replace(found, name=f"{signature.name_of(model)}.{part}")
     axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
     raise CheckError(
         f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
         f"{trial.ROWS} rows:\n" + "\n".join(dict.fromkeys(attempts)) + "\nSay how it is called: return "
         f'Subject(model, call=lambda model, tokens: ..., kind="{kind or "causal"}", vocab_size=...)'
     )
+
+
+def _part_with_logits(model: Any) -> str:
+    """The name of a part that reads tokens, where the model gives its loss of tokens and what else it requires."""
+    parameters = signature.parameters(model)
+    tokens, others = trial.sample_tokens(), signature.required(parameters)[1:]
+    for filling in required_arguments.fillings(parameters, others) if others else ():
+        call = partial(required_arguments.call_with, {name: value for name, (_, value) in filling.items()})
+        if part := heads.inner_model(model, call, tokens):
+            return part
+    return ""
 
 
 def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:
@@ -134,14 +152,27 @@ def _arrangement(model: Any, kind: Kind, form: CallForm, length: int, out: Tenso
     shape = tuple(out.shape)
     if not out.is_floating_point():
         return None
+    if out.dim() > 1 and _has_a_loss_beside(model) and are_probabilities(out):
+        return heads.logarithms
     if kind == "classifier":
         return heads.numbers if shape == (trial.ROWS,) else None
     if len(shape) == 2 and len(out) == trial.ROWS * length:
         return heads.rows
+    if len(shape) == 3 and heads.grows_layer_by_layer(model, form.call, form.inputs(length)):
+        return heads.last
     if shape != (trial.ROWS, length):
         return None
     longer, _ = trial.try_call(partial(form.call, model), form.inputs(length + 1))
     return heads.numbers if longer is not None and longer.shape == (trial.ROWS, length + 1) else None
+
+
+def _takes_one(method: Any) -> bool:
+    return len(signature.required(signature.parameters(method))) == 1
+
+
+def _has_a_loss_beside(model: Any) -> bool:
+    """Whether its loss is another method, so that the probabilities that the model returns are for its users."""
+    return bool(signature.methods(model, SURE)) and not any(is_target(name) for name in signature.parameters(model))
 
 
 def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
@@ -177,8 +208,11 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         yield CallForm("model(tokens.numpy())", lambda model, tokens: model(tokens.numpy()))
     if isinstance(model, nn.Module):
         yield CallForm("model(tokens [T]) for each row", required_arguments.call_by_rows)
-    if inner := heads.inner_model(model, tokens):
+    if inner := heads.inner_model(model, lambda model, tokens: model(tokens), tokens):
         yield CallForm(f"model.{inner}(tokens)", partial(heads.call_part, inner))
+    for name in signature.methods(model) if required and kind == "causal" else ():
+        if any(word in name.lower() for word in FEATURES) and _takes_one(signature.method(model, name)):
+            yield CallForm(f"model.{name}(tokens)", partial(heads.call_part, name))
     width = signature.width(model)
     if width is not None:
         yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)

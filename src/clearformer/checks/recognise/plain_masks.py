@@ -45,7 +45,7 @@ class MaskedCall:
         """A row of a mask per query says who sees whom, and a caller leaves each query something: at least itself."""
         if self.convention.per_query:
             mask = masks.causal_mask(real)
-            mask = mask | (~mask.any(-1, keepdim=True) & torch.eye(mask.shape[-1], dtype=torch.bool))
+            mask = mask | torch.eye(mask.shape[-1], dtype=torch.bool)
         else:
             mask = masks.padding_mask(real)
         others = {name: value(tokens) for name, value in self.others.items()}
@@ -59,6 +59,13 @@ class MaskedCall:
     def can_hide_padding(self) -> bool:
         """Not by a mask [T, S], which all rows share."""
         return not (self.convention.per_query and self.convention.rank == 2)
+
+    def hides(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
+        """As `hides_what_it_should`; False where the model raises an error."""
+        try:
+            return self.hides_what_it_should(model, tokens, kind)
+        except Exception:  # the checks will say what is wrong
+            return False
 
     def hides_what_it_should(self, model: Any, tokens: Tensor, kind: Kind) -> bool:
         """Whether the model hides the future, if it is causal, and padding, if the mask can say it."""
@@ -79,14 +86,19 @@ def find_masked_call(
     per_query: Iterable[bool],
     others: Mapping[str, Callable[[Tensor], Any]] | None = None,
     arrange: heads.Arrange = heads.as_it_is,
+    of_rows: bool = False,
 ) -> MaskedCall | None:
-    """The convention with which this mask hides what it should; else the first that runs."""
+    """The convention with which this mask hides what it should; else the first that runs.
+
+    `of_rows`: only those in which each row has a mask of its own.
+    """
     ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
     meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
     candidates = [
         MaskedCall(name, masks.Convention(meaning, rank, each), others or {}, arrange)
         for each, meaning, rank in itertools.product(per_query, meanings, ranks)
     ]
+    candidates = [one for one in candidates if one.can_hide_padding or not of_rows]
     return masks.first_correct(
         candidates,
         lambda call: trial.try_call(partial(call.without_padding, model), tokens)[0] is not None,

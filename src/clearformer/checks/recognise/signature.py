@@ -94,6 +94,15 @@ def declared(model: Any, names: Iterable[str]) -> int | None:
     return None
 
 
+def padding_token(model: Any) -> int | None:
+    """As declared; else the one `padding_idx` of the model's embeddings."""
+    found = declared(model, PADS)
+    if found is None and isinstance(model, nn.Module):
+        named = {part.padding_idx for part in model.modules() if isinstance(part, nn.Embedding)} - {None}
+        found = named.pop() if len(named) == 1 else None
+    return found
+
+
 def declare(model: Any, names: Iterable[str], value: int) -> bool:
     """Give the attribute that `declared` reads another value; whether there is one that can be changed."""
     for name in names:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.experiment import Experiment, attempt, same
+from clearformer.checks.subject import MAX_LENGTH
 from clearformer.checks.weights import preserve_state
 
 CACHES = ("cache", "caches", "kv", "kvs", "past", "pasts", "kvcache", "kvcaches")
@@ -38,6 +39,7 @@ FACTORIES = (
     "get",
 )
 RESETS = ("reset", "clear")
+SIZES = ("size", "cache_size", "length", "len", "max_len", "max_length", "max_seq_len", "seq_len", "slots", "capacity")
 ROW_COUNTS = ("batch", "batch_size", "bsz", "b", "rows", "n", "max_batch_size")
 
 Unit = Literal["chunk", "token", "flat"]
@@ -290,12 +292,15 @@ def _reset(model: Any, _tokens: Tensor, _given: Given) -> None:
 
 def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor, Given], Any]:
     """A method that makes a cache, given the number of rows, or a length, or what the steps are given too."""
-    length = experiment.subject.context or 4 * experiment.length
+    length = experiment.subject.context or MAX_LENGTH
 
     def make(model: Any, tokens: Tensor, given: Given) -> Any:
         method = signature.method(model, name)
-        required = signature.required(signature.parameters(method))
+        parameters = signature.parameters(method)
+        required = signature.required(parameters)
         sizes = {one: len(tokens) if signature.has_word(one, ROW_COUNTS) else length for one in required}
+        lengths = [one for one in parameters if one not in required and signature.has_word(one, SIZES)]
+        sizes |= {one: length for one in lengths if not signature.has_word(one, ROW_COUNTS)}
         return method(**sizes | {one: given[one] for one in required if one in given})
 
     return make

@@ -78,8 +78,9 @@ class LookupRecorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def table(self, tokens: Tensor) -> torch.Size | None:
-        """The shape of the first table in which these tokens were looked up."""
-        return next((shape for shape, at in self.lookups if torch.equal(at.flatten(), tokens.flatten())), None)
+        """The shape of the first table in which these tokens were looked up, in rows or in columns."""
+        both = [tokens.flatten(), tokens.mT.flatten()]
+        return next((shape for shape, at in self.lookups if any(torch.equal(at.flatten(), one) for one in both)), None)
 
     def vocabulary(self, tokens: Tensor) -> int | None:
         """The number of rows of that table."""
@@ -99,7 +100,7 @@ def vocabulary_and_context(model: Any, call: Callable[[Any, Tensor], Any], lengt
 
     An embedding may have more rows than there are tokens, up to a round number: only those with a logit count.
     """
-    pad = signature.declared(model, signature.PADS)
+    pad = signature.padding_token(model)
     tokens = sample_tokens(length, pad)
     with LookupRecorder() as recorder:
         out = extract_logits(call(model, tokens))

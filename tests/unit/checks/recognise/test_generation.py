@@ -238,9 +238,37 @@ class ReadsPadding(Weighs):
         return prompts[:, length:]
 
 
+class Masked(Weighs):
+    """Hides padding on the left, and counts positions and weights from the first real token."""
+
+    written = 1
+    """what the mask says of a new token"""
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        real = torch.ones_like(tokens) if attention_mask is None else attention_mask.long()
+        place = real.cumsum(1) * real
+        x = self.tokens(tokens) + self.positions((place - 1).clamp(min=0))
+        weights = place[:, None].expand(-1, tokens.shape[1], -1).tril().to(x.dtype)
+        return self.head(weights / weights.sum(-1, keepdim=True).clamp(min=1) @ x + x)
+
+    def generate(self, idx: Tensor, max_new_tokens: int, attention_mask: Tensor | None = None) -> Tensor:
+        mask = torch.ones_like(idx) if attention_mask is None else attention_mask
+        for _ in range(max_new_tokens):
+            idx = torch.cat([idx, self(idx, mask)[:, -1:].argmax(-1)], dim=1)
+            new = mask[:, :1] if attention_mask is not None and not self.written else torch.ones_like(mask[:, :1])
+            mask = torch.cat([mask, new], dim=1)
+        return idx
+
+
+class MasksWhatItWrites(Masked):
+    written = 0
+
+
 @pytest.mark.parametrize(
     ("family", "check", "cause"),
     [
+        (Masked, "generation.padded", ""),
+        (MasksWhatItWrites, "generation.padded", "padding-read"),
         (Sampling, "generation.sampling", ""),
         (DrawsOthers, "generation.sampling", "sampling"),
         (TakesTheLastAtZero, "generation.sampling", "sampling"),
