@@ -16,7 +16,10 @@ from typing import Any
 
 from clearformer.engines.c.library import FOLDER
 
-COMMAND = ["cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"]
+COMMAND = [
+    *("cc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{FOLDER}"),
+    *("-Werror=incompatible-pointer-types", "-Werror=int-conversion"),
+]
 BYTES = [
     *(b"", b"\xff", b"\0", b'"', b"\\", b"\\u0000", b"\\ud800", b"9" * 20, b"-", b"0", b"1", b"{", b"}", b"[", b"]"),
     *(b",", b":", b"null", b"e", b" ", b"\n", b"[" * 99, b'{"a":' * 99),

@@ -19,15 +19,16 @@ static char *room_for(const model *m, count T, count S, count keys, room **r)
 static cache make_cache(const config *c, count capacity, count S)
 {
     const count G = c->G, E = c->D / c->H, keys = c->L * G * capacity * E * (count)sizeof(float);
-    int32_t *lengths = allocate(sizeof *lengths);
-    *lengths = 0;
-    return (cache){1, capacity, S, lengths, allocate(capacity * (count)sizeof(int32_t)),
+    int32_t *lengths = allocate(sizeof *lengths), *sources = allocate(sizeof *sources);
+    *lengths = *sources = 0;
+    return (cache){1, capacity, S > 0, S, lengths, sources, allocate(capacity * (count)sizeof(int32_t)),
                    allocate(keys), allocate(keys), S ? allocate(c->L * S * 2 * G * E * (count)sizeof(float)) : NULL};
 }
 
 static void free_cache(cache *past)
 {
     free(past->lengths);
+    free(past->sources);
     free(past->tokens);
     free(past->keys);
     free(past->values);
@@ -66,7 +67,7 @@ static void decode(const model *m, const int32_t *tokens, count T, char *fault)
     if (S) {
         const batch source = {1, S, tokens, NULL, NULL, NULL};
         from.at = encoder_features(m, &source, r);
-        remember(m, 1, &from, &past, r);
+        remember(m, 1, &from, past.memory_keys_values, r);
     }
     count p = 0;
     for (; p < capacity && check_tokens(m, tokens, 1, p, fault); p++) {

@@ -144,7 +144,7 @@ def encoder_output(probe: Probe, inputs: Inputs) -> Tensor | None:
     vectors = next((one for out in outputs for one in tensors_in(out) if one.dim() == 3), None)
     if vectors is None or inputs.source is None:
         return vectors
-    time_first = vectors.shape[:2] == inputs.source.T.shape != inputs.source.shape
+    time_first = vectors.shape[:2] == inputs.source.shape[1::-1] != inputs.source.shape[:2]
     return (vectors.transpose(0, 1) if time_first else vectors).clone()
 
 
