@@ -12,6 +12,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
+from folders import ENGINES, EQUAL, STD, TEXT, assert_refused, edited_config, edited_weights, imported, run_of
 from safetensors.numpy import load_file, save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -24,16 +25,9 @@ from clearformer.engine import engine_of
 from clearformer.errors import RunError
 from clearformer.interop.tables import FORMATS
 from clearformer.models.initial import initial_weights
-from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.session import load_model
 
-TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
-EQUAL = 1e-5
-"""of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
-ENGINES = ("torch", "numpy", "c")
 PROMPT = "The quick fox"
-STD = 0.3
-"""of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
 
 ROTARY = {
     "hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "head_dim": 4,
@@ -105,12 +99,6 @@ def foreign(folder: Path, variant: str = "GPT-2", **changes: Any) -> Any:
     return model
 
 
-def imported(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    code = main(["import", str(source), "--out", str(out)])
-    assert code == 0, capsys.readouterr().err
-    return open_run(out)
-
-
 def spread(logits: np.ndarray) -> float:
     return float(logits.max() - logits.min())
 
@@ -132,17 +120,12 @@ def own_run(folder: Path, **given: Any) -> Run:
                                 "num_layers": 2, "d_ff": 40, "dropout": 0.0}  # fmt: skip
     family = {"gpt": GPTConfig, "classifier": ClassifierConfig}[changes.pop("kind", "gpt")]
     config = Config(dataset="pydocs", tokenizer="bpe", model=family(**settings | changes))
-    folder.mkdir()
-    tokenizer.save(folder / "tokenizer.json")
-    (folder / "data.json").write_text('{"name": "pydocs", "kind": "text", "sizes": {"train": 3}}', encoding="utf-8")
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
     rng = np.random.default_rng(2)
     weights = {
         name: (value + rng.normal(0, STD, value.shape)).astype(np.float32)
         for name, value in initial_weights(config.model, 1).items()
     }
-    save_checkpoint(folder / "checkpoints", Checkpoint(7, {"model": weights}), keep=1)
-    return open_run(folder)
+    return run_of(folder, config, tokenizer, "text", weights)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -381,23 +364,6 @@ def test_a_run_whose_settings_no_format_has_is_refused_before_anything_is_writte
     assert not (tmp_path / "hf").exists()
 
 
-def edited_config(**changes: Any) -> Any:
-    def edit(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return edit
-
-
-def edited_weights(change: Any) -> Any:
-    def edit(folder: Path) -> None:
-        tensors = load_file(folder / "model.safetensors")
-        change(tensors)
-        save_file(tensors, folder / "model.safetensors")
-
-    return edit
-
-
 def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -509,14 +475,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_cannot_be_imported_is_refused_in_one_sentence_and_nothing_is_written(broken, whole, tmp_path, capsys):
-    shutil.copytree(whole, tmp_path / "theirs")
-    edit, words = BROKEN[broken]
-    edit(tmp_path / "theirs")
-    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) in (1, 2)
-    message = capsys.readouterr().err
-    assert words in message
-    assert message.count("\n") == 1, message
-    assert not (tmp_path / "run").exists()
+    assert assert_refused(whole, *BROKEN[broken], tmp_path, capsys) in (1, 2)
 
 
 def test_a_name_on_the_hub_without_a_network_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):

@@ -10,25 +10,18 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from safetensors.numpy import load_file, save_file
+from folders import ENGINES, EQUAL, STD, TEXT, assert_refused, edited_config, edited_weights, imported, run_of
 from tokenizers import decoders, models, pre_tokenizers
 
-from clearformer.api.run import Run, open_run
+from clearformer.api.run import Run
 from clearformer.cli.main import main
 from clearformer.config import Config, TransformerConfig
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.engine import engine_of
 from clearformer.models.initial import initial_weights
-from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.session import load_model
 
-TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
 SENTENCES = ["the quick dog", "the lazy fox sleeps", "dog, dog and dog"]
-EQUAL = 1e-5
-"""of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
-STD = 0.3
-"""of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
-ENGINES = ("torch", "numpy", "c")
 CONTEXT = 24
 SIZES = {
     "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
@@ -76,12 +69,6 @@ def foreign(folder: Path, **changes: Any) -> Any:
     special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
     return model
-
-
-def imported(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    code = main(["import", str(source), "--out", str(out)])
-    assert code == 0, capsys.readouterr().err
-    return open_run(out)
 
 
 def theirs_of(run: Run, source: Path) -> np.ndarray:
@@ -159,12 +146,7 @@ def own_run(folder: Path, **changes: Any) -> Run:
     sizes: dict[str, Any] = {"context": CONTEXT, "d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 40}
     model = TransformerConfig(vocab_size=tokenizer.vocab_size, **sizes | changes)
     config = Config(dataset="dates", tokenizer="bpe", model=model)
-    folder.mkdir()
-    tokenizer.save(folder / "tokenizer.json")
-    (folder / "data.json").write_text('{"name": "dates", "kind": "pairs", "sizes": {"train": 3}}', encoding="utf-8")
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
-    save_checkpoint(folder / "checkpoints", Checkpoint(7, {"model": initial_weights(model, 1)}), keep=1)
-    return open_run(folder)
+    return run_of(folder, config, tokenizer, "pairs", initial_weights(model, 1))
 
 
 @pytest.mark.parametrize("changes", [{}, {"activation": "gelu", "bias": False, "scale_embeddings": False}], ids=str)
@@ -196,21 +178,8 @@ def test_a_translator_that_marian_cannot_hold_is_refused_before_anything_is_writ
     assert not (tmp_path / "hf").exists()
 
 
-def edited_config(**changes: Any) -> Any:
-    def edit(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return edit
-
-
 def with_tensor(name: str, value: Any) -> Any:
-    def edit(folder: Path) -> None:
-        tensors = load_file(folder / "model.safetensors")
-        tensors[name] = value(tensors).astype(np.float32)
-        save_file(tensors, folder / "model.safetensors")
-
-    return edit
+    return edited_weights(lambda tensors: tensors.update({name: value(tensors).astype(np.float32)}))
 
 
 def of_sentence_pieces(folder: Path) -> None:
@@ -248,14 +217,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_our_translators_lack_is_refused_in_one_sentence_and_nothing_is_written(broken, whole, tmp_path, capsys):
-    shutil.copytree(whole, tmp_path / "theirs")
-    edit, words = BROKEN[broken]
-    edit(tmp_path / "theirs")
-    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 2
-    message = capsys.readouterr().err
-    assert words in message
-    assert message.count("\n") == 1, message
-    assert not (tmp_path / "run").exists()
+    assert assert_refused(whole, *BROKEN[broken], tmp_path, capsys) == 2
 
 
 def test_positions_and_copies_that_a_file_holds_besides_are_read(whole, tmp_path, capsys):
