@@ -46,7 +46,7 @@ class Parameter:
 def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...]) -> Iterator[Parameter]:
     """All parameters of a model; `biased` are the ends of the names of modules that have biases in the format."""
     for name, shape in parameter_shapes(config).items():
-        if name.startswith(format_.untrained or "\0"):
+        if name.startswith(format_.untrained):
             continue
         module, _, leaf = name.rpartition(".")
         layer = re.search(r"layers\.(\d+)\.", name)
