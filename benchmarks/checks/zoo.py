@@ -24,6 +24,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 import torch
 from environments import NotInstalledError, environment
 from released_bugs import BUGS, ReleasedBug

@@ -22,7 +22,7 @@ from typing import Any
 
 from comparisons import COMPARISONS
 from page import write_page
-from pairs import NotTheSameError, compare
+from pairs import PEERS, NotComparedError, compare
 
 from clearformer.training.device import cpu_has_bfloat16
 
@@ -55,7 +55,7 @@ def main() -> int:
         try:
             rounds = (FULL_ROUNDS, FULL_SECONDS) if options.full else (ROUNDS, SECONDS)
             found = compare(comparison, *rounds)
-        except NotTheSameError as error:
+        except NotComparedError as error:
             print(f"{comparison.name}: {error}", file=sys.stderr)
             failed.append(comparison.name)
             continue
@@ -89,7 +89,8 @@ def write(path: Path, saved: dict[str, Any]) -> None:
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
         "unset": ["OPENBLAS_CORETYPE"],
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+        | dict(each.split("==") for each in PEERS),
     }
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")

@@ -44,4 +44,22 @@ COMPARISONS = [
         )
         for engine, aim in (("numpy", 0.5), ("c", 1.0))
     ),
+    *(
+        Comparison("clearformer", "x_transformers", "training", {"size": size, "precision": "float32"}, TOKENS, 1.0)
+        for size in "SM"
+    ),
+    *(
+        Comparison("clearformer c", peer, "generation", {"size": size, "batch": batch}, TOKENS, 1.0)
+        for peer in ("x_transformers", "ctranslate2")
+        for size, batch in product("MG", (1, 16))
+    ),
+    *(
+        Comparison("clearformer", "joeynmt", "training_pairs", {"size": size, "precision": "float32"}, TOKENS, 1.0)
+        for size in ("small", "base")
+    ),
+    *(
+        Comparison("clearformer c", peer, "translation", {"size": size}, SENTENCES, 1.0)
+        for peer in ("joeynmt", "ctranslate2")
+        for size in ("small", "base")
+    ),
 ]

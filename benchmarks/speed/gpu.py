@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import work
 from bench import RESULTS, describe, slug
-from pairs import Comparison, NotTheSameError, compare
+from pairs import Comparison, NotComparedError, compare
 
 from clearformer.config import GPTConfig
 
@@ -42,7 +42,7 @@ def main() -> int:
     for pair in pairs_of(options.size, options.device):
         try:
             result = compare(pair, ROUNDS, SECONDS)
-        except NotTheSameError as error:
+        except NotComparedError as error:
             print(f"{pair.name}: {error}", file=sys.stderr)
             continue
         if pair.work == "training" and (peak := peak_of(name)):

@@ -18,6 +18,7 @@ median, the least and the most of pairs in which nobody else used the processors
 their own defaults. Training is forward, backward, clipping and AdamW; generation is greedy, 128 tokens after 32;
 translation is of 32 sentences at once with a beam of 5. S and M are GPTs of 4 and 6 layers, 128 and 384 wide, with
 contexts of 64 and 256; G is GPT-2 small; small and base are encoder-decoders of 3 and 6 layers, 256 and 512 wide.
+x-transformers, JoeyNMT and CTranslate2, in float32, are installed from PyPI into an environment of their own.
 """
 
 TRIED = """## Tried, and not taken

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from environments import NotInstalledError, environment
 from quiet import QUIET, Clock, wait_until_quiet
 
 CHILD = Path(__file__).with_name("child.py")
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ("joeynmt==2.3.0", "importlib_metadata==10.2.0", "ctranslate2==4.8.5", "x-transformers==2.31.10")
+"""from PyPI, in an environment of their own; JoeyNMT does not name importlib_metadata, which it needs"""
+OF_PEERS = ("joeynmt", "ctranslate2", "x_transformers")
+"""modules in `systems`"""
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 """glibc keeps freed memory, which NumPy's users can choose"""
 MOST = 3
@@ -27,8 +35,8 @@ SAME_LOSS = 0.1
 """relative: that of random weights is near ln V for all"""
 
 
-class NotTheSameError(Exception):
-    """Two systems that do other work than each other."""
+class NotComparedError(Exception):
+    """Two systems that do other work than each other, or of which one is missing."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,13 @@ class Process:
 
     def __init__(self, system: str, comparison: Comparison) -> None:
         wanted = {"system": system, "work": comparison.work, **comparison.settings}
-        environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+        variables = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), json.dumps(wanted)],
+            [python_of(system), str(CHILD), json.dumps(wanted)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment | (MALLOC if "numpy" in system else {}),
+            env=variables | {"PYTHONPATH": str(ROOT / "src")} | (MALLOC if "numpy" in system else {}),
         )
         self.found = self._read()
 
@@ -75,9 +83,19 @@ class Process:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise NotTheSameError(f"its process ended with status {self.process.wait()}; the error is above")
+            raise NotComparedError(f"its process ended with status {self.process.wait()}; the error is above")
         found: dict[str, Any] = json.loads(line)
         return found
+
+
+def python_of(system: str) -> str:
+    """The Python that has it. Raises NotComparedError if it could not be installed."""
+    if system not in OF_PEERS:
+        return sys.executable
+    try:
+        return str(environment(PEERS, ROOT / "build" / "peers"))
+    except NotInstalledError as error:
+        raise NotComparedError(f"{system} was expected from PyPI, but: {error}") from error
 
 
 @contextlib.contextmanager
@@ -123,15 +141,15 @@ PICKS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median,
 
 
 def check_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Raises NotTheSameError for models of other sizes, another loss at the start, or another number of tokens."""
+    """Raises NotComparedError for models of other sizes, another loss at the start, or another number of tokens."""
     if abs(ours["parameters"] / theirs["parameters"] - 1) > SAME_PARAMETERS:
-        raise NotTheSameError(
+        raise NotComparedError(
             f"as many parameters were expected, found {ours['parameters']} and {theirs['parameters']}"
         )
     for name, value in ours["facts"].items():
         other, tolerance = theirs["facts"][name], SAME_LOSS if name == "loss" else 0.0
         if abs(value / other - 1) > tolerance:
-            raise NotTheSameError(f"the same {name} was expected, found {value} and {other}")
+            raise NotComparedError(f"the same {name} was expected, found {value} and {other}")
 
 
 def _rounded(value: float) -> float:

@@ -64,15 +64,25 @@ def test_a_machine_that_is_never_quiet_is_measured_all_the_same_and_it_is_said(r
     ],
 )
 def test_other_work_is_not_compared(theirs: dict[str, Any], message: str):
-    with pytest.raises(pairs.NotTheSameError, match=message):
+    with pytest.raises(pairs.NotComparedError, match=message):
         pairs.check_same({"parameters": 100, "facts": {"loss": 4.2}}, theirs)
 
 
 def test_another_number_of_tokens_is_other_work():
     ours, theirs = ({"parameters": 1, "facts": {"tokens out": count}} for count in (512, 511))
-    with pytest.raises(pairs.NotTheSameError, match="the same tokens out was expected, found 512 and 511"):
+    with pytest.raises(pairs.NotComparedError, match="the same tokens out was expected, found 512 and 511"):
         pairs.check_same(ours, theirs)
 
 
 def test_results_are_kept_by_processor():
     assert bench.slug("Intel(R) Xeon(R) Processor @ 2.80GHz") == "intel-xeon-processor-2.80ghz"
+
+
+def test_a_peer_that_cannot_be_installed_is_said_and_not_compared(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise pairs.NotInstalledError("no network")
+
+    monkeypatch.setattr(pairs, "environment", refuse)
+    with pytest.raises(pairs.NotComparedError, match="joeynmt was expected from PyPI, but: no network"):
+        pairs.python_of("joeynmt")
+    assert pairs.python_of("hugging_face") == sys.executable
