@@ -22,7 +22,8 @@ from typing import Any
 
 from comparisons import COMPARISONS
 from page import write_page
-from pairs import PEERS, NotComparedError, compare
+from pairs import NotComparedError, compare
+from peers import PEERS
 
 from clearformer.training.device import cpu_has_bfloat16
 

@@ -8,7 +8,10 @@ import importlib
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from work import Work
 

@@ -16,15 +16,12 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from environments import NotInstalledError, environment
+from environments import NotInstalledError
+from peers import python_of
 from quiet import QUIET, Clock, wait_until_quiet
 
 CHILD = Path(__file__).with_name("child.py")
 ROOT = Path(__file__).resolve().parents[2]
-PEERS = ("joeynmt==2.3.0", "importlib_metadata==10.2.0", "ctranslate2==4.8.5", "x-transformers==2.31.10")
-"""from PyPI, in an environment of their own; JoeyNMT does not name importlib_metadata, which it needs"""
-OF_PEERS = ("joeynmt", "ctranslate2", "x_transformers")
-"""modules in `systems`"""
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 """glibc keeps freed memory, which NumPy's users can choose"""
 MOST = 3
@@ -62,8 +59,12 @@ class Process:
     def __init__(self, system: str, comparison: Comparison) -> None:
         wanted = {"system": system, "work": comparison.work, **comparison.settings}
         variables = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+        try:
+            python = python_of(system)
+        except NotInstalledError as error:
+            raise NotComparedError(f"{system} was expected from PyPI, but: {error}") from error
         self.process = subprocess.Popen(
-            [python_of(system), str(CHILD), json.dumps(wanted)],
+            [python, str(CHILD), json.dumps(wanted)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -86,16 +87,6 @@ class Process:
             raise NotComparedError(f"its process ended with status {self.process.wait()}; the error is above")
         found: dict[str, Any] = json.loads(line)
         return found
-
-
-def python_of(system: str) -> str:
-    """The Python that has it. Raises NotComparedError if it could not be installed."""
-    if system not in OF_PEERS:
-        return sys.executable
-    try:
-        return str(environment(PEERS, ROOT / "build" / "peers"))
-    except NotInstalledError as error:
-        raise NotComparedError(f"{system} was expected from PyPI, but: {error}") from error
 
 
 @contextlib.contextmanager

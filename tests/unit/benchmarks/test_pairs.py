@@ -79,10 +79,9 @@ def test_results_are_kept_by_processor():
 
 
 def test_a_peer_that_cannot_be_installed_is_said_and_not_compared(monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object) -> None:
+    def refuse(_: str) -> None:
         raise pairs.NotInstalledError("no network")
 
-    monkeypatch.setattr(pairs, "environment", refuse)
+    monkeypatch.setattr(pairs, "python_of", refuse)
     with pytest.raises(pairs.NotComparedError, match="joeynmt was expected from PyPI, but: no network"):
-        pairs.python_of("joeynmt")
-    assert pairs.python_of("hugging_face") == sys.executable
+        pairs.Process("joeynmt", COMPARISON)
