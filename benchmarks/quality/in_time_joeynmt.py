@@ -75,9 +75,9 @@ def run(run: RunFolder, curve: "Curve", seconds: float) -> dict[str, Any]:
         trainer.curve, trainer.seconds = curve, seconds
         curve.started()
         trainer.train_and_validate(train, validation)
-        found = predict(model, test, torch.device("cpu"), normalization="tokens", args=arguments.test,
-                        autocast=arguments.autocast)  # fmt: skip
-    translations = [[int(word[1:]) for word in words if word[0] == "t"] for words in found[3]]
+        translate = {"n_gpu": 0, "normalization": "tokens", "autocast": arguments.autocast, "args": arguments.test}
+        words = predict(model, test, torch.device("cpu"), **translate)[3]
+    translations = [[int(word[1:]) for word in line if word[0] == "t"] for line in words]
     parameters = sum(each.numel() for each in model.parameters())
     return {"curve": curve.points, "steps": trainer.stats.steps, "parameters": parameters} | scored(run, translations)
 
