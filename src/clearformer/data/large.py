@@ -7,6 +7,7 @@ import hashlib
 import json
 
 from clearformer.data.corpora import LargeCorpus, Split
+from clearformer.data.downloads import Progress
 from clearformer.data.text_files import TextFiles
 
 LARGE = 32_000_000
@@ -15,9 +16,12 @@ SAMPLE = 16_000_000
 """characters of a large text that a tokenizer is trained on, about"""
 
 
-def split_large(files: TextFiles) -> LargeCorpus:
+def split_large(files: TextFiles, progress: Progress | None = None) -> LargeCorpus:
     """The first 90 % of the characters for train, the rest for validation, as `split_text` does."""
-    count = sum(map(len, files.pieces()))
+    count, report = 0, progress or (lambda *_: None)
+    for piece in files.pieces():
+        count += len(piece)
+        report(f"measuring {files.name}, characters of about", count, max(count, files.size))
     end = int(0.9 * count)
     return LargeCorpus(files.name, files, range(end), range(end, count))
 
@@ -41,12 +45,14 @@ class Fingerprint:
         return whole.hexdigest()
 
 
-def survey(corpus: LargeCorpus, sample_size: int = SAMPLE) -> tuple[str, list[str]]:
+def survey(corpus: LargeCorpus, sample_size: int = SAMPLE, progress: Progress | None = None) -> tuple[str, list[str]]:
     """The fingerprint, and pieces at even distances, of about `sample_size` characters of the training split in all."""
     found, sample, taken, position = Fingerprint(), list[str](), 0, 0
+    size, report = len(corpus.train) + len(corpus.validation), progress or (lambda *_: None)
     for split, piece in corpus.pieces():
         found.add(split, piece)
         position += len(piece)
+        report(f"surveying {corpus.name}, characters", position, size)
         if split == "train" and taken * len(corpus.train) < sample_size * position:
             sample.append(piece)
             taken += len(piece)

@@ -59,7 +59,7 @@ def load_corpus(
 
     Raises DataError if there is no such corpus or file, or it cannot be read.
     """
-    corpus = _load_files(name, expand(paths), kind, column, whole) if paths else _load_named(name, progress)
+    corpus = _load_files(name, expand(paths), kind, column, whole, progress) if paths else _load_named(name, progress)
     return without_labels(corpus) if kind == "text" and isinstance(corpus, LabelledCorpus) else corpus
 
 
@@ -78,7 +78,9 @@ def _load_named(name: str, progress: Progress | None) -> Corpus:
     raise DataError(f"a corpus named {', '.join([*BUILT_IN, *READERS])} was expected, found {name!r}")
 
 
-def _load_files(name: str, paths: tuple[str, ...], kind: Kind | None, column: str, whole: bool) -> Corpus:
+def _load_files(
+    name: str, paths: tuple[str, ...], kind: Kind | None, column: str, whole: bool, progress: Progress | None
+) -> Corpus:
     first, *others = (Path(path) for path in paths)
     if first.is_dir() and not others:
         if name not in READERS:
@@ -95,7 +97,9 @@ def _load_files(name: str, paths: tuple[str, ...], kind: Kind | None, column: st
     if file_kind == "pairs":
         return split_pairs(first.name, read_tsv(first))
     files = TextFiles((first, *others), column)
-    return split_text(files.name, "".join(files.pieces())) if whole or files.size <= LARGE else split_large(files)
+    if whole or files.size <= LARGE:
+        return split_text(files.name, "".join(files.pieces()))
+    return split_large(files, progress)
 
 
 def data_size(paths: Sequence[Path], kind: Kind) -> int:

@@ -224,7 +224,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
             "imported; train one with: clearformer train bert",
             "start_from",
         )
-    sha256, texts = _survey(config, corpus, folder, notify)
+    sha256, texts = _survey(config, corpus, folder, notify, progress)
     tokenizer = earlier.tokenizer if earlier else _train_tokenizer(config, texts)
     config = _completed(config, tokenizer, corpus, earlier)
     require_memory(config)
@@ -271,10 +271,12 @@ def _read_corpus(config: Config, progress: Progress | None = None, whole: bool =
     return corpus.reversed() if config.reverse_pairs and isinstance(corpus, PairCorpus) else corpus
 
 
-def _survey(config: Config, corpus: Corpus, folder: Path, notify: Notify) -> tuple[str, list[str]]:
+def _survey(
+    config: Config, corpus: Corpus, folder: Path, notify: Notify, progress: Progress | None
+) -> tuple[str, list[str]]:
     """The fingerprint of the corpus, and what its tokenizer is trained on: the training split, or a sample of it."""
     if isinstance(corpus, LargeCorpus):
-        sha256, sample = survey(corpus)
+        sha256, sample = survey(corpus, progress=progress)
         count, size = len(corpus.train), sum(map(len, sample))
         trained = "" if config.start_from else f"the tokenizer is trained on {size:,} of {count:,} characters, and "
         notify(f"{corpus.name} is large: {trained}its tokens are kept in {folder / 'tokens'}")

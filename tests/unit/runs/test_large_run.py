@@ -191,3 +191,21 @@ def test_the_tokenizers_sample_is_said_and_spread_over_the_training_split(make_l
     # a quarter, in pieces of about 64 characters, of a text of about 2,700: every 256 characters
     assert count // 4 <= sum(map(len, sample)) <= count // 4 + 128
     assert np.diff(places).max() <= 4 * 128 / count
+
+
+def test_each_pass_over_a_large_text_shows_how_far_it_is(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("clearformer.data.load.LARGE", ALWAYS)
+    monkeypatch.setattr("clearformer.data.pieces.BLOCK", 64)
+    shown: dict[str, list[tuple[int, int]]] = {}
+    run = create_folder(
+        tmp_path / "run", config("gpt"), print, lambda name, *count: shown.setdefault(name.split()[0], []).append(count)
+    )
+    size = len(run.corpus.train) + len(run.corpus.validation)
+    assert list(shown) == ["measuring", "surveying", "encoding"]
+    for counts in shown.values():
+        assert counts[-1] == (size, size)
+        assert len(counts) > 1
+        assert all(0 < done <= total for done, total in counts)
+        assert [done for done, _ in counts] == sorted(done for done, _ in counts)
