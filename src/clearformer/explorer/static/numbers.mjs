@@ -2,8 +2,9 @@
 
 import { percent } from "./visible.mjs";
 
-/** Three digits. */
-export const brief = (x) => x.toFixed(Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2).replace("-", "−");
+/** Three digits; what rounds to zero has no sign. */
+export const brief = (x) =>
+    x.toFixed(Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
 
 export const sum = (values) => values.reduce((a, b) => a + b, 0);
 

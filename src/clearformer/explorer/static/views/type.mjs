@@ -4,6 +4,7 @@ import { placeIn } from "../address.mjs";
 import { distribution } from "../distribution.mjs";
 import { element, replace } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
+import { brief } from "../numbers.mjs";
 import { MASK, UNK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { counted, printable, token } from "../visible.mjs";
@@ -78,7 +79,7 @@ export const SHOW = {
         return {
             rows: [
                 heading("Source", source), tokenRow("Source", tokensOf(source)),
-                heading("Written", written, `, log probability ${logP.toFixed(2)}`),
+                heading("Written", written, `, log probability ${brief(logP)}`),
                 tokenRow("Written", tokens, choosing(state, at, last)),
             ],
             figures: [distribution(title, model.tokens, rows[at].top, written.ids[at])],
