@@ -39,7 +39,9 @@ GATED = ("swiglu", "geglu")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""
 Operation = Literal["add", "subtract", "multiply", "divide", "quadratic"]
 MAX_MODULUS = 997
-Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]
+BUCKETS = 32
+"""of distances, in relative positions"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class ModelConfig:
     """added to the variance, or to the mean square, that a norm divides by"""
     positions: Positions = "learned"
     """sinusoidal and learned vectors are added to the embeddings; rotary rotates queries and keys; alibi lowers scores
-    by distance; none (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
+    by distance; relative adds learned numbers to scores, one for each head and bucket of distances, as T5 does; none
+    (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
     rotary_base: float = 10_000.0
     """of rotary positions: the wavelengths grow from 2π to nearly 2π times it"""
     bias: bool = True

@@ -49,6 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rotary positions of a larger base": {"positions": "rotary", "rotary_base": 500.0},
     "another epsilon": {"norm_epsilon": 0.1},
     "ALiBi": {"positions": "alibi"},
+    "relative positions": {"positions": "relative"},
     "no positions": {"positions": "none"},
     "grouped-query attention": {"num_kv_heads": 2},
     "multi-query attention": {"num_kv_heads": 1},

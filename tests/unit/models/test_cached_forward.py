@@ -16,7 +16,7 @@ TOLERANCE = 1e-5
 
 choices = st.fixed_dictionaries(
     {
-        "positions": st.sampled_from(["sinusoidal", "learned", "rotary", "alibi", "none"]),
+        "positions": st.sampled_from(["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]),
         "num_heads": st.just(4),
         "num_kv_heads": st.sampled_from([1, 2, 4]),
         "window": st.integers(0, 4),

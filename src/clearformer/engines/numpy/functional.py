@@ -119,7 +119,7 @@ def attention(
     k: Tensor,
     v: Tensor,
     mask: Booleans | None = None,
-    bias: Array | None = None,
+    bias: Tensor | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
     *,
@@ -129,7 +129,8 @@ def attention(
 
     `causal`, without mask and bias: the queries are the last T of S positions and attend to none after them.
     """
-    return apply("attention", q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
+    inputs = (q, k, v) if bias is None else (q, k, v, bias)
+    return apply("attention", *inputs, causal=causal, mask=mask, dropout=dropout, rng=rng)
 
 
 def cross_entropy(logits: Tensor, targets: Integers, smoothing: float = 0.0) -> Tensor:

@@ -28,6 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned": {"positions": "learned"},
     "rotary": {"positions": "rotary"},
     "alibi": {"positions": "alibi"},
+    "relative": {"positions": "relative"},
     "no positions": {"positions": "none"},
     "alibi of three heads": {"positions": "alibi", "num_heads": 3, "d_model": 12},
     "LayerNorm": {"norm": "layer"},
