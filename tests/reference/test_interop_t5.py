@@ -103,7 +103,7 @@ def test_greedy_translations_are_the_same_in_both_directions(variant, tmp_path, 
     model = foreign(tmp_path / "theirs", family, **changes)
     run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
     backend = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
-    never = [0, 2, *range(backend.get_vocab_size(), model.config.vocab_size)]
+    never = [0, 2]
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
     back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
