@@ -45,8 +45,8 @@ NUMBERS = [
 ]
 WORDS = [
     *("transformer", "gpt", "bert", "classifier", "layer", "rms", "pre", "post", "relu", "gelu", "squared_relu"),
-    *("swiglu", "geglu", "sinusoidal", "learned", "rotary", "alibi", "relative", "none", "first", "last", "mean"),
-    *("F32", "F16"),
+    *("swiglu", "geglu", "geglu_tanh", "sinusoidal", "learned", "rotary", "alibi", "relative", "none", "first", "last"),
+    *("mean", "F32", "F16"),
 ]
 VALUES: list[Any] = [*NUMBERS, *WORDS, None, True, False, "", "\0", "é", [], {}, [1], [8, 8], [8, 8, 8], [0, 256]]
 KEYS = ["", "x", "dtype", "shape", "data_offsets", "__metadata__", "kind", "format", "model", "segments", "embedding"]

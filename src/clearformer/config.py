@@ -34,8 +34,8 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
 IMPORTED = "imported"
 """the dataset and the tokenizer of a model that was trained elsewhere"""
 EngineName = Literal["torch", "numpy", "tinygrad", "c"]
-Activation = Literal["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]
-GATED = ("swiglu", "geglu")
+Activation = Literal["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]
+GATED = ("swiglu", "geglu", "geglu_tanh")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""
 Operation = Literal["add", "subtract", "multiply", "divide", "quadratic"]
 MAX_MODULUS = 997
@@ -73,7 +73,7 @@ class ModelConfig:
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
-    """of the feed-forward layer; gelu_tanh is GPT-2's approximation of gelu; swiglu and geglu are gated"""
+    """of the feed-forward layer; gelu_tanh is GPT-2's approximation of gelu; swiglu, geglu and geglu_tanh are gated"""
     norm_epsilon: float = 1e-5
     """added to the variance, or to the mean square, that a norm divides by"""
     positions: Positions = "learned"

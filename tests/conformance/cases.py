@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "GELU by tanh": {"activation": "gelu_tanh"},
     "SwiGLU": {"activation": "swiglu"},
     "GEGLU": {"activation": "geglu"},
+    "GEGLU by tanh": {"activation": "geglu_tanh"},
     "sinusoidal positions": {"positions": "sinusoidal"},
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},

@@ -90,7 +90,9 @@ T5 = Format(
     activation_key="feed_forward_proj",
     activations={
         "relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "squared_relu": "relu2", "swiglu": "gated-silu",
+        "geglu_tanh": "gated-gelu",
     },
+    aliases={"gated-gelu_new": "geglu_tanh"},
     ours={
         "norm": ("rms",), "norm_order": ("pre",), "positions": ("relative",), "bias": (False,),
         "scale_embeddings": (False,), "num_kv_heads": (0,), "window": (0,), "qk_norm": (False,),

@@ -129,7 +129,8 @@ LLAMA = Format(
         "initializer_range": 0.02, "attention_dropout": 0.0,
     },
     activation_key="hidden_act",
-    activations={"swiglu": "silu", "geglu": "gelu"},
+    activations={"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_pytorch_tanh"},
+    aliases={"gelu_new": "geglu_tanh"},
     ours={**PLAIN, "norm": ("rms",), "positions": ("rotary",), "window": (0,), "qk_norm": (False,)},
     theirs={},
     modules={

@@ -44,6 +44,7 @@ FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]
     "gelu_tanh": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU("tanh"), bias=config.bias),
     "swiglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.SiLU(), bias=config.bias),
     "geglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
+    "geglu_tanh": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU("tanh"), bias=config.bias),
 }
 
 

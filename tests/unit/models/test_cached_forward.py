@@ -25,7 +25,7 @@ choices = st.fixed_dictionaries(
         "logit_cap": st.sampled_from([0.0, 3.0]),
         "norm": st.sampled_from(["layer", "rms"]),
         "norm_order": st.sampled_from(["pre", "post"]),
-        "activation": st.sampled_from(["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]),
+        "activation": st.sampled_from(["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]),
     }
 )
 kinds = st.sampled_from(["gpt", "transformer"])

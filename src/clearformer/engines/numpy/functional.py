@@ -95,6 +95,12 @@ def geglu(x: Tensor) -> Tensor:
     return gelu(x[..., :half]) * x[..., half:]
 
 
+def geglu_tanh(x: Tensor) -> Tensor:
+    """The same, with GELU's approximation by tanh."""
+    half = x.shape[-1] // 2
+    return gelu_tanh(x[..., :half]) * x[..., half:]
+
+
 def split_heads(x: Tensor, first: int, count: int, width: int) -> Tensor:
     """Heads `first` to `first + count` - 1, each of `width` numbers, of [B, T, *], as [B, count, T, width]."""
     return apply("split_heads", x, first=first, count=count, width=width)

@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": F.gelu_tanh,
     "swiglu": F.swiglu,
     "geglu": F.geglu,
+    "geglu_tanh": F.geglu_tanh,
 }
 
 

@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "squared relu": {"activation": "squared_relu"},
     "swiglu": {"activation": "swiglu"},
     "geglu": {"activation": "geglu"},
+    "geglu by tanh": {"activation": "geglu_tanh"},
     "grouped queries": {"num_heads": 4, "num_kv_heads": 2},
     "one key": {"num_kv_heads": 1},
     "window": {"window": 2},
