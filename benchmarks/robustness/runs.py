@@ -33,7 +33,7 @@ MODELS: list[AnyModelConfig] = [
     GPTConfig(**SIZES),
     GPTConfig(**SIZES, positions="alibi", activation="swiglu", norm="rms", window=3, ngram_buckets=5, logit_cap=2.0),
     GPTConfig(**SIZES, positions="sinusoidal", norm_order="post", activation="geglu"),
-    BERTConfig(**SIZES),
+    BERTConfig(**SIZES, positions="relative"),
     BERTConfig(**SIZES, positions="none", norm_order="pre", activation="squared_relu", segments=0),
     ClassifierConfig(**SIZES, num_classes=3),
     ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="rotary"),
@@ -45,7 +45,8 @@ NUMBERS = [
 ]
 WORDS = [
     *("transformer", "gpt", "bert", "classifier", "layer", "rms", "pre", "post", "relu", "gelu", "squared_relu"),
-    *("swiglu", "geglu", "sinusoidal", "learned", "rotary", "alibi", "none", "first", "last", "mean", "F32", "F16"),
+    *("swiglu", "geglu", "geglu_tanh", "sinusoidal", "learned", "rotary", "alibi", "relative", "none", "first", "last"),
+    *("mean", "F32", "F16"),
 ]
 VALUES: list[Any] = [*NUMBERS, *WORDS, None, True, False, "", "\0", "é", [], {}, [1], [8, 8], [8, 8, 8], [0, 256]]
 KEYS = ["", "x", "dtype", "shape", "data_offsets", "__metadata__", "kind", "format", "model", "segments", "embedding"]

@@ -34,12 +34,14 @@ def _require(condition: bool, owner: _Section, name: str, expected: str) -> None
 IMPORTED = "imported"
 """the dataset and the tokenizer of a model that was trained elsewhere"""
 EngineName = Literal["torch", "numpy", "tinygrad", "c"]
-Activation = Literal["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]
-GATED = ("swiglu", "geglu")
+Activation = Literal["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]
+GATED = ("swiglu", "geglu", "geglu_tanh")
 """activations with which one half of the feed-forward layer's hidden vector gates the other"""
 Operation = Literal["add", "subtract", "multiply", "divide", "quadratic"]
 MAX_MODULUS = 997
-Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]
+BUCKETS = 32
+"""of distances, in relative positions"""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ class ModelConfig:
     norm_order: Literal["pre", "post"] = "pre"
     """pre: normalise the input of each sub-layer; post: normalise the sum of its input and output, as the paper does"""
     activation: Activation = "gelu"
-    """of the feed-forward layer; gelu_tanh is GPT-2's approximation of gelu; swiglu and geglu are gated"""
+    """of the feed-forward layer; gelu_tanh is GPT-2's approximation of gelu; swiglu, geglu and geglu_tanh are gated"""
     norm_epsilon: float = 1e-5
     """added to the variance, or to the mean square, that a norm divides by"""
     positions: Positions = "learned"
     """sinusoidal and learned vectors are added to the embeddings; rotary rotates queries and keys; alibi lowers scores
-    by distance; none (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
+    by distance; relative adds learned numbers to scores, one for each head and bucket of distances, as T5 does; none
+    (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
     rotary_base: float = 10_000.0
     """of rotary positions: the wavelengths grow from 2π to nearly 2π times it"""
     bias: bool = True

@@ -50,7 +50,9 @@ VARIANTS: dict[str, AnyModelConfig] = {
     "gpt classifier": ClassifierConfig(
         **SIZES, body="gpt", pooling="mean", norm="none", activation="geglu", positions="none", num_classes=3
     ),
-    "pre-norm transformer": TransformerConfig(**SIZES, norm_order="pre", activation="gelu", num_kv_heads=2),
+    "pre-norm transformer": TransformerConfig(
+        **SIZES, norm_order="pre", activation="gelu", num_kv_heads=2, positions="relative"
+    ),
 }  # fmt: skip
 """settings that no family above has"""
 TOKENIZERS = {"gpt": "bpe", "bert": "word", "classifier": "word", "transformer": "character", "long": "character"}

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tokenizers
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -14,9 +17,14 @@ from clearformer.api.run import Run, open_run
 from clearformer.cli.main import main
 from clearformer.config import Config
 from clearformer.data.tokenizers import Tokenizer
+from clearformer.engine import engine_of
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
+from clearformer.runs.session import load_model
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 40
+SENTENCES = ["the quick dog", "the lazy fox sleeps", "dog, dog and dog"]
+CONTEXT = 24
+"""of the translators"""
 EQUAL = 1e-5
 """of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
 STD = 0.3
@@ -69,3 +77,47 @@ def assert_refused(whole: Path, edit: Edit, words: str, tmp_path: Path, capsys: 
     assert message.count("\n") == 1, message
     assert not (tmp_path / "run").exists()
     return status
+
+
+def theirs_of(run: Run, source: Path) -> np.ndarray:
+    """The number that each of our tokens has in the folder; -1 of those that it lacks."""
+    alone = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
+    texts = [run.tokenizer.backend.id_to_token(index) or "" for index in range(run.config.model.vocab_size)]
+    return np.array([-1 if (index := alone.token_to_id(text)) is None else index for text in texts])
+
+
+def batch(vocab_size: int) -> tuple[np.ndarray, ...]:
+    """Sources and targets, of our tokens that are no special ones, with padding."""
+    rng = np.random.default_rng(1)
+    source, target = rng.integers(4, vocab_size, (2, 9)), rng.integers(4, vocab_size, (2, 7))
+    source_real, target_real = (np.arange(n) < np.array([[n], [n - 3]]) for n in (9, 7))
+    return source, target, source_real, target_real
+
+
+def their_logits(model: Any, source: Any, target: Any, source_real: Any, target_real: Any) -> np.ndarray:
+    given = {"input_ids": source, "decoder_input_ids": target}
+    masks = {"attention_mask": source_real.astype(int), "decoder_attention_mask": target_real.astype(int)}
+    with torch.inference_mode():
+        out = model(**{name: torch.from_numpy(value) for name, value in (given | masks).items()})
+    return np.asarray(out.logits.numpy())
+
+
+def assert_same_logits(run: Run, model: Any, numbers: np.ndarray, engine: Any = "torch") -> None:
+    """`numbers`: theirs of each of our tokens, -1 where there is none."""
+    source, target, *real = batch(np.flatnonzero(numbers >= 0)[-1] + 1)
+    theirs = their_logits(model, numbers[source], numbers[target], *real)
+    loaded = load_model(run, engine)[0]
+    ours = engine_of(loaded).logits_of(loaded, (source, target, *real))
+    there, spread = numbers >= 0, theirs.max() - theirs.min()
+    assert np.abs(ours[:, :, there] - theirs[:, :, numbers[there]])[real[1]].max() < EQUAL * spread
+
+
+def train_further(run: str, folder: Path) -> list[float]:
+    """The losses of an imported translator that is trained on pairs."""
+    pairs = "".join(f"{source}\t{target}\n" for source in SENTENCES for target in SENTENCES) * 2
+    (folder / "pairs.tsv").write_text(pairs, encoding="utf-8")
+    further = ["--data", str(folder / "pairs.tsv"), "--start-from", run, "--out", str(folder / "further")]
+    settings = ["--train.steps=10", "--train.device=cpu", "--train.batch-tokens=192", "--train.schedule.peak=0.01"]
+    assert main(["train", str(Path(run) / "config.json"), *further, *settings]) == 0
+    lines = (folder / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]

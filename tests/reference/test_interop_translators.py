@@ -1,6 +1,5 @@
 """Marian's encoder-decoders become runs that translate, and ours become theirs, with the same logits and text."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,29 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from folders import ENGINES, EQUAL, STD, TEXT, assert_refused, edited_config, edited_weights, imported, run_of
+from folders import (
+    CONTEXT,
+    ENGINES,
+    SENTENCES,
+    STD,
+    TEXT,
+    assert_refused,
+    assert_same_logits,
+    edited_config,
+    edited_weights,
+    imported,
+    run_of,
+    theirs_of,
+    train_further,
+)
 from tokenizers import decoders, models, pre_tokenizers
 
 from clearformer.api.run import Run
 from clearformer.cli.main import main
 from clearformer.config import Config, TransformerConfig
 from clearformer.data.tokenizers import train_tokenizer
-from clearformer.engine import engine_of
 from clearformer.models.initial import initial_weights
-from clearformer.runs.session import load_model
 
-SENTENCES = ["the quick dog", "the lazy fox sleeps", "dog, dog and dog"]
-CONTEXT = 24
 SIZES = {
     "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": CONTEXT,
@@ -69,39 +78,6 @@ def foreign(folder: Path, **changes: Any) -> Any:
     special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
     return model
-
-
-def theirs_of(run: Run, source: Path) -> np.ndarray:
-    """The number that each of our tokens has in the folder; -1 of those that it lacks."""
-    alone = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
-    texts = [run.tokenizer.backend.id_to_token(index) for index in range(run.config.model.vocab_size)]
-    return np.array([-1 if (index := alone.token_to_id(text)) is None else index for text in texts])
-
-
-def batch(vocab_size: int) -> tuple[np.ndarray, ...]:
-    """Sources and targets, of our tokens that are no special ones, with padding."""
-    rng = np.random.default_rng(1)
-    source, target = rng.integers(4, vocab_size, (2, 9)), rng.integers(4, vocab_size, (2, 7))
-    source_real, target_real = (np.arange(n) < np.array([[n], [n - 3]]) for n in (9, 7))
-    return source, target, source_real, target_real
-
-
-def their_logits(model: Any, source: Any, target: Any, source_real: Any, target_real: Any) -> np.ndarray:
-    given = {"input_ids": source, "decoder_input_ids": target}
-    masks = {"attention_mask": source_real.astype(int), "decoder_attention_mask": target_real.astype(int)}
-    with torch.inference_mode():
-        out = model(**{name: torch.from_numpy(value) for name, value in (given | masks).items()})
-    return np.asarray(out.logits.numpy())
-
-
-def assert_same_logits(run: Run, model: Any, numbers: np.ndarray, engine: Any = "torch") -> None:
-    """`numbers`: theirs of each of our tokens, -1 where there is none."""
-    source, target, *real = batch(len(numbers))
-    theirs = their_logits(model, numbers[source], numbers[target], *real)
-    loaded = load_model(run, engine)[0]
-    ours = engine_of(loaded).logits_of(loaded, (source, target, *real))
-    there, spread = numbers >= 0, theirs.max() - theirs.min()
-    assert np.abs(ours[:, :, there] - theirs[:, :, numbers[there]])[real[1]].max() < EQUAL * spread
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -204,7 +180,6 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no token to begin with": (edited_config(decoder_start_token_id=None), "decoder_start_token_id must be the number"),
     "padding that ends a text": (edited_config(pad_token_id=0), "another eos_token_id than pad_token_id"),
     "pieces in a file of SentencePiece's": (of_sentence_pieces, "found source.spm, which clearformer does not read"),
-    "T5": (edited_config(model_type="t5", architectures=["T5ForConditionalGeneration"]), "depends on the distance"),
 }
 
 
@@ -234,11 +209,5 @@ def test_positions_and_copies_that_a_file_holds_besides_are_read(whole, tmp_path
 def test_an_imported_translator_is_drawn_and_trained_further(whole, tmp_path, capsys):
     run = str(imported(whole, tmp_path / "run", capsys).folder)
     assert main(["draw", run, "the quick dog", "--out", str(tmp_path / "heads.svg")]) == 0
-    pairs = "".join(f"{source}\t{target}\n" for source in SENTENCES for target in SENTENCES) * 2
-    (tmp_path / "pairs.tsv").write_text(pairs, encoding="utf-8")
-    further = ["--data", str(tmp_path / "pairs.tsv"), "--start-from", run, "--out", str(tmp_path / "further")]
-    settings = ["--train.steps=10", "--train.device=cpu", "--train.batch-tokens=192", "--train.schedule.peak=0.01"]
-    assert main(["train", str(Path(run) / "config.json"), *further, *settings]) == 0
-    lines = (tmp_path / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = [json.loads(line)["loss"] for line in lines]
+    losses = train_further(run, tmp_path)
     assert losses[-1] < losses[0]

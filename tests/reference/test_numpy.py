@@ -49,6 +49,8 @@ def attention(config, xs: list[Array], weights: Weights, name: str) -> list[Arra
                 q, k = rotate(q, t), rotate(k, s)
             slope = 2.0 ** (-8 * (head + 1) / heads) if config.positions == "alibi" else 0.0
             scores.append(q @ k / math.sqrt(width) - slope * (t - s))
+            if config.positions == "relative":  # all distances here are small enough to have a row of their own
+                scores[-1] += weights["decoder.relative.weight"][t - s, head]
         softmax = np.exp(scores) / np.exp(scores).sum()
         out.append(sum(weight * qkv[first + i][heads + groups + shared] for i, weight in enumerate(softmax)))
     return [
@@ -125,6 +127,7 @@ LLAMA = {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": F
         {"positions": "rotary", "qk_norm": True},
         {"positions": "alibi", "num_kv_heads": 2},
         {"positions": "alibi", "window": 2, "norm": "rms"},
+        {"positions": "relative", "num_kv_heads": 2},
         {"num_kv_heads": 1, "ngram_buckets": 13, "logit_cap": 3.0},
         {"activation": "squared_relu", "window": 3, "bias": False},
         {"positions": "none", "activation": "geglu"},

@@ -55,7 +55,8 @@ class ScaledDotProductAttention(nn.Module):
     """The parameter-free core of all attention here: hook it to see what a model attends to.
 
     With `causal`, the T queries are the last T of the S positions, and none attends to a later position.
-    `alibi_heads` is the number of heads, if scores are lowered by distance (ALiBi), and 0 if not.
+    `alibi_heads` is the number of heads, if scores are lowered by distance (ALiBi), and 0 if not; another bias, such as
+    that of relative positions, is given with the queries and keys.
     In training, dropout is applied to the attention weights.
     """
 
@@ -71,10 +72,10 @@ class ScaledDotProductAttention(nn.Module):
         """`mask` and, if the attention is causal, the causal mask; None if every query may attend to every key."""
         return join_masks(mask, causal_mask(T, S, device) if self.causal and T > 1 else None)
 
-    def bias(self, T: int, S: int) -> Bias | None:  # noqa: N803
-        """The bias added to the scores of T queries and S keys; None without ALiBi."""
+    def bias(self, T: int, S: int, given: Bias | None = None) -> Bias | None:  # noqa: N803
+        """The bias added to the scores of T queries and S keys: ALiBi's or, without that, what is given."""
         if self.slopes is None:
-            return None
+            return given
         return causal_alibi(self.slopes, S) if self.causal else alibi(self.slopes, T, S)
 
     def forward(
@@ -83,19 +84,21 @@ class ScaledDotProductAttention(nn.Module):
         k: Float[Tensor, "B G S E"],
         v: Float[Tensor, "B G S E"],
         mask: Mask | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B H T E"]:
         if q.device.type == "cpu" and v.dtype == torch.bfloat16:
             # the backward pass of the CPU kernel is four times slower in bfloat16; autocast would cast to it again
             with torch.autocast("cpu", enabled=False):
-                return self._kernel(q.float(), k.float(), v.float(), mask).to(v.dtype)
-        return self._kernel(q.to(v.dtype), k.to(v.dtype), v, mask)
+                return self._kernel(q.float(), k.float(), v.float(), mask, bias).to(v.dtype)
+        return self._kernel(q.to(v.dtype), k.to(v.dtype), v, mask, bias)
 
-    def _kernel(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    def _kernel(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, bias: Bias | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         T, S, grouped = q.shape[-2], k.shape[-2], q.shape[1] != k.shape[1]  # noqa: N806
-        if self.causal and mask is None and T == S and self.slopes is None:  # is_causal skips half of the work
+        bias = self.bias(T, S, bias)
+        if self.causal and mask is None and T == S and bias is None:  # is_causal skips half of the work
             return F.scaled_dot_product_attention(q, k, v, None, dropout, is_causal=True, enable_gqa=grouped)
-        mask, bias = self.mask(T, S, mask, q.device), self.bias(T, S)
+        mask = self.mask(T, S, mask, q.device)
         if bias is not None:
             mask = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, -math.inf)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, enable_gqa=grouped)

@@ -15,10 +15,12 @@ from clearformer.blocks.cache import KVCache, LayerCache
 from clearformer.blocks.feedforward import FeedForward, GatedFeedForward
 from clearformer.blocks.multihead import CrossAttention, MultiHeadAttention
 from clearformer.blocks.norm import LayerNorm
+from clearformer.blocks.relative import RelativePositions
 from clearformer.blocks.residual import PostNormResidual, Residual
 
 SelfMask = Bool[Tensor, "#B #H #T _"]
 """of T target tokens over the target's keys; S is the length of the source"""
+SelfBias = Float[Tensor, "#B #H #T _"]
 
 
 class DecoderLayer(nn.Module):
@@ -48,17 +50,24 @@ class DecoderLayer(nn.Module):
         mask: SelfMask | None = None,
         memory_mask: Mask | None = None,
         cache: LayerCache | None = None,
+        bias: SelfBias | None = None,
     ) -> Float[Tensor, "B T D"]:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask, cache))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
 class Decoder(nn.Module):
-    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm)."""
+    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm).
 
-    def __init__(self, layers: Iterable[DecoderLayer], norm: nn.Module) -> None:
+    With `relative`, the self-attention of all layers adds its numbers to the scores.
+    """
+
+    def __init__(
+        self, layers: Iterable[DecoderLayer], norm: nn.Module, relative: RelativePositions | None = None
+    ) -> None:
         super().__init__()
+        self.relative = relative
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
@@ -70,8 +79,9 @@ class Decoder(nn.Module):
         memory_mask: Mask | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
+        bias = None if self.relative is None else self.relative(x.shape[1], cache)
         for index, layer in enumerate(self.layers):
-            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index])
+            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index], bias)
         return self.norm(x)
 
 

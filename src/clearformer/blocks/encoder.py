@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearformer.blocks.attention import Mask
+from clearformer.blocks.attention import Bias, Mask
 from clearformer.blocks.cache import KVCache, LayerCache
 from clearformer.blocks.feedforward import FeedForward, GatedFeedForward
 from clearformer.blocks.multihead import MultiHeadAttention
 from clearformer.blocks.norm import LayerNorm
+from clearformer.blocks.relative import RelativePositions
 from clearformer.blocks.residual import PostNormResidual, Residual
 
 
@@ -36,25 +37,36 @@ class EncoderLayer(nn.Module):
         self.feed_forward_residual = feed_forward_residual
 
     def forward(
-        self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: LayerCache | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Mask | None = None,
+        cache: LayerCache | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B T D"]:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
 class Encoder(nn.Module):
-    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm)."""
+    """The layers, then a final norm (`nn.Identity()` if the layers are post-norm).
 
-    def __init__(self, layers: Iterable[EncoderLayer], norm: nn.Module) -> None:
+    With `relative`, the attention of all layers adds its numbers to the scores.
+    """
+
+    def __init__(
+        self, layers: Iterable[EncoderLayer], norm: nn.Module, relative: RelativePositions | None = None
+    ) -> None:
         super().__init__()
+        self.relative = relative
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
     def forward(
         self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: KVCache | None = None
     ) -> Float[Tensor, "B T D"]:
+        bias = None if self.relative is None else self.relative(x.shape[1], cache)
         for index, layer in enumerate(self.layers):
-            x = layer(x, mask, None if cache is None else cache.layers[index])
+            x = layer(x, mask, None if cache is None else cache.layers[index], bias)
         return self.norm(x)
 
 

@@ -5,7 +5,7 @@ GELU(x) = x · Φ(x) = x/2 · (1 + erf(x / sqrt(2)))            Hendrycks & Gimp
 GELU(x) ≈ x/2 · (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))      Hendrycks & Gimpel 2016; in GPT-2 and BERT's first code
 ReLU²(x) = max(0, x)²                                        So et al. 2021, arXiv:2109.08668
 SwiGLU(x) = (SiLU(x W_1) * x W_2) W_3, SiLU(x) = x · σ(x)    Shazeer 2020, arXiv:2002.05202
-GEGLU(x)  = (GELU(x W_1) * x W_2) W_3                        Shazeer 2020
+GEGLU(x)  = (GELU(x W_1) * x W_2) W_3                        Shazeer 2020; with tanh in T5 1.1
 """
 
 import math
@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU with SiLU, GEGLU with GELU. The first `d_ff` rows of `linear1` compute the gate."""
+    """SwiGLU with SiLU, GEGLU with GELU or its approximation. The first `d_ff` rows of `linear1` compute the gate."""
 
     def __init__(self, d_model: int, d_ff: int, activation: nn.Module, *, bias: bool = True) -> None:
         super().__init__()

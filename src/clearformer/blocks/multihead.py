@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearformer.blocks.attention import Mask, ScaledDotProductAttention, attention
+from clearformer.blocks.attention import Bias, Mask, ScaledDotProductAttention, attention
 from clearformer.blocks.cache import KeysValues, LayerCache
 from clearformer.blocks.rotary import RotaryPositions
 
@@ -72,8 +72,13 @@ class MultiHeadAttention(nn.Module):
         self.output_projection = nn.Linear(d_model, d_model, bias)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], mask: Mask | None = None, cache: LayerCache | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Mask | None = None,
+        cache: LayerCache | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B T D"]:
+        """`bias` is added to the scores: that of relative positions."""
         q, k, v = split_heads(self.qkv_projection(x), *self.heads)
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
@@ -82,7 +87,7 @@ class MultiHeadAttention(nn.Module):
             q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is not None:
             k, v = cache.write(k, v)
-        return self.output_projection(join_heads(self.core(q, k, v, mask)))
+        return self.output_projection(join_heads(self.core(q, k, v, mask, bias)))
 
 
 class CrossAttention(nn.Module):

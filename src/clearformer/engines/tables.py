@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
+
+from clearformer.config import BUCKETS
 
 BASE = 10_000.0
 PAST = 2
@@ -12,6 +14,8 @@ PAST = 2
 MULTIPLIER = 1_000_003
 BITS = 40
 """of the hash of n-grams"""
+FURTHEST = 128
+"""distance from which on all keys are in one bucket"""
 
 
 def angles(length: int, width: int, base: float = BASE) -> Float[NDArray[np.float64], "T half"]:
@@ -31,3 +35,14 @@ def slopes(num_heads: int) -> Float[NDArray[np.float32], " H"]:
     lower = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
     between = [2.0 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
     return np.array([*lower, *between][:num_heads], np.float32)
+
+
+def buckets(offset: Int[NDArray[np.int64], "*shape"], *, causal: bool) -> Int[NDArray[np.int64], "*shape"]:
+    """The row of a table of relative positions for each offset of a key from its query."""
+    number = BUCKETS if causal else BUCKETS // 2
+    exact = number // 2
+    distance = np.maximum(-offset, 0) if causal else np.abs(offset)
+    share = np.log(np.maximum(distance, exact) / exact) / math.log(FURTHEST / exact)
+    coarse = np.minimum(exact + (share * (number - exact)).astype(np.int64), number - 1)
+    found = np.where(distance < exact, distance, coarse)
+    return found if causal else found + number * (offset > 0)

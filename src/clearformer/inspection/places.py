@@ -44,9 +44,9 @@ def _leaves(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Ten
 
 def _weights(core: Any, inputs: tuple[Any, ...], _output: Tensor) -> Tensor:
     """By the formula: the fused kernel does not return them."""
-    q, k, _, mask = (*inputs, None)[:4]
+    q, k, _, mask, bias = (*inputs, None, None)[:5]
     T, S = q.shape[-2], k.shape[-2]  # noqa: N806
-    return attention_weights(q, k, core.mask(T, S, mask, q.device), core.bias(T, S))
+    return attention_weights(q, k, core.mask(T, S, mask, q.device), core.bias(T, S, bias))
 
 
 READERS: dict[str, Reader] = {

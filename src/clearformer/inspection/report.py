@@ -38,6 +38,7 @@ DISPLAY_NAMES = {
     "squared_relu": "squared ReLU",
     "swiglu": "SwiGLU",
     "geglu": "GEGLU",
+    "geglu_tanh": "GEGLU by tanh",
     "adamw": "AdamW",
     "muon": "Muon and AdamW",
 }

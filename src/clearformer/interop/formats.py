@@ -39,6 +39,8 @@ class Format:
     theirs: Values
     modules: Mapping[str, str | tuple[str, ...]]
     """a module of ours, # being the number of a layer, and theirs; several have its rows in this order"""
+    gated_modules: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """the same, of modules that have other names where the activation is gated"""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """other names of their activations, and ours"""
     transposed: bool = False
@@ -59,6 +61,8 @@ class Format:
     """whether a vector of the residual stream has all sines of its position before all cosines; ours alternate"""
     ungated: dict[str, str] = field(default_factory=dict)
     """a gated activation of ours that means theirs where the half that is gated is 1 everywhere"""
+    factors: Callable[[Any], Mapping[str, float]] = lambda _: {}
+    """ends of names of their tensors, by a model's configuration, and what ours are as multiples of them"""
     read: Callable[[Values], dict[str, Any]] = lambda _: {}
     """further settings of ours. Raises InteropError for what our models lack"""
     write: Callable[[Any], dict[str, Any]] = lambda _: {}

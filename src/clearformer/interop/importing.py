@@ -46,8 +46,9 @@ def import_model(source: str | Path, folder: Path, notify: Notify) -> None:
     biased = format_.biased(foreign.values)
     weights = read_weights(format_, config.model, biased, foreign.shapes(), foreign.read)
     if isinstance(config.model, TransformerConfig):
-        tokenizer, rows = in_our_order(tokenizer, foreign.values)
-        weights["embedding.weight"] = weights["embedding.weight"][rows]
+        tokenizer, rows = in_our_order(tokenizer, {**format_.defaults, **foreign.values})
+        for name in weights.keys() & {"embedding.weight", "output_projection.weight"}:
+            weights[name] = weights[name][rows]
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=len(rows)))
     if format_.untrained:
         weights = initial_weights(config.model, config.train.seed) | weights

@@ -44,7 +44,7 @@ def in_our_order(tokenizer: ImportedTokenizer, values: Values) -> tuple[Imported
         )
     backend = _renumbered(tokenizer.backend, texts)
     rows += rest
-    return ImportedTokenizer(backend, dict(zip(ROLES, texts, strict=False)), len(rows)), rows
+    return ImportedTokenizer(backend, dict(zip(ROLES, first, strict=False)), len(rows)), rows
 
 
 def _number(values: Values, key: str, size: int) -> int:

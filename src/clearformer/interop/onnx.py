@@ -38,7 +38,7 @@ def export_onnx(run: RunFolder, folder: Path) -> None:
         raise InteropError(
             f'the package {missing[0]} was expected for --to onnx, found none; type: pip install "clearformer[onnx]"'
         )
-    model = load_model(run, "torch")[0].cpu()
+    model = load_model(run, "torch")[0].cpu().requires_grad_(False)  # a learned bias would take another kernel
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch's exporter, about itself

@@ -1,4 +1,4 @@
-"""The formats: GPT-2, Llama and its like, BERT and RoBERTa, Marian."""
+"""The formats: GPT-2, Llama and its like, BERT and RoBERTa, Marian, T5."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 from clearformer.config import ModelConfig
 from clearformer.errors import InteropError
 from clearformer.interop.formats import Format, Values, lacks, whole_number
+from clearformer.interop.t5 import MT5, T5
 from clearformer.interop.translators import MARIAN
 
 LAYER = "decoder.layers.#."
@@ -128,7 +129,8 @@ LLAMA = Format(
         "initializer_range": 0.02, "attention_dropout": 0.0,
     },
     activation_key="hidden_act",
-    activations={"swiglu": "silu", "geglu": "gelu"},
+    activations={"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_pytorch_tanh"},
+    aliases={"gelu_new": "geglu_tanh"},
     ours={**PLAIN, "norm": ("rms",), "positions": ("rotary",), "window": (0,), "qk_norm": (False,)},
     theirs={},
     modules={
@@ -270,14 +272,15 @@ ROBERTA = replace(
 )  # fmt: skip
 
 FORMATS: dict[str, Format] = {
-    each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, HEADLESS, BERT, ROBERTA, MARIAN)
+    each.architecture: each for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, HEADLESS, BERT, ROBERTA, MARIAN, T5, MT5)
 }
-WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT, MARIAN)
+WRITTEN: tuple[Format, ...] = (GPT2, LLAMA, MISTRAL, QWEN3, BERT, MARIAN, T5)
 """formats to export to; what Qwen2 holds, Llama does too, and what RoBERTa holds, BERT"""
 
-LACKING = dict.fromkeys(
-    ("t5", "mt5", "umt5", "longt5"), "adds to each score a learned number that depends on the distance"
-)
+LACKING = {
+    "umt5": "learns a table of distances in each layer, where ours have one for each stack",
+    "longt5": "attends to nearby tokens, and to summaries of those that are far",
+}
 """types of models with what ours lack"""
 
 

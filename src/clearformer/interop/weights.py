@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clearformer.config import AnyModelConfig
+from clearformer.config import GATED, AnyModelConfig
 from clearformer.errors import InteropError
 from clearformer.interop.formats import Format
 from clearformer.models.initial import parameter_shapes
@@ -27,6 +27,8 @@ class Parameter:
     name: str
     shape: Shape
     tensors: Mapping[str, Shape]
+    factors: Mapping[str, float]
+    """of those tensors of which ours is a multiple"""
     transposed: bool
     absent: bool
     """a bias that the format does not have, so that it is zero"""
@@ -45,13 +47,15 @@ class Parameter:
 
 def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...]) -> Iterator[Parameter]:
     """All parameters of a model; `biased` are the ends of the names of modules that have biases in the format."""
+    modules = {**format_.modules, **(format_.gated_modules if config.activation in GATED else {})}
+    multiples = format_.factors(config)
     for name, shape in parameter_shapes(config).items():
         if name.startswith(format_.untrained):
             continue
         module, _, leaf = name.rpartition(".")
         layer = re.search(r"layers\.(\d+)\.", name)
-        named = format_.modules.get(name) or format_.modules[re.sub(r"layers\.\d+\.", "layers.#.", module)]
-        end = "" if name in format_.modules else f".{leaf}"
+        named = modules.get(name) or modules[re.sub(r"layers\.\d+\.", "layers.#.", module)]
+        end = "" if name in modules else f".{leaf}"
         theirs = [each.replace("#", layer[1] if layer else "") + end for each in _listed(named)]
         transposed = format_.transposed and layer is not None and len(shape) == 2
         skipped = format_.first_position if module == "positions" else 0
@@ -60,7 +64,8 @@ def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...])
         tensors = {each: part[::-1] if transposed else part for each, part in zip(theirs, shapes, strict=True)}
         absent = leaf == "bias" and not module.endswith((*biased, "norm"))
         stream = _stream_axis(module, len(shape)) if format_.sines_first else None
-        yield Parameter(name, shape, tensors, transposed, absent, skipped, gated, stream)
+        factors = {each: multiple for each in theirs for last, multiple in multiples.items() if each.endswith(last)}
+        yield Parameter(name, shape, tensors, factors, transposed, absent, skipped, gated, stream)
 
 
 def _listed(named: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -134,7 +139,8 @@ def read_weights(
 def _joined(parameter: Parameter, read: Callable[[str], Array]) -> Array:
     if parameter.absent:
         return np.zeros(parameter.shape, np.float32)
-    parts = [read(name).T if parameter.transposed else read(name) for name in parameter.tensors]
+    factors = {name: np.float32(parameter.factors.get(name, 1)) for name in parameter.tensors}
+    parts = [(read(name).T if parameter.transposed else read(name)) * factor for name, factor in factors.items()]
     if parameter.gated:
         parts.append(parameter.ones)
     joined = (np.concatenate(parts) if len(parts) > 1 else parts[0])[parameter.skipped :]
@@ -164,7 +170,8 @@ def write_weights(
             value = value.take(np.argsort(_alternating(value.shape[each.stream])), each.stream)
         for name, shape in each.tensors.items():
             end = first + shape[-1 if each.transposed else 0]
-            tensors[name] = np.ascontiguousarray(value[first:end].T if each.transposed else value[first:end])
+            rows = value[first:end] / np.float32(each.factors.get(name, 1))
+            tensors[name] = np.ascontiguousarray(rows.T if each.transposed else rows)
             first = end
     return tensors
 

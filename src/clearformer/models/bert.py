@@ -28,7 +28,9 @@ class BERTBody(parts.Embedder):
             parts.self_attention(config, causal=False, dropout=config.dropout) for _ in range(config.num_layers)
         )
         self.encoder = Encoder(
-            (parts.encoder_layer(config, attention) for attention in attentions), parts.final_norm(config)
+            (parts.encoder_layer(config, attention) for attention in attentions),
+            parts.final_norm(config),
+            parts.relative_positions(config, causal=False),
         )
 
     def features(

@@ -23,7 +23,9 @@ class GPTBody(parts.Embedder):
             parts.self_attention(config, causal=True, dropout=config.dropout) for _ in range(config.num_layers)
         )
         self.decoder = Encoder(
-            (parts.encoder_layer(config, attention) for attention in attentions), parts.final_norm(config)
+            (parts.encoder_layer(config, attention) for attention in attentions),
+            parts.final_norm(config),
+            parts.relative_positions(config, causal=True),
         )
 
     def features(self, tokens: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T D"]:

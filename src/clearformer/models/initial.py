@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from clearformer.config import AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig
+from clearformer.config import BUCKETS, AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -76,6 +76,8 @@ def _body(config: ModelConfig, kind: str, segments: int) -> Shapes:
     if kind == "bert":
         shapes |= _norm(config, "embedding_norm", D)
     for stack, sublayers in STACKS[kind].items():
+        if config.positions == "relative":
+            shapes[f"{stack}.relative.weight"] = (BUCKETS, config.num_heads)
         for index in range(config.num_layers):
             for sublayer in sublayers:
                 shapes |= _sublayer(config, f"{stack}.layers.{index}", sublayer)
@@ -126,7 +128,7 @@ def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.ran
         return np.zeros(shape) if config.zero_outputs else rng.normal(0.0, _embedding_std(config), shape)
     if name.endswith("embedding.weight"):
         return rng.normal(0.0, _embedding_std(config), shape)
-    if name.endswith(("positions.weight", "segments.weight")):
+    if name.endswith(("positions.weight", "relative.weight", "segments.weight")):
         return rng.normal(0.0, config.initial_std, shape)
     if config.kind != "transformer":
         in_gpt = "decoder.layers." in name  # a GPT, or a classifier on the body of one

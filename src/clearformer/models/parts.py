@@ -17,6 +17,7 @@ from clearformer.blocks.ngrams import PAST, NGramEmbedding
 from clearformer.blocks.norm import LayerNorm, RMSNorm
 from clearformer.blocks.output import OutputProjection
 from clearformer.blocks.positions import LearnedPositions, SinusoidalPositions
+from clearformer.blocks.relative import RelativePositions
 from clearformer.blocks.residual import PostNormResidual, PreNormResidual, Residual
 from clearformer.blocks.rotary import RotaryPositions
 from clearformer.config import ModelConfig
@@ -43,6 +44,7 @@ FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]
     "gelu_tanh": lambda config: FeedForward(config.d_model, config.d_ff, nn.GELU("tanh"), bias=config.bias),
     "swiglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.SiLU(), bias=config.bias),
     "geglu": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU(), bias=config.bias),
+    "geglu_tanh": lambda config: GatedFeedForward(config.d_model, config.d_ff, nn.GELU("tanh"), bias=config.bias),
 }
 
 
@@ -104,6 +106,11 @@ def head_norms(config: ModelConfig) -> tuple[nn.Module, nn.Module] | None:
     """The norms of each head's queries and keys."""
     make = NORMS[config.norm]
     return (make(config, config.head_width), make(config, config.head_width)) if config.qk_norm else None
+
+
+def relative_positions(config: ModelConfig, *, causal: bool) -> RelativePositions | None:
+    """The table of a stack, if the configuration has relative positions."""
+    return RelativePositions(config.num_heads, causal=causal) if config.positions == "relative" else None
 
 
 def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -> MultiHeadAttention:

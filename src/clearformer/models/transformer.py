@@ -28,8 +28,13 @@ class Transformer(parts.Embedder):
         self.encoder = Encoder(
             (parts.encoder_layer(config, parts.self_attention(config, causal=False)) for _ in range(config.num_layers)),
             parts.final_norm(config),
+            parts.relative_positions(config, causal=False),
         )
-        self.decoder = Decoder((_decoder_layer(config) for _ in range(config.num_layers)), parts.final_norm(config))
+        self.decoder = Decoder(
+            (_decoder_layer(config) for _ in range(config.num_layers)),
+            parts.final_norm(config),
+            parts.relative_positions(config, causal=True),
+        )
         self.output_projection = parts.output_projection(config, self.embedding)
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:

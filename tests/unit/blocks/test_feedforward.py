@@ -103,7 +103,11 @@ def test_the_block_equals_the_formula(assert_equivalent, scramble, d_model, d_ff
 
 
 @given(d_model=st.integers(1, 8), d_ff=st.integers(1, 32), seed=st.integers(0, 2**31))
-@pytest.mark.parametrize(("activation", "f"), [(nn.SiLU(), silu), (nn.GELU(), gelu)], ids=["SwiGLU", "GEGLU"])
+@pytest.mark.parametrize(
+    ("activation", "f"),
+    [(nn.SiLU(), silu), (nn.GELU(), gelu), (nn.GELU("tanh"), gelu_tanh)],
+    ids=["SwiGLU", "GEGLU", "GEGLU by tanh"],
+)
 def test_the_gated_block_equals_the_formula(assert_equivalent, activation, f, d_model, d_ff, seed):
     torch.manual_seed(seed)
     shapes = (2, 3, d_model), (d_ff, d_model), (d_ff, d_model), (d_model, d_ff)

@@ -1,5 +1,7 @@
 """`clearformer export --to onnx`: the same logits in onnxruntime, for every batch and length up to the context."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 
 from clearformer.cli.main import main
+from clearformer.config import Config
 from clearformer.engine import engine_of
 from clearformer.interop import onnx
+from clearformer.models.initial import initial_weights
+from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 from clearformer.runs.folder import open_folder
 from clearformer.runs.session import load_model
 
@@ -19,12 +24,23 @@ SIZES = ((1, 1, 1), (2, 7, 3), (3, 1, 12), (5, 12, 5))
 """B, S and T"""
 
 
+def with_relative_positions(run: Path, folder: Path) -> Path:
+    """A run with the same tokenizer, and initial weights."""
+    values = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config = Config.from_dict(values | {"model": values["model"] | {"positions": "relative"}})
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    save_checkpoint(folder / "checkpoints", Checkpoint(1, {"model": initial_weights(config.model, 1)}), keep=1)
+    return folder
+
+
 @pytest.mark.slow
 def test_every_family_has_the_same_logits_in_onnxruntime(
     text_run: Path, masked_run: Path, labelled_run: Path, pairs_run: Path, tmp_path: Path
 ):
     onnxruntime = pytest.importorskip("onnxruntime")
-    runs = [text_run, masked_run, labelled_run, pairs_run]
+    relative_run = with_relative_positions(pairs_run, tmp_path / "relative")
+    runs = [text_run, masked_run, labelled_run, pairs_run, relative_run]
     # in a process of its own, since the exporter does not follow functions whose shapes are checked at each call
     code = "import sys\nfrom clearformer.cli.main import main\nfor run in sys.argv[2:]:\n"
     code += "    assert main(['export', run, sys.argv[1] + '/' + run[-4:], '--to', 'onnx']) == 0"

@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 """of the spread of the numbers; float32 in another order makes 3e-6"""
 VARIANTS = [
     {},
-    {"norm": "rms", "bias": False, "activation": "swiglu", "norm_order": "post"},
+    {"norm": "rms", "bias": False, "activation": "swiglu", "norm_order": "post", "positions": "relative"},
     {"num_kv_heads": 1, "positions": "rotary", "tie_embeddings": False, "scale_embeddings": True, "norm_order": "pre"},
     {"positions": "alibi", "window": 3, "qk_norm": True, "ngram_buckets": 5, "logit_cap": 2.0, "norm_order": "pre"},
 ]
@@ -71,6 +71,16 @@ const decoders = [decoderOf(session, text), undefined];
 const written = decoders.map((decoder) => [...model.generate(text, { ...options, decoder })]);
 console.log(JSON.stringify({ differences, written }));
 """
+LONG: dict[str, Any] = {"gpt": TEXT * 6, "bert": {"tokens": TEXT * 6}}
+SCORES = """
+import { readFileSync } from "node:fs";
+const { engine: module, tasks, weights, config, inputs, part } = JSON.parse(readFileSync(0, "utf8"));
+const { instantiate } = await import(`file://${module}/transformer.mjs`), { TASKS } = await import(`file://${tasks}/all.mjs`);
+const engine = await instantiate(readFileSync(`${module}/transformer.wasm`));
+const session = { engine, config, model: engine.load(Buffer.from(weights, "hex"), config) };
+const shown = (show) => [...TASKS.attention(session, { inputs, part, layer: 0, head: 1, show }).head.values];
+console.log(JSON.stringify({ scores: shown("scores"), softmax: shown("softmax") }));
+"""
 ROUNDING = 1e-5
 """activations of about 1, each from sums of at most 16 float32 numbers in another order; 1e-6 measured"""
 
@@ -102,6 +112,15 @@ def test_a_text_that_is_edited_is_read_on_as_if_it_were_new(choices: dict[str, A
     assert [len(each) > 20 for each in found["differences"]] == [False] + [True] * (len(EDITS) - 1)  # places are added
     assert max(max(each) for each in found["differences"]) <= ROUNDING
     assert found["written"][0] == found["written"][1]
+
+
+@pytest.mark.parametrize("positions", ["alibi", "relative"])
+@pytest.mark.parametrize(("family", "part"), [("gpt", "decoder"), ("bert", "encoder")])
+def test_the_softmax_of_the_scores_that_are_shown_is_the_weights(family: str, part: str, positions: str, tiny: Any):
+    shown = ask(SCORES, tiny(family, positions=positions, context=40), inputs=LONG[family], part=part)
+    scores, weights = (np.array(shown[name], float).reshape(36, 36) for name in ("scores", "softmax"))
+    exponentials = np.exp(np.where(np.isnan(scores), -np.inf, scores))
+    assert np.abs(exponentials / exponentials.sum(-1, keepdims=True) - np.nan_to_num(weights)).max() <= ROUNDING
 
 
 def ask(script: str, model: Any, **values: Any) -> Any:

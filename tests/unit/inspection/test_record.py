@@ -22,6 +22,7 @@ KERNEL_TOLERANCE = 1e-11
         {"num_heads": 4, "num_kv_heads": 1, "positions": "rotary", "qk_norm": True},
         {"positions": "alibi"},
         {"num_heads": 4, "num_kv_heads": 2, "positions": "alibi", "window": 3},
+        {"num_heads": 4, "num_kv_heads": 2, "positions": "relative", "window": 3},
     ],
     ids=lambda choices: "-".join(choices) or "plain",
 )

@@ -23,10 +23,12 @@ VARIANTS: dict[str, dict[str, object]] = {
 } | {
     "rotary": {"positions": "rotary"},
     "alibi": {"positions": "alibi"},
+    "relative": {"positions": "relative"},
     "multi-query": {"num_heads": 4, "num_kv_heads": 1},
     "grouped-query": {"num_heads": 4, "num_kv_heads": 2},
     "window": {"window": 3},
     "alibi-window": {"positions": "alibi", "window": 2},
+    "relative-window": {"positions": "relative", "window": 2},
     "qk-norm": {"qk_norm": True},
     "ngrams": {"ngram_buckets": 13},
     "ngrams-rotary": {"ngram_buckets": 13, "positions": "rotary"},

@@ -60,6 +60,8 @@ def test_every_parameter_receives_a_gradient(kind: str, variant):
         used = parameter.grad.flatten(1).abs().amax(1) > 0 if parameter.dim() == 2 else parameter.grad.abs() > 0
         if name.endswith("embedding.weight") and (kind.startswith("classifier") or not model.config.tie_embeddings):
             used = used[tokens.unique()]
+        if name.endswith("relative.weight"):  # far keys, and a key behind its query at distance 0, do not occur
+            used = used[: model.config.window or 8]
         may_be_zero = choices["activation"] == "squared_relu" and name.endswith("linear1.weight")
         assert used.any() if may_be_zero or name.endswith("bias") else used.all(), name
 

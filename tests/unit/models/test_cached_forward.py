@@ -16,7 +16,7 @@ TOLERANCE = 1e-5
 
 choices = st.fixed_dictionaries(
     {
-        "positions": st.sampled_from(["sinusoidal", "learned", "rotary", "alibi", "none"]),
+        "positions": st.sampled_from(["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]),
         "num_heads": st.just(4),
         "num_kv_heads": st.sampled_from([1, 2, 4]),
         "window": st.integers(0, 4),
@@ -25,7 +25,7 @@ choices = st.fixed_dictionaries(
         "logit_cap": st.sampled_from([0.0, 3.0]),
         "norm": st.sampled_from(["layer", "rms"]),
         "norm_order": st.sampled_from(["pre", "post"]),
-        "activation": st.sampled_from(["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]),
+        "activation": st.sampled_from(["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"]),
     }
 )
 kinds = st.sampled_from(["gpt", "transformer"])

@@ -130,7 +130,7 @@ def test_the_encoder_depends_on_the_order_of_tokens(transformer):
     assert (one - other[:, swapped]).abs().amax(-1).min() > 2 * PADDED_TOLERANCE
 
 
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi", "none"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "alibi", "relative", "none"])
 def test_an_encoder_distinguishes_a_text_from_its_reverse_unless_positions_ignore_direction(tiny, positions: str):
     model, source = tiny("transformer", positions=positions), torch.tensor([[1, 2, 3, 4]])
     forwards, backwards = encode(model, source), encode(model, source.flip(1))

@@ -65,16 +65,18 @@ void swiglu_backward(count rows, const float *g, const float *x, float *dx, coun
 /* What the first matrix widens to: F, or 2 F where one half gates the other. */
 count linear1_width(const config *c)
 {
-    return c->activation == SWIGLU || c->activation == GEGLU ? 2 * c->F : c->F;
+    return c->activation >= SWIGLU ? 2 * c->F : c->F;
 }
 
-/* y = GELU(a) b of n numbers or, from g, da and db; a few at a time, whose values and slopes stay at hand. */
-static void geglu(count n, const float *a, const float *b, float *y, const float *g, float *da, float *db)
+/* y = GELU(a) b of n numbers or, from g, da and db; a few at a time, whose values and slopes stay at hand. `f` is GELU or
+   its approximation. */
+static void geglu(void (*f)(count, const float *, float *, float *), count n, const float *a, const float *b, float *y,
+                  const float *g, float *da, float *db)
 {
     float value[64], slope[64];
     for (count first = 0; first < n; first += 64) {
         const count end = least(first + 64, n);
-        gelu(end - first, a + first, value, slope);
+        f(end - first, a + first, value, slope);
         for (count i = first; i < end; i++)
             if (g) {
                 da[i] = g[i] * b[i] * slope[i - first];
@@ -102,7 +104,8 @@ void activate(int activation, count rows, count F, float *x, float *out)
             swiglu(1, a, y, F);
             break;
         case GEGLU:
-            geglu(F, a, a + F, y, NULL, NULL, NULL);
+        case GEGLU_TANH:
+            geglu(activation == GEGLU ? gelu : gelu_tanh, F, a, a + F, y, NULL, NULL, NULL);
             break;
         default:
             for (count i = 0; i < F; i++) {
@@ -131,7 +134,8 @@ void activate_backward(int activation, count rows, count F, const float *g, cons
             swiglu_backward(1, from, a, out, F);
             break;
         case GEGLU:
-            geglu(F, a, a + F, NULL, from, out, out + F);
+        case GEGLU_TANH:
+            geglu(activation == GEGLU ? gelu : gelu_tanh, F, a, a + F, NULL, from, out, out + F);
             break;
         default:
             for (count i = 0; i < F; i++)

@@ -1,10 +1,11 @@
 /* Attention: every query takes a weighted mean of the values.
 
    P = softmax(Q Kᵀ / sqrt(E) + bias), zero where a query may not attend      O = P V
-   Vaswani et al. 2017, arXiv:1706.03762, equation 1; ALiBi's bias is -m_h |t - s|, arXiv:2108.12409
+   Vaswani et al. 2017, arXiv:1706.03762, equation 1; ALiBi's bias is -m_h |t - s|, arXiv:2108.12409;
+   that of relative positions is W[bucket(s - t), h], W learned, arXiv:1910.10683
 
    Backwards, from g = dL/dO, with dP = g Vᵀ: dZ = P * (dP - Σ_e g O), as Σ_s p_s g·v_s = g·o, and
-   dV = Pᵀ g      dQ = dZ K / sqrt(E)      dK = dZᵀ Q / sqrt(E)
+   dV = Pᵀ g      dQ = dZ K / sqrt(E)      dK = dZᵀ Q / sqrt(E)      dW[b, h] = Σ dZ of all scores in bucket b
    With dropout, P in O and dV and dP in dZ are multiplied by M / (1 - p), M being which weights stay.
 
    H / G heads share keys and values. A query that may attend to nothing yields zeros. */
@@ -56,6 +57,12 @@ static count source_of(const attention_task *task, count b)
     return task->sources ? task->sources[b] : b;
 }
 
+/* Of the key at s for the query at p; later keys, which only an encoder attends to, have buckets of their own. */
+static count bucket_of(const attention_task *task, count p, count s)
+{
+    return task->buckets[least(s < p ? p - s : s - p, FURTHEST)] + (s > p ? BUCKETS / 2 : 0);
+}
+
 /* Scores to weights, in place: z[s] for keys `first` to `end` - 1 of the query at position p; 0 for padding. */
 static void softmax_row(const attention_task *task, count b, count h, count p, count first, count end, float *z)
 {
@@ -63,6 +70,9 @@ static void softmax_row(const attention_task *task, count b, count h, count p, c
     if (task->slopes)
         for (count s = first; s < end; s++)
             z[s] -= task->slopes[h] * (float)(s < p ? p - s : s - p);
+    if (task->relative)
+        for (count s = first; s < end; s++)
+            z[s] += task->relative[bucket_of(task, p, s) * task->H + h];
     for (count s = first; real && s < end; s++)
         z[s] = real[s] ? z[s] : -INFINITY;
     const float most = largest(end - first, z + first), total = exponentials(end - first, z + first, most, z + first);
@@ -166,9 +176,10 @@ void attend(const attention_task *task, const room *r)
     }
 }
 
-/* `dz` has room for the gradient of all scores of the head, `used` for the weights that dropout leaves. */
+/* `dz` has room for the gradient of all scores of the head, `used` for the weights that dropout leaves; `dbuckets`, which
+   may be NULL, is that of the table of relative positions, to which the head's is added. */
 static void head_backward(const attention_task *task, count b, count h, matrix g, matrix k, matrix values, matrix dq,
-                          matrix dk, matrix dv, matrix dz, matrix used, int add)
+                          matrix dk, matrix dv, matrix dz, matrix used, float *dbuckets, int add)
 {
     const count T = task->T, S = task->S, E = task->E;
     const float scale = 1.0f / sqrtf((float)E), factor = 1.0f / (1.0f - task->dropout);
@@ -191,6 +202,8 @@ static void head_backward(const attention_task *task, count b, count h, matrix g
             for (count s = 0; s < high; s++)
                 row[s] = (row[s] - along) * p[s];
             memset(row + high, 0, (S - high) * sizeof(float));
+            for (count s = first_key(task, i); dbuckets && s < end_of_keys(task, i); s++)
+                dbuckets[bucket_of(task, i, s) * task->H + h] += row[s];
         }
         product(some, E, high, from(dz, t, 0), k, from(dq, t, 0), scale, 0);
     }
@@ -201,9 +214,12 @@ static void head_backward(const attention_task *task, count b, count h, matrix g
     }
 }
 
-void attend_backward(const attention_task *task, heads g, heads dq, heads dk, heads dv, const room *r)
+/* The gradient of the table of relative positions is added to `drelative`, unless that is NULL. */
+void attend_backward(const attention_task *task, heads g, heads dq, heads dk, heads dv, float *drelative, const room *r)
 {
-    const count shared = task->H / task->G, wide = whole_vectors(task->S);
+    const count shared = task->H / task->G, wide = whole_vectors(task->S), table = BUCKETS * task->H;
+    const count threads = drelative ? omp_get_max_threads() : 0;
+    memset(r->dbuckets, 0, threads * table * sizeof(float));
 #pragma omp parallel for
     for (count pair = 0; pair < task->B * task->G; pair++) {
         const count b = pair / task->G, group = pair % task->G;
@@ -212,6 +228,9 @@ void attend_backward(const attention_task *task, heads g, heads dq, heads dk, he
         for (count h = group * shared; h < (group + 1) * shared; h++)
             head_backward(task, b, h, of_head(g, b, h), of_head(task->k, b, group), values, of_head(dq, b, h),
                           of_head(dk, b, group), of_head(dv, b, group), dz,
-                          task->dropout != 0 ? from(dz, task->T, 0) : kept(task, b, h), h > group * shared);
+                          task->dropout != 0 ? from(dz, task->T, 0) : kept(task, b, h),
+                          drelative ? r->dbuckets + omp_get_thread_num() * table : NULL, h > group * shared);
     }
+    for (count i = 0; i < threads * table; i++)
+        drelative[i % table] += r->dbuckets[i];
 }

@@ -17,8 +17,9 @@ static const char *const flags[] = {"false", "true", NULL};
 static const char *const families[] = {"transformer", "gpt", "bert", "classifier", NULL};
 static const char *const norms[] = {"layer", "rms", "none", NULL};
 static const char *const orders[] = {"pre", "post", NULL};
-static const char *const activations[] = {"relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", NULL};
-static const char *const positions[] = {"sinusoidal", "learned", "rotary", "alibi", "none", NULL};
+static const char *const activations[] = {"relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh",
+                                          NULL};
+static const char *const positions[] = {"sinusoidal", "learned", "rotary", "alibi", "relative", "none", NULL};
 static const char *const bodies[] = {"bert", "gpt", NULL};
 static const char *const poolings[] = {"first", "last", "mean", NULL};
 

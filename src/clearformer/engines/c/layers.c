@@ -138,7 +138,9 @@ static attention_task self_task(const model *m, const stack *s, const batch *b, 
         .dropout = c->family == FAMILY_TRANSFORMER ? 0 : r->dropout, .seed = seed_at(s, index, WEIGHTS, r),
         .past = b->past ? b->past->lengths : NULL,
         .real = c->causal_body ? NULL : b->real, /* padding on the right, which no token before it attends to */
-        .slopes = m->t.slopes, .window = c->window, .causal = s->causal, .place = SELF_WEIGHTS, .touches = r->touches,
+        .slopes = m->t.slopes, .relative = s->relative,
+        .buckets = m->t.buckets ? m->t.buckets + s->causal * (FURTHEST + 1) : NULL,
+        .window = c->window, .causal = s->causal, .place = SELF_WEIGHTS, .touches = r->touches,
     };
 }
 
@@ -187,7 +189,8 @@ static void self_attention_backward(const model *m, const stack *s, const stack 
     linear_backward(N, c->D, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
     const attention_task task = self_task(m, s, b, index, ar, r);
     const heads dq = split(r->dqkv, b->T, width, 0, E), dk = split(r->dqkv, b->T, width, c->H, E);
-    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dqkv, b->T, width, c->H + c->G, E), r);
+    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dqkv, b->T, width, c->H + c->G, E),
+                    ds->relative, r);
     if (c->positions == ROTARY) {
         rotate(&m->t, b->B, b->T, dq, c->H, E, NULL, 1);
         rotate(&m->t, b->B, b->T, dk, c->G, E, NULL, 1);
@@ -264,7 +267,8 @@ static void cross_attention_backward(const model *m, const stack *s, const stack
     linear_backward(N, c->D, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
     const attention_task task = cross_task(m, b, from, ar, ar->kv, r);
     const heads dq = split(r->dqkv, b->T, c->D, 0, E), dk = split(r->dkv, from->S, width, 0, E);
-    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dkv, from->S, width, c->G, E), r);
+    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dkv, from->S, width, c->G, E), NULL,
+                    r);
     if (c->qk_norm) {
         head_norm_backward(c, b->B, from->S, dk, c->G, w->key_norm, dw->key_norm, ar->raw, ar->raw_statistics, r);
         head_norm_backward(c, b->B, b->T, dq, c->H, w->query_norm, dw->query_norm, ar->raw + keys * E,

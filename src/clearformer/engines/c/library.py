@@ -30,8 +30,8 @@ THREADS = "-fopenmp"
 
 FAMILIES = ("transformer", "gpt", "bert", "classifier")
 NORMS = ("layer", "rms", "none")
-ACTIVATIONS = ("relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu")
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
+ACTIVATIONS = ("relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 POOLINGS = ("first", "last", "mean")
 """names in the order of the enums in transformer.h"""
 

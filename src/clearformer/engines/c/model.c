@@ -98,6 +98,8 @@ static attention_weights find_attention(finder *f, name layer, const char *kind,
 static void find_stack(finder *f, name prefix, stack *s)
 {
     const config *c = f->c;
+    if (c->positions == RELATIVE)
+        s->relative = find(f, prefix, ".relative.weight", BUCKETS, c->H);
     for (count index = 0; index < c->L; index++) {
         const name at = numbered(join(prefix, ".layers."), index);
         layer *l = s->layers + index;
@@ -129,7 +131,21 @@ count model_bytes(const config *c)
     const count E = c->D / c->H;
     count numbers = c->positions == SINUSOIDAL ? c->context * (count)c->D : 0;
     numbers += c->positions == ROTARY ? c->context * E : c->positions == ALIBI ? c->H : 0;
+    numbers += c->positions == RELATIVE ? 2 * (FURTHEST + 1) : 0;
     return (count)sizeof(model) + 2 * c->L * (count)sizeof(layer) + numbers * (count)sizeof(float);
+}
+
+/* The bucket of each distance: those up to half of the buckets exactly, the others by their logarithm. In an encoder
+   later keys have half of all buckets for themselves. */
+static void fill_buckets(int32_t *at)
+{
+    for (count causal = 0; causal < 2; causal++, at += FURTHEST + 1) {
+        const count number = causal ? BUCKETS : BUCKETS / 2, exact = number / 2;
+        for (count d = 0; d <= FURTHEST; d++) {
+            const double share = d < exact ? 0 : log((double)d / exact) / log((double)FURTHEST / exact);
+            at[d] = (int32_t)(d < exact ? d : least(exact + (count)(share * (number - exact)), number - 1));
+        }
+    }
 }
 
 static void fill_tables(const config *c, tables *t, float *at)
@@ -144,6 +160,8 @@ static void fill_tables(const config *c, tables *t, float *at)
         for (count h = 0; h < c->H; h++)
             at[h] = (float)pow(2, h < power ? -8.0 * (h + 1) / power : -4.0 * (2 * (h - power) + 1) / power);
     }
+    if (c->positions == RELATIVE)
+        fill_buckets(t->buckets = (int32_t *)at);
     if (c->positions == SINUSOIDAL)
         t->sinusoids = at;
     if (c->positions == ROTARY)

@@ -120,6 +120,7 @@ count make_room(const model *m, count B, count T, count S, count keys, int purpo
         r->dwide = take_floats(&a, rows * linear1_width(c));
         r->dnarrow = take_floats(&a, rows * c->F);
         r->dmemory = take_floats(&a, B * S * c->D);
+        r->dbuckets = take_floats(&a, c->positions == RELATIVE ? omp_get_max_threads() * BUCKETS * c->H : 0);
     }
     if (purpose != INFERENCE) /* and for a classifier's texts, with their gradients */
         r->chunk = take_floats(&a, chunk_size(c) + 2 * B * c->D);

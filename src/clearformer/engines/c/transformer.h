@@ -17,10 +17,11 @@
 
 enum family { FAMILY_TRANSFORMER, FAMILY_GPT, FAMILY_BERT, FAMILY_CLASSIFIER };
 enum norm_kind { LAYER_NORM, RMS_NORM, NO_NORM };
-enum activation { RELU, GELU, SQUARED_RELU, GELU_TANH, SWIGLU, GEGLU };
-enum positions { SINUSOIDAL, LEARNED, ROTARY, ALIBI, NO_POSITIONS };
+enum activation { RELU, GELU, SQUARED_RELU, GELU_TANH, SWIGLU, GEGLU, GEGLU_TANH };
+enum positions { SINUSOIDAL, LEARNED, ROTARY, ALIBI, RELATIVE, NO_POSITIONS };
 enum pooling { POOL_FIRST, POOL_LAST, POOL_MEAN };
 
+enum { BUCKETS = 32, FURTHEST = 128 }; /* of relative positions: farther keys are all in one bucket */
 enum { SERIAL = 1 << 13 }; /* numbers; less work than this is done by one thread, since waking others takes longer */
 
 /* `clearformer.config.ModelConfig`, with the same meanings; the enums above have its names in order. */
@@ -54,8 +55,9 @@ typedef struct {
 } layer;
 
 typedef struct {
-    layer *layers; /* L of them */
-    affine norm;   /* of pre-norm stacks only, if there are norms */
+    layer *layers;   /* L of them */
+    affine norm;     /* of pre-norm stacks only, if there are norms */
+    float *relative; /* [BUCKETS, H], of relative positions only */
     int causal, cross;
 } stack;
 
@@ -64,6 +66,7 @@ typedef struct {
     float *sinusoids;       /* [context, D] */
     float *cosines, *sines; /* [context, E / 2] */
     float *slopes;          /* [H] */
+    int32_t *buckets;       /* [2, FURTHEST + 1]: of each distance in an encoder, and in a decoder */
 } tables;
 
 typedef struct {
@@ -192,6 +195,7 @@ typedef struct {
     uint32_t seed;
     touches touches; /* none, unless set_touches is called */
     float *g, *dn, *dheads, *dqkv, *dkv, *dwide, *dnarrow, *dmemory;
+    float *dbuckets; /* [threads, BUCKETS, H]: each thread's part of the gradient of relative positions */
     float *chunk; /* for losses: see training.c */
 } room;
 
@@ -221,6 +225,8 @@ typedef struct {
     const int32_t *sources; /* [B]: which rows of keys and values each row of queries attends to; NULL: its own */
     const uint8_t *real; /* [B, S]: which keys are no padding, NULL: all */
     const float *slopes; /* ALiBi's, [H], or NULL */
+    const float *relative;  /* [BUCKETS, H], or NULL */
+    const int32_t *buckets; /* [FURTHEST + 1]: of each distance */
     count window;        /* 0: none */
     int causal, place;   /* of the weights */
     touches touches;
@@ -263,7 +269,8 @@ uint32_t seed_of(uint32_t seed, count site);
 
 /* attention.c */
 void attend(const attention_task *task, const room *r);
-void attend_backward(const attention_task *task, heads g, heads dq, heads dk, heads dv, const room *r);
+void attend_backward(const attention_task *task, heads g, heads dq, heads dk, heads dv, float *drelative,
+                     const room *r);
 count attention_piece(count T, count S, count E, int training);
 void rotate(const tables *t, count B, count T, heads x, count number, count E, const int32_t *past, int back);
 

@@ -6,8 +6,8 @@ Backwards, from g = dL/dO, with dP = g Vᵀ: the softmax of a row has dp_s/dz_u 
 
     dZ = P * (dP - Σ_s P dP) = P * (dP - Σ_e g O)       dV = Pᵀ g       dQ = dZ K / sqrt(E)       dK = dZᵀ Q / sqrt(E)
 
-since Σ_s p_s g·v_s = g·o: the row's sum is one over E numbers, not over S. With dropout, P in O and dV and dP in dZ are
-multiplied by M / (1 - p), M being the dropout mask; the row's sum is the same.
+since Σ_s p_s g·v_s = g·o: the row's sum is one over E numbers, not over S. The gradient of the bias is dZ itself. With
+dropout, P in O and dV and dP in dZ are multiplied by M / (1 - p), M being the dropout mask; the row's sum is the same.
 
 A few rows of the batch are processed at a time, so that their scores stay in the CPU cache. Of arrays [B, H, T, S] only
 P and M are saved. R = H / G query heads share a key head, which is not copied. Causal attention processes BLOCK queries
@@ -41,10 +41,10 @@ def attention(
     q: Queries,
     k: Keys,
     v: Keys,
+    bias: Bias | None = None,
     *,
     causal: bool,
     mask: Mask | None,
-    bias: Bias | None,
     dropout: float,
     rng: np.random.Generator | None,
 ) -> tuple[Queries, dict[str, Any]]:
@@ -121,6 +121,19 @@ def attention_backward(
     return dq, dk, dv
 
 
+def bias_gradient(
+    g: Queries, v: Keys, out: Queries, weights: Weights, keep: KeepMask | None, dropout: float
+) -> Weights:
+    """dZ, computed once more, since few biases have a gradient."""
+    (B, H, T, S), G = weights.shape, v.shape[1]  # noqa: N806
+    dz = (_grouped(g, G) @ v[:, :, None].swapaxes(-1, -2)).reshape(B, H, T, S)
+    if keep is not None:
+        dz *= _dropout_scale(keep, dropout, g.dtype)
+    dz -= np.vecdot(g, out)[..., None]
+    dz *= weights
+    return dz
+
+
 def _blocks(T: int, S: int, causal: bool) -> list[tuple[slice, int]]:  # noqa: N803
     """The queries of each block, and how many keys they attend to."""
     if not causal:
@@ -160,4 +173,4 @@ def masked_bias(mask: Mask | None, bias: Bias | None, dtype: np.dtype[Any]) -> B
     return np.where(mask, dtype.type(0) if bias is None else bias, dtype.type(-math.inf))
 
 
-ATTENTION: dict[str, Rule] = {"attention": Rule(attention, {"q k v": attention_backward})}
+ATTENTION: dict[str, Rule] = {"attention": Rule(attention, {"q k v": attention_backward, "bias": bias_gradient})}

@@ -207,19 +207,19 @@ def attend(
     q: attention.Queries,
     k: attention.Keys,
     v: attention.Keys,
+    bias: attention.Bias | None = None,
     *,
     causal: bool,
     mask: attention.Mask | None,
-    bias: attention.Bias | None,
     dropout: float,
     rng: np.random.Generator | None,
 ) -> tuple[attention.Queries, Found]:
     if not _enough_queries(q, k, v):
-        return attention.attention(q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
+        return attention.attention(q, k, v, bias, causal=causal, mask=mask, dropout=dropout, rng=rng)
     out, weights = attention.empty_heads(q.shape, q.dtype), np.empty((*q.shape[:3], k.shape[2]), q.dtype)
     added, keep = attention.masked_bias(mask, bias, q.dtype), attention.dropout_mask(weights.shape, dropout, rng)
     if added is not None:
-        added = np.broadcast_to(added.astype(q.dtype, copy=False), weights.shape)
+        added = np.broadcast_to(np.ascontiguousarray(added, q.dtype), weights.shape)
     _in_groups("attention", causal, keep, dropout, q, k, v, added, out, weights)
     return out, {"weights": weights, "keep": keep}
 
@@ -291,5 +291,5 @@ RULES: dict[str, Rule] = {
     "layer_norm": Rule(layer_norm, {"x weight bias": layer_norm_backward}),
     "rms_norm": Rule(rms_norm, {"x weight": rms_norm_backward}),
     "cross_entropy": Rule(cross_entropy, {"logits": cross_entropy_logits}),
-    "attention": Rule(attend, {"q k v": attend_backward}),
+    "attention": Rule(attend, {"q k v": attend_backward, "bias": attention.bias_gradient}),
 }

@@ -95,6 +95,12 @@ def geglu(x: Tensor) -> Tensor:
     return gelu(x[..., :half]) * x[..., half:]
 
 
+def geglu_tanh(x: Tensor) -> Tensor:
+    """The same, with GELU's approximation by tanh."""
+    half = x.shape[-1] // 2
+    return gelu_tanh(x[..., :half]) * x[..., half:]
+
+
 def split_heads(x: Tensor, first: int, count: int, width: int) -> Tensor:
     """Heads `first` to `first + count` - 1, each of `width` numbers, of [B, T, *], as [B, count, T, width]."""
     return apply("split_heads", x, first=first, count=count, width=width)
@@ -119,7 +125,7 @@ def attention(
     k: Tensor,
     v: Tensor,
     mask: Booleans | None = None,
-    bias: Array | None = None,
+    bias: Tensor | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
     *,
@@ -129,7 +135,8 @@ def attention(
 
     `causal`, without mask and bias: the queries are the last T of S positions and attend to none after them.
     """
-    return apply("attention", q, k, v, causal=causal, mask=mask, bias=bias, dropout=dropout, rng=rng)
+    inputs = (q, k, v) if bias is None else (q, k, v, bias)
+    return apply("attention", *inputs, causal=causal, mask=mask, dropout=dropout, rng=rng)
 
 
 def cross_entropy(logits: Tensor, targets: Integers, smoothing: float = 0.0) -> Tensor:

@@ -16,6 +16,7 @@ from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.cache import KVCache, LayerCache
 from clearformer.engines.numpy.modules import Dropout, Identity, Linear, Module
 from clearformer.engines.numpy.multihead import CrossAttention, Mask, MultiHeadAttention, norm
+from clearformer.engines.numpy.positions import RelativePositions
 from clearformer.engines.numpy.tensor import Tensor
 
 SelfMask = Bool[NDArray[np.bool_], "#B #H #T _"]
@@ -28,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": F.gelu_tanh,
     "swiglu": F.swiglu,
     "geglu": F.geglu,
+    "geglu_tanh": F.geglu_tanh,
 }
 
 
@@ -79,8 +81,10 @@ class EncoderLayer(Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = residual(config)
 
-    def forward(self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+    def forward(
+        self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -97,25 +101,41 @@ class DecoderLayer(Module):
         self.feed_forward_residual = residual(config)
 
     def forward(
-        self, x: Tensor, memory: Tensor, mask: SelfMask | None, memory_mask: Mask, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: SelfMask | None,
+        memory_mask: Mask,
+        cache: LayerCache | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask, cache))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
 class Stack(Module):
-    """A stack of layers; pre-norm ones end with a norm, since their residual stream is not normalised."""
+    """A stack of layers; pre-norm ones end with a norm, since their residual stream is not normalised.
 
-    def __init__(self, config: ModelConfig, layers: Sequence[Module]) -> None:
+    All its self-attentions share the table of relative positions.
+    """
+
+    def __init__(self, config: ModelConfig, layers: Sequence[Module], *, causal: bool) -> None:
+        is_relative = config.positions == "relative"
+        self.relative = RelativePositions(config.num_heads, causal=causal) if is_relative else None
         self.layers = list(layers)
         self.norm = norm(config, config.d_model) if config.norm_order == "pre" else Identity()
+
+    def bias(self, x: Tensor, cache: KVCache | None) -> Tensor | None:
+        """What relative positions add to the scores of the tokens of `x`."""
+        return None if self.relative is None else self.relative(x.shape[1], cache)
 
 
 class Encoder(Stack):
     def forward(self, x: Tensor, mask: Mask | None, cache: KVCache | None = None) -> Tensor:
+        bias = self.bias(x, cache)
         for index, layer in enumerate(self.layers):
-            x = layer(x, mask, None if cache is None else cache.layers[index])
+            x = layer(x, mask, None if cache is None else cache.layers[index], bias)
         return self.norm(x)
 
 
@@ -123,6 +143,7 @@ class Decoder(Stack):
     def forward(
         self, x: Tensor, memory: Tensor, mask: SelfMask | None, memory_mask: Mask, cache: KVCache | None
     ) -> Tensor:
+        bias = self.bias(x, cache)
         for index, layer in enumerate(self.layers):
-            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index])
+            x = layer(x, memory, mask, memory_mask, None if cache is None else cache.layers[index], bias)
         return self.norm(x)

@@ -116,7 +116,7 @@ class GPTBody(Embedder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         layers = [EncoderLayer(config, causal=True, dropout=config.dropout) for _ in range(config.num_layers)]
-        self.decoder = Encoder(config, layers)
+        self.decoder = Encoder(config, layers, causal=True)
 
     def features(self, tokens: Tokens, cache: KVCache | None = None) -> Tensor:
         """The last layer's output, [B, T, D]. With a cache, `tokens` follow those it holds, and are added to it."""
@@ -146,7 +146,7 @@ class BERTBody(Embedder):
         self.segments = TokenEmbedding(segments, config.d_model, 1.0) if segments else None
         self.embedding_norm = norm(config, config.d_model)
         layers = [EncoderLayer(config, causal=False, dropout=config.dropout) for _ in range(config.num_layers)]
-        self.encoder = Encoder(config, layers)
+        self.encoder = Encoder(config, layers, causal=False)
 
     def features(self, tokens: Tokens, real: Real, segments: Tokens) -> Tensor:
         x = self.embed(tokens)
@@ -218,8 +218,8 @@ class Transformer(Embedder):
         super().__init__(config)
         self.config = config
         layers = [EncoderLayer(config, causal=False, dropout=0.0) for _ in range(config.num_layers)]
-        self.encoder = Encoder(config, layers)
-        self.decoder = Decoder(config, [DecoderLayer(config) for _ in range(config.num_layers)])
+        self.encoder = Encoder(config, layers, causal=False)
+        self.decoder = Decoder(config, [DecoderLayer(config) for _ in range(config.num_layers)], causal=True)
         self.output_projection = OutputProjection(config, self.embedding)
 
     def encode(self, source: Source, source_real: SourceReal) -> Tensor:

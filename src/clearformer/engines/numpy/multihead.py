@@ -54,9 +54,9 @@ class ScaledDotProductAttention(Module):
         self.causal, self.dropout = causal, dropout
         self.slopes = slopes(alibi_heads) if alibi_heads else None
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, bias: Tensor | None = None) -> Tensor:
         T, S = q.shape[2], k.shape[2]  # noqa: N806
-        bias = None if self.slopes is None else alibi(self.slopes, T, S)
+        bias = bias if self.slopes is None else Tensor(alibi(self.slopes, T, S))
         causal = self.causal and T > 1
         if causal and not (mask is None and bias is None):
             mask, causal = join_masks(mask, np.tri(T, S, S - T, dtype=np.bool_)[None, None]), False
@@ -78,7 +78,10 @@ class MultiHeadAttention(Module):
         self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
         self.output_projection = Linear(D, D, config.bias)
 
-    def forward(self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """`bias`, that of relative positions, is added to the scores."""
         q, k, v = split_heads(self.qkv_projection(x), *self.heads)
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
@@ -87,7 +90,7 @@ class MultiHeadAttention(Module):
             q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is not None:
             k, v = cache.write(k, v)
-        return self.output_projection(F.join_heads(self.core(q, k, v, mask)))
+        return self.output_projection(F.join_heads(self.core(q, k, v, mask, bias)))
 
 
 class CrossAttention(Module):

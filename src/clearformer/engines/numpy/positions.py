@@ -3,6 +3,7 @@
 sinusoidal  P[p, 2i] = sin(p / 10000^(2i/D))   P[p, 2i+1] = cos(p / 10000^(2i/D))       Vaswani et al. 2017, 3.5
 rotary      (x_i, x_{i+E/2}) rotated by p · base^(-2i/E)                       Su et al. 2021, arXiv:2104.09864
 alibi       score - m_h |t - s|,  m_h = 2^(-8h/H)                         Press et al. 2021, arXiv:2108.12409
+relative    score + W[bucket(s - t), h], W learned                        Raffel et al. 2020, arXiv:1910.10683
 n-grams     W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]    Pagnoni et al. 2024, arXiv:2412.09871
 """
 
@@ -10,13 +11,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from clearformer.config import BUCKETS
 from clearformer.engines.numpy import functional as F
+from clearformer.engines.numpy.cache import KVCache
 from clearformer.engines.numpy.modules import Module, parameter
 from clearformer.engines.numpy.rules import Array
 from clearformer.engines.numpy.tensor import Tensor
-from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
+from clearformer.engines.tables import BITS, MULTIPLIER, angles, buckets, sinusoids
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 """supported by this engine"""
 
 Positions = Int[NDArray[np.int64], "*B T"]
@@ -58,6 +61,21 @@ def alibi(m: Float[Array, " H"], T: int, S: int) -> Float[Array, "1 H T S"]:  # 
     """The bias on the scores of T queries, the last T of S positions."""
     distances = np.abs(np.arange(S - T, S)[:, None] - np.arange(S)).astype(m.dtype)
     return -(m[:, None, None] * distances)[None]
+
+
+class RelativePositions(Module):
+    """The table of a stack: a number for each bucket of distances and head."""
+
+    def __init__(self, num_heads: int, *, causal: bool) -> None:
+        self.causal = causal
+        self.weight = parameter(BUCKETS, num_heads)
+
+    def forward(self, T: int, cache: KVCache | None = None) -> Tensor:  # noqa: N803
+        """The bias [B or 1, H, T, S] on the scores of T queries, which follow the tokens in the cache."""
+        positions = np.arange(T)[None] if cache is None else cache.positions(T)
+        keys = np.arange(T + (0 if cache is None else cache.longest))
+        rows = buckets(keys - positions[..., None], causal=self.causal)
+        return F.embedding(rows, self.weight).swapaxes(1, 3).swapaxes(2, 3)
 
 
 def ngram_hash(window: Int[NDArray[np.int64], "n *B T"], buckets: int) -> Int[NDArray[np.int64], "*B T"]:

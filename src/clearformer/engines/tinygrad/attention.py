@@ -17,6 +17,7 @@ from clearformer.engines.tinygrad.positions import RotaryPositions, distances
 from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 
 Mask = Bool[Tensor, "#B #H #T #S"]
+Bias = Float[Tensor, "#B H T S"]
 KeysValues = tuple[Float[Tensor, "B G S E"], Float[Tensor, "B G S E"]]
 LOWEST = -3e38
 """the score of masked keys; with -inf a row of masked keys alone would be NaN"""
@@ -34,7 +35,7 @@ class ScaledDotProductAttention:
         k: Float[Tensor, "B G S E"],
         v: Float[Tensor, "B G S E"],
         mask: Mask | None,
-        bias: Float[Tensor, "#B H T S"] | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B H T E"]:
         """`bias` is added to the scores."""
         k, v = (x.repeat_interleave(sizes(q)[1] // sizes(x)[1], dim=1) for x in (k, v))
@@ -69,8 +70,13 @@ class MultiHeadAttention:
         self.output_projection = Linear(config.d_model, config.d_model, bias=config.bias)
 
     def __call__(
-        self, x: Float[Tensor, "B T D"], mask: Mask | None, cache: LayerCache | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Mask | None,
+        cache: LayerCache | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B T D"]:
+        """`bias`, that of relative positions, is added to the scores."""
         at = None if cache is None else cache.at
         q, k, v = split_heads(self.qkv_projection(x), *self.heads)
         q, k = self.query_norm(q), self.key_norm(k)
@@ -78,7 +84,6 @@ class MultiHeadAttention:
             q, k = self.rotary(q, at), self.rotary(k, at)
         if cache is not None:
             k, v = cache.write(k, v)
-        bias = None
         if self.slopes is not None:
             bias = -self.slopes.reshape(1, -1, 1, 1) * distances(at, sizes(q)[2], sizes(k)[2]).abs()
         return self.output_projection(join_heads(self.core(q, k, v, mask, bias)))

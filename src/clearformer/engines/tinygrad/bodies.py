@@ -39,8 +39,7 @@ class Embedder:
     ) -> Bool[Tensor, "#B 1 T S"] | None:
         """The mask of causality and window, without padding; None: all may attend to all."""
         T = sizes(tokens)[1]  # noqa: N806
-        S = T if past.cache is None or past.at is None else sizes(past.cache)[4]  # noqa: N806
-        return near(distances(past.at, T, S), self.window, causal=causal)
+        return near(distances(past.at, T, past.keys(T)), self.window, causal=causal)
 
 
 class GPTBody(Embedder):
@@ -48,7 +47,7 @@ class GPTBody(Embedder):
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         super().__init__(config, noise)
-        self.decoder = Encoder(config, config.dropout, noise)
+        self.decoder = Encoder(config, config.dropout, noise, causal=True)
 
     def features(self, tokens: Int[Tensor, "B T"], past: Past = NOTHING) -> Float[Tensor, "B T D"]:
         """The last layer's output."""
@@ -64,7 +63,7 @@ class BERTBody(Embedder):
         super().__init__(config, noise)
         self.segments = Embedding(segments, config.d_model) if segments else None
         self.embedding_norm = norm(config, config.d_model)
-        self.encoder = Encoder(config, config.dropout, noise)
+        self.encoder = Encoder(config, config.dropout, noise, causal=False)
 
     def features(
         self, tokens: Int[Tensor, "B T"], real: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"]

@@ -24,6 +24,10 @@ class Past:
     at: Int[Tensor, "B 1"] | None = None
     tokens: Int[Tensor, "B PAST"] | None = None
 
+    def keys(self, T: int) -> int:  # noqa: N803
+        """The number of keys that T new tokens have."""
+        return T if self.cache is None or self.at is None else sizes(self.cache)[4]
+
     def layer(self, index: int) -> "LayerCache | None":
         return None if self.cache is None else LayerCache(self.cache, index, self.at)
 

@@ -97,6 +97,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": Tensor.gelu,
     "swiglu": partial(gated, Tensor.silu),
     "geglu": partial(gated, gelu),
+    "geglu_tanh": partial(gated, Tensor.gelu),
 }
 
 

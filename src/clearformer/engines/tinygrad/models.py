@@ -48,7 +48,7 @@ class Transformer(Embedder):
 
     def __init__(self, config: TransformerConfig, noise: Noise) -> None:
         super().__init__(config, noise)
-        self.encoder = Encoder(config, 0.0, noise)
+        self.encoder = Encoder(config, 0.0, noise, causal=False)
         self.decoder = Decoder(config, noise)
         self.output_projection = output_projection(config, self.embedding, bias=False)
 

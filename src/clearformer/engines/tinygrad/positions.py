@@ -5,11 +5,11 @@ from functools import reduce
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from clearformer.config import ModelConfig
-from clearformer.engines.tables import BITS, MULTIPLIER, angles, sinusoids
+from clearformer.config import BUCKETS, ModelConfig
+from clearformer.engines.tables import BITS, FURTHEST, MULTIPLIER, angles, buckets, sinusoids
 from clearformer.engines.tinygrad.shapes import Bool, Float, Int, sizes
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "none")
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "relative", "none")
 """the position encodings that this engine supports"""
 
 
@@ -63,6 +63,20 @@ def distances(at: Tensor | None, T: int, S: int) -> Int[Tensor, "#B 1 T S"]:  # 
     """Position of the key minus position of the query, for keys 0 to S - 1."""
     queries = Tensor.arange(T).reshape(1, 1, T, 1) if at is None else at.reshape(-1, 1, T, 1)
     return Tensor.arange(S) - queries
+
+
+class RelativePositions:
+    """The table of a stack: a number for each bucket of distances and head."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+        self.weight = Tensor.empty(BUCKETS, config.num_heads)
+        rows = buckets(np.arange(-FURTHEST, FURTHEST + 1), causal=causal)
+        self.rows = Tensor(rows.astype(np.int32)).realize()
+
+    def __call__(self, at: Tensor | None, T: int, S: int) -> Float[Tensor, "#B H T S"]:  # noqa: N803
+        """The bias on the scores, of queries at `at` and keys 0 to S - 1."""
+        offsets = distances(at, T, S)[:, 0].clip(-FURTHEST, FURTHEST)
+        return self.weight[self.rows[offsets + FURTHEST]].permute(0, 3, 1, 2)
 
 
 def near(distance: Int[Tensor, "#B 1 T S"], window: int, *, causal: bool) -> Bool[Tensor, "#B 1 T S"] | None:

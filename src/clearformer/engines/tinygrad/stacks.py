@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from tinygrad import Tensor
 
 from clearformer.config import ModelConfig
-from clearformer.engines.tinygrad.attention import CrossAttention, KeysValues, Mask, MultiHeadAttention
+from clearformer.engines.tinygrad.attention import Bias, CrossAttention, KeysValues, Mask, MultiHeadAttention
 from clearformer.engines.tinygrad.cache import NOTHING, LayerCache, Past
 from clearformer.engines.tinygrad.dropout import Dropout, Noise
 from clearformer.engines.tinygrad.layers import FeedForward, Identity, Norm, norm
-from clearformer.engines.tinygrad.shapes import Bool, Float
+from clearformer.engines.tinygrad.positions import RelativePositions
+from clearformer.engines.tinygrad.shapes import Bool, Float, sizes
 
 SelfMask = Bool[Tensor, "#B #H #T _"]
 """of self-attention over the target; S is the source's length"""
+SelfBias = Float[Tensor, "#B H T _"]
 
 
 class Residual:
@@ -44,9 +46,13 @@ class Layer:
         self.feed_forward_residual = Residual(config, noise)
 
     def __call__(
-        self, x: Float[Tensor, "B T D"], mask: Mask | None, cache: LayerCache | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Mask | None,
+        cache: LayerCache | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B T D"]:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -68,31 +74,46 @@ class DecoderLayer:
         cache: LayerCache | None,
         memory: KeysValues,
         memory_mask: Mask,
+        bias: SelfBias | None = None,
     ) -> Float[Tensor, "B T D"]:
-        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache))
+        x = self.attention_residual(x, lambda x: self.attention(x, mask, cache, bias))
         x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, memory, memory_mask))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
-class Encoder:
-    """Layers, and the final norm of a pre-norm stack."""
+class Stack:
+    """What all stacks have: the final norm of pre-norm ones, and the table of relative positions."""
 
-    def __init__(self, config: ModelConfig, dropout: float, noise: Noise) -> None:
-        self.layers = [Layer(config, dropout, noise) for _ in range(config.num_layers)]
+    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+        self.relative = RelativePositions(config, causal=causal) if config.positions == "relative" else None
         self.norm = final_norm(config)
 
+    def bias(self, x: Float[Tensor, "B T D"], past: Past) -> Tensor | None:
+        """What relative positions add to the scores of the tokens of `x`."""
+        T = sizes(x)[1]  # noqa: N806
+        return None if self.relative is None else self.relative(past.at, T, past.keys(T))
+
+
+class Encoder(Stack):
+    """Layers of self-attention and feed-forward."""
+
+    def __init__(self, config: ModelConfig, dropout: float, noise: Noise, *, causal: bool) -> None:
+        super().__init__(config, causal=causal)
+        self.layers = [Layer(config, dropout, noise) for _ in range(config.num_layers)]
+
     def __call__(self, x: Float[Tensor, "B T D"], mask: Mask | None, past: Past = NOTHING) -> Float[Tensor, "B T D"]:
+        bias = self.bias(x, past)
         for index, layer in enumerate(self.layers):
-            x = layer(x, mask, past.layer(index))
+            x = layer(x, mask, past.layer(index), bias)
         return self.norm(x)
 
 
-class Decoder:
-    """Decoder layers, and the final norm; `memory` has each layer's keys and values of the source."""
+class Decoder(Stack):
+    """Decoder layers; `memory` has each layer's keys and values of the source."""
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
+        super().__init__(config, causal=True)
         self.layers = [DecoderLayer(config, noise) for _ in range(config.num_layers)]
-        self.norm = final_norm(config)
 
     def __call__(
         self,
@@ -102,8 +123,9 @@ class Decoder:
         memory: Sequence[KeysValues],
         memory_mask: Mask,
     ) -> Float[Tensor, "B T D"]:
+        bias = self.bias(x, past)
         for index, layer in enumerate(self.layers):
-            x = layer(x, mask, past.layer(index), memory[index], memory_mask)
+            x = layer(x, mask, past.layer(index), memory[index], memory_mask, bias)
         return self.norm(x)
 
 

@@ -1,7 +1,7 @@
 /* The stacks of a model and the names of their parts, as touch.c and clearformer/inspection/places.py have them. */
 
 export const NORMS = ["layer", "rms", "none"]; /* in the order of transformer.h, as those below */
-export const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"];
+export const POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "relative", "none"];
 
 export const hasNorms = ({ normKind }) => NORMS[normKind] !== "none";
 

@@ -15,6 +15,7 @@ MODELS: dict[str, Any] = {
     "gpt": GPTConfig(**SIZES, positions="learned"),
     "gpt-rotary": GPTConfig(**SIZES, positions="rotary"),
     "gpt-alibi": GPTConfig(**SIZES, positions="alibi"),
+    "gpt-relative": GPTConfig(**SIZES, positions="relative"),
     "gpt-zero-outputs": GPTConfig(**SIZES, zero_outputs=True, tie_embeddings=False, positions="rotary"),
     "transformer": TransformerConfig(**SIZES, positions="sinusoidal"),
     "transformer-rotary": TransformerConfig(**SIZES, positions="rotary"),
@@ -22,7 +23,7 @@ MODELS: dict[str, Any] = {
     "bert": BERTConfig(**SIZES),
     "classifier": ClassifierConfig(**SIZES),
 }
-OTHER_POSITIONS = ("gpt-alibi", "transformer-rotary", "transformer-alibi")
+OTHER_POSITIONS = ("gpt-alibi", "gpt-relative", "transformer-rotary", "transformer-alibi")
 """they differ from another model here in their positions alone, so that some groups of checks would be repeated"""
 NO_METHODS = {"cache.methods", "generation.greedy", "generation.sampling", "loss.methods", "order.position-ids"}
 """a model here has one way in, `forward`; decoding, losses, generation and optimizers are beside it"""
@@ -35,13 +36,17 @@ INAPPLICABLE = {
     | {name for name in CHECKS if name.startswith("loss.")},
 }
 """checks of the right kind that need what the family does not have; `order.rotary` applies to rotary positions alone,
-and `order.balance` to all but ALiBi's, which are added to the scores"""
+and `order.balance` to all but ALiBi's and relative ones, which are added to the scores"""
 SAME = 1e-5
 """float32, products of other shapes: at most 2e-6 standard deviations in these models; the tolerance is 1e-4"""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if "transformer" in name else ()) for name in MODELS]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "-relative" in name or "transformer" in name else ())
+        for name in MODELS
+    ],
 )
 def test_every_check_passes_that_is_about_a_model_of_this_kind(name: str):
     subject = recognise(build(MODELS[name], 1))
@@ -51,7 +56,7 @@ def test_every_check_passes_that_is_about_a_model_of_this_kind(name: str):
     inapplicable |= (INAPPLICABLE[name.split("-")[0]] | {"parameters.optimizer"}) & outcomes.keys()
     if MODELS[name].positions != "rotary":
         inapplicable |= {"order.rotary"}
-    if MODELS[name].positions == "alibi":
+    if MODELS[name].positions in ("alibi", "relative"):
         inapplicable |= {"order.balance"}
     assert {check for check, outcome in outcomes.items() if outcome.status == "does not apply"} == inapplicable
     for check in outcomes.keys() - inapplicable:

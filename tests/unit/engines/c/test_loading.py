@@ -98,7 +98,7 @@ SETTINGS = sorted(
     changed=st.dictionaries(
         st.sampled_from(SETTINGS),
         st.sampled_from([0, 1, 2, 3, 4, 6, 8, 12, -1, MOST, True, False, 0.5, None, "gelu", "rotary", "learned",
-                         "alibi", "none", "pre", "post", "rms", "gpt", "last", "swiglu", "mean"]),
+                         "alibi", "relative", "none", "pre", "post", "rms", "gpt", "last", "swiglu", "mean"]),
         max_size=3,
     ),
 )  # fmt: skip

@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert, modern": ("bert", {**MODERN, "window": 3}),
     "classifier": ("classifier", {"positions": "alibi"}),
     "classifier on a GPT, no norms": ("classifier", {"body": "gpt", "pooling": "last", "norm": "none"}),
-    "transformer": ("transformer", {}),
+    "transformer": ("transformer", {"positions": "relative"}),
     "transformer, modern": ("transformer", {**MODERN, "qk_norm": True, "activation": "geglu"}),
 }
 TOKENS = np.random.default_rng(1).integers(4, 11, (2, 7))

@@ -29,7 +29,11 @@ def assert_close(found: Any, expected: Any) -> None:
     assert np.abs(found - expected).max() < LOGITS_TOLERANCE * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("changes", [{}, VARIED, {"positions": "alibi"}], ids=["learned", "varied", "alibi"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, VARIED, {"positions": "alibi"}, {"positions": "relative"}],
+    ids=["learned", "varied", "alibi", "relative"],
+)
 def test_rows_of_unequal_lengths_grow_as_in_pytorch(changes: dict[str, Any], both: Callable[..., Any]):
     model, twin = both("gpt", num_layers=1, context=20, **changes)
     decoders = [

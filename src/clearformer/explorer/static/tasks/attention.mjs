@@ -1,6 +1,6 @@
 /* What the heads of a model look at. */
 
-import { POSITIONS } from "../stacks.mjs";
+import { biasOf } from "./bias.mjs";
 import { induction, inductionTexts, scoresOf } from "./measures.mjs";
 import { pass } from "./pass.mjs";
 
@@ -39,8 +39,7 @@ function kept(session, inputs, part) {
     return cores.map((core) => {
         const of = Object.fromEntries(KINDS.map((kind) => [kind, found[`${core}.${kind}`].data]));
         const [, H, T, S] = found[`${core}.weights`].shape, [, G, , E] = found[`${core}.keys`].shape;
-        const slopes = POSITIONS[model.sizes.positions] === "alibi" && part !== "cross" ? slopesOf(H) : undefined;
-        return { ...of, H, G, T, S, E, slopes };
+        return { ...of, H, G, T, S, E, bias: biasOf(model, part, core) };
     });
 }
 
@@ -55,14 +54,14 @@ const weightsOf = ({ weights, T, S }, h) => weights.subarray(h * T * S, (h + 1) 
 const SHOWN = {
     softmax: (_layer, _h, A) => A.slice(),
 
-    /** Q Kᵀ / sqrt(E), minus ALiBi's m |t - s|. */
-    scores({ queries, keys, slopes, H, G, T, S, E }, h) {
+    /** Q Kᵀ / sqrt(E), and what positions add. */
+    scores({ queries, keys, bias, H, G, T, S, E }, h) {
         const out = new Float32Array(T * S), g = Math.floor(h / (H / G));
         for (let t = 0; t < T; t++)
             for (let s = 0; s < S; s++) {
                 let sum = 0;
                 for (let e = 0; e < E; e++) sum += queries[(h * T + t) * E + e] * keys[(g * S + s) * E + e];
-                out[t * S + s] = sum / Math.sqrt(E) - (slopes ? slopes[h] * Math.abs(t - s) : 0);
+                out[t * S + s] = sum / Math.sqrt(E) + bias(h, s - t);
             }
         return out;
     },
@@ -74,13 +73,6 @@ const SHOWN = {
         return A.map((a, i) => a * lengths[i % S]);
     },
 };
-
-/** As blocks/alibi.py. */
-function slopesOf(H) {
-    const power = 2 ** Math.floor(Math.log2(H));
-    const exponent = (h) => (h < power ? (-8 * (h + 1)) / power : (-4 * (2 * (h - power) + 1)) / power);
-    return Array.from({ length: H }, (_, h) => 2 ** exponent(h));
-}
 
 /** Whether query t may attend to key s, by the causal mask and the window. */
 function mayAttend({ window }, part) {

@@ -18,12 +18,13 @@ import { brief, length } from "../../numbers.mjs";
 
 export const KINDS = { ...EMBEDDING, ...STREAM, ...ATTENTION, ...FEED_FORWARD, ...OUTPUT };
 
-const ACTIVATIONS = ["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu"]; /* in the order of transformer.h */
+/** In the order of transformer.h. */
+const ACTIVATIONS = ["relu", "gelu", "squared_relu", "gelu_tanh", "swiglu", "geglu", "geglu_tanh"];
 
 /** The sizes of a model, with the names of its norm, their order, its activation and its positions, and the cap of its
     logits. */
 export function settingsOf({ sizes, family, run }) {
-    const activation = ACTIVATIONS[sizes.activation], gated = activation.endsWith("glu");
+    const activation = ACTIVATIONS[sizes.activation], gated = activation.includes("glu");
     const names = { family, normKind: NORMS[sizes.normKind], activation, positions: POSITIONS[sizes.positions] };
     const order = names.normKind === "none" ? "none" : sizes.postNorm ? "post" : "pre";
     return { ...sizes, ...names, order, E: sizes.D / sizes.H, gated, cap: run.config.model.logit_cap ?? 0 };

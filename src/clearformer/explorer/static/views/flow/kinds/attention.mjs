@@ -50,6 +50,9 @@ function strongest(box, { here, head, tokens }) {
     return [token(tokens(isSelf(box) ? box.text : 0)[best]), `, ${share(row[best])}.`];
 }
 
+/** What is added to the score of query t and key s in head h. */
+const BIASES = { alibi: " − m |t − s|", relative: " + W[bucket(s − t), h]" };
+
 export const ATTENTION = {
     queries: projection("Queries", "Q", "CrossAttention.forward", "self.query_projection(x)", queryWords),
     keys: projection("Keys", "K", "CrossAttention.project", "self.kv_projection(memory)", keyWords),
@@ -57,13 +60,15 @@ export const ATTENTION = {
     weights: {
         title: "Attention weights",
         equation: (box, { positions }) =>
-            `A = softmax(Q Kᵀ / √E${positions === "alibi" && isSelf(box) ? " − m |t − s|" : ""})`,
+            `A = softmax(Q Kᵀ / √E${(isSelf(box) && BIASES[positions]) || ""})`,
         code(box, { positions, window }) {
             const found = [["blocks/attention.py", "attention_weights", ".softmax(-1) * mask"]];
             if (box.causal) found.push(["blocks/masks.py", "causal_mask", ".tril"]);
             if (window && isSelf(box)) found.push(["blocks/masks.py", "window_mask", "< width"]);
             if (positions === "alibi" && isSelf(box))
                 found.push(["blocks/alibi.py", box.causal ? "causal_alibi" : "alibi", "return"]);
+            if (positions === "relative" && isSelf(box))
+                found.push(["blocks/relative.py", "RelativePositions.forward", "F.embedding"]);
             return found;
         },
         words: (box, c) => [
@@ -73,6 +78,7 @@ export const ATTENTION = {
             box.causal ? " Later tokens have a weight of 0: no token may attend to its future." : "",
             c.window && isSelf(box) ? ` So have those that are ${c.window} or more positions away.` : "",
             c.positions === "alibi" && isSelf(box) ? " ALiBi lowers scores by distance, in each head differently." : "",
+            c.positions === "relative" && isSelf(box) ? " A learned number is added for the distance, in each head." : "",
         ],
     },
     heads: {

@@ -28,6 +28,11 @@ const FUNCTIONS = {
         equation: "f = GELU(g) · u, GELU(g) = g · Φ(g)", code: [FILE, "gelu", "erf"],
         words: "GELU of the gate multiplies the other half, number by number.",
     },
+    geglu_tanh: {
+        equation: "f = GELU(g) · u, GELU(g) = g/2 · (1 + tanh(√(2/π) (g + 0.044715 g³)))",
+        code: [FILE, "gelu_tanh", "torch.tanh"],
+        words: "GELU of the gate, approximated by tanh, multiplies the other half, number by number.",
+    },
 };
 
 export const FEED_FORWARD = {
