@@ -105,8 +105,8 @@ static void put_marked(output *out, const char *at, count length, int drops)
 
 static void put_token(output *out, const token *x)
 {
-    const char *at = out->t->bytes + x->text.start;
-    const count length = x->text.length;
+    const char *at = out->t->bytes + x->shown.start;
+    const count length = x->shown.length;
     const int is_byte = out->t->decoding == AS_BYTES || (out->t->decoding == AS_SENTENCE && x->byte >= 0);
     if (!is_byte)
         put_broken(out, out->p.length);

@@ -76,7 +76,8 @@ static int take_added(tokenizer *t, const added_token *x, int32_t vocabulary, js
     if (!is_own && (x->id != t->V || known >= 0))
         return explain(fault, "ids in the order of added_tokens were expected, found %j" AGAIN, item);
     if (!is_own) {
-        t->tokens[t->V++] = (token){{t->used, (int32_t)length}, 0, -1};
+        const span taken = {t->used, (int32_t)length};
+        t->tokens[t->V++] = (token){taken, taken, 0, -1};
         t->used += (int32_t)length;
     }
     return 1;
@@ -121,6 +122,7 @@ static int read_added(tokenizer *t, json added, char *fault)
             const char *const at = t->bytes + x->shown.start;
             x->sought = (span){t->used, (int32_t)change_text(t, at, at + length, 0, t->bytes + t->used)};
             t->used += x->sought.length;
+            t->tokens[id].shown = x->sought;
         }
         if (!x->sought.length)
             return explain(fault, "an added token that its normalizer leaves was expected, found %j" AGAIN, item);
@@ -180,6 +182,6 @@ int read_special(tokenizer *t, json file, json names, char *fault)
         !read_roles(t, names, fault) || !read_around(t, file, fault))
         return 0;
     for (int32_t id = 0; id < t->V; id++)
-        t->tokens[id].byte = byte_of_name(t->bytes + t->tokens[id].text.start, t->tokens[id].text.length);
+        t->tokens[id].byte = byte_of_name(t->bytes + t->tokens[id].shown.start, t->tokens[id].shown.length);
     return 1;
 }

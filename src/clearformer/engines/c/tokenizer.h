@@ -32,9 +32,10 @@ typedef struct {
     int32_t start, length;
 } span;
 
-/* `never`: a language model does not write it; `byte`: the one that <0xNN> stands for, -1 if it is no such token. */
+/* `shown`: what it is decoded from, which of an added token is what is sought; `never`: a language model does not write it;
+   `byte`: the one that <0xNN> stands for, -1 if it is no such token. */
 typedef struct {
-    span text;
+    span text, shown;
     int16_t never, byte;
 } token;
 

@@ -81,7 +81,8 @@ int take_token(tokenizer *t, json text, int32_t id, char *fault)
         return explain(fault, "different tokens were expected, found %j twice" AGAIN, text);
     if (slot)
         *slot = id;
-    t->tokens[id] = (token){{t->used, (int32_t)length}, 0, -1};
+    const span own = {t->used, (int32_t)length};
+    t->tokens[id] = (token){own, own, 0, -1};
     t->longest = (int32_t)larger(t->longest, length);
     t->used += (int32_t)length;
     return 1;
@@ -235,7 +236,7 @@ static count lay_out(tokenizer *t, json file, char *memory)
     t->scores = take(memory, &used, t->kind == UNIGRAMS ? t->V * (count)sizeof(double) : 0);
     t->bytes = take(memory, &used, t->room);
     for (count id = 0; memory && id < t->V + t->number_of_added; id++)
-        t->tokens[id] = (token){{0, -1}, 0, -1};
+        t->tokens[id] = (token){{0, -1}, {0, -1}, 0, -1};
     return used;
 }
 
