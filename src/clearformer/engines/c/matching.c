@@ -22,6 +22,7 @@ static json in_words(json expected)
     const char kind = json_kind(expected);
     return kind == '{' ? json_of("an object") : kind == '[' ? json_of("an array")
          : same(expected, json_of(any_string)) ? json_of("a string")
+         : same(expected, json_of(anything)) ? json_of("a value")
          : same(expected, json_of(yes_or_no)) ? json_of("true or false")
          : kind == '0' ? json_of("a number") : expected;
 }
@@ -71,7 +72,7 @@ int matches(place at, json expected, json found, char *fault)
     if (kind == '{')
         return keys_match(at.key, expected, found, fault);
     if (kind != '[')
-        return same(expected, found) || refuse(fault, expected, at, found);
+        return same(expected, found) || refuse(fault, in_words(expected), at, found);
     for (; a.at && b.at; a = json_next(expected, a), b = json_next(found, b))
         if (!matches(at, a, b, fault))
             return 0;

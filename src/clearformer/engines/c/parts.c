@@ -42,13 +42,16 @@ static const char byte_pairs[] = JSON({"type": "BPE", "dropout": null, "unk_toke
 static const char word_pieces[] = JSON({"type": "WordPiece", "unk_token": "", "continuing_subword_prefix": "",
     "max_input_chars_per_word": 0, "vocab": {}});
 static const char unigrams[] = JSON({"type": "Unigram", "unk_id": 0, "vocab": [], "byte_fallback": false});
-static const char template[] = JSON({"type": "TemplateProcessing", "single": [], "pair": "?", "special_tokens": {}});
+static const char template[] = JSON({"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}});
+static const char text_form[] = JSON({"Sequence": {"id": "", "type_id": 0}});
+static const char special_form[] = JSON({"SpecialToken": {"id": "", "type_id": 0}});
+static const char ids_form[] = JSON({"id": "", "ids": [], "tokens": []});
 static const char bert_template[] = JSON({"type": "BertProcessing", "sep": ["", 0], "cls": ["", 0]});
 static const char roberta_template[] = JSON({"type": "RobertaProcessing", "sep": ["", 0], "cls": ["", 0],
     "trim_offsets": "true?", "add_prefix_space": "true?"});
 static const char template_after_bytes[] = JSON({"type": "Sequence", "processors": [
     {"type": "ByteLevel", "add_prefix_space": "true?", "trim_offsets": "true?", "use_regex": "true?"},
-    {"type": "TemplateProcessing", "single": [], "pair": "?", "special_tokens": {}}]});
+    {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}]});
 
 static int fits(const char *form, json found)
 {
@@ -206,20 +209,50 @@ static int add_special(tokenizer *t, int behind, json special_tokens, json name,
     return explain(fault, "a special token of the post_processor was expected in tokenizer.json, found %j" AGAIN, name);
 }
 
+/* Whether all tokens of a template are known, and all texts are of a pair. */
+static int is_whole(json pieces, json special_tokens)
+{
+    for (json item = json_first(pieces); item.at; item = json_next(pieces, item)) {
+        const json text = json_field(item, "Sequence"), special = json_field(item, "SpecialToken");
+        const json name = json_field(special, "id"), of = json_field(text, "id");
+        int is_known = json_equals(of, "A") || json_equals(of, "B");
+        for (json key = json_first(special_tokens); name.at && key.at && !is_known;
+             key = json_next(special_tokens, json_next(special_tokens, key)))
+            is_known = same(key, name);
+        if (!is_known || !fits(text.at ? text_form : special_form, item) ||
+            json_count(json_field(text.at ? text : special, "type_id")) < 0)
+            return 0;
+    }
+    return 1;
+}
+
+static int are_special(json special_tokens)
+{
+    for (json key = json_first(special_tokens), value; key.at; key = json_next(special_tokens, value)) {
+        value = json_next(special_tokens, key);
+        const json ids = json_field(value, "ids"), tokens = json_field(value, "tokens");
+        json id = json_first(ids), token = json_first(tokens);
+        for (; id.at && token.at; id = json_next(ids, id), token = json_next(tokens, token))
+            if (json_count(id) < 0 || json_kind(token) != '"')
+                return 0;
+        if (!fits(ids_form, value) || id.at || token.at)
+            return 0;
+    }
+    return 1;
+}
+
 static int read_template(tokenizer *t, json found, char *fault)
 {
     const json single = json_field(found, "single"), special = json_field(found, "special_tokens");
     int texts = 0;
+    if (!is_whole(single, special) || !is_whole(json_field(found, "pair"), special) || !are_special(special))
+        return explain(fault, "a template of tokens was expected as the post_processor, found %j" AGAIN, found);
     for (json item = json_first(single); item.at; item = json_next(single, item)) {
-        const json text = json_field(item, "Sequence"), token = json_field(json_field(item, "SpecialToken"), "id");
-        if (text.at && json_equals(json_field(text, "id"), "A"))
-            texts++;
-        else if (!token.at)
-            return refuse(fault, "one text", "post_processor", item);
-        else if (!add_special(t, texts, special, token, fault))
+        const json token = json_field(json_field(item, "SpecialToken"), "id");
+        if (!token.at && (texts++ || !json_equals(json_field(json_field(item, "Sequence"), "id"), "A")))
+            return refuse(fault, "one text", "post_processor", single);
+        if (token.at && !add_special(t, texts, special, token, fault))
             return 0;
-        if (texts > 1)
-            break;
     }
     return texts == 1 || refuse(fault, "one text", "post_processor", single);
 }
