@@ -11,7 +11,7 @@ static void show(const tokenizer *t, const char *text, count length, const int32
     const count n = encode_text(t, text, length, found, memory);
     for (count i = 0; i < n; i++)
         printf("%d ", found[i]);
-    partial rest = {{0}, 0, 0};
+    partial rest = {{0}, 0, 0, 0, 0};
     const int at_once = t->imported; /* where a stream may differ from the library, see decode_tokens */
     printf(n < 0 ? "no UTF-8:" : ":");
     for (count i = 0; i <= (at_once ? 0 : number); i++) { /* one at a time; the last call ends the stream */

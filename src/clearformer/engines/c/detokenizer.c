@@ -24,24 +24,26 @@ static void put(output *out, const char *bytes, count n)
     out->length += n;
 }
 
-/* Write U+FFFD, of a sentence for each of the first n bytes of a character that are left, and leave them out. */
+/* Write U+FFFD for the first n bytes of a character that are left, and leave them out; in a sentence for each of all. */
 static void put_broken(output *out, int n)
 {
     partial *p = &out->p;
-    for (int i = 0; i < (out->t->decoding == AS_SENTENCE ? n : n > 0); i++)
+    const int used = out->t->decoding == AS_SENTENCE ? p->length : n;
+    for (int i = 0; i < (out->t->decoding == AS_SENTENCE ? used : used > 0); i++)
         put(out, replacement, sizeof replacement - 1);
-    p->length = (int16_t)(p->length - n);
-    memmove(p->bytes, p->bytes + n, (size_t)p->length);
+    p->length = (int8_t)(p->length - used);
+    memmove(p->bytes, p->bytes + used, (size_t)p->length);
 }
 
-/* Write a character when its last byte has come. */
+/* Write a character when its last byte has come. In a sentence, no byte behind a broken one is part of a character. */
 static void put_byte(output *out, char byte)
 {
     partial *p = &out->p;
     uint32_t code;
     p->bytes[p->length++] = byte;
-    for (int bytes; p->length && (bytes = utf8(p->bytes, p->bytes + p->length, &code));) {
+    for (int bytes; p->length && (bytes = p->broken ? -1 : utf8(p->bytes, p->bytes + p->length, &code));) {
         if (bytes < 0) {
+            p->broken = out->t->decoding == AS_SENTENCE;
             put_broken(out, -bytes);
             continue;
         }
@@ -108,14 +110,16 @@ static void put_token(output *out, const token *x)
     const char *at = out->t->bytes + x->shown.start;
     const count length = x->shown.length;
     const int is_byte = out->t->decoding == AS_BYTES || (out->t->decoding == AS_SENTENCE && x->byte >= 0);
-    if (!is_byte)
+    if (!is_byte) {
         put_broken(out, out->p.length);
+        out->p.broken = 0;
+    }
     switch (out->t->decoding) {
     case AS_BYTES:
         for (count i = 0; i < length; i++)
             put_byte(out, at[i]);
         break;
-    case SPACED:
+    case WITH_SPACES:
         put(out, " ", out->p.begun);
         put(out, at, length);
         break;
@@ -166,11 +170,11 @@ static count run_of_bytes(const tokenizer *t, const int32_t *ids, count number, 
 /* Decode ids into `text`, without a zero after it, and return its bytes; with `text` NULL only count them. Special
    tokens but UNK and MASK, and ids that the vocabulary lacks, are dropped. In a stream of tokens, `rest` keeps the bytes
    of a character whose last are still to come for the next call; a call without ids ends it. A character cut by the
-   end, which with `rest` NULL is that of the ids, is written as U+FFFD. Where the library makes U+FFFD of all bytes of a
-   row of which some are no character, a stream writes those that are one. */
+   end, which with `rest` NULL is that of the ids, is written as U+FFFD. The library makes U+FFFD of all bytes of a row of
+   tokens for bytes of which some are no character; a stream has already written those before the first of these. */
 count decode_tokens(const tokenizer *t, const int32_t *ids, count number, partial *rest, char *text)
 {
-    output out = {t, text, 0, rest ? *rest : (partial){{0}, 0, 0}};
+    output out = {t, text, 0, rest ? *rest : (partial){{0}, 0, 0, 0, 0}};
     count checked = rest ? number : 0;
     int broken = 0;
     for (count i = 0; i < number; i++) {

@@ -23,7 +23,7 @@ enum change { UNCHANGED, AS_BERT, SPACE_BEFORE, MARKED, MARK_BEFORE, MARK_BEFORE
 
 /* How tokens become text: their bytes; with a space between two; word pieces; with U+2581 as a space, but not in the
    first; with it as a space, but for one at the beginning. */
-enum decoding { AS_BYTES, SPACED, AS_WORD_PIECES, AS_MARKS, AS_LATER_MARKS, AS_SENTENCE };
+enum decoding { AS_BYTES, WITH_SPACES, AS_WORD_PIECES, AS_MARKS, AS_LATER_MARKS, AS_SENTENCE };
 
 enum { MOST_AROUND = 4, EXPANSION = 6 };
 
@@ -84,10 +84,11 @@ typedef struct {
     int32_t byte_tokens[256];          /* of each byte; -1: none */
 } tokenizer;
 
-/* The first bytes of a character whose last ones are still to come, and whether text came before; all zeros: none. */
+/* The first bytes of a character whose last ones are still to come, whether text came before, and whether the byte before
+   was part of no character; all zeros: none of it. */
 typedef struct {
     char bytes[4];
-    int16_t length, begun;
+    int8_t length, begun, broken, unused;
 } partial;
 
 /* vocabulary.c */

@@ -276,7 +276,7 @@ count read_tokenizer(const char *text, count length, const char *names, count na
     if (t.imported ? !read_parts(&t, file, fault) : t.kind < 0)
         return 0;
     if (t.kind == NUMBER)
-        t.decoding = SPACED;
+        t.decoding = WITH_SPACES;
     const count used = lay_out(&t, file, memory);
     const json model = json_field(file, "model"), vocabulary = json_field(model, "vocab");
     if (!memory)

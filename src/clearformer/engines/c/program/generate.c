@@ -43,7 +43,7 @@ static void continue_text(generation *g, text prompt, ids tokens, count row)
 {
     const program *p = g->p;
     uint64_t random = ((uint64_t)p->options[SEED] << 32) + (uint64_t)row;
-    partial rest = {{0}, 0, 0};
+    partial rest = {{0}, 0, 0, 0, 0};
     fwrite(prompt.at, 1, (size_t)prompt.length, stdout);
     fflush(stdout);
     free(text_of(p, tokens.at, tokens.n, &rest).at); /* what follows goes on behind it */
