@@ -42,6 +42,26 @@ def test_a_hidden_token_stays_hidden_when_the_text_before_it_changes(page_of: Ca
     assert pressed == ["␣brown"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "tokens"),
+    [
+        ("GPT-2", "the dog's", ["the", "␣dog", "'s"]),
+        ("BERT", "The dog's", ["[CLS]", "the", "dog", "'", "s", "[SEP]"]),
+        ("Llama", "the dog", ["<s>", "␣the", "␣dog"]),
+        ("Marian", "the dog", ["␣", "t", "h", "e", "␣dog", "</s>"]),
+    ],
+)
+def test_every_view_shows_an_imported_run(
+    kind: str, text: str, tokens: list[str], page_of: Callable[..., Path], explorer: Any
+):
+    for view in VIEWS:
+        explorer.open(page_of(kind), text=text, target="dog" if kind == "Marian" else "", view=view)
+        assert not "".join(explorer.page.get_by_role("alert").all_text_contents()), view
+    explorer.go(text=text, target="dog" if kind == "Marian" else "", view="type")
+    shown = explorer.page.locator(".tokens").first.locator(".token-text").all_text_contents()
+    assert shown == tokens
+
+
 def test_unknown_tokens_are_shown_as_typed(page_of: Callable[..., Path], explorer: Any):
     explorer.open(page_of("transformer"), text="Märch")
     assert explorer.page.locator(".unknown .token-text").first.text_content() == "ä"

@@ -11,6 +11,7 @@ from typing import Any
 import tokenizers
 
 from clearformer.data.imported import ROLES, ImportedTokenizer
+from clearformer.data.tokenizers import MASK
 from clearformer.errors import InteropError
 from clearformer.interop.formats import Values
 
@@ -44,7 +45,7 @@ def in_our_order(tokenizer: ImportedTokenizer, values: Values) -> tuple[Imported
         )
     backend = _renumbered(tokenizer.backend, texts)
     rows += rest
-    return ImportedTokenizer(backend, dict(zip(ROLES, texts, strict=False)), len(rows)), rows
+    return ImportedTokenizer(backend, dict(zip(ROLES[:MASK], texts, strict=False)), len(rows)), rows
 
 
 def _number(values: Values, key: str, size: int) -> int:

@@ -8,6 +8,7 @@
 import { FAULT_SIZE } from "./memory.mjs";
 
 const PARTIAL = 8; /* bytes of struct partial, zeros: nothing is left */
+const BEGUN = Uint8Array.of(0, 0, 0, 0, 0, 1, 0, 0); /* behind another token */
 const ROLES = ["pad", "bos", "eos", "unk", "mask"], MOST_AROUND = 4; /* of struct tokenizer */
 
 export class Tokenizer {
@@ -55,6 +56,12 @@ export class Tokenizer {
     /** The text of tokens; special ones have none, but for those of the unknown and of a hole. */
     decode(tokens) {
         return this.#decode(tokens).text;
+    }
+
+    /** The text of a token behind others, with the space before it if it has one. */
+    behind(token) {
+        const { text, rest } = this.#decode([token], BEGUN);
+        return text + this.#decode([], rest).text;
     }
 
     /** Yields the text of tokens as they come, behind the tokens `before`; a character of several tokens comes with the

@@ -14,8 +14,10 @@ export class Vocabulary {
         const contents = new Map(added.map(({ id, content }) => [id, content]));
         const ids = Array.from({ length: V }, (_, id) => id), never = (id) => this.tokenizer.isNeverWritten(id);
         this.piece = pieces?.pattern?.Regex === "[\\s\\S]" ? CHARACTER : PIECE;
-        this.texts = ids.map((id) => contents.get(id) ?? (id < size ? this.tokenizer.decode([id]) : "\ufffd"));
         Object.assign(this, { special, around, imported: names !== "", never: ids.filter(never) });
+        const behind = this.imported && special.mask === undefined; /* what fills a hole is a token by itself */
+        const shown = (id) => (behind ? this.tokenizer.behind(id) : this.tokenizer.decode([id]));
+        this.texts = ids.map((id) => contents.get(id) ?? (id < size ? shown(id) : "\ufffd"));
         this.ordinary = ids.filter((id) => !never(id) && id !== special.mask && !this.texts[id].includes("\ufffd"));
         const ordinary = this.ordinary.map((id) => this.texts[id]);
         this.includesSpaces = ordinary.some((token) => /^ ./su.test(token)); /* the one before a word */
