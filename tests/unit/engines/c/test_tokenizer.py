@@ -203,7 +203,7 @@ def test_other_text_is_refused(text: bytes):
 def test_a_damaged_file_is_refused_or_read_as_the_library_reads_it(fuzzer):
     outcomes, faults = fuzzer("vocabularies")(range(1_000))
     assert not faults
-    assert outcomes["read"] > 200
+    assert outcomes["read"] > 150
 
 
 @pytest.mark.slow
