@@ -1,5 +1,5 @@
-/* Of a tokenizer.json behind a line that is the special_tokens_map.json of an imported one, a text and token ids: the ids
-   of the text and the text of the ids in hexadecimal, or why the file was refused. */
+/* Of a tokenizer.json behind a line that is the special_tokens_map.json of an imported one, a text and token ids: the
+   ids of the text and the text of the ids in hexadecimal, or why the file was refused. */
 
 #include "fuzzing.h"
 #include "tokenizer.h"

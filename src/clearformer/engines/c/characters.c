@@ -3,8 +3,9 @@
 #include "characters.h"
 #include "unicode.h"
 
-enum { MAPPING = 4 };                                                        /* a code point, and what it becomes */
-enum { HANGUL = 0xAC00, SYLLABLES = 11172, LEADING = 0x1100, VOWEL = 0x1161, TRAILING = 0x11A7, VOWELS = 21, TAILS = 28 };
+enum { MAPPING = 4 }; /* a code point, and what it becomes */
+enum { HANGUL = 0xAC00, SYLLABLES = 11172, LEADING = 0x1100, VOWEL = 0x1161, TRAILING = 0x11A7 };
+enum { VOWELS = 21, TAILS = 28 };
 
 /* Whether an odd number of the n borders, in order, are not above a code point. */
 static int within(const int32_t *borders, count n, uint32_t code)

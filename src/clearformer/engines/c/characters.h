@@ -5,8 +5,8 @@
 
 #include "json.h"
 
-enum { SPACE_LIKE = 1, WORD_LIKE = 2, OTHER = 4 };    /* \s, \w, [^\s\w]; some are of the last two */
-enum { WHITE_SPACE, LETTER, DIGIT, MARK_LIKE };       /* \s, \p{L}, \p{N}, and what is none of them */
+enum { SPACE_LIKE = 1, WORD_LIKE = 2, OTHER = 4 }; /* \s, \w, [^\s\w]; some are of the last two */
+enum { WHITE_SPACE, LETTER, DIGIT, MARK_LIKE };    /* \s, \p{L}, \p{N}, and what is none of them */
 
 int classes_of(uint32_t code);
 int category_of(uint32_t code);

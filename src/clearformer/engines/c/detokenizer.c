@@ -24,7 +24,8 @@ static void put(output *out, const char *bytes, count n)
     out->length += n;
 }
 
-/* Write U+FFFD for the first n bytes of a character that are left, and leave them out; in a sentence for each of all. */
+/* Write U+FFFD for the first n bytes of a character that are left, or, in a sentence, for each that is left, and leave
+   them out. */
 static void put_broken(output *out, int n)
 {
     partial *p = &out->p;
@@ -168,10 +169,11 @@ static count run_of_bytes(const tokenizer *t, const int32_t *ids, count number, 
 }
 
 /* Decode ids into `text`, without a zero after it, and return its bytes; with `text` NULL only count them. Special
-   tokens but UNK and MASK, and ids that the vocabulary lacks, are dropped. In a stream of tokens, `rest` keeps the bytes
-   of a character whose last are still to come for the next call; a call without ids ends it. A character cut by the
-   end, which with `rest` NULL is that of the ids, is written as U+FFFD. The library makes U+FFFD of all bytes of a row of
-   tokens for bytes of which some are no character; a stream has already written those before the first of these. */
+   tokens but UNK and MASK, and ids that the vocabulary lacks, are dropped. In a stream of tokens, `rest` keeps the
+   bytes of a character whose last are still to come for the next call; a call without ids ends it. A character cut by
+   the end, which with `rest` NULL is that of the ids, is written as U+FFFD. The library makes U+FFFD of all bytes of a
+   row of tokens for bytes of which some are no character; a stream has already written those before the first of
+   these. */
 count decode_tokens(const tokenizer *t, const int32_t *ids, count number, partial *rest, char *text)
 {
     output out = {t, text, 0, rest ? *rest : (partial){{0}, 0, 0, 0, 0}};

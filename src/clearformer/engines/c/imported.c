@@ -53,7 +53,8 @@ static int read_prefix(tokenizer *t, json text, span *to, char *fault)
     const count length = json_string(text, t->bytes + t->used, MOST_PREFIX);
     *to = (span){t->used, (int32_t)length};
     t->used += (int32_t)larger(length, 0);
-    return length >= 0 || explain(fault, "a prefix of at most %n bytes was expected, found %j" AGAIN, (count)MOST_PREFIX, text);
+    return length >= 0 ||
+           explain(fault, "a prefix of at most %n bytes was expected, found %j" AGAIN, (count)MOST_PREFIX, text);
 }
 
 /* Copy a piece of the bytes to their end, where there is room for it: the file's text is longer. */
@@ -62,7 +63,7 @@ static char *copy(tokenizer *t, span from)
     return memcpy(t->bytes + t->used, t->bytes + from.start, (size_t)from.length);
 }
 
-/* An added token's text as its tokens become text, and the token itself: one of the vocabulary, or the next after it. */
+/* What an added token is decoded from, and the token itself: one of the vocabulary, or the next after it. */
 static int take_added(tokenizer *t, const added_token *x, int32_t vocabulary, json item, char *fault)
 {
     char *const at = copy(t, x->shown);

@@ -1,5 +1,5 @@
-/* Whether a value is what a file is expected to hold, in JSON: {}, [], "" and 0 stand for any value of their kind, "?" for
-   any value, and "true?" for true or false. */
+/* Whether a value is what a file is expected to hold, in JSON: {}, [], "" and 0 stand for any value of their kind, "?"
+   for any value, and "true?" for true or false. */
 
 #include "matching.h"
 

@@ -60,7 +60,8 @@ count change_text(const tokenizer *t, const char *at, const char *end, int is_fi
     }
     if (change == SPACE_BEFORE && *at != ' ')
         to[n++] = ' ';
-    if (change == MARK_ALWAYS || ((change == MARK_BEFORE || (change == MARK_BEFORE_FIRST && is_first)) && !has_mark(at, end)))
+    const int begins = change == MARK_BEFORE || (change == MARK_BEFORE_FIRST && is_first);
+    if (change == MARK_ALWAYS || (begins && !has_mark(at, end)))
         n += put_mark(to);
     for (; at < end; at++)
         if (*at == ' ' && change >= MARKED)

@@ -11,15 +11,15 @@ static const char imported[] = JSON({
     "pre_tokenizer": "?", "post_processor": "?", "decoder": "?", "model": "?"
 });
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-static const char llama3[] = JSON({"type": "Sequence", "pretokenizers": [
-    {"type": "Split", "pattern": {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-        "behavior": "Isolated", "invert": false},
-    {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": "true?", "use_regex": false}]});
-static const char qwen2[] = JSON({"type": "Sequence", "pretokenizers": [
-    {"type": "Split", "pattern": {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-        "behavior": "Isolated", "invert": false},
-    {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": "true?", "use_regex": false}]});
+/* The pattern of Llama 3, and with single digits that of Qwen2. */
+#define SPLIT(digits)                                                                                                  \
+    JSON({"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex":) "\""                           \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits                              \
+    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+" "\""                         \
+    JSON(}, "behavior": "Isolated", "invert": false}, {"type": "ByteLevel", "add_prefix_space": false,                 \
+        "trim_offsets": "true?", "use_regex": false}]})
+static const char llama3[] = SPLIT("{1,3}");
+static const char qwen2[] = SPLIT("");
 static const char byte_level[] = JSON({"type": "ByteLevel", "add_prefix_space": "true?", "trim_offsets": "true?",
     "use_regex": true});
 static const char bert_words[] = JSON({"type": "BertPreTokenizer"});

@@ -3,7 +3,7 @@
    clearformer's own   what PIECE of `clearformer.data.tokenizers` matches (a word or punctuation with the space before
                        it, a newline, other white space), single characters, or what stands between white space
    GPT-2               's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-   Llama 3             the pattern of LLAMA3 in imported.c; Qwen2's is the same with single digits
+   Llama 3             the pattern of parts.c; Qwen2's is the same with single digits
    BERT                words between white space, and each character of punctuation by itself
    SentencePiece       what begins with U+2581, which stands for a space */
 
@@ -196,5 +196,6 @@ const char *piece_end(const tokenizer *t, const char *at, const char *end)
     uint32_t code;
     if (t->imported)
         return imported_end(t->cut, at, end);
-    return t->kind == CHARACTER ? next_code(at, end, &code) : t->kind == NUMBER ? space_or_word_end(at, end) : own_end(at, end);
+    return t->kind == CHARACTER ? next_code(at, end, &code)
+         : t->kind == NUMBER ? space_or_word_end(at, end) : own_end(at, end);
 }

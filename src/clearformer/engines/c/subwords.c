@@ -1,8 +1,8 @@
 /* From a piece of text to tokens of the vocabulary.
 
-   In byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) its bytes, or its characters, are tokens first, and two
-   neighbours become one token as long as the vocabulary has a merge for any: the one of lowest rank first, of equal ones
-   the leftmost. Word pieces (Devlin et al. 2018, arXiv:1810.04805) are the longest ones from left to right. Unigrams
+   In byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) its bytes, or its characters, are tokens first, and
+   two neighbours become one token as long as the vocabulary has a merge for any: the one of lowest rank first, of equal
+   ones the leftmost. Word pieces (Devlin et al. 2018, arXiv:1810.04805) are the longest ones from left to right. Unigrams
    (Kudo 2018, arXiv:1804.10959) are those whose scores, logarithms of probabilities, have the largest sum. */
 
 #include "subwords.h"
@@ -16,8 +16,8 @@ static uint32_t hash_on(uint32_t hash, const char *at, count length) /* FNV-1a *
     return hash;
 }
 
-/* The slot with the id of the token whose bytes these are, first `before` and then `at`, or the empty one where it would
-   be; `hash` is that of the bytes. */
+/* The slot with the id of the token whose bytes these are, first `before` and then `at`, or the empty one where it
+   would be; `hash` is that of the bytes. */
 static int32_t *find_joined(const tokenizer *t, uint32_t hash, const char *before, count n, const char *at,
                             count length)
 {
@@ -240,8 +240,8 @@ static count unigrams_of(const tokenizer *t, const char *text, count length, int
     return n;
 }
 
-/* The tokens of a piece, of which there are no more than its bytes. Returns their number. `memory` has ROOM_PER_BYTE for
-   each byte and one more. */
+/* The tokens of a piece, of which there are no more than its bytes. Returns their number. `memory` has ROOM_PER_BYTE
+   for each byte and one more. */
 count encode_piece(const tokenizer *t, const char *at, const char *end, int32_t *ids, char *memory)
 {
     const count length = end - at;

@@ -32,8 +32,8 @@ typedef struct {
     int32_t start, length;
 } span;
 
-/* `shown`: what it is decoded from, which of an added token is what is sought; `never`: a language model does not write it;
-   `byte`: the one that <0xNN> stands for, -1 if it is no such token. */
+/* `shown`: what it is decoded from, which of an added token is what is sought; `never`: a language model does not write
+   it; `byte`: the one that <0xNN> stands for, -1 if it is no such token. */
 typedef struct {
     span text, shown;
     int16_t never, byte;
@@ -84,8 +84,8 @@ typedef struct {
     int32_t byte_tokens[256];          /* of each byte; -1: none */
 } tokenizer;
 
-/* The first bytes of a character whose last ones are still to come, whether text came before, and whether the byte before
-   was part of no character; all zeros: none of it. */
+/* The first bytes of a character whose last ones are still to come, whether text came before, and whether the byte
+   before was part of no character; all zeros: none of it. */
 typedef struct {
     char bytes[4];
     int8_t length, begun, broken, unused;

@@ -124,7 +124,8 @@ static int read_own_roles(tokenizer *t, char *fault)
 {
     for (int id = 0; id < MASK; id++) {
         if (!is_token(t, id, special_tokens[id]))
-            return explain(fault, "the token %s was expected with id %n, found another" AGAIN, special_tokens[id], (count)id);
+            return explain(fault, "the token %s was expected with id %n, found another" AGAIN, special_tokens[id],
+                           (count)id);
         t->roles[id] = id;
         t->tokens[id].never = 1;
     }
@@ -226,7 +227,8 @@ static count lay_out(tokenizer *t, json file, char *memory)
     t->V = (int32_t)(items(vocabulary) / (t->kind == UNIGRAMS ? 1 : 2));
     t->number_of_merges = (int32_t)items(json_field(model, "merges"));
     t->number_of_added = t->imported ? (int32_t)items(added) : 0;
-    t->room = (int32_t)least(2 * (vocabulary.end - vocabulary.at) + (2 + EXPANSION) * more + ROOM_OF_PREFIXES, INT32_MAX);
+    const count room = 2 * (vocabulary.end - vocabulary.at) + (2 + EXPANSION) * more + ROOM_OF_PREFIXES;
+    t->room = (int32_t)least(room, INT32_MAX);
     take(memory, &used, sizeof(tokenizer));
     t->tokens = take(memory, &used, (t->V + t->number_of_added) * (count)sizeof(token));
     t->merges = take(memory, &used, t->number_of_merges * (count)sizeof(merge));
@@ -283,9 +285,10 @@ count read_tokenizer(const char *text, count length, const char *names, count na
         return used;
     if (!(t.kind == UNIGRAMS ? read_unigrams(&t, vocabulary, fault) : read_vocabulary(&t, vocabulary, fault)))
         return 0;
-    const int has_rest = t.imported ? read_special(&t, file, roles, fault)
-                                    : read_own_roles(&t, fault) && read_own_added(&t, json_field(file, "added_tokens"), fault);
-    if (!has_rest || !find_bytes(&t, fault) || !read_merges(&t, json_field(model, "merges"), fault))
+    const json added = json_field(file, "added_tokens");
+    const int has_special = t.imported ? read_special(&t, file, roles, fault)
+                                       : read_own_roles(&t, fault) && read_own_added(&t, added, fault);
+    if (!has_special || !find_bytes(&t, fault) || !read_merges(&t, json_field(model, "merges"), fault))
         return 0;
     *(tokenizer *)memory = t;
     return used;

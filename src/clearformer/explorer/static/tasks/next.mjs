@@ -12,7 +12,8 @@ import { likeliest, rowOf, softmax } from "./probability.mjs";
 export function next(session, { tokens, start, source, step, sampling, top = 10 }) {
     const { model, vocabulary } = session, { context } = model.sizes;
     const logits = logitsAfter(session, within(tokens, start, context), source);
-    const sampler = Object.assign(new Sampler(sampling), { draws: step }), never = model.family === "gpt" ? vocabulary.never : NEVER.transformer;
+    const sampler = Object.assign(new Sampler(sampling), { draws: step });
+    const never = model.family === "gpt" ? vocabulary.never : NEVER.transformer;
     const likely = sampler.likely(logits, never), total = likely.reduce((sum, { p }) => sum + p, 0);
     const p = softmax(logits), q = new Map(likely.map((each) => [each.token, each.p / total]));
     const drawn = sampler.choose(logits, never), best = likeliest(p, top).map(({ id }) => id);

@@ -6,11 +6,12 @@ const CHARACTER = /[^]/gu, PIECE = RegExp(` ?[${WORD}]+| ?[^\\s${WORD}]+|\\n|[^\
 
 export class Vocabulary {
     /** `text`: of tokenizer.json, `names`: of special_tokens_map.json beside an imported one, "" if there is none.
-        Throws if the engine does not read it. `special` has ids by roles, and `ordinary` those of texts that a model may
-        write. */
+        Throws if the engine does not read it. `special` has ids by roles, and `ordinary` those of texts that a model
+        may write. */
     constructor(engine, text, { V }, names = "") {
         this.tokenizer = engine.tokenizer(text, names);
-        const { special, around, size } = this.tokenizer, { added_tokens: added, pre_tokenizer: pieces } = JSON.parse(text);
+        const { special, around, size } = this.tokenizer;
+        const { added_tokens: added, pre_tokenizer: pieces } = JSON.parse(text);
         const contents = new Map(added.map(({ id, content }) => [id, content]));
         const ids = Array.from({ length: V }, (_, id) => id), never = (id) => this.tokenizer.isNeverWritten(id);
         this.piece = pieces?.pattern?.Regex === "[\\s\\S]" ? CHARACTER : PIECE;

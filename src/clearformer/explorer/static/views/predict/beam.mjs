@@ -22,7 +22,8 @@ export function beamSearch(state, model) {
                 const numbers = ` score ${score.toFixed(3)}, log probability ${logProbability.toFixed(3)}`;
                 return element("li", {}, element("bdi", {}, text(tokens)), element("small", {}, numbers));
             }));
-            const nodes = nodesOf(steps, [...found[0].tokens, model.special.eos]).slice(0, at), names = { open: "goes on" };
+            const best = [...found[0].tokens, model.special.eos], names = { open: "goes on" };
+            const nodes = nodesOf(steps, best).slice(0, at);
             const rows = nodes.flatMap((step, i) => step.map(({ id, path, logP, kind }) =>
                 [i + 1, model.tokens[id], text(path.slice(0, -1)), logP, names[kind] ?? kind]));
             const drawn = nodes.map((step) => step.map((node) =>
