@@ -20,7 +20,8 @@ OPTIONS = (
 EXPORTS = (
     "open_model", "read_tensors", "model_bytes", "find_model", "make_room", "encoder_features", "decoder_features",
     "token_logits", "class_logits", "remember", "reorder_cache", "end_of_places", "find_place", "set_touches",
-    "loss_of", "adamw", "read_tokenizer", "encode_text", "decode_tokens",
+    "loss_of", "adamw", "read_tokenizer", "most_tokens", "encode_text", "decode_tokens",
+    "is_never_written",
 )  # fmt: skip
 """what JavaScript calls"""
 

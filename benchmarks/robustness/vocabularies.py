@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers
+from foreign import KINDS, imported
 from fuzzing import Case, Found, change_bytes, fuzz, main, places
 
+from clearformer.data.imported import ImportedTokenizer
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
+from clearformer.engines.c.library import TOKENIZER_PARTS
 
-PARTS = ("json.c", "fault.c", "vocabulary.c", "tokenizer.c")
+PARTS = ("json.c", "fault.c", *TOKENIZER_PARTS)
 
 LINES = [
     "the quick brown fox\n",
@@ -35,15 +38,18 @@ VALUES: list[Any] = [
     *(None, True, False, 0, 1, 4, -1, 2**31, 2**63, 10**30, 0.5, 1.0, "", "x", "<pad>", "é", "Ġ", "\0", [], {}),
     *(["a"], [["a", "b"]]),
 ]
-SENTENCE = re.compile(r"refused: .+ (was|were) expected.*, found .+; use the tokenizer.json .+")
+SENTENCE = re.compile(r"refused: .+ (was|were) expected.*, found .+; use the (tokenizer.json|run) .+")
+
+File = tuple[str, str]
+"""a tokenizer.json behind the special_tokens_map.json of an imported one, "" of ours"""
 
 
-def vocabularies() -> list[str]:
-    """A small tokenizer.json of each kind, with <mask> and without."""
+def vocabularies() -> list[File]:
+    """A small tokenizer.json of each kind, with <mask> and without, and imported ones."""
     kinds: list[tuple[Literal["character", "word", "bpe"], int]] = [("character", 60), ("word", 30), ("bpe", 300)]
-    return [
-        train_tokenizer(kind, LINES * 3, size, mask).backend.to_str() for kind, size in kinds for mask in (False, True)
-    ]
+    own = [train_tokenizer(kind, LINES * 3, size, mask) for kind, size in kinds for mask in (False, True)]
+    foreign = [(json.dumps(each.names), each.backend.to_str()) for each in map(imported, KINDS)]
+    return [("", each.backend.to_str()) for each in own] + foreign
 
 
 def change_value(file: Any, rng: random.Random) -> None:
@@ -65,6 +71,9 @@ def change_value(file: Any, rng: random.Random) -> None:
 def change_vocabulary(file: Any, rng: random.Random) -> None:
     """Change the vocabulary, merges or added tokens so that they may still be right."""
     vocabulary, merges = file["model"]["vocab"], file["model"].get("merges", [])
+    if isinstance(vocabulary, list):
+        rng.choice(vocabulary)[rng.randrange(2)] = rng.choice([0.0, -1.5, -20.0, "the", "▁", "x"])
+        return
     one, other = rng.sample(list(vocabulary), 2)
     match rng.randrange(6):
         case 0:
@@ -77,22 +86,22 @@ def change_vocabulary(file: Any, rng: random.Random) -> None:
             merges += rng.choices(merges, k=2) if merges else []
         case 4:
             merges[rng.randrange(len(merges) + 1) :] = []
-        case _:
+        case _ if file["added_tokens"]:
             file["added_tokens"].pop()
 
 
-def mutate(text: str, rng: random.Random) -> bytes:
-    """The file with one to three changes of its values or its bytes."""
+def mutate(names: str, text: str, rng: random.Random) -> bytes:
+    """The file behind its names, with one to three changes of its values or its bytes."""
     file, how, changes = json.loads(text), rng.choice(["values", "vocabulary", "bytes"]), rng.randint(1, 3)
     for _ in range(changes * (how != "bytes")):
         (change_value if how == "values" else change_vocabulary)(file, rng)
     data = json.dumps(file, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     for _ in range(changes * (how == "bytes")):
         data = change_bytes(data, rng)
-    return data
+    return names.encode() + b"\n" + data
 
 
-def make_case(seed: int, files: list[str]) -> Case:
+def make_case(seed: int, files: list[File]) -> Case:
     """A file, a text, sometimes not UTF-8, and token ids."""
     rng = random.Random(seed)
     text = "".join(rng.choices(TEXTS, k=rng.randrange(8))).encode()
@@ -100,7 +109,7 @@ def make_case(seed: int, files: list[str]) -> Case:
         place = rng.randrange(len(text) + 1)
         text = text[:place] + rng.randbytes(1) + text[place:]
     ids = [rng.choice([rng.randrange(320), rng.randrange(320), 2**31 - 1]) for _ in range(rng.randrange(12))]
-    return mutate(rng.choice(files), rng), text, ids
+    return mutate(*rng.choice(files), rng), text, ids
 
 
 def kind_of(line: str) -> str:
@@ -111,16 +120,18 @@ def kind_of(line: str) -> str:
 
 def fault_in(line: str, case: Case) -> str:
     """What is wrong with the driver's line; empty if nothing."""
-    file, text, ids = case
+    both, text, ids = case
+    names, file = both.split(b"\n", 1)
     if line.startswith("refused: "):
         return "" if SENTENCE.fullmatch(line) else f"no sentence: {line}"
     encoded, _, decoded = line.rpartition(":")
     try:
-        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(file.decode()))
+        backend = tokenizers.Tokenizer.from_str(file.decode())
+        tokenizer = ImportedTokenizer(backend, json.loads(names), 0) if names else Tokenizer(backend)
     except Exception as error:  # the library raises plain Exceptions
         return f"read, but the library says: {error}"
     try:
-        expected = " ".join(map(str, tokenizer.encode(text.decode())))
+        expected = " ".join(map(str, tokenizer.encode_lines(text.decode())))
     except UnicodeDecodeError:
         expected = "no UTF-8"
     if encoded.strip() != expected:

@@ -31,7 +31,8 @@ from clearformer.data.tokenizers import train_tokenizer
 from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 
-sys.path.insert(0, str(Path(__file__).parent))  # samples.py
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests/unit/engines/c"), str(ROOT / "benchmarks/robustness")]
 
 SIZES: dict[str, Any] = {"vocab_size": 300, "context": 24, "d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 24}
 CONFIGS: dict[str, AnyModelConfig] = {
@@ -105,7 +106,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     def make(family: str) -> Path:
         folder = home / f"{family} <i>run"
         if not folder.exists():
-            write_run(folder, family)
+            from imported_run import FAMILIES, write_imported_run
+
+            (write_imported_run if family in FAMILIES else write_run)(folder, family)
         return folder
 
     return make

@@ -11,6 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from clearformer.api.run import open_run
+
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg"
 VIEWS = ["type", "attend", "predict", "cut", "lens", "learn", "flow"]
 ROUNDING = 1e-5
@@ -40,6 +42,21 @@ def test_a_hidden_token_stays_hidden_when_the_text_before_it_changes(page_of: Ca
     explorer.type("Text", "the lazy dog, the quick brown fox")
     pressed = explorer.page.locator(".token[aria-pressed=true] .token-text").all_text_contents()
     assert pressed == ["␣brown"]
+
+
+@pytest.mark.parametrize("kind", ["GPT-2", "BERT", "Llama", "Marian"])
+def test_every_view_shows_an_imported_run_with_the_tokens_that_its_library_gives(
+    kind: str, page_of: Callable[..., Path], run_folder: Callable[[str], Path], explorer: Any
+):
+    pairs, text = kind == "Marian", "The dog's asleep"
+    for view in VIEWS:
+        explorer.open(page_of(kind), text=text, target="dog" if pairs else "", view=view)
+        assert not "".join(explorer.page.get_by_role("alert").all_text_contents()), view
+    explorer.go(text=text, target="dog" if pairs else "", view="type")
+    tokenizer = open_run(run_folder(kind)).tokenizer
+    ids = [*tokenizer.encode(text), *([tokenizer.special.eos] if pairs else [])]
+    shown = explorer.page.locator(".tokens").first.locator("small").all_text_contents()
+    assert shown == ["unknown" if index == tokenizer.special.unk else str(index) for index in ids]
 
 
 def test_unknown_tokens_are_shown_as_typed(page_of: Callable[..., Path], explorer: Any):

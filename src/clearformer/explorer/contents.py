@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
+from clearformer.engines.c.tokenizer import names_of, require_readable
 from clearformer.errors import RunError
 from clearformer.explorer import grokking
 from clearformer.inspection.grokking.runs import can_be_measured
@@ -69,13 +70,9 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
     """Read a run, with as many checkpoints, evenly chosen from the untrained model to the trained one.
 
     Of a run with `modular`, 0 stands for STAGES in half precision. Raises CheckpointError if there is no checkpoint, or
-    one is damaged, and RunError if half precision cannot hold a weight or the tokenizer is an imported one.
+    one is damaged, and RunError if half precision cannot hold a weight or the page does not read the tokenizer.
     """
-    if run.tokenizer.imported:
-        raise RunError(
-            f"a tokenizer that clearformer trained was expected, but that of {run.folder} is imported, and the page "
-            "does not read it; look inside with clearformer draw"
-        )
+    require_readable(run.tokenizer)
     shapes = {"model": parameter_shapes(run.config.model)}
     trained = trained_weights(run)
     names, precision = _held(run, checkpoints, precision)
@@ -84,6 +81,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         "name": run.folder.resolve().name,
         "config": _config(run),
         "tokenizer": run.tokenizer.backend.to_str(),
+        "names": names_of(run.tokenizer),
         "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
         "metrics": _thinned(metrics.read(run.metrics), logarithmic=run.config.modular is not None),
         "grokking": grokking.contents(run) if can_be_measured(run) else None,

@@ -93,12 +93,13 @@ export class Decoder {
 /** Yields the tokens after a GPT's prompt, or those of an encoder-decoder's target of { source } until EOS.
     `temperature`, `topK`, `topP` and `seed` are those of sampling.mjs. With `slide` a full context is cut to its later
     half, which is read again from position 0; else, without maxTokens, it is the end. A `decoder` may be given that has
-    read the prompt but for its last token, and is not freed. Memory is given back at the end,
-    also by `break` or `return()`. */
-export function* generate(model, inputs, { maxTokens = Infinity, slide = false, decoder: given, ...sampling } = {}) {
+    read the prompt but for its last token, and is not freed. `never` are tokens that are not chosen, by default those
+    that clearformer's own vocabularies begin with. Memory is given back at the end, also by `break` or `return()`. */
+export function* generate(model, inputs, options = {}) {
+    const { maxTokens = Infinity, slide = false, decoder: given, never: left, ...sampling } = options;
     if (!(maxTokens >= 0)) throw Error(`maxTokens: 0 or more was expected, found ${maxTokens}; change it`);
     const sampler = new Sampler(sampling), { context } = model.sizes;
-    const { row, sources, limit, never } = start(model, inputs);
+    const { row, sources, limit, never: usual } = start(model, inputs), never = left ?? usual;
     let decoder = given ?? new Decoder(model, [row], context, sources);
     try {
         for (let done = 0; done < Math.min(maxTokens, limit); done++) {

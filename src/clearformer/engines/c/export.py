@@ -6,7 +6,9 @@ from pathlib import Path
 import safetensors.numpy
 
 from clearformer.config import ClassifierConfig
+from clearformer.data.imported import NAMES_FILE
 from clearformer.engines.c.library import FOLDER
+from clearformer.engines.c.tokenizer import require_readable
 from clearformer.errors import RunError
 from clearformer.runs.folder import RunFolder
 from clearformer.runs.session import trained_weights
@@ -17,16 +19,12 @@ SOURCES = (FOLDER, FOLDER / "program")
 def export(run: RunFolder, folder: Path) -> None:
     """Write `folder`, in which `make` compiles the program `transformer`.
 
-    Raises RunError if the folder is in use or the tokenizer an imported one, CheckpointError if the run has no
-    checkpoint that can be read.
+    Raises RunError if the folder is in use or the engine does not read the tokenizer, an imported one; CheckpointError
+    if the run has no checkpoint that can be read.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"a new or empty folder was expected, but {folder} is in use; name another")
-    if run.tokenizer.imported:
-        raise RunError(
-            f"a tokenizer that clearformer trained was expected, but that of {run.folder} is imported, and the program "
-            "in C does not read it; export it --to hf"
-        )
+    require_readable(run.tokenizer)
     weights = dict(trained_weights(run).tensors["model"])
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
@@ -34,5 +32,6 @@ def export(run: RunFolder, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
     safetensors.numpy.save_file(weights, folder / "model.safetensors")
     classes = ("data.json",) if isinstance(run.config.model, ClassifierConfig) else ()
-    for name in ("config.json", "tokenizer.json", *classes):
+    names = (NAMES_FILE,) if run.tokenizer.imported else ()
+    for name in ("config.json", "tokenizer.json", *names, *classes):
         shutil.copyfile(run.folder / name, folder / name)

@@ -216,7 +216,7 @@ json json_next(json container, json item)
     return value_at(at + 1, container.end);
 }
 
-static int utf8_of(uint32_t code, char *to)
+int utf8_of(uint32_t code, char *to)
 {
     static const unsigned char marks[] = {0, 0xC0, 0xE0, 0xF0};
     const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;

@@ -11,6 +11,7 @@ typedef struct {
 } json;
 
 int utf8(const char *at, const char *end, uint32_t *code);
+int utf8_of(uint32_t code, char *to);
 int json_valid(json text);
 char json_kind(json value);
 int json_is(json value, const char *word);

@@ -21,10 +21,14 @@ from clearformer.engines import compiler
 from clearformer.errors import EngineError
 
 FOLDER = Path(__file__).parent
+TOKENIZER_PARTS = (
+    "characters.c", "matching.c", "parts.c", "imported.c", "vocabulary.c", "added.c", "normalizer.c", "pieces.c",
+    "subwords.c", "tokenizer.c", "detokenizer.c",
+)  # fmt: skip
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
     "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c", "fault.c", "json.c",
-    "configuration.c", "safetensors.c", "loading.c", "vocabulary.c", "tokenizer.c",
+    "configuration.c", "safetensors.c", "loading.c", *TOKENIZER_PARTS,
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -180,7 +184,9 @@ FUNCTIONS = {
     "open_model": (c_int64, c_char_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p),
     "check_tokens": (c_int32, MODEL, c_void_p, c_int64, c_int64, c_void_p),
     "check_segments": (c_int32, MODEL, c_void_p, c_int64, c_void_p),
-    "read_tokenizer": (c_int64, c_char_p, c_int64, c_void_p, c_void_p),
+    "read_tokenizer": (c_int64, c_char_p, c_int64, c_char_p, c_int64, c_void_p, c_void_p),
+    "most_tokens": (c_int64, c_void_p, c_int64),
+    "is_never_written": (c_int32, c_void_p, c_int32),
     "encode_text": (c_int64, c_void_p, c_char_p, c_int64, c_void_p, c_void_p),
     "decode_tokens": (c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p),
 }

@@ -45,9 +45,9 @@ class Engine {
         return new Model(this, this.memory.hold((scope) => this.#open(scope, bytesOf(weights), text)));
     }
 
-    /** By the text of tokenizer.json. */
-    tokenizer(text) {
-        return new Tokenizer(this, text);
+    /** By the text of tokenizer.json, and that of special_tokens_map.json beside an imported one. */
+    tokenizer(text, names) {
+        return new Tokenizer(this, text, names);
     }
 
     #open(scope, weights, config) {

@@ -15,6 +15,7 @@ export async function readFolder(files) {
         name: find(files, "config.json").path.split("/").at(-2) ?? "run",
         config,
         tokenizer: await find(files, "tokenizer.json").file.text(),
+        names: config.tokenizer === "imported" ? await find(files, "special_tokens_map.json").file.text() : "",
         classes: Array.isArray(classes) ? classes.map(String) : [],
         metrics: await lines(files),
         example: "",

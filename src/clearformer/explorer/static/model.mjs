@@ -13,8 +13,8 @@ const PATIENCE = 1000; /* milliseconds for a task that nobody waits for */
 const LONGEST = 60_000;
 
 export class Model {
-    /** `family`, `sizes`, and `tokens`, the vocabulary as text; opened from `run`, with the weights of `checkpoint`. A
-        task may take `longest` milliseconds. */
+    /** `family`, `sizes`, `tokens`, the vocabulary as text, and `special`, ids by roles; opened from `run`, with the
+        weights of `checkpoint`. A task may take `longest` milliseconds. */
     static async open(run, checkpoint = run.checkpoints.at(-1), longest = LONGEST) {
         const model = new Model(run, checkpoint, longest);
         try {
@@ -72,7 +72,8 @@ export class Model {
         const { run } = this, weights = await run.weights(this.checkpoint);
         for (const { message: { checkpoint: other } } of this.waiting) /* a worker before this one had its weights */
             if (other) other.weights ??= await run.weights(run.checkpoints[other.id]);
-        const values = { engine: embedded("engine"), weights, config: run.config, tokenizer: run.tokenizer };
+        const { config, tokenizer, names } = run, engine = embedded("engine");
+        const values = { engine, weights, config, tokenizer, names };
         const opened = new Promise((resolve, reject) => {
             this.running = { message: { task: "open", values }, resolve, reject };
         });

@@ -3,7 +3,6 @@
 
 import { isPlace } from "./address.mjs";
 import { element } from "./dom.mjs";
-import { MASK, UNK } from "./special.mjs";
 import { tokenRow } from "./tokens.mjs";
 import { counted, percent, token, visible } from "./visible.mjs";
 
@@ -15,9 +14,9 @@ export const QUESTION = { at: -1, output: -1 };
    a place. An encoder-decoder's usual token is the one that it is least sure of. */
 const FAMILIES = {
     gpt: ({ texts: [text] }) => ({ text, own: text.ids.slice(1), usual: text.ids.length - 1, where: "after " }),
-    bert({ texts: [text], inputs: { tokens: read } }) {
-        const own = text.ids.map((id, i) => (read[i] === MASK && id !== MASK ? id : undefined));
-        const usual = read.includes(MASK) ? read.indexOf(MASK) : read.length - 1;
+    bert({ texts: [text], inputs: { tokens: read } }, { mask }) {
+        const own = text.ids.map((id, i) => (read[i] === mask && id !== mask ? id : undefined));
+        const usual = read.includes(mask) ? read.indexOf(mask) : read.length - 1;
         return { text, own, usual, where: "in the place of " };
     },
     transformer: ({ written }) => ({ text: written, own: written.ids, where: "in the place of " }),
@@ -38,7 +37,7 @@ export class Question {
     /** Show the tokens and outputs. Returns { text, own, at, row, output, place, names, name }: `row` of the logits is
         that of token `at`, `place` says where it is, and name(id) is an output's, of all `names`. */
     async ask(reading, signal) {
-        const { model, state, names } = this, family = FAMILIES[model.family](reading);
+        const { model, state, names } = this, family = FAMILIES[model.family](reading, model.special);
         const { text, own, usual, where } = family;
         const ask = async (positions) => {
             const values = { inputs: reading.inputs, targets: own, positions, top: OFFERED };
@@ -71,10 +70,10 @@ export class Question {
     }
 
     #show({ text, own }, rows, at) {
-        const { family } = this.model, title = family === "transformer" ? "Written" : "Tokens";
+        const { family, special: { unk } } = this.model, title = family === "transformer" ? "Written" : "Tokens";
         const shift = { gpt: 1, transformer: 0 }[family]; /* from a token to the row of its probability */
         const p = (i) => (own[i - shift] === undefined ? undefined : rows[i - shift].target.p);
-        const tokens = text.ids.map((id, i) => ({ id, text: text.tokens[i], unknown: id === UNK, p: p(i) }));
+        const tokens = text.ids.map((id, i) => ({ id, text: text.tokens[i], unknown: id === unk, p: p(i) }));
         const press = (i) => this.state.set({ at: i, output: -1 });
         const row = this.classifies
             ? tokenRow(title, tokens)

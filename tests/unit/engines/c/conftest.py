@@ -1,7 +1,8 @@
-"""The scripts that fuzz C code."""
+"""The scripts that fuzz C code, and what tests of one subject share, which is made importable."""
 
 import runpy
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[4] / "benchmarks" / "robustness"
+sys.path[:0] = [str(Path(__file__).parent), str(FOLDER)]
 
 Fuzzer = Callable[[range], Any]
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imported_run import write_imported_run
 
 from clearformer.api.run import open_run
 from clearformer.cli.main import main
@@ -168,6 +170,61 @@ def test_a_classifier_classifies_as_the_command_does(labelled_run: Path, use: Us
     found = use(labelled_run, "--top", "2", "--", *texts)
     assert found.stdout == expected
     assert "2 of 4 texts are too long for the context of 12 tokens: truncated" in found.stderr
+
+
+PROMPTS = ["the quick fox", "a<|endoftext|>b", "  it isn't 12", "café 日本🦊"]
+
+
+@pytest.mark.parametrize("kind", ["GPT-2", "Llama"])
+def test_an_imported_gpt_continues_as_the_command_does(
+    kind: str, tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str]
+):
+    run = write_imported_run(tmp_path / "runs" / "gpt", kind)
+    prompts = [prompt for prompt in PROMPTS if kind != "GPT-2" or "<|" not in prompt]  # there it is the unknown token
+    for given in (prompts, prompts[:1]):
+        settings = ["--temperature", "0", "--max-new-tokens", "60"]
+        found = use(run, *settings, *given)
+        expected = written_by_command(capsys, "generate", str(run), "--prompt", *given, *settings, "--engine", "c")
+        assert found.returncode == 0
+        assert once(found.stdout) == once(expected)
+
+
+def once(text: str) -> str:
+    """With one \ufffd for a row of bytes that are no character, of which a stream in Python may make more."""
+    return re.sub("\ufffd+", "\ufffd", text)
+
+
+@pytest.mark.parametrize("kind", ["BERT", "RoBERTa"])
+def test_an_imported_bert_fills_masks_as_the_command_does(
+    kind: str, tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str]
+):
+    run = write_imported_run(tmp_path / "runs" / "bert", kind)
+    texts = ["the <mask> brown <mask>", "<mask>", "The dog's <mask>.", "日本 <mask>ing café"]
+    expected = written_by_command(capsys, "fill", str(run), "--prompt", *texts, "--engine", "c")
+    assert use(run, *texts).stdout == expected
+
+
+def test_an_imported_encoder_decoder_translates_as_the_command_does(
+    tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run, lines = write_imported_run(tmp_path / "runs" / "marian", "Marian"), "the lazy dog\n\nfox  and 12 日本\n"
+    found = use(run, "--beam", "3", lines=lines)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    expected = written_by_command(capsys, "translate", str(run), "--beam", "3", "--engine", "c")
+    assert (found.stdout, found.returncode) == (expected, 0)
+
+
+def test_an_imported_tokenizer_that_c_does_not_read_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = write_imported_run(tmp_path / "run", "GPT-2")
+    file = json.loads((run / "tokenizer.json").read_text("utf-8"))
+    (run / "tokenizer.json").write_text(json.dumps(file | {"normalizer": {"type": "NFC"}}), encoding="utf-8")
+    for command in (["export", str(run), "--to", "c", str(tmp_path / "out")], ["explore", str(run), "--no-open"]):
+        assert main(command) == 2
+        words = 'null was expected as the normalizer of tokenizer.json, found {"type":"NFC"}, which the C engine'
+        assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign import imported
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -216,6 +217,35 @@ def test_tokenizers_give_the_ids_and_texts_of_the_library(node: Node, kind: Any)
     """)
     assert found == ids
     assert decoded == streamed == [tokenizer.decode(some) for some in ids]
+
+
+@pytest.mark.parametrize("kind", ["GPT-2", "BERT", "Llama", "Marian"])
+def test_imported_tokenizers_give_the_ids_special_tokens_and_texts_of_the_library(node: Node, kind: str):
+    tokenizer, texts = imported(kind), [TEXT, "", "the dog's 東京 42", "a <s> b<|endoftext|>"]
+    ids = [list(found) for found in tokenizer.encode_batch(texts)]
+    given = json.dumps(tokenizer.backend.to_str()), json.dumps(json.dumps(tokenizer.names))
+    found, decoded, special, never, around = node(f"""
+        const tokenizer = engine.tokenizer({", ".join(given)}), ids = {json.dumps(ids)};
+        const all = [...Array({tokenizer.vocab_size}).keys()];
+        return [{json.dumps(texts)}.map((text) => tokenizer.encode(text)), ids.map((some) => tokenizer.decode(some)),
+            tokenizer.special, all.filter((id) => tokenizer.isNeverWritten(id)), tokenizer.around];
+    """)
+    assert found == ids
+    assert decoded == [tokenizer.decode(some) for some in ids]
+    assert special == {role: index for role, index in tokenizer.special._asdict().items() if index is not None}
+    assert never == list(tokenizer.never_written)
+    assert [*around[0], *ids[0], *around[1]] == tokenizer.encode(TEXT)
+
+
+def test_a_token_that_continues_a_sentence_has_the_space_before_it(node: Node):
+    tokenizer = imported("Llama")
+    the = tokenizer.encode_lines("the")[0]
+    given = json.dumps(tokenizer.backend.to_str()), json.dumps(json.dumps(tokenizer.names))
+    assert tokenizer.token_text(the) == "the"
+    assert node(f"""
+        const tokenizer = engine.tokenizer({", ".join(given)});
+        return [tokenizer.behind({the}), [...tokenizer.stream([{the}], [{the}])].join(""), tokenizer.decode([{the}])];
+    """) == [" the", " the", "the"]
 
 
 def test_all_memory_comes_back(node: Node):

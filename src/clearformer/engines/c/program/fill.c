@@ -11,15 +11,14 @@ enum { NEVER, BARE, SPACED }; /* how a token fills a hole */
 
 static char kind_of(const program *p, int32_t token)
 {
-    const count length = decode_tokens(p->t, &token, 1, NULL, NULL);
-    char *label = allocate(length), kind = token > MASK ? BARE : NEVER;
-    decode_tokens(p->t, &token, 1, NULL, label);
-    if (kind == BARE && length > 1 && label[0] == ' ')
+    const text label = text_of(p, &token, 1, NULL);
+    char kind = is_never_written(p->t, token) || token == p->t->roles[MASK] ? NEVER : BARE;
+    if (kind == BARE && label.length > 1 && label.at[0] == ' ')
         kind = SPACED;
-    for (count i = 0; i + 3 <= length; i++)
-        if (memcmp(label + i, "\xEF\xBF\xBD", 3) == 0) /* U+FFFD: of a part of a character */
+    for (count i = 0; i + 3 <= label.length; i++)
+        if (memcmp(label.at + i, "\xEF\xBF\xBD", 3) == 0) /* U+FFFD: of a part of a character */
             kind = NEVER;
-    free(label);
+    free(label.at);
     return kind;
 }
 
@@ -73,7 +72,7 @@ static int32_t likeliest(const program *p, const float *logits, int spaced)
 /* The tokens of a text, MASK for each hole, without the space before it if its token has one. */
 static ids encode_holes(program *p, text x)
 {
-    ids tokens = {allocate((x.length + 1) * (count)sizeof(int32_t)), 0};
+    ids tokens = {allocate((most_tokens(p->t, x.length) + x.length + 1) * (count)sizeof(int32_t)), 0};
     text piece;
     for (int more = 1; more;) {
         more = next_piece(&x, &piece);
@@ -83,9 +82,9 @@ static ids encode_holes(program *p, text x)
         tokens.n += some.n;
         free(some.at);
         if (more)
-            tokens.at[tokens.n++] = MASK;
+            tokens.at[tokens.n++] = p->t->roles[MASK];
     }
-    return tokens;
+    return with_around(p, tokens);
 }
 
 /* Print a text with its holes filled, on a line. */
@@ -105,7 +104,7 @@ void fill(program *p, text x)
     float *features = features_of(p, tokens, segments, r), *logits = allocate(c->V * (count)sizeof(float));
     for (count i = 0; next_piece(&x, &piece); i++) {
         const int spaced = is_spaced(p, piece);
-        while (tokens.at[i] != MASK)
+        while (tokens.at[i] != p->t->roles[MASK])
             i++;
         token_logits(p->m, 1, features + i * c->D, logits, r);
         const int32_t token = likeliest(p, logits, spaced);

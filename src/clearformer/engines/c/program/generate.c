@@ -43,9 +43,10 @@ static void continue_text(generation *g, text prompt, ids tokens, count row)
 {
     const program *p = g->p;
     uint64_t random = ((uint64_t)p->options[SEED] << 32) + (uint64_t)row;
-    partial rest = {{0}, 0, 0};
+    partial rest = {{0}, 0, 0, 0, 0};
     fwrite(prompt.at, 1, (size_t)prompt.length, stdout);
     fflush(stdout);
+    free(text_of(p, tokens.at, tokens.n, &rest).at); /* what follows goes on behind it */
     memcpy(g->tokens.at, tokens.at, (size_t)tokens.n * sizeof(int32_t));
     g->tokens.n = tokens.n;
     g->past.lengths[0] = 0;
@@ -70,7 +71,7 @@ void generate(program *p)
             tokens = resize(tokens, room * (count)sizeof(ids));
         }
         prompts[n] = x;
-        tokens[n] = encode(p, x);
+        tokens[n] = with_around(p, encode(p, x));
         longest = tokens[n].n > longest ? tokens[n].n : longest;
         if (!tokens[n].n)
             fail("a prompt of at least one token was expected, found an empty one; type a character");

@@ -68,8 +68,8 @@ static void read_arguments(program *p, char **arguments)
     p->arguments = *arguments ? arguments : NULL;
 }
 
-/* A file beside the program. */
-static text beside(const char *path, const char *name)
+/* The path of a file beside the program. */
+static char *beside(const char *path, const char *name)
 {
     count length = (count)strlen(path);
     while (length && path[length - 1] != '/' && path[length - 1] != '\\')
@@ -77,12 +77,23 @@ static text beside(const char *path, const char *name)
     char *found = allocate(length + (count)strlen(name));
     memcpy(found, path, (size_t)length);
     strcpy(found + length, name);
-    return read_file(found);
+    return found;
+}
+
+/* A file that may be missing: then `at` is NULL. */
+static text read_if_there(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return (text){NULL, 0};
+    fclose(file);
+    return read_file(path);
 }
 
 static const model *read_model(const char *path)
 {
-    const text configuration = beside(path, "config.json"), weights = beside(path, "model.safetensors");
+    const text configuration = read_file(beside(path, "config.json"));
+    const text weights = read_file(beside(path, "model.safetensors"));
     config c;
     if (!read_configuration((json){configuration.at, configuration.at + configuration.length}, &c, fault))
         stop("config.json: ");
@@ -95,12 +106,14 @@ static const model *read_model(const char *path)
 
 static const tokenizer *read_vocabulary(const char *path, const config *c)
 {
-    const text file = beside(path, "tokenizer.json");
-    char *memory = allocate(read_tokenizer(file.at, file.length, NULL, fault));
-    if (!read_tokenizer(file.at, file.length, memory, fault))
+    const text file = read_file(beside(path, "tokenizer.json"));
+    const text names = read_if_there(beside(path, "special_tokens_map.json"));
+    char *memory = allocate(read_tokenizer(file.at, file.length, names.at, names.length, NULL, fault));
+    if (!read_tokenizer(file.at, file.length, names.at, names.length, memory, fault))
         stop("");
     const tokenizer *t = (const tokenizer *)memory;
-    if (t->V != c->V || t->V <= MASK || (c->family == FAMILY_BERT && !t->has_mask))
+    const int fits = t->imported ? t->V <= c->V : t->V == c->V && t->V > MASK; /* an embedding may have spare rows */
+    if (!fits || (c->family == FAMILY_BERT && t->roles[MASK] < 0))
         fail("a tokenizer of the model's %n tokens was expected, found one of %n; export the run again", (count)c->V,
              (count)t->V);
     return t;
@@ -109,7 +122,7 @@ static const tokenizer *read_vocabulary(const char *path, const config *c)
 /* The names of the classes, an array of strings in data.json. */
 static json read_classes(const char *path, const config *c)
 {
-    const text file = beside(path, "data.json");
+    const text file = read_file(beside(path, "data.json"));
     const json all = {file.at, file.at + file.length};
     const json classes = json_field(all, "classes");
     count number = 0;

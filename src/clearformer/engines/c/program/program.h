@@ -46,6 +46,8 @@ void *allocate(count bytes);
 text read_file(const char *path);
 int next_text(program *p, text *x);
 ids encode(program *p, text x);
+ids with_around(const program *p, ids x);
+text text_of(const program *p, const int32_t *tokens, count n, partial *rest);
 void print_tokens(const program *p, const int32_t *tokens, count n, partial *rest);
 
 /* passes.c */

@@ -42,12 +42,16 @@ static count keep(const program *p, const candidate *all, count n)
 }
 
 /* The likeliest token, the first of equal ones. Special tokens are never chosen. */
-static int32_t likeliest(const float *logits, count V)
+static int32_t likeliest(const program *p, const float *logits)
 {
-    int32_t best = UNK + 1;
+    const int32_t V = p->m->c.V;
+    int32_t best = -1;
     check_logits(V, logits);
-    for (int32_t i = best; i < V; i++)
-        best = logits[i] > logits[best] ? i : best;
+    for (int32_t i = 0; i < V; i++)
+        if (!is_never_written(p->t, i) && (best < 0 || logits[i] > logits[best]))
+            best = i;
+    if (best < 0)
+        fail("a vocabulary with a token that can be written was expected, found none");
     return best;
 }
 
@@ -55,15 +59,14 @@ static int32_t likeliest(const float *logits, count V)
 int32_t choose(const program *p, const float *logits, uint64_t *random)
 {
     const double temperature = p->options[TEMPERATURE];
-    const count V = p->m->c.V, n = V - (UNK + 1);
-    const int32_t best = likeliest(logits, V);
+    const int32_t V = p->m->c.V, best = likeliest(p, logits);
+    count n = 0;
     if (temperature == 0)
         return best;
-    candidate *all = allocate(n * (count)sizeof(candidate));
-    for (count i = 0; i < n; i++) {
-        const int32_t token = (int32_t)(UNK + 1 + i);
-        all[i] = (candidate){exp(((double)logits[token] - (double)logits[best]) / temperature), token};
-    }
+    candidate *all = allocate(V * (count)sizeof(candidate));
+    for (int32_t i = 0; i < V; i++)
+        if (!is_never_written(p->t, i))
+            all[n++] = (candidate){exp(((double)logits[i] - (double)logits[best]) / temperature), i};
     const int all_stay = p->options[TOP_K] == 0 && p->options[TOP_P] == 1;
     if (!all_stay)
         qsort(all, (size_t)n, sizeof(candidate), by_probability);

@@ -108,27 +108,47 @@ int next_text(program *p, text *x)
     return 1;
 }
 
-/* The tokens of a text and room for one more, which the caller frees. */
+/* The tokens of a text and room for one more, which the caller frees. None are put around it. */
 ids encode(program *p, text x)
 {
     if (x.length > INT32_MAX / 8)
         fail("a text of at most %n bytes was expected, found %n; shorten it", (count)INT32_MAX / 8, x.length);
     char *memory = allocate(encode_text(p->t, x.at, x.length, NULL, NULL));
-    ids found = {allocate((x.length + 1) * (count)sizeof(int32_t)), 0};
+    ids found = {allocate((most_tokens(p->t, x.length) + 1) * (count)sizeof(int32_t)), 0};
     found.n = encode_text(p->t, x.at, x.length, found.at, memory);
     free(memory);
     if (found.n < 0)
         fail("text in UTF-8 was expected, found other bytes; convert it to UTF-8");
     for (count i = 0; i < found.n; i++)
-        p->unknown += found.at[i] == UNK;
+        p->unknown += found.at[i] == p->t->roles[UNK];
     return found;
 }
 
-/* Print the text of tokens as far as its characters are complete; with n = 0, what is left. */
+/* The tokens of a text with those that the tokenizer puts around it, and room for one more. */
+ids with_around(const program *p, ids x)
+{
+    const tokenizer *t = p->t;
+    const count before = t->around_numbers[0], behind = t->around_numbers[1];
+    ids found = {allocate((before + x.n + behind + 1) * (count)sizeof(int32_t)), before + x.n + behind};
+    memcpy(found.at, t->around[0], (size_t)before * sizeof(int32_t));
+    memcpy(found.at + before, x.at, (size_t)x.n * sizeof(int32_t));
+    memcpy(found.at + before + x.n, t->around[1], (size_t)behind * sizeof(int32_t));
+    free(x.at);
+    return found;
+}
+
+/* The text of tokens as far as its characters are complete, which the caller frees; with n = 0, what is left. */
+text text_of(const program *p, const int32_t *tokens, count n, partial *rest)
+{
+    text x = {allocate(decode_tokens(p->t, tokens, n, rest, NULL)), 0};
+    x.length = decode_tokens(p->t, tokens, n, rest, x.at);
+    return x;
+}
+
 void print_tokens(const program *p, const int32_t *tokens, count n, partial *rest)
 {
-    char *out = allocate(decode_tokens(p->t, tokens, n, rest, NULL));
-    fwrite(out, 1, (size_t)decode_tokens(p->t, tokens, n, rest, out), stdout);
+    const text x = text_of(p, tokens, n, rest);
+    fwrite(x.at, 1, (size_t)x.length, stdout);
     fflush(stdout);
-    free(out);
+    free(x.at);
 }

@@ -3,7 +3,6 @@
 import { controls } from "../controls.mjs";
 import { element, replace } from "../dom.mjs";
 import { MOST, readable } from "../fields.mjs";
-import { UNK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 
 const ACTS = [["scale", "scales a part"], ["patch", "patches it from the second"]];
@@ -45,7 +44,7 @@ export class Where {
         }
         const values = { text: readable(state.second), target: texts[1] ? " " : "", masked }; /* any target */
         const { texts: [second], inputs } = await model.ask("read", values, signal);
-        this.tokens.replaceChildren(tokenRow("Tokens of the second text", rowOf(second)));
+        this.tokens.replaceChildren(tokenRow("Tokens of the second text", rowOf(second, model)));
         return inputs.source ? { ...inputs, target: first.target } : inputs;
     }
 
@@ -60,13 +59,14 @@ export class Where {
             const chosen = numbersIn(this.state[name]);
             const press = (t) => this.state.set({ [name]: flipped(chosen, t).join(",") });
             const label = `Change only these tokens of the ${texts[i].name}`;
-            return tokenRow(label, rowOf(texts[i]), { pressed: (t) => chosen.includes(t), press });
+            return tokenRow(label, rowOf(texts[i], this.model), { pressed: (t) => chosen.includes(t), press });
         }));
     }
 }
 
 const namesOf = (texts) => ONLY.slice(-texts.length);
-const rowOf = ({ ids, tokens }) => ids.map((id, i) => ({ id, text: tokens[i], unknown: id === UNK }));
+const rowOf = ({ ids, tokens }, { special: { unk } }) =>
+    ids.map((id, i) => ({ id, text: tokens[i], unknown: id === unk }));
 const numbersIn = (text) => text.split(",").filter((part) => /^\d+$/.test(part)).map(Number);
 const flipped = (numbers, t) =>
     numbers.includes(t) ? numbers.filter((each) => each !== t) : [...numbers, t].sort((a, b) => a - b);

@@ -70,7 +70,7 @@ function withPatches(model, second, changes) {
 }
 
 /** Of a GPT its likeliest next tokens, of an encoder-decoder its translation, as text; `decoder` as in `generate`. */
-function written(model, { tokenizer }, inputs, decoder) {
+function written(model, { tokenizer, never }, inputs, decoder) {
     const { family, sizes: { context } } = model;
     if (family === "transformer") {
         const [[{ tokens }]] = model.translate([inputs.source.slice(0, -1)], COMMAND);
@@ -78,5 +78,6 @@ function written(model, { tokenizer }, inputs, decoder) {
     }
     if (family !== "gpt") return undefined;
     const maxTokens = Math.min(GOES_ON, context + 1 - inputs.length);
-    return tokenizer.decode([...model.generate(inputs, { maxTokens, temperature: 0, decoder })]);
+    const tokens = model.generate(inputs, { maxTokens, temperature: 0, decoder, never });
+    return [...tokenizer.stream(tokens, inputs)].join("");
 }

@@ -12,7 +12,8 @@ import { likeliest, rowOf, softmax } from "./probability.mjs";
 export function next(session, { tokens, start, source, step, sampling, top = 10 }) {
     const { model, vocabulary } = session, { context } = model.sizes;
     const logits = logitsAfter(session, within(tokens, start, context), source);
-    const sampler = Object.assign(new Sampler(sampling), { draws: step }), never = NEVER[model.family];
+    const sampler = Object.assign(new Sampler(sampling), { draws: step });
+    const never = model.family === "gpt" ? vocabulary.never : NEVER.transformer;
     const likely = sampler.likely(logits, never), total = likely.reduce((sum, { p }) => sum + p, 0);
     const p = softmax(logits), q = new Map(likely.map((each) => [each.token, each.p / total]));
     const drawn = sampler.choose(logits, never), best = likeliest(p, top).map(({ id }) => id);
@@ -21,8 +22,8 @@ export function next(session, { tokens, start, source, step, sampling, top = 10 
         top: shown.map((id) => ({ id, p: p[id], q: q.get(id) ?? 0 })),
         drawn,
         p: p[drawn],
-        ended: drawn === EOS || (source !== undefined && step + 1 >= targetLimit(model, source.slice(0, -1))),
-        text: vocabulary.tokenizer.decode(tokens.slice(start)),
+        ended: source !== undefined && (drawn === EOS || step + 1 >= targetLimit(model, source.slice(0, -1))),
+        text: [...vocabulary.tokenizer.stream(tokens.slice(start), tokens.slice(0, start))].join(""),
     };
 }
 

@@ -7,7 +7,6 @@
    `masked` the places that a masked language model does not see. `notes` are sentences about what was left out. */
 
 import { BOS, EOS } from "../../../engines/c/decoding.mjs";
-import { MASK } from "../special.mjs";
 
 export const COMMAND = { beam: 4, lengthPenalty: 0.6 }; /* of the model's own translation: as `clearformer translate` */
 
@@ -19,7 +18,7 @@ export function read({ model, vocabulary }, { text, target, masked, before }) {
 
 const READERS = {
     gpt(vocabulary, { sizes: { context } }, text) {
-        const { ids, tokens } = vocabulary.encode(text);
+        const { ids, tokens } = vocabulary.surrounded(vocabulary.encode(text));
         const shown = { ids: ids.slice(-context), tokens: tokens.slice(-context) };
         return { inputs: shown.ids, texts: [{ name: "text", ...shown }], notes: note(context, ids.length, "first") };
     },
@@ -27,7 +26,7 @@ const READERS = {
     bert(vocabulary, { sizes: { context } }, text, { masked: given, before }) {
         const { kept, notes } = shortened(withMasks(vocabulary, text), context);
         const masked = moved(given, before ?? kept.ids, kept.ids);
-        const ids = kept.ids.map((id, i) => (masked.includes(i) ? MASK : id));
+        const ids = kept.ids.map((id, i) => (masked.includes(i) ? vocabulary.special.mask : id));
         return { inputs: { tokens: ids }, texts: [{ name: "text", ...kept }], masked, notes };
     },
 
@@ -48,14 +47,15 @@ const READERS = {
         const most = model.sizes.context - 1, source = shortened(vocabulary.encode(text), most);
         const written = target === "" ? translated(vocabulary, model, source.kept.ids) : vocabulary.encode(target);
         const { kept, notes } = shortened(written, most);
-        const texts = [{ name: "source", ...ended(source.kept) }, { name: "target", ...begun(kept) }];
+        const texts = [{ name: "source", ...ended(source.kept, vocabulary) },
+            { name: "target", ...begun(kept, vocabulary) }];
         const inputs = { source: texts[0].ids, target: texts[1].ids };
-        return { inputs, texts, written: ended(kept), notes: [...source.notes, ...notes] };
+        return { inputs, texts, written: ended(kept, vocabulary), notes: [...source.notes, ...notes] };
     },
 };
 
-const begun = ({ ids, tokens }) => ({ ids: [BOS, ...ids], tokens: ["<bos>", ...tokens] });
-const ended = ({ ids, tokens }) => ({ ids: [...ids, EOS], tokens: [...tokens, "<eos>"] });
+const begun = ({ ids, tokens }, { texts }) => ({ ids: [BOS, ...ids], tokens: [texts[BOS], ...tokens] });
+const ended = ({ ids, tokens }, { texts }) => ({ ids: [...ids, EOS], tokens: [...tokens, texts[EOS]] });
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 /** A sentence, if a text of so many tokens is too long. */
@@ -78,17 +78,17 @@ function fitting(lengths, context) {
     return kept;
 }
 
-/** Of a text with <mask>: MASK for each, which includes the space before it. */
+/** Of a text with <mask>: the token of a hole for each, which includes the space before it. */
 function withMasks(vocabulary, text) {
-    const pieces = text.split("<mask>"), last = pieces.pop(), ids = [], tokens = [];
+    const pieces = text.split("<mask>"), last = pieces.pop(), ids = [], tokens = [], { mask } = vocabulary.special;
     for (const piece of pieces) {
         const spaced = vocabulary.includesSpaces && piece.endsWith(" ");
         const found = vocabulary.encode(spaced ? piece.slice(0, -1) : piece);
-        ids.push(...found.ids, MASK);
+        ids.push(...found.ids, mask);
         tokens.push(...found.tokens, spaced ? " <mask>" : "<mask>");
     }
     const rest = vocabulary.encode(last);
-    return { ids: [...ids, ...rest.ids], tokens: [...tokens, ...rest.tokens] };
+    return vocabulary.surrounded({ ids: [...ids, ...rest.ids], tokens: [...tokens, ...rest.tokens] });
 }
 
 /** Where tokens of a text that was edited are now: those before and behind the edit. */

@@ -3,7 +3,6 @@
 import { isPlace, placeIn } from "../address.mjs";
 import { element, replace } from "../dom.mjs";
 import { Figure } from "../figure.mjs";
-import { MASK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { printable, visible } from "../visible.mjs";
 import { boxesOf, diagramOf } from "./flow/boxes.mjs";
@@ -28,12 +27,12 @@ export const view = {
             const layer = placeIn(settings.L, state.layer), all = boxesOf(diagramOf(model, layer));
             const walk = all.filter(({ kind }) => kind !== "folded");
             const box = walk.find(({ id }) => id === state.box) ?? walk[0];
-            const at = placesOf(reading, state), boxes = [...all, ...foldedOf(model, layer)];
+            const at = placesOf(reading, state, model), boxes = [...all, ...foldedOf(model, layer)];
             const asked = boxes.map(({ id, value, text }) => ({ id, value, text }));
             const found = await model.ask("flow", { inputs: reading.inputs, boxes: asked, at, shown: box.id }, signal);
             const c = { ...settings, ...found, ...namesOf(model, settings, reading, at), at };
             c.head = placeIn(settings.H, state.head);
-            drawTokens(rows, reading, c, state);
+            drawTokens(rows, model, reading, c, state);
             redraw = () => drawDiagram(figure, model, { box, layer, state, c });
             redraw();
             details.draw(box, walk, c);
@@ -48,8 +47,8 @@ const foldedOf = (model, layer) =>
     boxesOf(diagramOf(model, -1)).filter((box) => box.kind === "folded" && box.layer === layer);
 
 /** The chosen token of each text; if none was chosen, the first hidden one, or else the last. */
-function placesOf({ texts, inputs }, { at, from }) {
-    const hidden = inputs.tokens?.indexOf(MASK) ?? -1, last = ({ ids }) => (hidden < 0 ? ids.length - 1 : hidden);
+function placesOf({ texts, inputs }, { at, from }, { special: { mask } }) {
+    const hidden = inputs.tokens?.indexOf(mask) ?? -1, last = ({ ids }) => (hidden < 0 ? ids.length - 1 : hidden);
     const within = (text, i) => (isPlace(i, text.ids.length) ? i : last(text));
     return texts.length > 1 ? [within(texts[0], from), within(texts[1], at)] : [within(texts[0], at)];
 }
@@ -67,9 +66,9 @@ function namesOf({ family, run, tokens: vocabulary }, sizes, { texts, masked = [
     return { tokens, shape, chosen, output };
 }
 
-function drawTokens(host, { texts, masked = [] }, { tokens, at }, state) {
+function drawTokens(host, { special: { mask } }, { texts, masked = [] }, { tokens, at }, state) {
     replace(host, ...texts.map(({ name, ids }, text) => {
-        const setting = text < texts.length - 1 ? "from" : "at", number = (i) => (masked.includes(i) ? MASK : ids[i]);
+        const setting = text < texts.length - 1 ? "from" : "at", number = (i) => (masked.includes(i) ? mask : ids[i]);
         const label = texts.length > 1 ? `Follow a token of the ${name}` : "Follow a token";
         const shown = tokens(text).map((each, i) => ({ id: number(i), text: each }));
         const choose = { pressed: (i) => i === at[text], press: (i) => state.set({ [setting]: i }) };

@@ -5,7 +5,6 @@ import { distribution } from "../distribution.mjs";
 import { element, replace } from "../dom.mjs";
 import { Figures } from "../figure.mjs";
 import { brief } from "../numbers.mjs";
-import { MASK, UNK } from "../special.mjs";
 import { tokenRow } from "../tokens.mjs";
 import { counted, printable, token } from "../visible.mjs";
 
@@ -38,26 +37,26 @@ export const SHOW = {
     async gpt({ state, model, reading: { texts: [text] }, ask }) {
         const last = text.ids.length - 1, at = placeIn(last + 1, state.at, last);
         const { rows } = await ask({ positions: [at], targets: text.ids.slice(1) });
-        const tokens = tokensOf(text, (i) => ({ p: rows[i - 1]?.target.p }));
+        const tokens = tokensOf(model, text, (i) => ({ p: rows[i - 1]?.target.p }));
         const title = ["Next, after ", token(text.tokens[at])];
         return {
-            rows: [heading("Tokens", text), tokenRow("Tokens", tokens, choosing(state, at, last))],
+            rows: [heading(model, "Tokens", text), tokenRow("Tokens", tokens, choosing(state, at, last))],
             figures: [distribution(title, model.tokens, rows[at].top, text.ids[at + 1])],
         };
     },
 
     async bert({ state, model, reading: { inputs, texts: [text], masked }, ask }) {
-        const hidden = inputs.tokens.flatMap((id, i) => (id === MASK ? [i] : []));
+        const { mask } = model.special, hidden = inputs.tokens.flatMap((id, i) => (id === mask ? [i] : []));
         const { rows } = hidden.length ? await ask({ positions: hidden, targets: text.ids }) : {};
         const press = (i) => {
             const others = masked.filter((j) => j !== i);
             state.set({ masked: (others.length < masked.length ? others : [...others, i]).join(",") });
         };
-        const tokens = tokensOf(text, (i) => ({ hint: hidden.includes(i) && "hidden from the model" }));
-        const title = (i) => (text.ids[i] === MASK ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])]);
+        const tokens = tokensOf(model, text, (i) => ({ hint: hidden.includes(i) && "hidden from the model" }));
+        const title = (i) => (text.ids[i] === mask ? [`Token ${i + 1}`] : ["Instead of ", token(text.tokens[i])]);
         const row = tokenRow("Tokens; choose those to hide", tokens, { press, pressed: (i) => hidden.includes(i) });
         return {
-            rows: [heading("Tokens", text), row],
+            rows: [heading(model, "Tokens", text), row],
             figures: hidden.map((i) => distribution(title(i), model.tokens, rows[i].top, text.ids[i])),
         };
     },
@@ -65,7 +64,7 @@ export const SHOW = {
     async classifier({ model, reading: { texts: [text] }, ask }) {
         const { rows: [{ top }] } = await ask({ top: CLASSES });
         return {
-            rows: [heading("Tokens", text), tokenRow("Tokens", tokensOf(text))],
+            rows: [heading(model, "Tokens", text), tokenRow("Tokens", tokensOf(model, text))],
             figures: [distribution(["Class"], model.run.classes, top, undefined, printable)],
         };
     },
@@ -74,12 +73,12 @@ export const SHOW = {
         const last = written.ids.length - 1, at = placeIn(last + 1, state.at, last);
         const { rows } = await ask({ positions: [at], targets: written.ids });
         const logP = rows.reduce((sum, { target }) => sum + Math.log(target.p), 0);
-        const tokens = tokensOf(written, (i) => ({ p: rows[i].target.p }));
+        const tokens = tokensOf(model, written, (i) => ({ p: rows[i].target.p }));
         const title = ["In the place of ", token(written.tokens[at])];
         return {
             rows: [
-                heading("Source", source), tokenRow("Source", tokensOf(source)),
-                heading("Written", written, `, log probability ${brief(logP)}`),
+                heading(model, "Source", source), tokenRow("Source", tokensOf(model, source)),
+                heading(model, "Written", written, `, log probability ${brief(logP)}`),
                 tokenRow("Written", tokens, choosing(state, at, last)),
             ],
             figures: [distribution(title, model.tokens, rows[at].top, written.ids[at])],
@@ -92,11 +91,11 @@ const choosing = (state, at, last) => ({
     press: (i) => state.set({ at: i === last ? -1 : i }),
 });
 
-const tokensOf = ({ ids, tokens }, more = () => ({})) =>
-    ids.map((id, i) => ({ id, text: tokens[i], unknown: id === UNK, ...more(i) }));
+const tokensOf = ({ special: { unk } }, { ids, tokens }, more = () => ({})) =>
+    ids.map((id, i) => ({ id, text: tokens[i], unknown: id === unk, ...more(i) }));
 
-function heading(name, { ids }, more = "") {
-    const unknown = ids.filter((id) => id === UNK).length;
-    const lacks = unknown ? `, ${unknown} not in the vocabulary, read as <unk>` : "";
+function heading({ special: { unk }, tokens }, name, { ids }, more = "") {
+    const unknown = ids.filter((id) => id === unk).length;
+    const lacks = unknown ? `, ${unknown} not in the vocabulary, read as ${tokens[unk]}` : "";
     return element("h3", {}, name, " ", element("small", {}, counted(ids.length, "token") + lacks + more));
 }

@@ -5,14 +5,13 @@ import { placeIn } from "../../address.mjs";
 import { curves } from "../../curves.mjs";
 import { element } from "../../dom.mjs";
 import { largest } from "../../numbers.mjs";
-import { MASK } from "../../special.mjs";
 import { printable, visible } from "../../visible.mjs";
 
 const FOLLOWED = 4; /* outputs in the picture */
 
 /** The position whose output is followed, as Type has it; -1 if nothing is hidden from a masked language model. */
-export function placeOf({ texts, inputs }, { at }, family) {
-    if (family === "bert") return inputs.tokens.indexOf(MASK);
+export function placeOf({ texts, inputs }, { at }, { family, special: { mask } }) {
+    if (family === "bert") return inputs.tokens.indexOf(mask);
     const { length } = texts.at(-1).ids;
     return placeIn(length, at, length - 1);
 }

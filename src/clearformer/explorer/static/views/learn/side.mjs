@@ -71,7 +71,7 @@ export class Side {
     /** Back at all checkpoints; what they computed of a text is remembered until there is another. */
     async #look(reading, signal) {
         const { model, run, state, names, at } = this, { inputs } = reading;
-        const place = placeOf(reading, state, model.family), key = JSON.stringify([inputs, place]);
+        const place = placeOf(reading, state, model), key = JSON.stringify([inputs, place]);
         this.history.element.hidden = names.length < 2 || place < 0;
         if (this.history.element.hidden) return;
         if (this.past?.key !== key) {

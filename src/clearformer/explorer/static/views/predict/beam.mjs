@@ -3,7 +3,6 @@
 import { placeIn } from "../../address.mjs";
 import { element } from "../../dom.mjs";
 import { Figure } from "../../figure.mjs";
-import { EOS } from "../../special.mjs";
 import { tree } from "../../tree.mjs";
 import { printable } from "../../visible.mjs";
 
@@ -23,7 +22,8 @@ export function beamSearch(state, model) {
                 const numbers = ` score ${score.toFixed(3)}, log probability ${logProbability.toFixed(3)}`;
                 return element("li", {}, element("bdi", {}, text(tokens)), element("small", {}, numbers));
             }));
-            const nodes = nodesOf(steps, [...found[0].tokens, EOS]).slice(0, at), names = { open: "goes on" };
+            const best = [...found[0].tokens, model.special.eos], names = { open: "goes on" };
+            const nodes = nodesOf(steps, best).slice(0, at);
             const rows = nodes.flatMap((step, i) => step.map(({ id, path, logP, kind }) =>
                 [i + 1, model.tokens[id], text(path.slice(0, -1)), logP, names[kind] ?? kind]));
             const drawn = nodes.map((step) => step.map((node) =>

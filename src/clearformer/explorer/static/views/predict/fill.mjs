@@ -4,7 +4,6 @@ import { placeIn } from "../../address.mjs";
 import { distribution } from "../../distribution.mjs";
 import { element } from "../../dom.mjs";
 import { Figures } from "../../figure.mjs";
-import { MASK } from "../../special.mjs";
 import { tokenRow } from "../../tokens.mjs";
 
 const HINT = "Each step fills in the hidden token that the model is surest of, and reads the text again. " +
@@ -16,8 +15,8 @@ export function fill(state, model) {
     return {
         element: element("div", {}, rows, figures.element),
         async update({ inputs, texts: [text] }, signal) {
-            const ids = [...inputs.tokens], tokens = [...text.tokens], filled = new Map();
-            const count = ids.filter((id) => id === MASK).length;
+            const { mask } = model.special, ids = [...inputs.tokens], tokens = [...text.tokens], filled = new Map();
+            const count = ids.filter((id) => id === mask).length;
             const ask = () => model.ask("fill", { ids, tokens }, signal);
             let open = await ask();
             while (filled.size < placeIn(count + 1, state.steps)) {
@@ -26,7 +25,7 @@ export function fill(state, model) {
                 [ids[place], tokens[place]] = [best.id, model.tokens[best.id]];
                 open = await ask();
             }
-            const shownAs = (id, i) => (id === MASK ? model.tokens[id] : tokens[i]);
+            const shownAs = (id, i) => (id === mask ? model.tokens[id] : tokens[i]);
             const shown = ids.map((id, i) => ({ id, text: shownAs(id, i), p: filled.get(i) }));
             rows.replaceChildren(tokenRow("Text", shown), element("p", { class: "muted" }, count ? HINT : NONE));
             figures.show(open.map(({ place, top }) =>
