@@ -126,8 +126,9 @@ def reversing(probe: Probe) -> Outcome:
     in a causal model from its past. Weights that are never used, positions that do not arrive and attention that sees
     nothing all show here, though every single layer may look right.
 
-    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four. On new strings
-    its loss must be below half of ln 4 nats a letter; ln 4 is the loss of a model that knows only the alphabet.
+    A copy is trained on random strings of three letters from an alphabet of four, from the model's own weights or from
+    random ones, whichever is faster. On new strings its loss must be below half of ln 4 nats a letter; ln 4 is the loss
+    of a model that knows only the alphabet.
     """
     if probe.length(2 * STRING_LENGTH) < 2 * STRING_LENGTH:
         raise DoesNotApply(f"it takes a context of {2 * STRING_LENGTH} tokens")
@@ -151,8 +152,9 @@ def induction(probe: Probe) -> Outcome:
     last time, or at what stood three positions before. The current letter alone does not tell, so a model that does not
     attend to its past cannot learn it.
 
-    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four, each repeated
-    three times. On new strings its loss must be below half of ln 4 nats a letter.
+    A copy is trained on random strings of three letters from an alphabet of four, each repeated three times, from the
+    model's own weights or from random ones, whichever is faster. On new strings its loss must be below half of ln 4
+    nats a letter.
     """
     if probe.length(3 * STRING_LENGTH) < 3 * STRING_LENGTH:
         raise DoesNotApply(f"it takes a context of {3 * STRING_LENGTH} tokens")
