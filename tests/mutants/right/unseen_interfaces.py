@@ -411,10 +411,10 @@ class Writer(nn.Module):
             sample = torch.multinomial((kept / temperature).softmax(dim=-1), 1)
             out = torch.cat((out, sample), dim=-1)
             if eos_token is not None:
-                is_eos = out[:, prompts.size(1) :] == eos_token
-                if bool(is_eos.any(dim=-1).all()):
-                    shifted = F.pad(is_eos, (1, -1))
-                    out[:, prompts.size(1) :].masked_fill_(shifted.cumsum(dim=-1) >= 1, eos_token)
+                new = out[:, prompts.size(1) :]
+                ended = F.pad((new == eos_token).cumsum(dim=-1), (1, -1)) > 0
+                new.masked_fill_(ended, eos_token)
+                if bool((new == eos_token).any(dim=-1).all()):
                     break
         self.net.train(was_training)
         return out[:, prompts.size(1) :]
