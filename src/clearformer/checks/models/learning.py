@@ -17,6 +17,7 @@ from clearformer.checks.probe.training import (
     train,
     unreserved_tokens,
 )
+from clearformer.checks.recognise import heads
 from clearformer.checks.weights import randomise_weights
 
 MEMORISED = 0.1
@@ -40,6 +41,8 @@ def one_batch(probe: Probe) -> Outcome:
     softmax before the loss, where gradients are cut, or where attention carries nothing from token to token: every
     other token can only be predicted from an earlier one.
     """
+    if probe.kind == "classifier" and heads.gives_its_loss(probe.subject.call):
+        raise DoesNotApply("what this method gives are vectors to compare, and no logits")
     batch = batch_to_memorise(probe)
     if (bound := _bound_by_a_learned_scale(probe, batch)) is not None:
         raise DoesNotApply(f"logits differ by at most {bound:.2g} until a learned scale grows, which takes long")

@@ -29,7 +29,8 @@ FIRST_STEPS = 75
 """of a task, from the model's own weights and then from random ones: most right models took 15 to 50"""
 WARM_UP = 10
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout)
-EVALUATE_EVERY = 5
+EVALUATE_EVERY, EVALUATE_ANYWAY, NEAR = 5, 25, 1.5
+"""steps: the first where the batch's loss is at most so many times the goal"""
 
 
 @dataclass(frozen=True)
@@ -201,11 +202,14 @@ class _Run:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
             self.optimizer.step(self.rate * min(1.0, self.steps / WARM_UP))
-            if self.steps % EVALUATE_EVERY == 0:
+            if self.steps % EVALUATE_EVERY:
+                continue
+            near, late = not loss.item() > NEAR * goal, time.process_time() - start > SECONDS  # NaN is near too
+            if near or late or self.steps % EVALUATE_ANYWAY == 0:
                 after = _evaluate(self.clone, self.evaluation)
                 self.lowest = min(self.lowest, after)
                 stalled = self.steps >= STALLED_STEPS and self.lowest > 0.99 * self.before
-                self.is_over = stalled or not goal < after < math.inf or time.process_time() - start > SECONDS
+                self.is_over = stalled or late or not goal < after < math.inf
 
 
 def _evaluate(probe: Probe, batch: LabelledBatch) -> float:
