@@ -10,7 +10,7 @@ import torch
 from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, NotFinite, Outcome, failed
 from clearformer.checks.subject import Kind
-from clearformer.checks.weights import preserve_state, randomise_weights
+from clearformer.checks.weights import as_written, preserve_state, randomise_weights
 
 ALL_KINDS: tuple[Kind, ...] = ("causal", "bidirectional", "encoder-decoder", "classifier")
 
@@ -53,7 +53,7 @@ def run_isolated(check: Check, model: Any, make_probe: Callable[[], Any], seed: 
     Whatever the model raises becomes an outcome; only KeyboardInterrupt passes through.
     """
     try:
-        with preserve_state(model), torch.no_grad():
+        with preserve_state(model), as_written(), torch.no_grad():
             torch.manual_seed(seed)
             if isinstance(model, torch.nn.Module):
                 model.eval()

@@ -50,6 +50,9 @@ class Subject:
     padded: Callable[..., Any] | None = None
     """(model, tokens, real) or (model, source, tokens, source_real, real) -> logits"""
 
+    prefixed: Callable[..., Any] | None = None
+    """(model, tokens, lengths) -> logits, where so many tokens of each row are a prefix, which sees itself whole"""
+
     sides: tuple[Literal["left", "right"], ...] = ("right",)
     """the sides on which `padded` supports padding"""
 

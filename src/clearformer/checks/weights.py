@@ -7,6 +7,7 @@ import contextlib
 import copy
 import math
 import random
+import sys
 import types
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 LIBRARIES = ("torch", "numpy", "transformers", "builtins", "collections", "functools", "typing")
 """packages whose objects hold no state of the user's model"""
+INTERNAL = frozenset(name for name in vars(nn.Module()) if name.startswith("_"))
+"""PyTorch's own attributes of a module"""
 
 
 def tensors_in(value: Any, name: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
@@ -50,8 +53,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The module's own attributes, without its parameters, buffers and submodules."""
     submodules = {id(part) for part in module.modules()}
     for name, value in vars(module).items():
-        is_internal = name.startswith("_") and name in nn.Module().__dict__
-        if not is_internal and id(value) not in submodules:
+        if name not in INTERNAL and id(value) not in submodules:
             yield name, value
 
 
@@ -84,6 +86,12 @@ def _values_in(value: Any, depth: int = 3) -> Iterator[Any]:
     yield value
     for _, item in _parts_of(value) if depth else ():
         yield from _values_in(item, depth - 1)
+
+
+def as_written() -> contextlib.AbstractContextManager[Any]:
+    """Inside, compiled code runs as it was written: each new shape would be compiled anew, which takes seconds."""
+    is_imported = "torch._dynamo" in sys.modules  # which itself takes seconds
+    return torch.compiler.set_stance("force_eager") if is_imported else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

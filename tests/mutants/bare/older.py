@@ -12,6 +12,8 @@ BESIDE_THE_MODEL = {
     *("gradients-of-the-last-batch-only", "loss-on-all-positions", "loss-on-the-unmasked"),
     *("mean-over-the-unmasked-too", "smoothing-loses-the-label's-share", "smoothing-spread-over-too-few"),
     *("smoothing-on-top-of-the-label", "steps-see-the-padding"),
+    *("known-tokens-filled", "masks-filled-with-the-place-before"),
+    *("classifier-nll-of-logits", "classifier-softmax-twice", "labels-rewritten"),
 }
 """in a function that the file has beside the model: the model itself is right"""
 AGAINST_A_DECLARATION = {

@@ -36,18 +36,19 @@ def inferred_positions(probe: Probe, past: int, new: int, length: int | None = N
 def attended_tokens(probe: Probe, past: int, new: int) -> tuple[list[int], list[int], bool]:
     """Which of `past` cached tokens the next ones attend to, which not, and whether all keys are as first computed.
 
-    Tokens are recognised by their values; those that cannot be are in neither list.
+    Tokens are recognised by their values; those that cannot be are in neither list, nor are those to which they do not
+    attend in one forward pass either, as behind a window.
     """
     inputs = probe.inputs(1, past + new)
-    full, step = first_attention(probe, inputs), first_attention_of_step(probe, inputs, past)
+    full, step = first_attention(probe, inputs), first_attention_of_step(probe, inputs, past, cut=True)
     if full is None or step is None or full.values is None or step.values is None:
         return [], [], True
     if full.values.shape[:-2] != step.values.shape[:-2] or full.applied.shape[:-2] != step.applied.shape[:-2]:
         return [], [], True
-    weights = step.applied.flatten(0, -2).amax(0)
+    weights, wanted = step.applied.flatten(0, -2).amax(0), full.applied[..., past:, :].flatten(0, -2).amax(0)
     attended: list[int] = []
     hidden: list[int] = []
-    for s in range(past):
+    for s in (wanted[:past] > 0).nonzero().flatten().tolist():
         if not _matching_slots(full.values[..., past:, :], full.values, s).any():  # else a new token has the same value
             slots = _matching_slots(step.values, full.values, s)
             (attended if (weights[slots] > 0).any() else hidden).append(s)
@@ -65,8 +66,8 @@ def first_attention(probe: Probe, inputs: Inputs) -> Attention | None:
     return next(iter(self_attentions(probe, inputs)), None)
 
 
-def first_attention_of_step(probe: Probe, inputs: Inputs, past: int) -> Attention | None:
-    """The first self-attention of the tokens after the first `past`, which are cached."""
+def first_attention_of_step(probe: Probe, inputs: Inputs, past: int, cut: bool = False) -> Attention | None:
+    """The first self-attention of the tokens after the first `past`, which are cached: all, unless it may be `cut`."""
     cache: Any = None
     if past:
         _, cache = probe.step(inputs.replace(tokens=inputs.tokens[:, :past]), None)
@@ -76,8 +77,9 @@ def first_attention_of_step(probe: Probe, inputs: Inputs, past: int) -> Attentio
     step = subject.step
     stepping = dataclasses.replace(subject, call=lambda model, *tokens: step(model, *tokens, cache)[0])
     new = new_tokens.tokens.shape[1]
+    least = new if cut and probe.kind == "causal" else past + new
     for attention in record_attention(Probe(stepping, probe.seed), new_tokens):
-        if attention.scores.shape[-2] == new and attention.scores.shape[-1] >= past + new:
+        if attention.scores.shape[-2] == new and attention.scores.shape[-1] >= least:
             return attention
     return None
 

@@ -48,7 +48,8 @@ def _cause_and_diagnosis(
         return (
             "leak",
             "Attention gives future tokens no weight, so something else mixes positions: a norm or a mean over the "
-            "time axis, a shift, a convolution that is not causal, or an input that contains its own target.",
+            "time axis, a reshape that cuts heads out of it, a shift, a convolution that is not causal, or an input "
+            "that contains its own target.",
         )
     if any(is_masked_by_a_number(attention) for attention in attentions):
         return "finite-mask", FINITE_MASK

@@ -19,6 +19,8 @@ DIAGNOSES = {
     "padded labels to it.",
     "mask-not-passed": "The loss takes a mask, leaves out the labels that it hides, and computes the logits "
     "without it, so that padding is attended to in training: pass the mask on to the model.",
+    "end-ignored": "The loss leaves out the token that ends a text and counts padding, so that the model never learns "
+    "to end: leave out the padding token.",
     "divided-by-all": "The sum over the predicted tokens is divided by the number of all tokens: divide by theirs.",
     "divided-by-rows": "The sum over the predicted tokens is divided by the number of rows: divide by the number of "
     "predicted tokens, or long rows weigh more than short ones.",

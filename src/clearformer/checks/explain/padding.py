@@ -11,6 +11,7 @@ from clearformer.checks.outcome import Outcome, failed
 from clearformer.checks.probe.attention import Attention, record_attention
 from clearformer.checks.probe.influence import MIN_INFLUENCE, TOLERANCE, influence
 from clearformer.checks.probe.probe import Probe, difference
+from clearformer.checks.recognise.plain_padding import says_by_token
 
 Side = Literal["left", "right"]
 MIN_WEIGHT = 1e-6
@@ -148,9 +149,13 @@ class PaddedBatch:
             return "not-finite"
         if differences[0] > TOLERANCE:  # the row without padding
             return "causal-mask-lost" if self._future_leaks() else "other-path"
-        if self.mask_influence() <= TOLERANCE:
+        by_token = says_by_token(self.probe.subject.padded)
+        if not by_token and self.mask_influence() <= TOLERANCE:
             return "mask-ignored"
-        if self.padding_influence() > TOLERANCE or self._padding_has_weight():
+        has_weight, matters = self._padding_has_weight(), by_token or self.padding_influence() > TOLERANCE
+        if self.probe.kind == "classifier" and has_weight is False and matters:
+            return "padding-pooled"
+        if has_weight or (matters and not by_token):
             return "padding-attended"
         return "positions-shifted" if self.side == "left" else "length-counts"
 
@@ -162,10 +167,11 @@ class PaddedBatch:
         masked = row.replace(real=torch.ones(row.tokens.shape[:2], dtype=torch.bool))
         return bool(influence(self.probe, masked).triu(1).max() > TOLERANCE)
 
-    def _padding_has_weight(self) -> bool:
-        """Whether real tokens give attention weight to padding, whichever token fills it."""
+    def _padding_has_weight(self) -> bool | None:
+        """Whether real tokens give attention weight to padding, whichever token fills it; None without attention."""
         attentions = record_attention(self.probe, self.padded.row(2))
-        return any(bool(_weight_on_padding(attention, self.real[2]) > MIN_WEIGHT) for attention in attentions)
+        weights = [_weight_on_padding(attention, self.real[2]) for attention in attentions]
+        return any(bool(weight > MIN_WEIGHT) for weight in weights) if weights else None
 
 
 def _weight_on_padding(attention: Attention, real: Tensor) -> Tensor:
@@ -191,6 +197,8 @@ DIAGNOSES = {
     "mask-ignored": "The mask of real tokens changes nothing: it is not passed on to attention.",
     "padding-attended": "Real tokens attend to padding: the mask does not reach every attention layer, or it is "
     "applied to queries instead of keys.",
+    "padding-pooled": "No attention gives weight to padding, and still it matters: what makes one vector of a row "
+    "reads it, such as a mean over all places, or the last place. Leave padding out there.",
     "positions-shifted": "The padding's tokens do not matter, but their number does: positions count them. Count real "
     "tokens: (real.cumsum(-1) - 1).clamp(min=0).",
     "length-counts": "The padding's tokens do not matter, but their number does: look for a mean or a norm over all "

@@ -17,6 +17,7 @@ from clearformer.checks.probe.training import (
     train,
     unreserved_tokens,
 )
+from clearformer.checks.recognise import heads
 from clearformer.checks.weights import randomise_weights
 
 MEMORISED = 0.1
@@ -40,6 +41,8 @@ def one_batch(probe: Probe) -> Outcome:
     softmax before the loss, where gradients are cut, or where attention carries nothing from token to token: every
     other token can only be predicted from an earlier one.
     """
+    if probe.kind == "classifier" and heads.gives_its_loss(probe.subject.call):
+        raise DoesNotApply("what this method gives are vectors to compare, and no logits")
     batch = batch_to_memorise(probe)
     if (bound := _bound_by_a_learned_scale(probe, batch)) is not None:
         raise DoesNotApply(f"logits differ by at most {bound:.2g} until a learned scale grows, which takes long")
@@ -126,8 +129,9 @@ def reversing(probe: Probe) -> Outcome:
     in a causal model from its past. Weights that are never used, positions that do not arrive and attention that sees
     nothing all show here, though every single layer may look right.
 
-    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four. On new strings
-    its loss must be below half of ln 4 nats a letter; ln 4 is the loss of a model that knows only the alphabet.
+    A copy is trained on random strings of three letters from an alphabet of four, from the model's own weights or from
+    random ones, whichever is faster. On new strings its loss must be below half of ln 4 nats a letter; ln 4 is the loss
+    of a model that knows only the alphabet.
     """
     if probe.length(2 * STRING_LENGTH) < 2 * STRING_LENGTH:
         raise DoesNotApply(f"it takes a context of {2 * STRING_LENGTH} tokens")
@@ -151,8 +155,9 @@ def induction(probe: Probe) -> Outcome:
     last time, or at what stood three positions before. The current letter alone does not tell, so a model that does not
     attend to its past cannot learn it.
 
-    A copy, with its own weights, is trained on random strings of three letters from an alphabet of four, each repeated
-    three times. On new strings its loss must be below half of ln 4 nats a letter.
+    A copy is trained on random strings of three letters from an alphabet of four, each repeated three times, from the
+    model's own weights or from random ones, whichever is faster. On new strings its loss must be below half of ln 4
+    nats a letter.
     """
     if probe.length(3 * STRING_LENGTH) < 3 * STRING_LENGTH:
         raise DoesNotApply(f"it takes a context of {3 * STRING_LENGTH} tokens")

@@ -20,8 +20,9 @@ from clearformer.checks.explain.loss import (
 from clearformer.checks.outcome import DoesNotApply, Outcome, failed, passed
 from clearformer.checks.probe.probe import Inputs, Probe
 from clearformer.checks.probe.training import IGNORE_INDEX, without_dropout
+from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.found_loss import FoundLoss
-from clearformer.checks.recognise.signature import parameters
+from clearformer.checks.recognise.generation import END_TOKENS
 
 LOSS_TOLERANCE = 1e-5
 """nats, or relative where the loss is above 1: float32 noise was below 5e-7, the effect of mistakes above 2e-4"""
@@ -63,14 +64,31 @@ def padding(probe: Probe) -> Outcome:
     write it; if it only counts in the divisor, rows with much padding learn less.
 
     The labels of three rows end after 12, 7 and 3 tokens. The loss must be the mean over those that are predicted. A
-    loss that takes the mask which `forward` takes must also pass it on: rows with padding on the left tell.
+    loss that takes the mask which `forward` takes must also pass it on: rows with padding on the left tell. And what
+    it leaves out must not be the token that ends a text, where padding is another.
     """
     tokens, labels = labelled_batch(probe, rows=3)
     T = labels.shape[1]  # noqa: N806
     for row, real in enumerate((T, T * 7 // 12, T // 4)):
         labels[row, max(real, 2) :] = IGNORE_INDEX
     outcome = _compare_with_formula(probe, tokens, labels)
-    return outcome if outcome.status == "failed" else _mask_not_passed(probe) or outcome
+    return outcome if outcome.status == "failed" else _mask_not_passed(probe) or _end_not_learned(probe) or outcome
+
+
+def _end_not_learned(probe: Probe) -> Outcome | None:
+    """A failure where the label that the loss leaves out is the end of a text, by its name, and padding is another."""
+    loss, model = probe.subject.loss, probe.model
+    if not isinstance(loss, FoundLoss) or loss.ignored is None or loss.ignored < 0:
+        return None
+    end, pad = (
+        signature.constant(model, (*names, word)) if found is None else found
+        for names, word in ((END_TOKENS, "end"), (signature.PADS, "pad"))
+        for found in [signature.declared(model, names)]
+    )
+    if loss.ignored != end or pad in (None, end):
+        return None
+    case = f"the label {end}, which ends a text, is not counted; padding is {pad}"
+    return failed("end-ignored", 1, 0, case=case, diagnosis=DIAGNOSES["end-ignored"])
 
 
 def _mask_not_passed(probe: Probe) -> Outcome | None:
@@ -78,7 +96,7 @@ def _mask_not_passed(probe: Probe) -> Outcome | None:
     loss = probe.subject.loss
     if not isinstance(loss, FoundLoss) or loss.mask is None or probe.subject.padded is None or probe.kind != "causal":
         return None
-    if loss.form.mask_name not in parameters(probe.model):
+    if loss.form.mask_name not in signature.parameters(probe.model):
         return None
     tokens, labels = labelled_batch(probe, rows=3)
     T = labels.shape[1]  # noqa: N806

@@ -215,10 +215,13 @@ def scale(probe: Probe) -> Outcome:
     for number, attention in enumerate(recorded_attentions(probe, inputs)):
         if attention.scale is None:
             continue
-        E = attention.queries.shape[-1]  # noqa: N806
+        parts = (attention.queries.shape[-1], attention.added_width)
+        E = sum(parts)  # noqa: N806
         expected = probe.subject.scale or 1 / math.sqrt(E)
         H = attention.scores.shape[-3] if attention.scores.dim() > 3 else 1  # noqa: N806
         error = abs(attention.scale / expected - 1)
+        if probe.subject.scale is None and attention.added_width:
+            error = min(error, *(abs(attention.scale * math.sqrt(part) - 1) for part in parts))
         if probe.subject.scale is None and attention.has_added_term:
             error = min(error, *(abs(attention.scale / expected * math.sqrt(n) - 1) for n in SUMMED if n != H))
         if error <= SCALE_TOLERANCE or _is_in_initial_values(initial[number], expected / attention.scale):

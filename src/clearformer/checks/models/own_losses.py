@@ -28,7 +28,8 @@ def methods(probe: Probe) -> Outcome:
     outcomes = []
     for name, function in probe.subject.losses.items():
         smoothing = getattr(function, "smoothing", None) or 0.0
-        subject = dataclasses.replace(probe.subject, loss=function, smoothing=smoothing)
+        start = getattr(function, "start", probe.subject.start)
+        subject = dataclasses.replace(probe.subject, loss=function, smoothing=smoothing, start=start)
         for check in (loss.shift, loss.padding):
             try:
                 outcome = check(Probe(subject, probe.seed))

@@ -198,10 +198,10 @@ def _is_product(x: Tensor) -> bool:
 
 def _normalised_share(norm: nn.Module, x: Tensor) -> float | None:
     """The size of norm(x) relative to that of norm(1000 x), without the bias; None where the module is no norm."""
-    x = x[x.abs().amax(-1) > 0]
-    if not len(x):
-        return None
     try:
+        x = x[x.abs().amax(-1) > 0]  # a RuntimeError inside `torch.vmap`, which x has left
+        if not len(x):
+            return None
         zero, small, large, larger = (norm(x * factor) for factor in (0.0, 1.0, 1e3, 1e5))
     except NOT_OF_A_VECTOR:
         return None

@@ -52,6 +52,8 @@ class Attention:
     """[*, T, S]: the weights that the values were multiplied by, after a late mask or dropout"""
     values: Tensor | None = None
     """[*, S, E]; None where the weights were not multiplied by anything"""
+    added_width: int = 0
+    """the width of further queries and keys whose products are added to these, as where a part of each is rotated"""
 
     @property
     def scale(self) -> float | None:
@@ -89,7 +91,22 @@ def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
-    return [_with_leading_axis(attention) for attention in recorder.attentions]
+    lengths = [len(row) for row in (inputs.tokens[0], *([] if inputs.source is None else [inputs.source[0]]))]
+    return [_with_heads_first(_with_leading_axis(attention), lengths) for attention in recorder.attentions]
+
+
+def _with_heads_first(attention: Attention, lengths: list[int]) -> Attention:
+    """The attention [B, H, T, S] of one that is [B, T, H, S], as where all heads share their keys."""
+    shape = attention.scores.shape
+    if len(shape) != 4 or shape[1] not in lengths or shape[2] in lengths:
+        return attention
+    tensors = {name: getattr(attention, name) for name in ("products", "scores", "weights", "applied")}
+    moved: dict[str, Any] = {
+        name: tensor.reshape(shape).transpose(1, 2)
+        for name, tensor in tensors.items()
+        if tensor.numel() == attention.scores.numel()
+    }
+    return replace(attention, **moved)
 
 
 def _with_leading_axis(attention: Attention) -> Attention:
@@ -138,6 +155,7 @@ class _Product:
     products: Tensor
     prescale: float
     attention: int | None = None
+    added_width: int = 0
 
 
 class AttentionRecorder(Mode):
@@ -183,6 +201,8 @@ class AttentionRecorder(Mode):
         product = next((self.products[id(tensor)] for tensor in tensors if id(tensor) in self.products), None)
         if product is None or out.numel() != product.products.numel():
             return
+        if func is aten.add.Tensor:
+            product = self.sum(tensors, out) or product
         if func is aten.sub.Tensor:
             self.unshifted[id(out)] = args[0]
         if func is aten.exp.default:
@@ -191,13 +211,24 @@ class AttentionRecorder(Mode):
         if found is not None:
             scores, dim, weights = _copy(found[0]), found[1], _copy(out)
             products = product.products.reshape(scores.shape)
+            named: dict[str, Any] = {"applied": weights, "added_width": product.added_width}
             self.attentions.append(
-                Attention(
-                    product.queries, product.keys, products, product.prescale, scores, dim, weights, applied=weights
-                )
+                Attention(product.queries, product.keys, products, product.prescale, scores, dim, weights, **named)
             )
             product = replace(product, attention=len(self.attentions) - 1)
         self.products[id(out)] = product
+
+    def sum(self, tensors: list[Tensor], out: Tensor) -> _Product | None:
+        """The sum of two products of queries and keys, neither of them scaled yet; else None."""
+        found = [self.products[id(tensor)] for tensor in tensors if id(tensor) in self.products]
+        if len(found) < 2 or any(one.attention is not None or one.prescale != 1.0 for one in found):
+            return None
+        sizes = [(float(one.products.norm()), float(x.norm())) for one, x in zip(found, tensors, strict=True)]
+        if not all(math.isclose(*pair, rel_tol=LINEAR) for pair in sizes):
+            return None
+        first, second = found
+        width = first.added_width + second.queries.shape[-1]
+        return replace(first, products=_copy(out), added_width=width)
 
     def softmax(self, func: Any, args: Any) -> tuple[Tensor, int] | None:
         """The scores that a softmax is of, and its axis from the end: PyTorch's, or an exp divided by its sum."""

@@ -25,7 +25,8 @@ def find(experiment: Experiment) -> tuple[str, ...]:
         if logits is None or not logits.requires_grad or not named:
             return ()
         flagged = [attempt(_with_flag, name, experiment, sources) for name in _flags(experiment.model)]
-        others = [one for one in tensors_in([out, *flagged]) if one.requires_grad]
+        compared = [attempt(_of_pairs, experiment)] if heads.gives_its_loss(experiment.subject.call) else []
+        others = [one for one in tensors_in([out, *flagged, *compared]) if one.requires_grad]
         by_others, by_logits = attempt(_reached, _sum([*others, logits]), named), attempt(_reached, logits, named)
         return () if None in (by_others, by_logits) else tuple(sorted(by_others - by_logits))
 
@@ -36,6 +37,12 @@ def _flags(model: Any) -> list[str]:
 
 def _with_flag(name: str, experiment: Experiment, sources: tuple[Tensor, ...]) -> Any:
     return signature.give(experiment.model, *sources, experiment.tokens, **{name: True})
+
+
+def _of_pairs(experiment: Experiment) -> Any:
+    """What the model gives where it takes several texts and compares them, each with the method that is called."""
+    required = signature.required(signature.parameters(experiment.model))
+    return experiment.model(*(experiment.tokens for _ in required))
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

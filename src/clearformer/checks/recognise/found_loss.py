@@ -43,16 +43,20 @@ class FoundLoss:
     start: int = 0
     shares: Shares | None = None
     """of its terms; None where it is no cross-entropy of the model's logits"""
+    is_added_to: bool = False
+    """whether something that no label changes is added, as what balances experts; it is taken out"""
 
     def __call__(self, model: Any, *arguments: Tensor) -> Tensor:
         """(model, tokens, labels) or (model, source, labels) -> mean loss. Raises DoesNotApply, ModelCrashed.
 
-        A smoothing that PyTorch's cross-entropy does not have is taken out.
+        A smoothing that PyTorch's cross-entropy does not have is taken out, and so is what is added to it.
         """
         inputs, labels = arguments
         if (labels == IGNORE).any() and self.ignored is None and self.mask is None:
             raise DoesNotApply(f"{self.form.description} was tried with {IGNORE}, -1 and padding, and ignores no label")
         value = self.value(model, inputs, labels)
+        if self.is_added_to:
+            return value - self.added(model, inputs, labels.masked_fill(labels == IGNORE, int(labels.max())))
         if self.shares is None or self.smoothing is not None:
             return value
         return self.shares.label_loss(value, self.terms(model, inputs, labels))
@@ -62,6 +66,10 @@ class FoundLoss:
         masks = {} if self.mask is None else {"mask": self.arrange_mask(labels)}
         arguments = [tensor.contiguous() for tensor in self.arrange(inputs, labels)]
         return extract_loss(self.form.run(model, *arguments, **masks))
+
+    def added(self, model: Any, inputs: Tensor, labels: Tensor) -> float:
+        """What the value is above the cross-entropy of these labels, of which all count."""
+        return float(self.value(model, inputs, labels).detach()) - self.terms(model, inputs, labels).label
 
     def terms(self, model: Any, inputs: Tensor, labels: Tensor) -> Terms:
         """The terms of what it should be."""
@@ -116,5 +124,6 @@ class FoundLoss:
     @property
     def description(self) -> str:
         hides = " A mask says which count." if self.mask else ""
+        added = " Something is added that no label changes." if self.is_added_to else ""
         smoothing = " Its targets are smoothed." if (self.shares or PLAIN).vocabulary > 0 else ""
-        return f"{self.form.description}: {DESCRIPTIONS[self.convention]}.{hides}{smoothing}"
+        return f"{self.form.description}: {DESCRIPTIONS[self.convention]}.{hides}{smoothing}{added}"

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
-from clearformer.checks.recognise import signature
+from clearformer.checks.recognise import signature, trial
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.plain_masks import SAYING_REAL
 
@@ -167,6 +167,7 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
     prompt, start = experiment.tokens[: len(text), :PROMPT], None
     if experiment.kind == "encoder-decoder":
         start = _start(experiment) if experiment.subject.start is None else experiment.subject.start
+        start = _first_read(experiment, candidate) if start is None else start
         start = int(text[0, 0]) if start is None else start
         prompt = torch.full_like(text[:, :1], start)
     P = prompt.shape[1]  # noqa: N806
@@ -192,6 +193,16 @@ def end_token(model: Any) -> int | None:
 
 def _start(experiment: Experiment) -> int | None:
     return signature.declared(experiment.model, START_TOKENS)
+
+
+def _first_read(experiment: Experiment, candidate: FoundGenerate) -> int | None:
+    """The token that the decoder is given first: it is looked up alone in each row, in a table of tokens."""
+    source = _first_inputs(experiment, candidate)
+    with trial.LookupRecorder() as recorder:
+        candidate.text(experiment.model, source, NEW)
+    sizes = {recorder.vocabulary(source), experiment.own_logits.shape[-1]}
+    alone = [at.flatten() for (rows, *_), at in recorder.lookups if rows in sizes and at.numel() == len(source)]
+    return int(alone[0][0]) if alone and bool((alone[0] == alone[0][0]).all()) else None
 
 
 def samplers(experiment: Experiment, found: FoundGenerate) -> dict[str, FoundGenerate]:

@@ -1,5 +1,6 @@
 """What stands between a model's output and its logits where `forward` alone does not give them."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from clearformer.checks.recognise import masks, signature, trial
 from clearformer.checks.recognise.outputs import extract_logits, extract_loss, in_rows, tensors_in
+
+TIME_FIRST = re.compile(r"[\[(](t|s|l|time|length|seq\w*|src_len|tgt_len),? ?[x, ] ?(b|n|bsz|bs|batch\w*)\b")
+"""in documentation: a shape such as [T, B]"""
 
 
 def apply(name: str, model: Any, out: Any) -> Any:
@@ -148,7 +152,8 @@ def call_time_first(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tens
 def time_is_first(model: Any, call: Callable[[Any, Tensor], Any]) -> bool:
     """Whether a model reads tokens [T, B] and returns logits [T, B, V], as PyTorch's layers do by default.
 
-    Then a token changes logits in its own column alone, equal columns give equal logits, and equal rows do not.
+    Then a token changes logits in its own column alone, equal columns give equal logits, and equal rows do not; or a
+    token changes logits in its column alone, and the documentation says that time is the first axis.
     """
     tokens = (torch.arange(15).view(5, 3) * 5 // 3 + 1) % 2
     changed = tokens.clone()
@@ -160,5 +165,7 @@ def time_is_first(model: Any, call: Callable[[Any, Tensor], Any]) -> bool:
     before, after, columns, equal = (out for out in outputs if out is not None)
     moved = (before - after).abs().amax(-1) > masks.MIN_CHANGE * before.std()
     others = moved[:, [0, 2]].any() or not moved[[0, 1, 3, 4], 1].any()
+    if not others and TIME_FIRST.search(signature.words(model)):
+        return True
     across = (columns - columns[:, :1]).abs().max() > masks.MIN_CHANGE * columns.std()
     return bool(not others and not across and (equal[1:] - equal[:-1]).abs().amax() > masks.MIN_CHANGE * before.std())

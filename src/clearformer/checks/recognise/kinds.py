@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clearformer.checks.recognise import generation, masks, signature
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.recognise.paths import FILLING, MASK_TOKENS
+from clearformer.checks.recognise.steps import CACHES
 from clearformer.checks.subject import Kind
 
 CAUSAL = ("gpt", "causal", "decoder", "llama", "language", "autoregressive", "char", "lm")
@@ -54,8 +55,12 @@ def bidirectional_signs(model: Any) -> list[str]:
 def causal_signs(model: Any) -> list[str]:
     """What speaks for a model that predicts the next token, whatever it computes. "MaskedLM" does not."""
     masked = _is_named(model, BIDIRECTIONAL)
+    caches = [
+        name for name in signature.parameters(model) if name == "past_key_values" or signature.has_word(name, CACHES)
+    ]
     signs = [f"its name, {signature.name_of(model)}"] if _is_named(model, CAUSAL) and not masked else []
     signs += [f"its method {name}" for name in signature.methods(model, generation.METHODS)]
+    signs += [] if bidirectional_signs(model) else [f"its argument {name}" for name in caches]
     if isinstance(model, nn.Module):
         modules = list(model.modules())
         signs += [

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from clearformer.checks.recognise import heads, signature
+from clearformer.checks.recognise.encoder_decoder_calls import PairCall
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Subject
 
@@ -56,6 +57,8 @@ class Batch(dict[str, Tensor]):
             self["mask"] = mask
 
     def __missing__(self, name: str) -> Tensor:
+        if name == "labels":
+            raise KeyError(name)
         if signature.has_word(name, MASKS):
             return self["mask"]
         return self["labels" if signature.has_word(name, TARGETS) else "tokens"]
@@ -68,7 +71,8 @@ class Batch(dict[str, Tensor]):
     def get(self, name: str, default: Any = None) -> Any:
         """Only what is certain: a mask is there if it was given."""
         is_mask = "mask" in self and signature.has_word(name, MASKS)
-        return self[name] if name in self or is_mask or signature.has_word(name, TARGETS) else default
+        is_target = "labels" in self and signature.has_word(name, TARGETS)
+        return self[name] if name in self or is_mask or is_target else default
 
     def pop(self, name: str, *default: Any) -> Any:
         """As of a dictionary that has the name."""
@@ -82,10 +86,14 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
     """Those of `forward`, then those of each method; or of the method `only`."""
     parameters = signature.parameters(subject.model)
     inputs = 2 if subject.kind == "encoder-decoder" else 1
-    for name in [name for name in [*parameters][inputs:] if is_target(name)]:
+    pair = _pair(subject)
+    for name in [name for name in [*parameters][0 if pair else inputs :] if is_target(name) and name not in pair]:
         if only in (None, "forward"):
             takes = "source, tokens" if inputs == 2 else "tokens"
-            yield LossForm(f"model({takes}, {name}=labels)", partial(_by_keyword, name), True, True, name)
+            if pair and parameters[pair[1]].default is None:
+                yield LossForm(f"model(source, {name}=labels)", partial(_by_keyword, name), False, True, name)
+            run = partial(_by_names, (*pair, name)) if pair else partial(_by_keyword, name)
+            yield LossForm(f"model({takes}, {name}=labels)", run, True, True, name)
     second = next(iter([*parameters][1:2]), "")
     if inputs == 2 and is_target(second) and second != "tgt" and only in (None, "forward"):
         yield LossForm(f"model(source, {second}=labels)", partial(_by_keyword, second), False, False, second)
@@ -97,9 +105,16 @@ def forms(subject: Subject, only: str | None = None) -> Iterator[LossForm]:
             yield form if is_sure else replace(form, certain=False)
 
 
+def _pair(subject: Subject) -> tuple[str, ...]:
+    """The names of the source and the target in the subject's call, where it is one of an encoder-decoder by names."""
+    call = getattr(subject.call, "__self__", None)
+    return (call.source, call.target) if isinstance(call, PairCall) and call.frames is None else ()
+
+
 def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[LossForm]:
     parameters = signature.parameters(signature.method(subject.model, method))
-    mask = next((name for name in [*parameters][inputs:] if signature.has_word(name, (*MASKS, *LENGTHS))), "")
+    masks_or_lengths = [name for name in [*parameters][inputs:] if signature.has_word(name, (*MASKS, *LENGTHS))]
+    mask = next((name for name in masks_or_lengths if not signature.is_prefix(name)), "")
     names = [name for name in parameters if name != mask]
     required = [name for name in signature.required(parameters) if name != mask]
     masks: dict[str, Any] = {"mask_name": mask, "needs_mask": mask in signature.required(parameters)}
@@ -135,6 +150,8 @@ def _forms_of_batch(method: str, required: list[str], inputs: int) -> Iterator[L
     for text, takes_labels in {"{tokens, labels}": True, "{tokens}": False}.items():
         run = partial(_on_batch, method, Batch, rest)
         yield LossForm(f"{called}({text})", run, takes_labels, False, mask_name="mask")
+    run = partial(_on_batch, method, _unlabelled, rest)
+    yield LossForm(f"{called}({{tokens, mask}})", run, False, False, mask_name="mask", needs_mask=True)
     yield LossForm(f"{called}(tokens)", partial(_by_method, method, (), ""), False, True)
 
 
@@ -142,8 +159,19 @@ def _tuple(*arguments: Tensor) -> tuple[Tensor, ...]:
     return arguments
 
 
+def _unlabelled(tokens: Tensor, mask: Tensor) -> Batch:
+    """A batch of which the model makes the labels itself."""
+    batch = Batch(tokens, mask=mask)
+    del batch["labels"]
+    return batch
+
+
 def _by_keyword(name: str, model: Any, *arguments: Tensor) -> Any:
     return signature.give(model, *arguments[:-1], **{name: arguments[-1]})
+
+
+def _by_names(names: Sequence[str], model: Any, *arguments: Tensor) -> Any:
+    return model(**dict(zip(names, arguments, strict=True)))
 
 
 def _by_method(

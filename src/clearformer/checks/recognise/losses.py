@@ -1,6 +1,7 @@
 """The model's own losses, and what each expects of its labels: found by comparing its value with known formulas."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,12 +16,14 @@ from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.found_loss import Convention, FoundLoss, MaskMeaning
 from clearformer.checks.recognise.generation import START_TOKENS
 from clearformer.checks.recognise.loss_forms import LENGTHS, LossForm, forms
-from clearformer.checks.recognise.loss_values import IGNORE, PLAIN, agree, fit
+from clearformer.checks.recognise.loss_values import IGNORE, PLAIN, TOLERANCE, agree, fit
 
 SMALL_TOKENS = (0, 1, 2, 3)
 """one of which may be the padding token of a model that does not declare it"""
 NUM_BATCHES = 8
 """more than the shares that are fitted to them"""
+SHIFTED_BEFORE = re.compile(r"labels?\b[^.;]*\b(follows?|next)\b|already (moved|shifted)|(moved|shifted) already")
+"""in documentation: labels belong to the tokens in their place"""
 MASKS: tuple[MaskMeaning, ...] = ("1 is real", "True hides")
 
 Batch = tuple[Tensor, Tensor]
@@ -33,9 +36,10 @@ def find(experiment: Experiment, only: str | None = None) -> list[FoundLoss]:
     if experiment.own_logits.shape[-1] == 1:
         return []
     found = [one for form in forms(experiment.subject, only) for one in [_recognise(experiment, form, only)] if one]
-    seen: dict[str, FoundLoss] = {}
+    seen: dict[tuple[str, bool], FoundLoss] = {}
     for one in sorted(found, key=lambda one: (not one.matched, one.mask is None)):
-        seen.setdefault(one.form.description.split("(")[0], one)
+        makes_tokens = one.kind == "encoder-decoder" and not one.form.takes_labels
+        seen.setdefault((one.form.description.split("(")[0], makes_tokens), one)
     return list(seen.values())
 
 
@@ -51,22 +55,35 @@ def _recognise(experiment: Experiment, form: LossForm, only: str | None) -> Foun
         shares = fit(values, [candidate.terms(experiment.model, *batch) for batch in batches])
         if shares is not None:
             return _with_ignored(experiment, replace(candidate, shares=shares))
+        if _is_added_to(experiment, candidate, batches[0][0]):
+            return _with_ignored(experiment, replace(candidate, shares=PLAIN, is_added_to=True))
     if running and _is_of_several(experiment, running[-1]):
         return None
     mistaken = [one for one in running if form.certain or only or _is_mistaken(experiment, one)]
     return _with_ignored(experiment, mistaken[-1]) if mistaken else None
 
 
+def _is_added_to(experiment: Experiment, loss: FoundLoss, inputs: Tensor) -> bool:
+    """Whether for other labels the value differs as the cross-entropy does: something else is added to it."""
+    if loss.convention not in ("given", "inside", "aligned") or loss.kind == "classifier":
+        return False
+    draws = [experiment.draw(inputs.shape[1]) for _ in range(NUM_BATCHES)]
+    added = [attempt(loss.added, experiment.model, inputs, labels) for labels in draws]
+    return None not in added and all(abs(one - added[0]) <= TOLERANCE for one in added)
+
+
 def _candidates(experiment: Experiment, form: LossForm) -> Iterator[FoundLoss]:
     """The conventions in which the form may be meant, the likeliest last."""
     model, kind = experiment.model, experiment.kind
     conventions: tuple[Convention, ...] = ("given", "inside") if form.label_name == "labels" else ("inside", "given")
-    if form.label_name == "labels" and "input_ids" in signature.parameters(model):
+    said = SHIFTED_BEFORE.search(signature.words(model))
+    if form.label_name == "labels" and "input_ids" in signature.parameters(model) and not said:
         conventions = ("inside",)  # by the convention of transformers, where labels may be the tokens themselves
     if kind in ("bidirectional", "classifier"):
         conventions = ("aligned",) if form.takes_labels else ()
     elif kind == "encoder-decoder":
         conventions = ("three",) if form.takes_labels else ("labels", "whole")
+        conventions = ("labels",) if form.label_name and form.certain and not form.takes_labels else conventions
     elif not form.takes_labels:
         conventions = ("alone",)
     pad, declared = experiment.subject.pad, signature.declared(model, START_TOKENS)
@@ -169,9 +186,14 @@ def _with_ignored(experiment: Experiment, loss: FoundLoss) -> FoundLoss:
     masks = _meanings(loss.form) if loss.form.mask_name else ()
     candidates = [*(replace(loss, mask=mask) for mask in masks), *(replace(loss, ignored=token) for token in tokens)]
     expected = (loss.shares or PLAIN).loss(loss.terms(experiment.model, inputs, labels))
+    if loss.is_added_to:
+        expected += loss.added(experiment.model, inputs, experiment.draw(inputs.shape[1]))
+    count = int((targets := labels[:, 1:] if loss.kind == "causal" else labels).ne(IGNORE).sum())
+    divided_by_all = [expected * count / numel for numel in (targets.numel(), labels.numel())]
     for candidate in candidates:
         value = _value(experiment, candidate, inputs, labels)
-        if agree(expected, value) if loss.matched else math.isfinite(value):
+        by_all = candidate.mask is not None and any(agree(one, value) for one in divided_by_all)
+        if agree(expected, value) or by_all if loss.matched else math.isfinite(value):
             return candidate
     if loss.convention == "alone" and pad is not None and masks:
         return replace(loss, mask=masks[0])  # padding is known and said, and yet it counts

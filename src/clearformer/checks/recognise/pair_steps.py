@@ -55,17 +55,18 @@ def candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tup
     """Forms of a step by this method, and whether they surely take a cache."""
     parameters = signature.parameters(signature.method(experiment.model, name))
     required = signature.required(parameters)
-    others = tuple(one for one in required if _is_of_source(one))
     rest = [one for one in parameters if not _is_of_source(one)]
     caches = [one for one in rest if steps.may_be_cache(one, parameters)]
     positions = [one for one in rest if signature.has_word(one, steps.POSITIONS) and one not in caches]
     tokens = next((one for one in rest if one not in {*caches, *positions}), "")
-    if len(caches) != 1 or not tokens or set(required) - {tokens, *others, *caches, *positions}:
+    others = tuple(one for one in required if one not in {tokens, *caches, *positions})
+    spread = [partial(_spread, encoder, others) for encoder in _encoders_of(experiment, len(others))]
+    if len(caches) != 1 or not tokens or not (spread or all(map(_is_of_source, others))):
         return
     flags = tuple(one for one in rest if steps.is_flag(one, parameters))
     certain = certain or (steps.is_step(name) and signature.has_word(caches[0], steps.CACHES))
     for prepare, unit, initial, position in itertools.product(
-        _preparations(experiment, others),
+        spread or _preparations(experiment, others),
         steps.UNITS,
         [*steps.initial_caches(experiment, takes_cache=True)],
         [*positions[:1], ""],
@@ -76,6 +77,20 @@ def candidates(experiment: Experiment, name: str, certain: bool) -> Iterator[tup
 
 def _is_of_source(name: str) -> bool:
     return "mask" in name or is_padding_mask(name) or has_word(name, SOURCE_WORDS)
+
+
+def _encoders_of(experiment: Experiment, count: int) -> list[str]:
+    """Methods that turn the source into a tuple of so many tensors, such as what is encoded and its mask."""
+    made = {
+        name: attempt(signature.method(experiment.model, name), experiment.source)
+        for name in signature.methods(experiment.model, ENCODERS)
+    }
+    return [name for name, out in made.items() if isinstance(out, tuple) and len(out) == count > 1]
+
+
+def _spread(encoder: str, names: tuple[str, ...], model: Any, source: Tensor) -> Given:
+    """What a method makes of the source, under the names that the step gives to it."""
+    return dict(zip(names, signature.method(model, encoder)(source), strict=True))
 
 
 def _preparations(experiment: Experiment, others: tuple[str, ...]) -> Iterator[Callable[[Any, Tensor], Given]]:

@@ -30,8 +30,11 @@ KINDS: tuple[Kind, ...] = ("causal", "classifier")
 NAMES_OF_TOKENS = ("input_ids", "tokens", "ids", "inputs", "x", "idx", "src")
 
 
+TIES = ("tie_weights", "tie_word_embeddings", "tie_embeddings", "weight_tying", "tied_embeddings")
 FEATURES = ("feat", "hidden", "encode", "backbone", "body")
 """in names of methods that give a vector a token, where `forward` reads candidates or labels too"""
+VECTORS = (*FEATURES, "embed", "represent", "pool")
+"""in names of methods that give a vector a text, where `forward` compares texts with each other"""
 
 
 @dataclass(frozen=True)
@@ -210,12 +213,18 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         yield CallForm("model(tokens [T]) for each row", required_arguments.call_by_rows)
     if inner := heads.inner_model(model, lambda model, tokens: model(tokens), tokens):
         yield CallForm(f"model.{inner}(tokens)", partial(heads.call_part, inner))
-    for name in signature.methods(model) if required and kind == "causal" else ():
-        if any(word in name.lower() for word in FEATURES) and _takes_one(signature.method(model, name)):
+    for name in signature.methods(model) if required else ():
+        if any(word in name.lower() for word in (FEATURES if kind == "causal" else VECTORS)) and _takes_one(
+            signature.method(model, name)
+        ):
             yield CallForm(f"model.{name}(tokens)", partial(heads.call_part, name))
     width = signature.width(model)
     if width is not None:
         yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)
+
+
+def _with_prefix(name: str, model: Any, tokens: Tensor, lengths: Tensor) -> Any:
+    return signature.give(model, tokens, **{name: lengths})
 
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
@@ -224,11 +233,14 @@ def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
     if form.width is None:
         vocabulary, context = trial.vocabulary_and_context(model, form.call, length)
         sizes = {"vocab_size": vocabulary, "context": context}
+    if prefix := next(filter(signature.is_prefix, signature.parameters(model)), ""):
+        fields["prefixed"] = partial(_with_prefix, prefix)
     name = signature.name_of(model)
     return Subject(
         model,
         call=form.call,
         kind=kind,
+        tied=True if kind != "classifier" and signature.is_said(model, TIES) else None,
         name=name if form.description == "model(tokens)" else f"{name}, called as {form.description}",
         **sizes,
         **fields,

@@ -1,6 +1,7 @@
 """How a plain model is given padding: by a mask, by its padding token, or not at all."""
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from clearformer.checks.recognise.plain_masks import MaskedCall
 from clearformer.checks.subject import Kind
 
 Call = Callable[[Any, Tensor], Any]
+ON_THE_LEFT = re.compile(r"left[- ]pad|\bpad[^.;]*\b(left(?! to right)|(either|both|any) sides?)\b")
+"""in the documentation of a class"""
 PADDED = 3
 """tokens of a trial that are replaced by padding"""
 
@@ -67,9 +70,9 @@ def _speaks_of_padding(model: Any, name: str) -> bool:
 
 
 def _sides(model: Any) -> tuple[str, ...]:
-    """Where padding may stand: on the right, and on the left too if the documentation of `forward` says so."""
-    words = _words(model)
-    return ("right", "left") if "pad" in words and "left" in words else ("right",)
+    """Where padding may stand: on the right, and on the left too if the documentation says so."""
+    words, of_class = _words(model), (type(model).__doc__ or "").lower()
+    return ("right", "left") if ("pad" in words and "left" in words) or ON_THE_LEFT.search(of_class) else ("right",)
 
 
 def _is_padded_on_the_left(model: Any, call: Call, pad: int) -> bool:
@@ -93,7 +96,7 @@ def _words(model: Any) -> str:
 def _lengths(model: Any, tokens: Tensor) -> str:
     """The argument that says how long each row is; "" where there is none, or others are required beside it."""
     parameters = signature.parameters(model)
-    name = next((name for name in [*parameters][1:] if is_length(name)), "")
+    name = next((name for name in [*parameters][1:] if is_length(name) and not signature.is_prefix(name)), "")
     required = set(signature.required(parameters)[1:]) - {name}
     return "" if required or tokens.is_floating_point() or not name.endswith(("lengths", "lens")) else name
 
@@ -105,6 +108,11 @@ def _by_length(name: str, arrange: heads.Arrange, pad: int, model: Any, tokens: 
 
 def _by_token(call: Call, pad: int, model: Any, tokens: Tensor, real: Tensor) -> Any:
     return call(model, tokens.masked_fill(~real, pad))
+
+
+def says_by_token(padded: Any) -> bool:
+    """Whether this call, a Subject's `padded`, tells the model what is padding by its token alone."""
+    return isinstance(padded, partial) and padded.func in (_by_token, _unmarked)
 
 
 def _unmarked(call: Call, model: Any, tokens: Tensor, _real: Tensor) -> Any:

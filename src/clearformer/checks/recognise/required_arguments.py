@@ -19,6 +19,7 @@ ZERO: Value = ("0", lambda _: 0)
 ZEROS: Value = ("zeros", torch.zeros_like)
 EMPTY: Value = ("None", lambda _: None)
 LENGTHS: Value = ("lengths", lambda tokens: torch.full(tokens.shape[:1], tokens.shape[1]))
+NO_LENGTHS: Value = ("0 [B]", lambda tokens: tokens.new_zeros(len(tokens)))
 EACH: tuple[Value, ...] = (
     ("positions [T]", lambda tokens: torch.arange(tokens.shape[1])),
     ("positions [B, T]", lambda tokens: torch.arange(tokens.shape[1]).expand(tokens.shape[:2]).clone()),
@@ -46,6 +47,8 @@ def _values(parameter: inspect.Parameter) -> tuple[Value, ...]:
         return (EMPTY,)
     if name in signature.SEGMENTS:
         return (ZEROS,)
+    if signature.is_prefix(name):
+        return (NO_LENGTHS,)
     if is_length(name) and not signature.has_word(name, POSITIONS):
         return (LENGTHS,)
     times = TIMES if name in OF_A_TIME else ()

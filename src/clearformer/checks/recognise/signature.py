@@ -70,6 +70,11 @@ def has_word(name: str, words: Iterable[str]) -> bool:
     return any(f"_{word}_" in f"_{name.lower()}_" for word in words)
 
 
+def is_prefix(name: str) -> bool:
+    """Whether it says how much of each row is a prefix, which is seen whole, as `prefix_lengths` does."""
+    return has_word(name, ("prefix", "prompt")) and has_word(name, ("length", "lengths", "len", "lens"))
+
+
 def give(model: Any, *inputs: Any, **named: Any) -> Any:
     """What the model returns. Inputs that it takes only by name are given by their names."""
     found = list(_signature(model).values())[: len(inputs)]
@@ -94,6 +99,17 @@ def declared(model: Any, names: Iterable[str]) -> int | None:
     return None
 
 
+def is_said(model: Any, names: Iterable[str]) -> bool:
+    """Whether one of these attributes of the model or its configuration is True."""
+    holders = [model, *(getattr(model, name) for name in CONFIGS if hasattr(model, name))]
+    values = (
+        holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+        for holder in holders
+        for name in names
+    )
+    return any(value is True for value in values)
+
+
 def padding_token(model: Any) -> int | None:
     """As declared; else the one `padding_idx` of the model's embeddings."""
     found = declared(model, PADS)
@@ -101,6 +117,18 @@ def padding_token(model: Any) -> int | None:
         named = {part.padding_idx for part in model.modules() if isinstance(part, nn.Embedding)} - {None}
         found = named.pop() if len(named) == 1 else None
     return found
+
+
+def words(model: Any) -> str:
+    """The documentation of the class and of `forward`, in small letters."""
+    return f"{type(model).__doc__} {getattr(getattr(model, 'forward', None), '__doc__', None)}".lower()
+
+
+def constant(model: Any, names: Iterable[str]) -> int | None:
+    """The first of these, or of their capitals, that is a whole number in the file of the model."""
+    known = getattr(type(model).forward, "__globals__", {}) if isinstance(model, nn.Module) else {}
+    found = (known.get(spelt) for name in names for spelt in (name.upper(), name))
+    return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), None)
 
 
 def declare(model: Any, names: Iterable[str], value: int) -> bool:

@@ -267,10 +267,13 @@ def initial_caches(experiment: Experiment, takes_cache: bool) -> Iterator[Callab
         return
     for name in factories(model):
         yield _factory(experiment, name)
-    layers = max((len(module) for module in model.modules() if isinstance(module, nn.ModuleList)), default=1)
+    for family in _cache_classes(model):
+        yield _factory(experiment, family)
+    layers = num_layers(model)
     yield nothing
     yield lambda _model, _tokens, _given: {}
     yield lambda _model, _tokens, _given: [None] * layers
+    yield lambda _model, _tokens, _given: [{} for _ in range(layers)]
     yield lambda _model, _tokens, _given: []
 
 
@@ -290,17 +293,40 @@ def _reset(model: Any, _tokens: Tensor, _given: Given) -> None:
             signature.method(model, name)()
 
 
-def _factory(experiment: Experiment, name: str) -> Callable[[Any, Tensor, Given], Any]:
-    """A method that makes a cache, given the number of rows, or a length, or what the steps are given too."""
+def _cache_classes(model: Any) -> list[type]:
+    """Classes of caches that the file of the model knows."""
+    known = getattr(type(model).forward, "__globals__", {})
+    beside = [one for one in known.values() if isinstance(one, type)]
+    is_cache = [one for one in beside if one.__name__.lower().endswith(CACHES) and not issubclass(one, nn.Module)]
+    return [] if signature.is_of_a_library(model) else is_cache
+
+
+def _factory(experiment: Experiment, maker: str | type) -> Callable[[Any, Tensor, Given], Any]:
+    """A method or a class that makes a cache, given the number of rows, a length, or what the steps are given too."""
     length = experiment.subject.context or MAX_LENGTH
 
     def make(model: Any, tokens: Tensor, given: Given) -> Any:
-        method = signature.method(model, name)
+        method = signature.method(model, maker) if isinstance(maker, str) else maker
         parameters = signature.parameters(method)
         required = signature.required(parameters)
-        sizes = {one: len(tokens) if signature.has_word(one, ROW_COUNTS) else length for one in required}
+        sizes = {one: _size(model, one, len(tokens), length) for one in required}
         lengths = [one for one in parameters if one not in required and signature.has_word(one, SIZES)]
         sizes |= {one: length for one in lengths if not signature.has_word(one, ROW_COUNTS)}
         return method(**sizes | {one: given[one] for one in required if one in given})
 
     return make
+
+
+def _size(model: Any, name: str, rows: int, length: int) -> int:
+    """What an argument of this name takes: rows, layers, a size that the model declares, or a length."""
+    if "layer" in name:
+        return num_layers(model)
+    if signature.has_word(name, ROW_COUNTS):
+        return rows
+    declared = None if signature.has_word(name, SIZES) else signature.declared(model, [name])
+    return length if declared is None else declared
+
+
+def num_layers(model: Any) -> int:
+    """The length of the model's longest list of parts."""
+    return max((len(module) for module in model.modules() if isinstance(module, nn.ModuleList)), default=1)

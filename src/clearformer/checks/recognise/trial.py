@@ -14,7 +14,7 @@ from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import MAX_LENGTH
-from clearformer.checks.weights import preserve_state, randomise_weights
+from clearformer.checks.weights import as_written, preserve_state, randomise_weights
 
 ROWS, LENGTH = 2, 8
 """the size of a trial: unequal, so that the axes can be told apart"""
@@ -23,7 +23,7 @@ ROWS, LENGTH = 2, 8
 @contextlib.contextmanager
 def trial_mode(model: Any) -> Iterator[None]:
     """Evaluation mode with random weights, so that every input has an effect; the model is restored on exit."""
-    with preserve_state(model), torch.no_grad():
+    with preserve_state(model), as_written(), torch.no_grad():
         torch.manual_seed(0)
         if isinstance(model, nn.Module):
             model.eval()

@@ -11,6 +11,7 @@ from clearformer.checks.recognise import (
     elsewhere,
     generation,
     heads,
+    hugging_face_calls,
     losses,
     pair_steps,
     paths,
@@ -45,7 +46,7 @@ def complete(subject: Subject) -> Subject:
         subject = dataclasses.replace(subject, reserved=(*subject.reserved, *apart), ways=(*subject.ways, *said))
         experiment = Experiment(subject)
     found = [
-        loss_fields(experiment) if subject.loss is None else {},
+        loss_fields(experiment) if subject.loss is None else _added_to(experiment),
         step_fields(experiment) if subject.step is None and subject.kind in WRITERS else {},
         generate_fields(experiment) if subject.generate is None and subject.kind in WRITERS else {},
         path_fields(experiment),
@@ -73,9 +74,19 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
     }
     if experiment.kind == "encoder-decoder":
         fields |= {"start": first.start, "reserved": tuple({*experiment.subject.reserved, first.start})}
-    if first.ignored is not None and first.ignored >= 0 and not experiment.subject.reserved:
-        fields |= {"pad": first.ignored, "reserved": (first.ignored,)}
+    reserved = experiment.subject.reserved
+    if first.ignored is not None and first.ignored >= 0 and first.ignored not in reserved:
+        fields |= {"reserved": (*fields.get("reserved", reserved), first.ignored)}
+        fields |= {} if reserved else {"pad": first.ignored}
     return fields
+
+
+def _added_to(experiment: Experiment) -> dict[str, Any]:
+    """The loss of a model in the manner of transformers, where something else is added to it, as for experts."""
+    if experiment.subject.loss is not hugging_face_calls.loss:
+        return {}
+    found = [one for one in losses.find(experiment, "forward") if one.is_added_to]
+    return {"loss": found[0], "ways": (found[0].description,)} if found else {}
 
 
 def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
@@ -94,6 +105,8 @@ def step_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
 
 def generate_fields(experiment: Experiment, only: str | None = None) -> dict[str, Any]:
     found, errors = generation.find(experiment, only)
+    if prefix := next(filter(signature.is_prefix, signature.parameters(experiment.model)), ""):
+        return {"ways": tuple(f"{one.description}: not compared, since it may give {prefix}" for one in found)}
     said = [f"{one.description}: writes text" for one in found]
     said += [f"model.{method} was not understood: {error}" for method, error in errors.items()]
     if not found:

@@ -379,3 +379,93 @@ class WeightedBeside(Averages):
 @pytest.mark.parametrize("check", ["loss.shift", "loss.padding", "loss.methods"])
 def test_a_right_loss_passes_where_its_labels_are_shifted_or_weighted_by_the_caller(family: Any, check: str):
     assert run_check(recognise(family()), CHECKS[check], seed=1).status in ("passed", "does not apply")
+
+
+class AddsABalance(Averages):
+    """As of experts, whose balance depends on the tokens and not on the labels."""
+
+    def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Any:
+        logits = super().forward(tokens)
+        if labels is None:
+            return logits
+        return mean_loss(logits[:, :-1], labels[:, 1:]) + 0.01 * self.tokens(tokens).square().mean(), logits
+
+
+class LabelsThatFollow(Averages):
+    """`labels` are what follows each token."""
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        logits = super().forward(input_ids)
+        return logits if labels is None else (mean_loss(logits, labels), logits)
+
+
+class DemandsAMask(Averages):
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        tokens, real = batch["input_ids"], batch["attention_mask"][:, 1:]
+        each = mean_loss(self(tokens)[:, :-1], tokens[:, 1:], reduction="none").view(real.shape)
+        return self.mean(each, real)
+
+    def mean(self, each: Tensor, real: Tensor) -> Tensor:
+        return (each * real).sum() / real.sum()
+
+
+class DividesByAll(DemandsAMask):
+    def mean(self, each: Tensor, real: Tensor) -> Tensor:
+        return (each * real).mean()
+
+
+class LeavesOutTheEnd(Averages):
+    pad_id, eos_id, left_out = 0, 1, 1
+
+    def loss(self, tokens: Tensor) -> Tensor:
+        return mean_loss(self(tokens[:, :-1]), tokens[:, 1:], ignore_index=self.left_out)
+
+
+class LeavesOutPadding(LeavesOutTheEnd):
+    left_out = 0
+
+
+@pytest.mark.parametrize(
+    ("family", "cause"),
+    [
+        (AddsABalance, ""),
+        (LabelsThatFollow, ""),
+        (DemandsAMask, ""),
+        (DividesByAll, "divided-by-all"),
+        (LeavesOutPadding, ""),
+        (LeavesOutTheEnd, "end-ignored"),
+    ],
+)
+def test_what_is_added_said_demanded_or_left_out_is_understood(family: type[Averages], cause: str):
+    subject = recognise(family())
+    outcomes = [run_check(subject, CHECKS[check], seed=1) for check in ("loss.shift", "loss.padding")]
+    assert [outcome.status for outcome in outcomes] == ["passed", "failed" if cause else "passed"], outcomes
+    assert outcomes[1].cause == cause
+
+
+class MakesItsInput(Pair):
+    shifts = True
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,  # noqa: ARG002
+        decoder_input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Any:
+        if decoder_input_ids is None and labels is not None:
+            start = torch.full_like(labels[:, :1], 2)
+            decoder_input_ids = torch.cat([start, labels[:, :-1]], dim=1) if self.shifts else labels
+        logits = super().forward(input_ids, decoder_input_ids.clamp(min=0))
+        return logits if labels is None else (mean_loss(logits, labels), logits)
+
+
+class ReadsItsLabels(MakesItsInput):
+    shifts = False
+
+
+@pytest.mark.parametrize(("family", "causes"), [(MakesItsInput, set()), (ReadsItsLabels, {"predicts-itself"})])
+def test_a_decoder_that_makes_its_input_of_labels_is_checked(family: type[Pair], causes: set[str]):
+    subject = recognise(family())
+    outcomes = [run_check(subject, CHECKS[check], seed=1) for check in ("loss.shift", "loss.methods")]
+    assert {outcome.cause for outcome in outcomes if outcome.status == "failed"} == causes, outcomes

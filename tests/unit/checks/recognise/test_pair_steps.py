@@ -56,6 +56,22 @@ class GivenTheMemory(Translates):
         return logits[:, 0], past
 
 
+class SpreadsTheMemory(Translates):
+    """Both what is encoded and its mask come from `encode`, and states are dictionaries that are written to."""
+
+    def encode(self, src: Tensor) -> Any:
+        return super().encode(src), torch.ones_like(src)
+
+    def decode(self, tgt: Tensor, memory: Tensor, seen: Tensor, states: list[dict[str, Any]] | None = None) -> Tensor:
+        assert seen.dim() == 2
+        state: dict[str, Any] = {} if states is None else states[0]
+        logits, state["past"] = self._decode(tgt, memory, state.get("past"))
+        return logits
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        return self.decode(tgt, *self.encode(src))
+
+
 class AdvancesAState(Translates):
     def start_state(self, src: Tensor) -> tuple[Tensor, Any]:
         return self.encode(src), None
@@ -69,6 +85,7 @@ class AdvancesAState(Translates):
     ("family", "words"),
     [
         (GivenTheSource, "model.step(src, tgt, cache): a step takes any number of tokens"),
+        (SpreadsTheMemory, "model.decode(memory, seen, tgt, states): a step takes any number of tokens"),
         (GivenTheMemory, "model.decode(enc_out, src_mask, token, past): a step takes one token of each row, [B]"),
         (AdvancesAState, "model.advance(tokens, state): a step takes any number of tokens"),
     ],

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clearformer.checks.models.catalogue import CHECKS
+from clearformer.checks.models.run import run_check
 from clearformer.checks.recognise import recognise
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.errors import CheckError
@@ -214,3 +216,41 @@ def test_a_source_and_a_target_in_one_argument_are_an_encoder_decoder(family: ty
 def test_a_compiled_graph_is_refused_with_what_to_return_instead():
     with pytest.raises(CheckError, match=r"before torch\.jit\.script"):
         recognise(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)))
+
+
+class WithAPrefix(Base):
+    """The first tokens of a row see one another."""
+
+    too_many = 0
+
+    def forward(self, tokens: Tensor, prefix_lengths: Tensor | None = None) -> Tensor:
+        T = tokens.shape[1]  # noqa: N806
+        lengths = torch.zeros(len(tokens)) if prefix_lengths is None else prefix_lengths + self.too_many
+        in_prefix = torch.arange(T) < lengths[:, None, None]
+        return self.logits(tokens, torch.arange(T), torch.ones(T, T, dtype=torch.bool).tril() | in_prefix)
+
+
+class PrefixTooLong(WithAPrefix):
+    too_many = 1
+
+
+@pytest.mark.parametrize(("family", "status"), [(WithAPrefix, "passed"), (PrefixTooLong, "failed")])
+def test_a_prefix_is_no_padding_and_sees_nothing_behind_it(family: type[Base], status: str):
+    subject = recognise(family())
+    statuses = [run_check(subject, CHECKS[name], seed=1).status for name in ("masks.future", "batches.right-padding")]
+    assert statuses == [status, "passed"]
+
+
+class ComparesTexts(Base):
+    """Two texts are read, each by a method that gives a vector."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        return self.plain(tokens).mean(1)
+
+    def forward(self, queries: Tensor, passages: Tensor) -> Tensor:
+        return self.encode(queries) @ self.encode(passages).T
+
+
+def test_a_model_that_compares_texts_is_called_by_what_reads_one():
+    subject = recognise(ComparesTexts())
+    assert (subject.kind, subject.name) == ("classifier", "ComparesTexts, called as model.encode(tokens)")

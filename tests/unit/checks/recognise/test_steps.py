@@ -64,6 +64,20 @@ class WithFactory(Sums):
         return logits
 
 
+class LayerCache:
+    def __init__(self, n_layers: int) -> None:
+        self.past: list[Tensor | None] = [None] * n_layers
+        self.length = 0
+
+
+class GivenAnObject(Sums):
+    def forward(self, tokens: Tensor, cache: LayerCache | None = None) -> Tensor:
+        cache = LayerCache(1) if cache is None else cache
+        logits, cache.past[0] = self._sums(tokens, cache.past[0], cache.length)
+        cache.length += tokens.shape[1]
+        return logits
+
+
 class OnTheModel(Sums):
     past: Tensor | None = None
 
@@ -82,6 +96,7 @@ class OnTheModel(Sums):
         (OneToken, "model.step(token, state): a step takes one token, and the caller"),
         (OneTokenOfEachRow, "model.decode(token, kv_cache, pos): a step takes one token of each row, [B]"),
         (WithFactory, "model.forward_cached(tokens, cache): a step takes any number of tokens"),
+        (GivenAnObject, "model(tokens, cache): a step takes any number of tokens, and the caller keeps the cache"),
         (OnTheModel, "model(tokens, start_pos): a step takes any number of tokens, and the model keeps the cache"),
     ],
 )
