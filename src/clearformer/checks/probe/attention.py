@@ -96,13 +96,15 @@ def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
 
 
 def _with_heads_first(attention: Attention, lengths: list[int]) -> Attention:
-    """The attention [B, H, T, S] of one that is [B, T, H, S], as where all heads share their keys."""
+    """The attention [B, H, T, S] of one whose scores are [B, T, H, S]; a tensor made head by head is [B H, T, S]."""
     shape = attention.scores.shape
     if len(shape) != 4 or shape[1] not in lengths or shape[2] in lengths:
         return attention
+    B, T, H, S = shape  # noqa: N806
+    by_head = {"products": attention.queries.shape[-2] == T, "applied": attention.applied.shape[-2] == T}
     tensors = {name: getattr(attention, name) for name in ("products", "scores", "weights", "applied")}
     moved: dict[str, Any] = {
-        name: tensor.reshape(shape).transpose(1, 2)
+        name: tensor.reshape(B, H, T, S) if by_head.get(name) else tensor.reshape(shape).transpose(1, 2)
         for name, tensor in tensors.items()
         if tensor.numel() == attention.scores.numel()
     }

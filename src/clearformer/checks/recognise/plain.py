@@ -224,7 +224,9 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
 
 
 def _with_prefix(name: str, model: Any, tokens: Tensor, lengths: Tensor) -> Any:
-    return signature.give(model, tokens, **{name: lengths})
+    """One number where that is the default, and else one for each row."""
+    is_one = isinstance(signature.parameters(model)[name].default, int)
+    return signature.give(model, tokens, **{name: int(lengths[0]) if is_one else lengths})
 
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
