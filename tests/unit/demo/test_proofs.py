@@ -35,8 +35,10 @@ def test_reloading_is_proven_even_for_a_barely_trained_model(dates: RunFolder, p
 def test_a_leak_of_the_future_is_found(dates: RunFolder, pydocs: RunFolder, monkeypatch: pytest.MonkeyPatch):
     assert proofs.no_token_sees_the_future(dates, pydocs).holds
 
-    def unmasked(self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None):
-        del self, mask
+    def unmasked(
+        self: ScaledDotProductAttention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None, bias=None
+    ):
+        del self, mask, bias
         return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
     monkeypatch.setattr(ScaledDotProductAttention, "forward", unmasked)
