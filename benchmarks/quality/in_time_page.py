@@ -29,8 +29,10 @@ def write_picture() -> None:
 
 def draw() -> str:
     with rc_context(STYLE | {"font.size": 8}):
-        figure = Figure(figsize=(7.2, 2.8), layout="constrained")
-        for axes, (task, (x_name, unit, y_name)) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        tasks = [task for task in PANELS if any(path(task, system).exists() for system in COLOURS)]
+        figure = Figure(figsize=(3.8 * len(tasks), 2.8), layout="constrained")
+        for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+            x_name, unit, y_name = PANELS[task]
             found = {system: read(task, system) for system in COLOURS if path(task, system).exists()}
             early = SHOWN * max(each["curve"][-1]["seconds"] for each in found.values())
             for system, each in found.items():
