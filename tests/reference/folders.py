@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from tokenizers import decoders, models, pre_tokenizers
 
 from clearformer.api.run import Run, open_run
 from clearformer.cli.main import main
@@ -121,3 +123,53 @@ def train_further(run: str, folder: Path) -> list[float]:
     assert main(["train", str(Path(run) / "config.json"), *further, *settings]) == 0
     lines = (folder / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["loss"] for line in lines]
+
+
+def unigrams(*first: str) -> tokenizers.Tokenizer:
+    """A translator's tokenizer, whose vocabulary begins with these special tokens; <pad> is last if it is not here."""
+    pieces = [*sorted({f"▁{word}" for word in TEXT.split()}), *sorted({*TEXT.replace(" ", "▁")})]
+    scores = dict.fromkeys(first, 0.0) | {
+        piece: -1.0 / len(piece) - number / 100 for number, piece in enumerate(pieces)
+    }
+    backend = tokenizers.Tokenizer(models.Unigram(list(scores.items()), unk_id=first.index("<unk>")))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.add_special_tokens([*dict.fromkeys((*first, "<pad>"))])
+    return backend
+
+
+def save_translator(model: Any, backend: tokenizers.Tokenizer, folder: Path) -> None:
+    model.save_pretrained(folder)
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
+
+
+def with_tensor(name: str, value: Callable[[dict[str, NDArray[Any]]], NDArray[Any]]) -> Edit:
+    return edited_weights(lambda tensors: tensors.update({name: value(tensors).astype(np.float32)}))
+
+
+def assert_not_exported(words: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run in `folder` is refused in these words, and nothing is written."""
+    assert main(["export", str(folder / "run"), str(folder / "hf"), "--to", "hf"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (folder / "hf").exists()
+
+
+def assert_same_translations(run: Run, model: Any, never: list[int], folder: Path) -> None:
+    """Greedy ones, of their model in `folder` / "theirs", of the run, and of what the run is exported to.
+
+    `never`: their tokens that ours does not write.
+    """
+    backend = tokenizers.Tokenizer.from_file(str(folder / "theirs" / "tokenizer.json"))
+    assert main(["export", str(folder / "run"), str(folder / "back"), "--to", "hf"]) == 0
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder / "back").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "back")
+    assert tokenizer.mask_token is None
+    ours = run.translate(SENTENCES, beam=1)
+    assert len(set(ours)) > 1
+    for text, found in zip(SENTENCES, ours, strict=True):
+        ids = torch.tensor([[*backend.encode(text, add_special_tokens=False).ids, model.config.eos_token_id]])
+        written = model.generate(ids, do_sample=False, num_beams=1, max_new_tokens=CONTEXT, suppress_tokens=never)[0]
+        assert backend.decode(written.tolist()[1:]) == found
+        again = back.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), num_beams=1)[0]
+        assert tokenizer.decode(again, skip_special_tokens=True) == found

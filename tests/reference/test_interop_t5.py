@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 import transformers
 from folders import (
@@ -14,16 +13,19 @@ from folders import (
     SENTENCES,
     STD,
     TEXT,
+    assert_not_exported,
     assert_refused,
     assert_same_logits,
+    assert_same_translations,
     edited_config,
-    edited_weights,
     imported,
     run_of,
+    save_translator,
     theirs_of,
     train_further,
+    unigrams,
+    with_tensor,
 )
-from tokenizers import decoders, models, pre_tokenizers
 
 from clearformer.api.run import Run
 from clearformer.cli.main import main
@@ -45,22 +47,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def unigrams() -> tokenizers.Tokenizer:
-    """A tokenizer like T5's: <pad>, </s> and <unk> come first."""
-    pieces = [*sorted({f"▁{word}" for word in TEXT.split()}), *sorted({*TEXT.replace(" ", "▁")})]
-    scores = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0} | {
-        piece: -1.0 / len(piece) - number / 100 for number, piece in enumerate(pieces)
-    }
-    backend = tokenizers.Tokenizer(models.Unigram(list(scores.items()), unk_id=2))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    backend.add_special_tokens(["<pad>", "</s>", "<unk>"])
-    return backend
-
-
 def foreign(folder: Path, family: str = "T5", **changes: Any) -> Any:
     """Save a tiny model with random weights and its tokenizer into `folder`, and return it."""
-    backend = unigrams()
+    backend = unigrams("<pad>", "</s>", "<unk>")
     settings = SIZES | {"vocab_size": backend.get_vocab_size() + SPARE} | changes
     configuration = getattr(transformers, f"{family}Config")(**settings)
     torch.manual_seed(3)
@@ -73,9 +62,7 @@ def foreign(folder: Path, family: str = "T5", **changes: Any) -> Any:
         for stack in (model.encoder, model.decoder):
             stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight.normal_()
         model.decoder.final_layer_norm.weight.mul_(-4)  # or each token would be followed by itself, where it is tied
-    model.save_pretrained(folder)
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
+    save_translator(model, backend, folder)
     return model
 
 
@@ -102,20 +89,7 @@ def test_greedy_translations_are_the_same_in_both_directions(variant, tmp_path, 
     family, changes = VARIANTS[variant]
     model = foreign(tmp_path / "theirs", family, **changes)
     run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
-    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
-    never = [0, 2]
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
-    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
-    assert tokenizer.mask_token is None
-    ours = run.translate(SENTENCES, beam=1)
-    assert len(set(ours)) > 1
-    for text, found in zip(SENTENCES, ours, strict=True):
-        ids = torch.tensor([[*backend.encode(text, add_special_tokens=False).ids, 1]])
-        written = model.generate(ids, do_sample=False, num_beams=1, max_new_tokens=CONTEXT, suppress_tokens=never)[0]
-        assert backend.decode(written.tolist()[1:]) == found
-        again = back.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), num_beams=1)[0]
-        assert tokenizer.decode(again, skip_special_tokens=True) == found
+    assert_same_translations(run, model, [0, 2], tmp_path)
 
 
 OURS: dict[str, Any] = {
@@ -157,13 +131,7 @@ def test_a_run_with_relative_positions_is_exported_and_imported_with_the_same_lo
 )
 def test_a_run_that_t5_cannot_hold_is_refused_before_anything_is_written(changes, words, tmp_path, capsys):
     own_run(tmp_path / "run", **changes)
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 2
-    assert words in capsys.readouterr().err
-    assert not (tmp_path / "hf").exists()
-
-
-def with_tensor(name: str, value: Any) -> Any:
-    return edited_weights(lambda tensors: tensors.update({name: value(tensors).astype(np.float32)}))
+    assert_not_exported(words, tmp_path, capsys)
 
 
 BROKEN: dict[str, tuple[Any, str]] = {

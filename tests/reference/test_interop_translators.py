@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 import transformers
 from folders import (
@@ -15,16 +14,19 @@ from folders import (
     SENTENCES,
     STD,
     TEXT,
+    assert_not_exported,
     assert_refused,
     assert_same_logits,
+    assert_same_translations,
     edited_config,
-    edited_weights,
     imported,
     run_of,
+    save_translator,
     theirs_of,
     train_further,
+    unigrams,
+    with_tensor,
 )
-from tokenizers import decoders, models, pre_tokenizers
 
 from clearformer.api.run import Run
 from clearformer.cli.main import main
@@ -39,29 +41,18 @@ SIZES = {
 }  # fmt: skip
 
 
-def unigrams() -> tokenizers.Tokenizer:
-    """A tokenizer like Marian's: </s> and <unk> come first, <pad> last."""
-    pieces = [*sorted({f"▁{word}" for word in TEXT.split()}), *sorted({*TEXT.replace(" ", "▁")})]
-    scores = {"</s>": 0.0, "<unk>": 0.0} | {
-        piece: -1.0 / len(piece) - number / 100 for number, piece in enumerate(pieces)
-    }
-    backend = tokenizers.Tokenizer(models.Unigram(list(scores.items()), unk_id=1))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    backend.add_special_tokens(["</s>", "<unk>", "<pad>"])
-    return backend
-
-
+FIRST = ("</s>", "<unk>")
+"""tokens of a vocabulary like Marian's, whose last is <pad>"""
 VARIANTS: dict[str, dict[str, Any]] = {
     "as the translators of Helsinki": {"activation_function": "swish"},
     "ReLU, embeddings that are not scaled": {"activation_function": "relu", "scale_embedding": False},
-    "a letter to begin with": {"decoder_start_token_id": unigrams().token_to_id("i")},
+    "a letter to begin with": {"decoder_start_token_id": unigrams(*FIRST).token_to_id("i")},
 }
 
 
 def foreign(folder: Path, **changes: Any) -> Any:
     """Save a tiny model with random weights and its tokenizer into `folder`, and return it."""
-    backend = unigrams()
+    backend = unigrams(*FIRST)
     pad = backend.token_to_id("<pad>")
     ids = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "forced_eos_token_id": None}
     settings = SIZES | ids | {"vocab_size": backend.get_vocab_size()} | changes
@@ -74,9 +65,7 @@ def foreign(folder: Path, **changes: Any) -> Any:
         last = model.model.decoder.layers[-1].final_layer_norm
         last.weight.neg_()  # or each token would be followed by itself, as the output is the embedding
         last.bias.zero_()
-    model.save_pretrained(folder)
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
+    save_translator(model, backend, folder)
     return model
 
 
@@ -101,19 +90,7 @@ def test_a_translator_has_the_same_logits_in_every_engine_and_returns(variant, t
 def test_greedy_translations_are_the_same_in_both_directions(variant, tmp_path, capsys):
     model = foreign(tmp_path / "theirs", **VARIANTS[variant])
     run = imported(tmp_path / "theirs", tmp_path / "run", capsys)
-    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
-    never = [model.config.pad_token_id, model.config.decoder_start_token_id, 1]
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "back"), "--to", "hf"]) == 0
-    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
-    ours = run.translate(SENTENCES, beam=1)
-    assert len(set(ours)) > 1
-    for text, found in zip(SENTENCES, ours, strict=True):
-        ids = torch.tensor([[*backend.encode(text, add_special_tokens=False).ids, model.config.eos_token_id]])
-        written = model.generate(ids, do_sample=False, num_beams=1, max_new_tokens=CONTEXT, suppress_tokens=never)[0]
-        assert backend.decode(written.tolist()[1:]) == found
-        again = back.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), num_beams=1)[0]
-        assert tokenizer.decode(again, skip_special_tokens=True) == found
+    assert_same_translations(run, model, [model.config.pad_token_id, model.config.decoder_start_token_id, 1], tmp_path)
 
 
 def own_run(folder: Path, **changes: Any) -> Run:
@@ -149,13 +126,7 @@ def test_a_translator_of_ours_is_exported_and_imported_with_the_same_logits_and_
 )
 def test_a_translator_that_marian_cannot_hold_is_refused_before_anything_is_written(changes, words, tmp_path, capsys):
     own_run(tmp_path / "run", **changes)
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "hf"), "--to", "hf"]) == 2
-    assert words in capsys.readouterr().err
-    assert not (tmp_path / "hf").exists()
-
-
-def with_tensor(name: str, value: Any) -> Any:
-    return edited_weights(lambda tensors: tensors.update({name: value(tensors).astype(np.float32)}))
+    assert_not_exported(words, tmp_path, capsys)
 
 
 def of_sentence_pieces(folder: Path) -> None:
