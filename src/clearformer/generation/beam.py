@@ -6,7 +6,7 @@
 open hypothesis by every token and keeps the likeliest of these, up to the beam size. A finished hypothesis occupies a
 slot of the beam for good, so a beam of one is greedy decoding.
 
-Scores are computed in NumPy and float64, so that every engine chooses the same; ties go to the first.
+Scores are sums in float64, so that every engine chooses the same; ties go to the first.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clearformer.data.tokenizers import EOS
 from clearformer.engine import engine_of
 from clearformer.errors import PromptError, TrainingError
+from clearformer.generation.decoder import Decoder
 from clearformer.generation.sources import NEVER_GENERATED, max_target_lengths, padded_sources
 
 Indices = Int[NDArray[np.int64], " _"]
@@ -101,7 +102,7 @@ class _Search:
 
     def step(self) -> None:
         """Extend every open hypothesis, collect those that end, and drop sources that are done."""
-        row, token, log_p = candidates(self.decoder.next_logits(), self.beam.size)
+        row, token, log_p = candidates(self.decoder, self.beam.size)
         log_p += self.log_p[row]
         free_slots = self.beam.size - np.array([len(hypotheses) for hypotheses in self.finished])
         best = best_per_source(self.source[row], log_p, free_slots)
@@ -134,29 +135,23 @@ class _Search:
         self.source, self.log_p = self.source[row], log_p
 
 
-def candidates(
-    logits: Float[NDArray[np.float32], "B V"], size: int
-) -> tuple[Indices, Indices, Float[NDArray[np.float64], " C"]]:
+def candidates(decoder: Decoder, size: int) -> tuple[Indices, Indices, Float[NDArray[np.float64], " C"]]:
     """The `size` likeliest permitted tokens of each row, with ties, and few others: row, token, log-probability.
 
     Raises TrainingError if a logit is NaN or +infinity.
     """
-    B, V = logits.shape  # noqa: N806
+    logits = decoder.next_logits()
+    V = logits.shape[1]  # noqa: N806
     # the k-th largest of the maxima of `columns` parts of a row is at most its k-th largest logit, and soon found
     k = min(size + len(NEVER_GENERATED), V)
-    columns = min(V, max(COLUMNS, 4 * k))
-    whole = V // columns * columns
-    maxima = np.maximum.reduce(logits[:, :whole].reshape(B, -1, columns), axis=1)
-    largest = np.maximum(maxima.max(1), logits[:, whole:].max(1, initial=-np.inf))[:, None]
-    if not np.isfinite(largest).all():  # max propagates NaN
+    maxima, log_sums = decoder.summarize(logits, columns=min(V, max(COLUMNS, 4 * k)))
+    if not np.isfinite(log_sums).all():
         raise TrainingError("finite logits were expected, found NaN or infinity: the model diverged; train it anew")
-    exponentials = np.subtract(logits, largest)
-    total = np.log(np.exp(exponentials, out=exponentials).sum(-1, dtype=np.float64)) + largest[:, 0]
     bound = np.partition(maxima, -k, axis=-1)[:, -k, None]
     row, token = np.divmod(np.flatnonzero(logits >= bound), V)  # in order, so that ties keep theirs
     allowed = ~np.isin(token, NEVER_GENERATED)
     row, token = row[allowed], token[allowed]
-    return row, token, logits[row, token] - total[row]
+    return row, token, logits[row, token] - log_sums[row]
 
 
 def best_per_source(source: Indices, log_p: Float[NDArray[np.float64], " C"], limits: Indices) -> Indices:

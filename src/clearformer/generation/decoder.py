@@ -28,6 +28,21 @@ class Decoder(ABC):
     def clear_cache(self) -> None:
         """The next step then reads all rows again, from position 0."""
 
+    def summarize(
+        self, logits: Float[NDArray[np.float32], "B V"], columns: int
+    ) -> tuple[Float[NDArray[np.float32], "B columns"], Float[NDArray[np.float64], " B"]]:
+        """Maxima of each row's logits that stand `columns` apart, and log Σ exp of the row.
+
+        What is left of V after whole multiples of `columns` is in the sum alone, which is not finite where a logit is
+        NaN or +infinity.
+        """
+        whole = logits.shape[1] // columns * columns
+        maxima = np.maximum.reduce(logits[:, :whole].reshape(len(logits), -1, columns), axis=1)
+        largest = np.maximum(maxima.max(1), logits[:, whole:].max(1, initial=-np.inf))[:, None]
+        with np.errstate(invalid="ignore"):  # of infinity minus infinity
+            exponentials = np.subtract(logits, largest)
+        return maxima, np.log(np.exp(exponentials, out=exponentials).sum(-1, dtype=np.float64)) + largest[:, 0]
+
     def append(self, tokens: Sequence[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
             row.append(token)

@@ -57,6 +57,14 @@ class CDecoder(ScoringDecoder):
             self.cache.lengths[:] = lengths  # drops the keys and values of padding
         return logits
 
+    def summarize(
+        self, logits: Float[NDArray[np.float32], "B V"], columns: int
+    ) -> tuple[Float[NDArray[np.float32], "B columns"], Float[NDArray[np.float64], " B"]]:
+        (B, V), logits = logits.shape, np.ascontiguousarray(logits)  # noqa: N806
+        maxima, log_sums = np.empty((B, columns), np.float32), np.empty(B)
+        self.model.library.summarize(B, V, pointer(logits), columns, pointer(maxima), pointer(log_sums))
+        return maxima, log_sums
+
     def shorten_cache(self) -> None:
         if self.cache is not None:
             self.cache.lengths[:] = np.minimum(self.cache.lengths, [len(row) for row in self.rows])

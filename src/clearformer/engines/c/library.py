@@ -27,8 +27,8 @@ TOKENIZER_PARTS = (
 )  # fmt: skip
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",
-    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "touch.c", "fault.c", "json.c",
-    "configuration.c", "safetensors.c", "loading.c", *TOKENIZER_PARTS,
+    "families.c", "training.c", "loss.c", "optimizer.c", "muon.c", "cache.c", "summary.c", "touch.c", "fault.c",
+    "json.c", "configuration.c", "safetensors.c", "loading.c", *TOKENIZER_PARTS,
 )  # fmt: skip
 THREADS = "-fopenmp"
 
@@ -149,6 +149,7 @@ FUNCTIONS = {
     "class_logits": (None, MODEL, POINTER(Batch), FLOATS, FLOATS, ROOM),
     "remember": (None, MODEL, c_int64, POINTER(Memory), c_void_p, ROOM),
     "reorder_cache": (None, POINTER(Config), POINTER(Cache), c_void_p, POINTER(Cache)),
+    "summarize": (None, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p),
     "end_of_places": (c_int64, MODEL),
     "find_place": (c_int32, MODEL, c_int64, c_int64, c_int64, POINTER(Place)),
     "set_touches": (None, ROOM, POINTER(Touch), c_int64),

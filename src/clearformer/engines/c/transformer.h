@@ -6,8 +6,8 @@
 
    Reading order: tiles.h, then a part each, forward beside backward: embedding.c, norm.c, linear.c, attention.c,
    activations.c, dropout.c; layers.c puts them together; model.c finds the weights by their names, room.c divides
-   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c is for
-   decoding, and touch.c to look at all that is on the way, and to change it. Text as tokens is apart, in tokenizer.h,
+   memory; families.c are the models, training.c their gradients, with loss.c, optimizer.c and muon.c; cache.c and
+   summary.c are for decoding, and touch.c to look at all that is on the way, and to change it. Text as tokens is apart, in tokenizer.h,
    and the reading of files in loading.h. */
 
 #ifndef TRANSFORMER_H
@@ -324,6 +324,9 @@ void muon(count rows, count columns, float *w, const float *g, float *momentum, 
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v);
 void advance_cache(cache *past, const int32_t *tokens, count T);
 void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to);
+
+/* summary.c */
+void summarize(count rows, count V, const float *z, count columns, float *maxima, double *log_sums);
 
 /* touch.c */
 count first_place(const model *m, const stack *s, count index);
