@@ -30,7 +30,7 @@ from clearformer.training.device import cpu_has_bfloat16
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, SECONDS = 3, 2.0
 """pairs, and seconds of each half of one, in short"""
-FULL_ROUNDS, FULL_SECONDS = 7, 6.0
+FULL_ROUNDS, FULL_SECONDS = 5, 4.0
 WORSE = 0.9
 """of the committed ratio"""
 PACKAGES = ("torch", "numpy", "transformers", "tinygrad")
