@@ -143,10 +143,10 @@ def train_alone(folder: Path) -> None:
 def make(tmp_path: Path, text_file: Path, pairs_file: Path):
     """A new run of a tiny model: `make("gpt", steps=3)`."""
 
-    def create(kind: str = "gpt", ngram_buckets: int = 0, **changes: Any) -> Path:
+    def create(kind: str = "gpt", settings: dict[str, Any] | None = None, **changes: Any) -> Path:
         train = replace(TRAIN, **changes)
         if kind == "gpt":
-            gpt = GPTConfig(vocab_size=60, ngram_buckets=ngram_buckets, **SIZES)
+            gpt = GPTConfig(vocab_size=60, **SIZES, **(settings or {}))
             config = Config("own", gpt, data=(str(text_file),), train=train)
         else:
             model = TransformerConfig(vocab_size=60, **SIZES)
@@ -241,7 +241,7 @@ def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_other
 
 
 def test_a_run_goes_on_with_fsdp_from_ddp_and_back(make: Any):
-    alone = make(ngram_buckets=2, optimizer="muon")
+    alone = make(settings={"ngram_buckets": 2, "positions": "rotary"}, optimizer="muon")
     moved = twin(alone)
     train_alone(alone)
     train_together(2, moved, last=3)
@@ -253,7 +253,7 @@ def test_a_run_goes_on_with_fsdp_from_ddp_and_back(make: Any):
 
 
 def test_to_go_on_with_fsdp_a_process_reads_its_own_part_and_no_more(make: Any, tmp_path: Path):
-    folder, record = make(ngram_buckets=2, parallel="fsdp", optimizer="muon"), tmp_path / "read"
+    folder, record = make(settings={"ngram_buckets": 2}, parallel="fsdp", optimizer="muon"), tmp_path / "read"
     train_together(2, folder, last=4)
     assert together([READING + TRAINING] * 3, folder=str(folder), last=5, record=str(record)) == [0, 0, 0]
     numbers = {  # of each part, as torch.chunk divides rows; all have the scalars
