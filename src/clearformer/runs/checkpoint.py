@@ -23,7 +23,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from clearformer.errors import CheckpointError
-from clearformer.runs.tensor_files import Shapes, Tensors, read_tensors
+from clearformer.runs.tensor_files import ALL, Shapes, Share, Tensors, read_tensors
+from clearformer.training.processes import ALONE, Processes
 
 WHOLE, SHARDED = 1, 2
 """the formats of a checkpoint: a file for all weights and one for all moments, or shards"""
@@ -33,7 +34,10 @@ CheckpointName = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The training state: the number of updates, and the tensors of each file ("model", "optimizer") by name."""
+    """The training state: the number of updates, and the tensors of each file ("model", "optimizer") by name.
+
+    Where processes divide them, one process's parts of them.
+    """
 
     step: int
     tensors: Mapping[str, Tensors]
@@ -125,8 +129,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, every: int 
     return place.final
 
 
-def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
-    """Read the files named in `shapes`, whose tensors must have these names and shapes.
+def load_checkpoint(path: Path, shapes: Mapping[str, Shapes], share: Share = ALL) -> Checkpoint:
+    """Read a share of the files named in `shapes`, whose tensors must have these names and shapes.
 
     Raises CheckpointError if anything is missing or damaged, or does not match.
     """
@@ -146,16 +150,23 @@ def load_checkpoint(path: Path, shapes: Mapping[str, Shapes]) -> Checkpoint:
             f"the step {_step_of(path)} and the files' SHA-256 were expected in {path / 'state.json'}, found the step "
             f"{step!r}{'' if isinstance(hashes, dict) else ' and no SHA-256'}; was the folder renamed?"
         )
-    tensors = {name: read_tensors(path, name, shapes[name], hashes) for name in shapes}
+    tensors = {name: read_tensors(path, name, shapes[name], hashes, share) for name in shapes}
     return Checkpoint(step, tensors)
 
 
-def load_newest(folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]) -> Checkpoint | None:
+def load_newest(
+    folder: Path,
+    shapes: Mapping[str, Shapes],
+    notify: Callable[[str], None],
+    processes: Processes = ALONE,
+    share: Share = ALL,
+) -> Checkpoint | None:
     """The newest undamaged checkpoint, or None if there are none at all. `notify` is called for each skipped one.
 
-    Raises CheckpointError if all are damaged.
+    All `processes` must call this, each for its share; one in which any of them finds damage is skipped by all. Raises
+    CheckpointError if all are damaged.
     """
-    return next(_whole_checkpoints(folder, shapes, notify), None)
+    return next(_whole_checkpoints(folder, shapes, notify, processes, share), None)
 
 
 def load_average(
@@ -184,14 +195,18 @@ def _mean(tensors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _whole_checkpoints(
-    folder: Path, shapes: Mapping[str, Shapes], notify: Callable[[str], None]
+    folder: Path,
+    shapes: Mapping[str, Shapes],
+    notify: Callable[[str], None],
+    processes: Processes = ALONE,
+    share: Share = ALL,
 ) -> Iterator[Checkpoint]:
     """Undamaged checkpoints, newest first. Raises CheckpointError if there are some but all are damaged."""
     damage: CheckpointError | None = None
     found = False
     for path in reversed(checkpoint_folders(folder)):
         try:
-            checkpoint = load_checkpoint(path, shapes)
+            checkpoint = _load_together(path, shapes, processes, share)
         except CheckpointError as error:
             damage = damage or error
             notify(f"{path.name} is skipped for an older checkpoint: {error}")
@@ -200,6 +215,18 @@ def _whole_checkpoints(
             yield checkpoint
     if damage is not None and not found:
         raise CheckpointError(f"no checkpoint in {folder} can be read; of the newest: {damage}") from damage
+
+
+def _load_together(path: Path, shapes: Mapping[str, Shapes], processes: Processes, share: Share) -> Checkpoint:
+    """Each process's share of a checkpoint. Raises CheckpointError in all of them if one finds damage."""
+    try:
+        checkpoint, damage = load_checkpoint(path, shapes, share), ""
+    except CheckpointError as error:
+        checkpoint, damage = None, str(error)
+    damages = [text for text in processes.texts(damage) if text]
+    if checkpoint is None or damages:
+        raise CheckpointError(damages[0])
+    return checkpoint
 
 
 def _step_of(path: Path) -> int:

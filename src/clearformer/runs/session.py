@@ -21,6 +21,7 @@ from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.saving import make_saver
 from clearformer.runs.stopping import reason_to_stop, since_best
+from clearformer.runs.tensor_files import ALL, Share
 from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.processes import ALONE, Processes
 from clearformer.training.steps import Record
@@ -104,19 +105,9 @@ def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None
     require_memory(run.config)
     config = run.config.train
     batches, validation = run.batches("train"), run.batches("validation")
-    shapes = parameter_shapes(run.config.model)
-    checkpoint = load_newest(
-        run.checkpoints, {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}, run.notify
-    )
-    model = initial_model(run) if checkpoint is None else untrained_model(run)
+    model, optimizer, start = _begin(run, processes)
     engine = engine_of(model)
-    if checkpoint is not None:
-        engine.load_weights(model, checkpoint.tensors["model"])
-    processes.distribute(model, config)
-    optimizer = engine.make_optimizer(model, config)
-    if checkpoint is not None:
-        engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
-    saved = step = start = checkpoint.step if checkpoint is not None else 0
+    saved = step = start
     losses = metrics.validation_losses(run.metrics, start)
     processes.require_same("step to go on from", str(start))
     writes = processes.rank == 0
@@ -161,6 +152,26 @@ def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None
             save()
         saver.wait()
         raise
+
+
+def _begin(run: RunFolder, processes: Processes) -> tuple[Any, Any, int]:
+    """The model and its optimizer, in all `processes`, as of the newest checkpoint, and its step; or new ones, and 0.
+
+    With `fsdp` each process reads its parts of the checkpoint, whoever wrote it, and makes room for no others.
+    """
+    config, shapes = run.config.train, parameter_shapes(run.config.model)
+    files = {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}
+    share = Share(processes.rank, processes.size) if config.parallel == "fsdp" else ALL
+    checkpoint = load_newest(run.checkpoints, files, run.notify, processes, share)
+    model = initial_model(run) if checkpoint is None else processes.model_to_load(run.config)
+    engine = engine_of(model)
+    processes.distribute(model, config)
+    optimizer = engine.make_optimizer(model, config)
+    if checkpoint is None:
+        return model, optimizer, 0
+    engine.load_weights(model, checkpoint.tensors["model"])
+    engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
+    return model, optimizer, checkpoint.step
 
 
 def is_finished(run: RunFolder) -> bool:

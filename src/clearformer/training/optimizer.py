@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clearformer.config import TrainConfig
-from clearformer.models.sharded import divided_like, whole
+from clearformer.models.sharded import joined_like, whole
 from clearformer.training.muon import Muon
 from clearformer.training.optimizer_state import STATE, decays, optimizer_of
 
@@ -78,14 +78,11 @@ def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, NDArr
 def load_optimizer(
     model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, NDArray[np.float32]], config: TrainConfig
 ) -> None:
-    """Restore the state that `optimizer_tensors` returned."""
+    """Restore the state that `optimizer_tensors` returned; of divided parameters, from this process's part of it."""
     for name, parameter in model.named_parameters():
+        kept = STATE[optimizer_of(name, tuple(parameter.shape), config)]
+        found = {key: torch.from_numpy(tensors[f"{name}.{key}"].copy()).to(parameter.device) for key in kept}
         optimizer.part_of(parameter).state[parameter] = {
-            key: _state(tensors[f"{name}.{key}"], parameter)
-            for key in STATE[optimizer_of(name, tuple(parameter.shape), config)]
+            key: joined_like(found[key], parameter) if like_parameter else found[key]
+            for key, like_parameter in kept.items()
         }
-
-
-def _state(array: NDArray[np.float32], parameter: nn.Parameter) -> Tensor:
-    tensor = torch.from_numpy(array.copy()).to(parameter.device)
-    return divided_like(tensor, parameter) if tensor.shape == parameter.shape else tensor

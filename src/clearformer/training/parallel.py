@@ -24,10 +24,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clearformer.blocks.decoder import DecoderLayer
 from clearformer.blocks.encoder import EncoderLayer
-from clearformer.config import TrainConfig
+from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import Batch
 from clearformer.engine import engine_name
 from clearformer.errors import ClearformerError, ConfigError, TrainingError
+from clearformer.models.build import build_unfilled
+from clearformer.training.device import choose_device
 from clearformer.training.processes import Processes, share
 
 SECONDS_FOR_FIRST = 5.0
@@ -59,16 +61,20 @@ class Group(Processes):
         dist.all_gather(found, padded)
         return [bytes(tensor.tolist()).rstrip(b"\0").decode() for tensor in found]
 
+    def model_to_load(self, config: Config) -> Any:
+        return build_unfilled(config.model) if config.train.parallel == "fsdp" else super().model_to_load(config)
+
     def distribute(self, model: Any, config: TrainConfig) -> None:
         if engine_name(model) != "torch":
             raise ConfigError(
                 f"a run of the engine torch was expected in several processes, found one of {engine_name(model)}; "
                 "train it without torchrun"
             )
-        _require_device(next(model.parameters()).device)
+        device = choose_device(config.device)
+        _require_device(device)
         model.processes = self
         if config.parallel == "fsdp":
-            shard(model, self.size)
+            shard(model, self.size, device)
 
     def wrap(self, objective: Any, batch: Batch) -> nn.Module:
         if isinstance(objective.model, FSDPModule):
@@ -85,12 +91,20 @@ class Group(Processes):
         return objective.no_sync() if waits else nullcontext()
 
 
-def shard(model: nn.Module, size: int) -> None:
-    """Divide every parameter among the processes; a layer gathers its own when it computes, and drops them again."""
-    mesh = init_device_mesh(next(model.parameters()).device.type, (size,))
+def shard(model: nn.Module, size: int, device: torch.device) -> None:
+    """Divide every parameter among the processes; a layer gathers its own when it computes, and drops them again.
+
+    Of parameters without memory, each process then has its parts alone in memory, without values.
+    """
+    mesh = init_device_mesh(device.type, (size,))
     layers = [module for module in model.modules() if isinstance(module, EncoderLayer | DecoderLayer)]
     for module in (*layers, model):
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
+    if next(model.parameters()).is_meta:
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        model.to_empty(device=device)
+        for empty, buffer in zip(model.buffers(), buffers, strict=True):
+            empty.copy_(buffer)
     if hasattr(model, "token_logits"):
         register_fsdp_forward_method(model, "token_logits")
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from clearformer.config import TrainConfig
+from clearformer.config import Config, TrainConfig
 from clearformer.data.batches import IGNORE, Batch
+from clearformer.engine import open_engine
 from clearformer.errors import ConfigError
 
 
@@ -34,6 +35,10 @@ class Processes:
     def texts(self, text: str) -> list[str]:
         """The text of each process, by rank."""
         return [text]
+
+    def model_to_load(self, config: Config) -> Any:
+        """A model whose weights are loaded once it is distributed."""
+        return open_engine(config.engine).make_model(config)
 
     def distribute(self, model: Any, config: TrainConfig) -> None:
         """From now on `train` and `mean_loss` compute this model's with all processes."""

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from clearformer.blocks.decoder import DecoderLayer
 from clearformer.blocks.encoder import EncoderLayer
 from clearformer.config import BERTConfig, ClassifierConfig, GPTConfig, TransformerConfig
-from clearformer.models.build import build, load_weights
+from clearformer.models.build import build, build_unfilled, load_weights
 from clearformer.models.initial import RESIDUAL_OUTPUTS, initial_weights
 
 SIZES = {"vocab_size": 500, "context": 32, "d_model": 64, "num_heads": 4, "num_layers": 2, "d_ff": 128}
@@ -32,6 +32,18 @@ def train_a_step(model: torch.nn.Module, tokens: torch.Tensor) -> None:
     model.zero_grad()
     cross_entropy(logits(model, tokens).flatten(0, 1), tokens.flatten()).backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_an_unfilled_model_lacks_nothing_but_the_values_of_its_parameters(kind: str, variant):
+    config = CONFIGS[kind](**SIZES | variant)
+    model, expected = build_unfilled(config), build(config, 1)
+    shapes = {name: weight.shape for name, weight in model.named_parameters(remove_duplicate=False)}
+    assert shapes == {name: weight.shape for name, weight in expected.named_parameters(remove_duplicate=False)}
+    assert len(list(model.parameters())) == len(list(expected.parameters()))  # tied ones are one
+    assert all(weight.is_meta and weight.requires_grad for weight in model.parameters())
+    for (name, buffer), other in zip(model.named_buffers(), expected.buffers(), strict=True):
+        assert torch.equal(buffer, other), name
 
 
 @gpt_and_transformer

@@ -3,18 +3,22 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import torch
 from torch.distributed.checkpoint import load
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
 from clearformer.errors import CheckpointError
-from clearformer.runs.checkpoint import SHARDED, Place, load_checkpoint
+from clearformer.runs import tensor_files
+from clearformer.runs.checkpoint import SHARDED, Checkpoint, Place, load_checkpoint, save_checkpoint
+from clearformer.runs.tensor_files import Share
 
 WHOLE = {"w": np.arange(12, dtype=np.float32).reshape(4, 3), "b": np.arange(5, dtype=np.float32), "s": np.float32(7)}
 SHAPES = {"w": (4, 3), "b": (5,), "s": ()}
@@ -63,6 +67,81 @@ def test_parts_are_put_together_as_pytorch_reads_them(tmp_path: Path):
     for name, expected in WHOLE.items():
         np.testing.assert_array_equal(found[name], expected)
         np.testing.assert_array_equal(read[name].numpy(), expected)
+
+
+def parts_of(tensor: Any, size: int) -> list[np.ndarray]:
+    """Of each process, as FSDP divides a tensor: by torch.chunk, which leaves out empty ones."""
+    if np.ndim(tensor) == 0:
+        return [tensor] * size
+    found = [chunk.numpy() for chunk in torch.from_numpy(tensor).chunk(size)]
+    return found + [tensor[:0]] * (size - len(found))
+
+
+@pytest.fixture
+def numbers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many numbers each reading from a file gave."""
+    counts: list[int] = []
+
+    class Slice:
+        def __init__(self, file: Any, name: str) -> None:
+            self.slice = file.get_slice(name)
+            self.get_shape, self.get_dtype = self.slice.get_shape, self.slice.get_dtype
+
+        def __getitem__(self, slices: Any) -> np.ndarray:
+            found = self.slice[slices]
+            counts.append(found.size)
+            return found
+
+    class File:
+        """With nothing else by which tensors could be read."""
+
+        def __init__(self, file: Any) -> None:
+            self.file, self.keys, self.metadata = file, file.keys, file.metadata
+
+        def get_slice(self, name: str) -> Slice:
+            return Slice(self.file, name)
+
+    @contextmanager
+    def opened(path: Path, framework: str) -> Any:
+        with safetensors.safe_open(path, framework) as file:
+            yield File(file)
+
+    monkeypatch.setattr(tensor_files, "safe_open", opened)
+    return counts
+
+
+@pytest.mark.parametrize("form", ["parts", "whole"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])  # 4 rows: at three processes the last has none, at seven three
+def test_a_process_reads_its_own_rows_and_no_other_numbers(
+    tmp_path: Path, numbers_read: list[int], size: int, form: str
+):
+    whole = Checkpoint(5, {"model": {name: np.asarray(tensor) for name, tensor in WHOLE.items()}})
+    path = saved(tmp_path) if form == "parts" else save_checkpoint(tmp_path, whole, keep=1)
+    for rank in range(size):
+        numbers_read.clear()
+        found = load_checkpoint(path, {"model": SHAPES}, Share(rank, size)).tensors["model"]
+        for name, tensor in WHOLE.items():
+            np.testing.assert_array_equal(found[name], parts_of(tensor, size)[rank], strict=True)
+        assert sum(numbers_read) == sum(parts_of(tensor, size)[rank].size for tensor in WHOLE.values())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_each_file_is_hashed_by_one_process(tmp_path: Path, size: int):
+    path = saved(tmp_path)
+    for shard in PARTS:
+        content = (path / part(shard)).read_bytes()
+        (path / part(shard)).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert sum(refuses(path, Share(rank, size)) for rank in range(size)) == 1
+        (path / part(shard)).write_bytes(content)
+    assert not any(refuses(path, Share(rank, size)) for rank in range(size))
+
+
+def refuses(path: Path, share: Share) -> bool:
+    try:
+        load_checkpoint(path, {"model": SHAPES}, share)
+    except CheckpointError as error:
+        return "is not what was saved" in str(error)
+    return False
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {

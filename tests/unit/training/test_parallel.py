@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 import torch.distributed as dist
 
 from clearformer.cli.main import main
@@ -78,6 +79,17 @@ def write_data(writer, plan, planner):
 HuggingFaceStorageWriter.write_data = write_data
 """
 """before TRAINING: what a process does before it writes its part of a checkpoint, in a thread beside training"""
+READING = """
+import os
+from clearformer.runs import checkpoint
+read = checkpoint.read_tensors
+def read_tensors(folder, name, *others):
+    found = read(folder, name, *others)
+    print(os.environ["RANK"], name, sum(array.size for array in found.values()), file=open({record!r}, "a"))
+    return found
+checkpoint.read_tensors = read_tensors
+"""
+"""before TRAINING: writes down how many numbers a process gets out of a checkpoint's files"""
 COMMAND = """
 import os, sys
 os.environ |= {environment}
@@ -131,10 +143,11 @@ def train_alone(folder: Path) -> None:
 def make(tmp_path: Path, text_file: Path, pairs_file: Path):
     """A new run of a tiny model: `make("gpt", steps=3)`."""
 
-    def create(kind: str = "gpt", **changes: Any) -> Path:
+    def create(kind: str = "gpt", settings: dict[str, Any] | None = None, **changes: Any) -> Path:
         train = replace(TRAIN, **changes)
         if kind == "gpt":
-            config = Config("own", GPTConfig(vocab_size=60, **SIZES), data=(str(text_file),), train=train)
+            gpt = GPTConfig(vocab_size=60, **SIZES, **(settings or {}))
+            config = Config("own", gpt, data=(str(text_file),), train=train)
         else:
             model = TransformerConfig(vocab_size=60, **SIZES)
             config = Config("own", model, data=(str(pairs_file),), train=replace(train, batch_tokens=100))
@@ -150,16 +163,28 @@ def twin(folder: Path) -> Path:
     return Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-twin")))
 
 
+def divide(folder: Path, parallel: str) -> None:
+    """Let processes share a run's work otherwise from now on."""
+    config = json.loads((folder / "config.json").read_text())
+    config["train"]["parallel"] = parallel
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def curve(folder: Path) -> list[dict[str, float]]:
     return metrics.read(folder / "metrics.jsonl")
 
 
 def state(folder: Path, name: str = "model", step: int = TRAIN.steps) -> Tensors:
     """Weights, or "optimizer": moments, as one process reads them, of the newest checkpoint or that of `step`."""
+    wanted = {name: shapes(folder)[name]}
+    return load_checkpoint(folder / "checkpoints" / f"step-{step:06d}", wanted).tensors[name]
+
+
+def shapes(folder: Path) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Of weights, "model", and moments, "optimizer"."""
     config = open_folder(folder, print).config
-    shapes = parameter_shapes(config.model)
-    wanted = shapes if name == "model" else optimizer_shapes(shapes, config.train)
-    return load_checkpoint(folder / "checkpoints" / f"step-{step:06d}", {name: wanted}).tensors[name]
+    model = parameter_shapes(config.model)
+    return {"model": model, "optimizer": optimizer_shapes(model, config.train)}
 
 
 def assert_same_training(folder: Path, other: Path) -> None:
@@ -213,6 +238,46 @@ def test_a_run_resumes_exactly_with_as_many_processes_and_to_rounding_with_other
         shutil.rmtree(resumed)
     train_together(size, stopped)
     assert_identical(stopped, whole)
+
+
+def test_a_run_goes_on_with_fsdp_from_ddp_and_back(make: Any):
+    alone = make(settings={"ngram_buckets": 2, "positions": "rotary"}, optimizer="muon")
+    moved = twin(alone)
+    train_alone(alone)
+    train_together(2, moved, last=3)
+    divide(moved, "fsdp")
+    train_together(4, moved, last=7)  # two of which own nothing of tables of two rows
+    divide(moved, "ddp")
+    train_together(2, moved)
+    assert_same_training(moved, alone)
+
+
+def test_to_go_on_with_fsdp_a_process_reads_its_own_part_and_no_more(make: Any, tmp_path: Path):
+    folder, record = make(settings={"ngram_buckets": 2}, parallel="fsdp", optimizer="muon"), tmp_path / "read"
+    train_together(2, folder, last=4)
+    assert together([READING + TRAINING] * 3, folder=str(folder), last=5, record=str(record)) == [0, 0, 0]
+    numbers = {  # of each part, as torch.chunk divides rows; all have the scalars
+        (rank, name): sum(own_size(shape, rank, 3) for shape in found.values())
+        for name, found in shapes(folder).items()
+        for rank in range(3)
+    }
+    assert sorted(record.read_text().splitlines()) == sorted(f"{r} {name} {n}" for (r, name), n in numbers.items())
+
+
+def own_size(shape: tuple[int, ...], rank: int, size: int) -> int:
+    return sum(chunk.numel() for chunk in torch.empty(shape).chunk(size)[rank : rank + 1]) if shape else 1
+
+
+def test_a_checkpoint_in_which_one_process_finds_damage_is_skipped_by_all(make: Any):
+    whole = make(parallel="fsdp")
+    damaged = twin(whole)
+    train_together(2, whole)
+    train_together(2, damaged, last=7)
+    part = damaged / "checkpoints" / "step-000007" / "shard-00002-model-00002-of-00002.safetensors"
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # which its SHA-256 alone can tell
+    train_together(2, damaged)
+    assert_identical(damaged, whole)
 
 
 def test_parts_of_a_checkpoint_are_written_while_training_goes_on_and_are_of_their_step(make: Any):
