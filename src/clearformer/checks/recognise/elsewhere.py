@@ -58,6 +58,10 @@ def _losses(experiment: Experiment, sources: tuple[Tensor, ...]) -> list[Any]:
         masks = {"mask": torch.ones_like(experiment.tokens)} if form.needs_mask else {}
         targets = (labels,) if form.takes_labels else ()
         found.append(attempt(partial(form.run, **masks), experiment.model, *sources, experiment.tokens, *targets))
+    for name in signature.methods(experiment.model, loss_forms.METHODS) if experiment.kind == "classifier" else ():
+        method = signature.method(experiment.model, name)
+        texts = signature.required(signature.parameters(method))  # two or more, which are compared with each other
+        found.append(attempt(method, *(experiment.tokens for _ in texts)))
     return found
 
 

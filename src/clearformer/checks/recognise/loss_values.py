@@ -1,5 +1,6 @@
 """What a loss should be: the mean -log p of the labels under the model's own logits, perhaps with smoothed targets."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,7 @@ class Shares:
 
 
 PLAIN = Shares(1.0, 0.0, 0.0, 0.0)
+IN_BITS = Shares(1 / math.log(2), 0.0, 0.0, 0.0)
 
 
 def agree(one: float, other: float) -> bool:
@@ -94,9 +96,13 @@ def read_terms(
 
 
 def fit(values: list[float], terms: list[Terms]) -> Shares | None:
-    """The shares with which the terms give all of these losses; None where they do not, or are not smoothed targets."""
-    if all(agree(one.label, value) for value, one in zip(values, terms, strict=True)):
-        return PLAIN
+    """The shares with which the terms give all of these losses; None where they do not, or are not smoothed targets.
+
+    Bits in place of nats are a unit.
+    """
+    for unit in (PLAIN, IN_BITS):
+        if all(agree(unit.loss(one), value) for value, one in zip(values, terms, strict=True)):
+            return unit
     return _fitted(values, terms, with_normaliser=False) or _fitted(values, terms, with_normaliser=True)
 
 

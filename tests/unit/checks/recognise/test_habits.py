@@ -1,5 +1,6 @@
 """Habits that are right are recognised: logits that stand at what they predict, experts with places, penalties."""
 
+import math
 from typing import Any
 
 import pytest
@@ -86,6 +87,40 @@ class Tagger(Body):
         return scores.logsumexp(-1).sum() - total
 
 
+class InBits(Body):
+    def loss(self, x: Tensor) -> Tensor:
+        return F.cross_entropy(self(x[:, :-1]).mT, x[:, 1:]) / math.log(2)
+
+
+class OfPairs(Body):
+    """A vector a text; the loss says which belong together, at a temperature that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.head(self.features(self.tokens(x))).mean(1), dim=-1)
+
+    def loss(self, queries: Tensor, answers: Tensor) -> Tensor:
+        return F.cross_entropy(self(queries) @ self(answers).T / self.temperature, torch.arange(len(queries)))
+
+
+class Focal(Body):
+    """A classifier whose loss counts what is uncertain. With `summed`, the sum of the cross-entropy."""
+
+    def __init__(self, summed: bool = False) -> None:
+        super().__init__()
+        self.summed = summed
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(self.tokens(x))).mean(1)
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        each = F.cross_entropy(self(x), labels, reduction="none")
+        return each.sum() if self.summed else ((1 - torch.exp(-each)) ** 2 * each).mean()
+
+
 class OfVectors(nn.Module):
     """Vectors [B, T, 6], of which there may be 20."""
 
@@ -124,13 +159,26 @@ def test_rows_that_compete_for_experts_are_computed_alone():
     assert run_check(recognise(Experts(mixes=True)), CHECKS["batches.independent"], seed=1).cause == "rows-mixed"
 
 
-@pytest.mark.parametrize(("family", "status"), [(Penalised, "passed"), (PenalisedUnshifted, "failed")])
-def test_a_penalty_on_the_normaliser_is_taken_out_of_the_loss(family: type[Body], status: str):
+@pytest.mark.parametrize(
+    ("family", "status"), [(Penalised, "passed"), (InBits, "passed"), (PenalisedUnshifted, "failed")]
+)
+def test_bits_and_a_penalty_on_the_normaliser_are_taken_out_of_the_loss(family: type[Body], status: str):
     assert run_check(recognise(family()), CHECKS["loss.shift"], seed=1).status == status
 
 
 def test_parameters_of_a_loss_are_learned_elsewhere():
     assert recognise(Tagger()).learned_elsewhere == ("follow",)
+    assert recognise(OfPairs()).learned_elsewhere == ("temperature",)
+
+
+def test_vectors_of_length_one_are_no_logits_that_could_be_learned():
+    assert run_check(recognise(OfPairs()), CHECKS["learning.one-batch"], seed=1).status == "does not apply"
+
+
+@pytest.mark.parametrize(("summed", "outcome"), [(False, ("does not apply", "")), (True, ("failed", "summed"))])
+def test_a_classifier_may_have_another_loss_than_cross_entropy(summed: bool, outcome: tuple[str, str]):
+    found = run_check(recognise(Focal(summed)), CHECKS["loss.classes"], seed=1)
+    assert (found.status, found.cause) == outcome
 
 
 def test_the_number_of_vectors_is_found_by_trying():
