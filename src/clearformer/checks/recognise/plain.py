@@ -107,8 +107,8 @@ def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:
     if form.masked is None and heads.time_is_first(model, form.call):
         return CallForm("model(tokens [T, B])", partial(heads.call_time_first, form.call))
     if form.masked is None and heads.stands_at_what_it_predicts(form.call, model, form.inputs(length)):
-        described = f"{form.description}, of one token more, whose logits stand at what they predict"
-        return CallForm(described, partial(heads.call_one_further, form.call))
+        said = f"{form.description}, of one token more, whose logits stand at what they predict"
+        return CallForm(said, partial(heads.call_one_further, form.call))
     name = heads.left_to_the_caller(model, form.call, form.inputs(length))
     if not name:
         return form
