@@ -51,9 +51,9 @@ def _is_plain_object(value: Any) -> bool:
 
 def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The module's own attributes, without its parameters, buffers and submodules."""
-    submodules = {id(part) for part in module.modules()}
     for name, value in vars(module).items():
-        if name not in INTERNAL and id(value) not in submodules:
+        is_submodule = isinstance(value, nn.Module) and any(value is part for part in module.modules())
+        if name not in INTERNAL and not is_submodule:
             yield name, value
 
 

@@ -10,6 +10,7 @@ from clearformer.checks.explain import cache as explain_cache
 from clearformer.checks.explain.cache_attention import inferred_positions
 from clearformer.checks.explain.prompts import PromptBatch
 from clearformer.checks.explain.repeatability import pass_or_explain
+from clearformer.checks.models import memories
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import MIN_INFLUENCE, TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
@@ -105,8 +106,11 @@ def separate(probe: Probe) -> Outcome:
 
     Two sequences are stepped one after the other, and if the first matches one forward pass, so must the second; then
     in turn, each with its own cache, and each must match itself alone. Return the cache from the call and take it back
-    with the next.
+    with the next. Memories, with which segment after segment is trained on, must not lead a gradient into the segment
+    before.
     """
+    if (outcome := memories.kept_graph(probe)) is not None:
+        return outcome
     T = probe.length(STEPS)  # noqa: N806
     sequences = [probe.inputs(ROWS, T), probe.inputs(ROWS, T)]
     alone = [probe.cached_logits(sequences[0], [1] * T)]

@@ -26,6 +26,8 @@ ALPHABET, STRING_LENGTH = 4, 3
 """the size of a task's alphabet, and the length of its strings: there are 64 strings"""
 LEARNED = 0.5 * math.log(ALPHABET)
 """nats: half the loss of a model that knows the alphabet and not the order"""
+UNIT_TOLERANCE = 1e-4
+"""of a length of 1: vectors that were divided by their length have it to 1e-6 in float32"""
 BOUND_FACTOR = 30.0
 """on the weights: logits that nothing bounds then differ by hundreds"""
 
@@ -41,8 +43,8 @@ def one_batch(probe: Probe) -> Outcome:
     softmax before the loss, where gradients are cut, or where attention carries nothing from token to token: every
     other token can only be predicted from an earlier one.
     """
-    if probe.kind == "classifier" and heads.gives_its_loss(probe.subject.call):
-        raise DoesNotApply("what this method gives are vectors to compare, and no logits")
+    if probe.kind == "classifier" and (heads.gives_its_loss(probe.subject.call) or _gives_unit_vectors(probe)):
+        raise DoesNotApply("what it gives are vectors to compare, and no logits")
     batch = batch_to_memorise(probe)
     if (bound := _bound_by_a_learned_scale(probe, batch)) is not None:
         raise DoesNotApply(f"logits differ by at most {bound:.2g} until a learned scale grows, which takes long")
@@ -54,6 +56,12 @@ def one_batch(probe: Probe) -> Outcome:
         f"four rows of {batch.inputs.tokens.shape[1]} tokens: from {training.before:.3g} to {training.after:.3g} nats"
     )
     return failed(cause, training.after, MEMORISED, case=case, diagnosis=diagnosis, notes=(f"{training.steps} steps",))
+
+
+def _gives_unit_vectors(probe: Probe) -> bool:
+    """Whether each text gets a vector of length 1, so that products are cosines."""
+    lengths = probe.logits(probe.inputs(4)).norm(dim=-1)
+    return bool((lengths - 1).abs().max() < UNIT_TOLERANCE)
 
 
 def _explain_not_memorised(probe: Probe, training: Training, batch: LabelledBatch) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """A model's further losses, and the loss of a classifier: each is compared with the cross-entropy of its own logits."""
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ def classes(probe: Probe) -> Outcome:
     A softmax in `forward` and another one in the loss give a loss that falls, slowly, and stays far from 0; a loss that
     is summed changes its gradient with the size of the batch.
 
-    Four rows with the labels 0, 1, 2, ... are compared with the formula, and with the known mistakes.
+    Four rows with the labels 0, 1, 2, ... are compared with the formula, and with the known mistakes. Another loss, as
+    with weights of the classes, smoothed targets or a margin, is not judged.
     """
     tokens, labels = _classified(probe)
     logits = probe.logits(Inputs(tokens)).double()
@@ -63,8 +65,11 @@ def classes(probe: Probe) -> Outcome:
         "probabilities": functional.cross_entropy(logits.softmax(-1), labels).item(),
         "log-of-logits": functional.nll_loss(logits, labels).item(),
     }
-    cause = next((name for name, value in mistakes.items() if abs(value - measured) <= tolerance), "other")
+    cause = next((name for name, value in mistakes.items() if abs(value - measured) <= tolerance), "")
     case = f"{right:.5g} nats were expected for {len(logits)} rows, found {measured:.5g}"
+    if not cause and math.isfinite(measured):
+        raise DoesNotApply(f"{case}: it is another loss than cross-entropy, and no known mistake")
+    cause = cause or "not-finite"
     return failed(cause, error, tolerance, case=case, diagnosis=DIAGNOSES[cause])
 
 
@@ -109,5 +114,6 @@ DIAGNOSES = {
     "summed": "The loss is the sum over the rows, not their mean: its gradient grows with the batch.",
     "probabilities": "The loss takes the softmax of a softmax: give cross-entropy the logits.",
     "log-of-logits": "nll_loss is given logits, and reads them as logarithms of probabilities: use cross_entropy.",
-    "other": "No known mistake gives this number: compare logits and labels as they enter the cross-entropy.",
+    "not-finite": "The loss is NaN or infinite though the logits are finite: look for a division by 0, or a logarithm "
+    "of 0.",
 }

@@ -169,3 +169,36 @@ def time_is_first(model: Any, call: Callable[[Any, Tensor], Any]) -> bool:
         return True
     across = (columns - columns[:, :1]).abs().max() > masks.MIN_CHANGE * columns.std()
     return bool(not others and not across and (equal[1:] - equal[:-1]).abs().amax() > masks.MIN_CHANGE * before.std())
+
+
+def call_one_further(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> Tensor:
+    """The logits of the next token where the model's stand at the token that they predict: of one token more."""
+    return extract_logits(call(model, torch.cat([tokens, tokens[:, :1]], dim=1)))[:, 1:]
+
+
+def reads_one_more(call: Callable[..., Any]) -> bool:
+    """Whether the model is given one token more than the call is."""
+    return isinstance(call, partial) and call.func is call_one_further
+
+
+def changes_axes_or_places(call: Callable[..., Any]) -> bool:
+    """Whether tokens or logits stand elsewhere in the model than in the call, so that its other methods do not fit."""
+    return reads_one_more(call) or (isinstance(call, partial) and call.func is call_time_first)
+
+
+def stands_at_what_it_predicts(call: Callable[[Any, Tensor], Any], model: Any, tokens: Tensor) -> bool:
+    """Whether the logits at t depend on the tokens before t, the last one too, and not on that at t.
+
+    Such a model puts a vector of its own in front and leaves out the last token, so that nobody else has to shift.
+    """
+    before, _ = trial.try_call(lambda x: call(model, x), tokens)
+    if before is None or before.dim() != 3 or before.shape[:2] != tokens.shape:
+        return False
+    T = tokens.shape[1]  # noqa: N806
+    moved = torch.zeros(T, T, dtype=torch.bool)
+    for s in range(T):
+        after, _ = trial.try_call(lambda x: call(model, x), trial.replace_token(tokens, s))
+        if after is None or after.shape != before.shape:
+            return False
+        moved[:, s] = (before - after).abs().amax((0, 2)) > masks.MIN_CHANGE * before.std()
+    return bool(moved.diagonal(-1).all() and not moved.triu().any())

@@ -13,7 +13,7 @@ from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.subject import Subject
 
 SURE = ("loss", "nll", "training_step", "train_step", "cross_entropy")
-METHODS = (*SURE, "objective", "xent", "ce", "train_batch", "shared_step", "forward_train")
+METHODS = (*SURE, "likelihood", "objective", "xent", "ce", "train_batch", "shared_step", "forward_train")
 OTHER_LOSSES = (
     *("aux", "auxiliary", "balance", "balancing", "router", "z", "reg", "regularization", "regularisation"),
     *("contrastive", "distill", "distillation", "kl", "kd", "value", "policy", "reward", "nsp", "penalty"),

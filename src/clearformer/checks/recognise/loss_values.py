@@ -1,5 +1,6 @@
 """What a loss should be: the mean -log p of the labels under the model's own logits, perhaps with smoothed targets."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ SHARE_TOLERANCE = 1e-3
 MIN_SHARE = 0.5
 """of the label itself, in smoothed targets"""
 
+MAX_NORMALISER = 0.1
+"""of a z-loss; 1e-4 to 1e-2 are usual"""
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -30,6 +34,8 @@ class Terms:
     """the mean of -log p over the vocabulary"""
     pad: float
     """-log p of the padding token"""
+    normaliser: float = 0.0
+    """the square of the logarithm of the softmax's divisor"""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,12 @@ class Shares:
     pad: float
     constant: float
     """nats, as in a Kullback-Leibler divergence"""
+    normaliser: float = 0.0
+    """a z-loss, which keeps logits small (PaLM, arXiv:2204.02311, section 5); beside the sum"""
 
     def loss(self, terms: Terms) -> float:
-        smoothed = self.vocabulary * terms.vocabulary + self.pad * terms.pad + self.constant
+        smoothed = self.normaliser * terms.normaliser
+        smoothed += self.vocabulary * terms.vocabulary + self.pad * terms.pad + self.constant
         return self.label * terms.label + smoothed
 
     def label_loss(self, value: Tensor, terms: Terms) -> Tensor:
@@ -54,10 +63,11 @@ class Shares:
     def smoothing(self) -> float | None:
         """As PyTorch's cross-entropy defines it; None where it is another one."""
         is_standard = agree(self.label + self.vocabulary, 1.0) and agree(self.pad, 0.0) and agree(self.constant, 0.0)
-        return round(self.vocabulary, 4) if is_standard else None
+        return round(self.vocabulary, 4) if is_standard and not self.normaliser else None
 
 
 PLAIN = Shares(1.0, 0.0, 0.0, 0.0)
+IN_BITS = Shares(1 / math.log(2), 0.0, 0.0, 0.0)
 
 
 def agree(one: float, other: float) -> bool:
@@ -76,21 +86,36 @@ def read_terms(
     logits = extract_logits(out).detach()
     if kind == "causal":
         logits, labels = logits[:, :-1], labels[:, 1:]
-    log_p, labels = logits.double().log_softmax(-1).flatten(0, -2), labels.flatten()
+    logits, labels = logits.double().flatten(0, -2), labels.flatten()
     predicted = labels != IGNORE
-    log_p, labels = log_p[predicted], labels[predicted]
-    means = functional.nll_loss(log_p, labels), -log_p.mean(), -log_p[:, min(pad, log_p.shape[1] - 1)].mean()
+    logits, labels = logits[predicted], labels[predicted]
+    log_p, squares = logits.log_softmax(-1), logits.logsumexp(-1).square()
+    of_pad = -log_p[:, min(pad, log_p.shape[1] - 1)]
+    means = functional.nll_loss(log_p, labels), -log_p.mean(), of_pad.mean(), squares.mean()
     return Terms(*(float(mean) for mean in means))
 
 
 def fit(values: list[float], terms: list[Terms]) -> Shares | None:
-    """The shares with which the terms give all of these losses; None where they do not, or are not smoothed targets."""
-    if all(agree(one.label, value) for value, one in zip(values, terms, strict=True)):
-        return PLAIN
-    rows = torch.tensor([[one.label, one.vocabulary, one.pad, 1.0] for one in terms], dtype=torch.float64)
+    """The shares with which the terms give all of these losses; None where they do not, or are not smoothed targets.
+
+    Bits in place of nats are a unit.
+    """
+    for unit in (PLAIN, IN_BITS):
+        if all(agree(unit.loss(one), value) for value, one in zip(values, terms, strict=True)):
+            return unit
+    return _fitted(values, terms, with_normaliser=False) or _fitted(values, terms, with_normaliser=True)
+
+
+def _fitted(values: list[float], terms: list[Terms], *, with_normaliser: bool) -> Shares | None:
+    squares = [one.normaliser if with_normaliser else 0.0 for one in terms]
+    rows = torch.tensor(
+        [[one.label, one.vocabulary, one.pad, 1.0, z] for one, z in zip(terms, squares, strict=True)],
+        dtype=torch.float64,
+    )
     solution = torch.linalg.lstsq(rows, torch.tensor(values, dtype=torch.float64)[:, None], driver="gelsd").solution
     shares = Shares(*solution[:, 0].tolist())
     fits = all(agree(shares.loss(one), value) for value, one in zip(values, terms, strict=True))
     total = shares.label + shares.vocabulary + shares.pad
     sums_to_one = abs(total - 1) <= SHARE_TOLERANCE and shares.label >= MIN_SHARE and shares.vocabulary >= 0
-    return shares if fits and sums_to_one and shares.constant <= SHARE_TOLERANCE else None
+    is_penalty = 0 <= shares.normaliser <= MAX_NORMALISER
+    return shares if fits and sums_to_one and shares.constant <= SHARE_TOLERANCE and is_penalty else None

@@ -195,6 +195,8 @@ def _with_ignored(experiment: Experiment, loss: FoundLoss) -> FoundLoss:
         by_all = candidate.mask is not None and any(agree(one, value) for one in divided_by_all)
         if agree(expected, value) or by_all if loss.matched else math.isfinite(value):
             return candidate
+    if loss.shares is not None and loss.shares.normaliser:
+        return replace(loss, ignored=None, mask=None)  # which tokens the z-loss counts is not known
     if loss.convention == "alone" and pad is not None and masks:
         return replace(loss, mask=masks[0])  # padding is known and said, and yet it counts
     accepts = loss.form.takes_labels and math.isfinite(

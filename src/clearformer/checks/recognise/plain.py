@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clearformer.checks.recognise import (
     heads,
+    images,
     kinds,
     losses,
     plain_masks,
@@ -78,6 +79,8 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
     if part := _part_with_logits(model):
         found = recognise(signature.method(model, part), kind)
         return replace(found, name=f"{signature.name_of(model)}.{part}")
+    if kind in (None, "classifier") and (of_images := images.recognise(model)):
+        return of_images
     axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
     raise CheckError(
         f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
@@ -103,6 +106,9 @@ def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:
         return form
     if form.masked is None and heads.time_is_first(model, form.call):
         return CallForm("model(tokens [T, B])", partial(heads.call_time_first, form.call))
+    if form.masked is None and heads.stands_at_what_it_predicts(form.call, model, form.inputs(length)):
+        said = f"{form.description}, of one token more, whose logits stand at what they predict"
+        return CallForm(said, partial(heads.call_one_further, form.call))
     name = heads.left_to_the_caller(model, form.call, form.inputs(length))
     if not name:
         return form
@@ -223,6 +229,10 @@ def _call_forms(model: Any, kind: Kind, length: int) -> Iterator[CallForm]:
         yield CallForm(f"model(vectors [B, T, {width}])", lambda model, x: model(x), width)
 
 
+def _takes_vectors(model: Any, form: CallForm, length: int) -> bool:
+    return trial.try_call(partial(form.call, model), form.inputs(length))[0] is not None
+
+
 def _with_prefix(name: str, model: Any, tokens: Tensor, lengths: Tensor) -> Any:
     """One number where that is the default, and else one for each row."""
     is_one = isinstance(signature.parameters(model)[name].default, int)
@@ -231,10 +241,15 @@ def _with_prefix(name: str, model: Any, tokens: Tensor, lengths: Tensor) -> Any:
 
 def _subject(model: Any, kind: Kind, form: CallForm, length: int) -> Subject:
     fields = plain_padding.padding_fields(model, kind, form.call, form.masked, form.arrange, form.inputs(length))
-    sizes: dict[str, Any] = {"width": form.width, "context": signature.declared(model, signature.CONTEXTS)}
     if form.width is None:
         vocabulary, context = trial.vocabulary_and_context(model, form.call, length)
-        sizes = {"vocab_size": vocabulary, "context": context}
+        if context is not None and context == signature.declared(model, signature.CONTEXTS):
+            context -= heads.reads_one_more(form.call)
+        sizes: dict[str, Any] = {"vocab_size": vocabulary, "context": context}
+    else:
+        works = partial(_takes_vectors, model, form)
+        context = signature.declared(model, signature.CONTEXTS) or trial.find_max_length(works, length)
+        sizes = {"width": form.width, "context": context}
     if prefix := next(filter(signature.is_prefix, signature.parameters(model)), ""):
         fields["prefixed"] = partial(_with_prefix, prefix)
     name = signature.name_of(model)

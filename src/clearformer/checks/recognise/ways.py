@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from clearformer.checks.recognise import (
+    competing,
     elsewhere,
     generation,
     heads,
@@ -29,13 +30,14 @@ WRITERS = ("causal", "encoder-decoder")
 def complete(subject: Subject) -> Subject:
     """The subject with what its model offers and its recogniser did not find.
 
-    Models of libraries, those that read vectors and those that read tokens [T, B] are returned unchanged.
+    Models of libraries, those that read vectors, those that read tokens [T, B] and those whose logits stand at what
+    they predict are returned unchanged.
     """
     if (
         not isinstance(subject.model, nn.Module)
         or subject.vocab_size is None
         or signature.is_of_a_library(subject.model)
-        or (isinstance(subject.call, partial) and subject.call.func is heads.call_time_first)
+        or heads.changes_axes_or_places(subject.call)
     ):
         return subject
     experiment = Experiment(subject)
@@ -45,6 +47,11 @@ def complete(subject: Subject) -> Subject:
         said = (f"token {', '.join(map(str, apart))}: begins a new text, which does not see what came before",)
         subject = dataclasses.replace(subject, reserved=(*subject.reserved, *apart), ways=(*subject.ways, *said))
         experiment = Experiment(subject)
+    if by_rows := competing.alone(subject, experiment):
+        found_losses = [one for one in losses.find(experiment) if one.matched][:1]
+        loss = partial(competing.loss_of_rows, found_losses[0]) if found_losses else None
+        elsewhere_learned = elsewhere.find(experiment)
+        return dataclasses.replace(by_rows, loss=loss, learned_elsewhere=elsewhere_learned)
     found = [
         loss_fields(experiment) if subject.loss is None else _added_to(experiment),
         step_fields(experiment) if subject.step is None and subject.kind in WRITERS else {},
