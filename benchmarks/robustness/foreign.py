@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 
+from charsmap import compiled
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
@@ -18,11 +19,22 @@ LLAMA3 = (
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace("{1,3}", "")
+REPLACED = {
+    "ﬁ": "fi", "①": "1", "Ａ": "A", "½": "1⁄2", "™": "TM", "\u212b": "Å", "ｶ": "カ", "ｶﾞ": "ガ", "e\u0301": "é",
+    "ﷺ": "صلى الله عليه وسلم", "\u0958": "क\u093c", "\u1161": "ᅡ", "\u0600": "#", "\u0301": "\u0300",
+    "\t": " ", "\n": " ", "\r": " ", "\u00a0": " ", "\u3000": " ", "\u200b": "", "\u200c": "", "\u00ad": "",
+}  # fmt: skip
+"""a few of the replacements of T5's table, which has 300 kB, and some more that tell clusters apart"""
+TABLE = compiled(REPLACED)
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def byte_pairs(
-    prefix: bool = False, pattern: str = "", size: int = 330, special: Sequence[str | AddedToken] = ("<|endoftext|>",)
+    prefix: bool = False,
+    pattern: str = "",
+    size: int = 330,
+    special: Sequence[str | AddedToken] = ("<|endoftext|>",),
+    normalizer: normalizers.Normalizer | None = None,
 ) -> Backend:
     """Like GPT-2's, or with a pattern like Llama 3's; special tokens come last."""
     backend = Backend(models.BPE())
@@ -30,10 +42,21 @@ def byte_pairs(
     by_byte = pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=not pattern)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, by_byte]) if pattern else by_byte
     backend.decoder = decoders.ByteLevel()
+    if normalizer:
+        backend.normalizer = normalizer
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(TEXT, trainer)
     backend.add_special_tokens(list(special))
+    return backend
+
+
+def qwen() -> Backend:
+    """Like that of Qwen2 and Qwen3, some of whose added tokens are no special ones."""
+    backend = byte_pairs(pattern=QWEN2, normalizer=normalizers.NFC())
+    backend.post_processor = processors.ByteLevel(trim_offsets=False, use_regex=False)
+    backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    backend.add_tokens([AddedToken("<think>", normalized=False), AddedToken("<é>", normalized=True)])
     return backend
 
 
@@ -85,10 +108,12 @@ def sentence_pairs(metaspace: bool = False, fallback: bool = True) -> Backend:
     return backend
 
 
-def unigrams(words: bool = False) -> Backend:
+def unigrams(words: bool = False, normalizer: normalizers.Normalizer | None = None) -> Backend:
     """Like Marian's, or, over words, like T5's."""
     special = ["</s>", "<unk>", "<pad>"]
     backend = Backend(models.Unigram())
+    if normalizer:
+        backend.normalizer = normalizer
     metaspace = pre_tokenizers.Metaspace()
     parts = [pre_tokenizers.WhitespaceSplit(), metaspace]
     backend.pre_tokenizer = pre_tokenizers.Sequence(parts) if words else metaspace
@@ -98,6 +123,23 @@ def unigrams(words: bool = False) -> Backend:
     return backend
 
 
+def sentences(words: bool = False, masked: bool = False) -> Backend:
+    """Like those that transformers makes of SentencePiece's models: mT5's, or, over words, XLM-R's and T5's own."""
+    table, rest = normalizers.Precompiled(TABLE), [normalizers.Strip(left=False), normalizers.Replace(ROW, "▁")]
+    backend = unigrams(words, table if words else normalizers.Sequence([table, *rest]))
+    if masked:
+        backend.add_special_tokens(["<s>", AddedToken("<mask>", lstrip=True, special=True)])
+        around = [(name, backend.token_to_id(name)) for name in ("<s>", "</s>")]
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+        return backend
+    backend.add_special_tokens([f"<extra_id_{number}>" for number in range(3)])
+    ends = [("</s>", backend.token_to_id("</s>"))]
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=ends)
+    return backend
+
+
+ROW = Regex(" {2,}")
+"""of spaces"""
 END = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "<|endoftext|>")
 SENTENCES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 MASKED = SENTENCES | {"pad_token": "<pad>", "mask_token": "<mask>"}
@@ -108,14 +150,17 @@ KINDS: dict[str, tuple[Callable[[], Backend], dict[str, str]]] = {
     "GPT-2, a space before": (lambda: byte_pairs(prefix=True), END),
     "RoBERTa": (roberta, MASKED),
     "Llama 3": (lambda: byte_pairs(pattern=LLAMA3), END),
-    "Qwen2": (lambda: byte_pairs(pattern=QWEN2), END),
+    "Qwen2": (qwen, END),
     "BERT": (word_pieces, BERT),
     "BERT, cased": (lambda: word_pieces(lowercase=False), BERT),
     "Llama": (sentence_pairs, SENTENCES),
     "Llama, Metaspace": (lambda: sentence_pairs(metaspace=True), SENTENCES),
     "Llama, without bytes": (lambda: sentence_pairs(fallback=False), SENTENCES),
     "Marian": (unigrams, MARIAN),
-    "T5": (lambda: unigrams(words=True), MARIAN),
+    "Marian, NFD": (lambda: unigrams(normalizer=normalizers.NFD()), MARIAN),
+    "T5": (lambda: sentences(words=True), MARIAN),
+    "mT5": (sentences, MARIAN),
+    "XLM-R": (lambda: sentences(words=True, masked=True), MASKED),
 }
 SPARE = 3
 """rows of the embedding that are no token's"""

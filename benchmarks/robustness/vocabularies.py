@@ -8,6 +8,7 @@ or a file that C reads and the `tokenizers` package does not, or with other ids 
 there is any.
 """
 
+import base64
 import copy
 import json
 import random
@@ -32,6 +33,7 @@ LINES = [
 ]
 TEXTS = [
     *("", " ", "²", "\n", "\r\n", "<pad>", "\ufffd", "🦊", "é", "\u00a0", "\x00", "the fox", "qu", "  quick", "..."),
+    *("ﬁ\u0301", "\u0323", "A\u030a", "\u1112\u1161\u11ab", "ﷺ", "ｶﾞ", "\u212b", "  \u00a0 ", "Ａ\u0300\u0301"),
     *LINES,
 ]
 VALUES: list[Any] = [
@@ -90,10 +92,23 @@ def change_vocabulary(file: Any, rng: random.Random) -> None:
             file["added_tokens"].pop()
 
 
+def change_table(file: Any, rng: random.Random) -> bool:
+    """Change bytes of a table of replacements, if there is one."""
+    normalizer = file["normalizer"] or {}
+    first = normalizer.get("normalizers", [normalizer])[0]
+    if "precompiled_charsmap" not in first:
+        return False
+    table = change_bytes(base64.b64decode(first["precompiled_charsmap"]), rng)
+    first["precompiled_charsmap"] = base64.b64encode(table).decode()
+    return True
+
+
 def mutate(names: str, text: str, rng: random.Random) -> bytes:
     """The file behind its names, with one to three changes of its values or its bytes."""
-    file, how, changes = json.loads(text), rng.choice(["values", "vocabulary", "bytes"]), rng.randint(1, 3)
-    for _ in range(changes * (how != "bytes")):
+    file, how, changes = json.loads(text), rng.choice(["values", "vocabulary", "bytes", "table"]), rng.randint(1, 3)
+    if how == "table" and not change_table(file, rng):
+        how = "values"
+    for _ in range(changes * (how in ("values", "vocabulary"))):
         (change_value if how == "values" else change_vocabulary)(file, rng)
     data = json.dumps(file, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     for _ in range(changes * (how == "bytes")):

@@ -25,7 +25,8 @@ static int is_alone(const search *s, const char *first, const char *last)
     return last == s->end || (next_code(last, s->end, &code), classes_of(code) != WORD_LIKE);
 }
 
-static const char *without_space_before(const char *start, const char *at)
+/* Up to where white space before `at` begins, but not before `start`. */
+const char *without_space_before(const char *start, const char *at)
 {
     uint32_t code;
     for (const char *before; at > start; at = before) {
@@ -36,7 +37,7 @@ static const char *without_space_before(const char *start, const char *at)
     return at;
 }
 
-static const char *without_space_behind(const char *at, const char *end)
+const char *without_space_behind(const char *at, const char *end)
 {
     uint32_t code;
     for (const char *after; at < end; at = after) {

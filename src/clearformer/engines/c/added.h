@@ -16,6 +16,8 @@ typedef struct {
     const char *end;
 } found_token;
 
+const char *without_space_before(const char *start, const char *at);
+const char *without_space_behind(const char *at, const char *end);
 found_token next_added(const tokenizer *t, int normalized, search *s);
 
 #endif

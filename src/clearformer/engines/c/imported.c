@@ -1,5 +1,6 @@
 /* What an imported vocabulary has beyond ours: scores, added tokens, and special ones with any ids. */
 
+#include "charsmap.h"
 #include "matching.h"
 #include "normalizer.h"
 #include "parts.h"
@@ -41,7 +42,7 @@ static int32_t id_in_vocabulary(const tokenizer *t, json text)
 static int read_unknown(tokenizer *t, json model, char *fault)
 {
     const json name = json_field(model, "unk_token"), id = json_field(model, "unk_id");
-    if (t->kind == BPE || json_is(name, "null"))
+    if (is_null(name) || (t->kind == BPE && json_kind(name) == '"'))
         return 1;
     t->unknown = t->kind == UNIGRAMS ? (int32_t)least(json_count(id), INT32_MAX) : id_in_vocabulary(t, name);
     return (t->unknown >= 0 && t->unknown < t->V) ||
@@ -84,6 +85,15 @@ static int take_added(tokenizer *t, const added_token *x, int32_t vocabulary, js
     return 1;
 }
 
+/* What an added token that was normalized is decoded from. */
+static span shown_as(tokenizer *t, span text)
+{
+    const count length = to_bytes(t, copy(t, text), text.length);
+    const span bytes = {t->used, (int32_t)length};
+    t->used += (int32_t)larger(length, 0);
+    return length < 0 ? text : bytes;
+}
+
 static int is_new(const tokenizer *t, const added_token *x)
 {
     for (const added_token *other = t->added; other < x; other++)
@@ -93,9 +103,20 @@ static int is_new(const tokenizer *t, const added_token *x)
     return 1;
 }
 
-static int is_true(json object, const char *name)
+/* The bytes of all added tokens. */
+count bytes_of_added(json added)
 {
-    return json_is(json_field(object, name), "true");
+    count n = 0;
+    for (json item = json_first(added); item.at; item = json_next(added, item))
+        n += larger(json_string(json_field(item, "content"), NULL, 0), 0);
+    return n;
+}
+
+/* The room that an added token of so many bytes needs: in its own words, in those that stand for bytes, and normalized,
+   between two steps, and in the bytes that this stands for. */
+count room_of_added(const tokenizer *t, count length)
+{
+    return (2 + 3 * t->expansion) * length;
 }
 
 static int read_added(tokenizer *t, json added, char *fault)
@@ -111,19 +132,21 @@ static int read_added(tokenizer *t, json added, char *fault)
             return 0;
         const count id = json_count(json_field(item, "id"));
         const count length = json_string(json_field(item, "content"), t->bytes + t->used, t->room - t->used);
+        const int has_room = room_of_added(t, length) <= t->room - t->used; /* a file of gigabytes has less */
         *x = (added_token){(int32_t)id, is_true(item, "single_word"), is_true(item, "lstrip"), is_true(item, "rstrip"),
                            is_true(item, "normalized"), {t->used, (int32_t)length}, {t->used, (int32_t)length}};
         t->used += (int32_t)larger(length, 0);
-        if (length <= 0 || id < 0 || id > t->V || !is_new(t, x))
+        if (length <= 0 || !has_room || id < 0 || id > t->V || !is_new(t, x))
             return explain(fault, "different added_tokens were expected, found %j" AGAIN, item);
         if (!take_added(t, x, vocabulary, item, fault))
             return 0;
         t->tokens[id].never |= (int16_t)is_true(item, "special");
-        if (x->normalized && is_normalizer(t->change)) {
+        if (x->normalized && t->number_of_steps) {
             const char *const at = t->bytes + x->shown.start;
-            x->sought = (span){t->used, (int32_t)change_text(t, at, at + length, 0, t->bytes + t->used)};
+            char *const to = t->bytes + t->used, *const spare = to + t->expansion * length;
+            x->sought = (span){t->used, (int32_t)normalize(t, at, at + length, to, spare)};
             t->used += x->sought.length;
-            t->tokens[id].shown = x->sought;
+            t->tokens[id].shown = shown_as(t, x->sought);
         }
         if (!x->sought.length)
             return explain(fault, "an added token that its normalizer leaves was expected, found %j" AGAIN, item);
@@ -175,7 +198,9 @@ static int16_t byte_of_name(const char *at, count length)
 /* Read all that a vocabulary of tokens has beyond them. */
 int read_special(tokenizer *t, json file, json names, char *fault)
 {
-    const json model = json_field(file, "model"), decoder = json_field(file, "decoder");
+    const json model = json_field(file, "model"), decoder = json_field(file, "decoder"), table = charsmap_in(file);
+    if (t->number_of_steps && t->steps[0] == REPLACE_CHARACTERS && !read_charsmap(&t->replacements, table, fault))
+        return 0;
     if (t->kind == WORD_PIECES && (!read_prefix(t, json_field(model, "continuing_subword_prefix"), &t->prefix, fault) ||
                                    !read_prefix(t, json_field(decoder, "prefix"), &t->shown_prefix, fault)))
         return 0;

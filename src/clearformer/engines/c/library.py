@@ -22,8 +22,8 @@ from clearformer.errors import EngineError
 
 FOLDER = Path(__file__).parent
 TOKENIZER_PARTS = (
-    "characters.c", "matching.c", "parts.c", "imported.c", "vocabulary.c", "added.c", "normalizer.c", "pieces.c",
-    "subwords.c", "tokenizer.c", "detokenizer.c",
+    "characters.c", "graphemes.c", "matching.c", "parts.c", "steps.c", "around.c", "imported.c", "vocabulary.c",
+    "added.c", "normalizer.c", "canonical.c", "charsmap.c", "pieces.c", "subwords.c", "tokenizer.c", "detokenizer.c",
 )  # fmt: skip
 PARTS = (
     "embedding.c", "norm.c", "linear.c", "attention.c", "activations.c", "dropout.c", "layers.c", "model.c", "room.c",

@@ -16,6 +16,16 @@ int same(json a, json b)
     return a.end - a.at == b.end - b.at && memcmp(a.at, b.at, (size_t)(a.end - a.at)) == 0;
 }
 
+int is_null(json value)
+{
+    return json_is(value, "null");
+}
+
+int is_true(json object, const char *name)
+{
+    return json_is(json_field(object, name), "true");
+}
+
 /* What is expected, in words if it is an object, an array, or any string or number. */
 static json in_words(json expected)
 {
@@ -77,4 +87,12 @@ int matches(place at, json expected, json found, char *fault)
         if (!matches(at, a, b, fault))
             return 0;
     return (!a.at && !b.at) || refuse(fault, in_words(a), at, b);
+}
+
+/* Whether a value is of a form, whatever is not if it is not. */
+int fits(const char *form, json found)
+{
+    char fault[FAULT_SIZE];
+    const place nowhere = {{NULL, NULL}, {NULL, NULL}};
+    return matches(nowhere, json_of(form), found, fault);
 }

@@ -17,6 +17,9 @@ typedef struct {
 json json_of(const char *text);
 int same(json a, json b);
 int keys_match(json outer, json expected, json found, char *fault);
+int is_null(json value);
+int is_true(json object, const char *name);
+int fits(const char *form, json found);
 int matches(place at, json expected, json found, char *fault);
 
 #endif

@@ -5,7 +5,9 @@
 
 #include "tokenizer.h"
 
-int is_normalizer(int change);
+enum { MARK_LENGTH = 3 }; /* the bytes of U+2581 */
+
+count normalize(const tokenizer *t, const char *at, const char *end, char *to, char *spare);
 count change_text(const tokenizer *t, const char *at, const char *end, int is_first, char *to);
 
 #endif

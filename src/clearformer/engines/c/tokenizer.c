@@ -31,16 +31,17 @@ int is_never_written(const tokenizer *t, int32_t id)
 /* The most tokens that so many bytes of text can be. */
 count most_tokens(const tokenizer *t, count length)
 {
-    return t->imported ? EXPANSION * length : length;
+    return t->imported ? t->expansion * length : length;
 }
 
-/* An encoding in progress: `changed` has room for what a text becomes, `scratch` for the work on a piece. */
+/* An encoding in progress: `first` is where the text begins, as it is or normalized; `normal` and `changed` have room
+   for what it becomes, `scratch` for the work on a piece. */
 typedef struct {
     const tokenizer *t;
-    const char *text;
+    const char *first;
     int32_t *ids;
     count n;
-    char *changed, *scratch;
+    char *normal, *changed, *scratch;
 } encoding;
 
 static void encode_changed(encoding *e, const char *at, const char *end)
@@ -58,14 +59,14 @@ static void encode_changed(encoding *e, const char *at, const char *end)
 static void encode_plain(encoding *e, const char *at, const char *end)
 {
     const tokenizer *t = e->t;
-    if (t->change == UNCHANGED || is_normalizer(t->change)) {
-        encode_changed(e, at, end);
-        return;
-    }
     for (const char *next; at < end; at = next) {
         next = t->splits_words ? space_or_word_end(at, end) : end;
-        if (!t->splits_words || !is_blank(at, next - at))
-            encode_changed(e, e->changed, e->changed + change_text(t, at, next, at == e->text, e->changed));
+        if (t->splits_words && is_blank(at, next - at))
+            continue;
+        if (t->change == UNCHANGED)
+            encode_changed(e, at, next);
+        else
+            encode_changed(e, e->changed, e->changed + change_text(t, at, next, at == e->first, e->changed));
     }
 }
 
@@ -77,9 +78,10 @@ static void encode_between(encoding *e, int normalized, const char *at, const ch
         const found_token found = next_added(e->t, normalized, &s);
         if (first < found.end && normalized)
             encode_plain(e, first, found.end);
-        else if (first < found.end && is_normalizer(e->t->change))
-            encode_between(e, 1, e->changed, e->changed + change_text(e->t, first, found.end, 0, e->changed));
-        else if (first < found.end)
+        else if (first < found.end && e->t->number_of_steps) {
+            e->first = first == e->first ? e->normal : NULL;
+            encode_between(e, 1, e->normal, e->normal + normalize(e->t, first, found.end, e->normal, e->changed));
+        } else if (first < found.end)
             encode_between(e, 1, first, found.end);
         if (found.token)
             e->ids[e->n++] = found.token->id;
@@ -97,14 +99,14 @@ count encode_text(const tokenizer *t, const char *text, count length, int32_t *i
     const count most = (most_tokens(t, length) + 7) / 8 * 8;
     uint32_t code;
     if (!memory)
-        return (t->imported ? most : 0) + (most + 1) * (count)ROOM_PER_BYTE;
+        return (t->imported ? 2 * most : 0) + (most + 1) * (count)ROOM_PER_BYTE;
     for (const char *at = text; at < end;) {
         const int bytes = utf8(at, end, &code);
         if (bytes <= 0)
             return -1;
         at += bytes;
     }
-    encoding e = {t, text, ids, 0, memory, t->imported ? memory + most : memory};
+    encoding e = {t, text, ids, 0, memory, memory + most, t->imported ? memory + 2 * most : memory};
     encode_between(&e, 0, text, end);
     return e.n;
 }

@@ -1,6 +1,7 @@
 /* Text as token ids and back, as `clearformer.data.tokenizers` does it, and for imported models, as the `tokenizers`
-   package does: vocabulary.c reads a tokenizer.json, with parts.c what clearformer did not write; tokenizer.c encodes
-   and decodes, with added.c, normalizer.c, pieces.c, subwords.c, and what characters.c knows of Unicode. */
+   package does: vocabulary.c reads a tokenizer.json, with parts.c, steps.c and around.c what clearformer did not write;
+   tokenizer.c encodes and decodes, with added.c, normalizer.c, canonical.c, charsmap.c, pieces.c, subwords.c, and what
+   characters.c and graphemes.c know of Unicode. */
 
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
@@ -17,15 +18,22 @@ enum kind { CHARACTER, WORD, BPE, NUMBER, CHARACTER_PAIRS, WORD_PIECES, UNIGRAMS
 /* Where an imported tokenizer cuts a text into pieces. */
 enum cut { CUT_NOWHERE, CUT_GPT2, CUT_LLAMA3, CUT_QWEN2, CUT_WORDS, CUT_MARKS };
 
-/* What is done to a text before that: by BERT's normalizer, or a space before it, or U+2581 for its spaces, and before
-   it, unless it has one, if it is the first, or in any case. */
-enum change { UNCHANGED, AS_BERT, SPACE_BEFORE, MARKED, MARK_BEFORE, MARK_BEFORE_FIRST, MARK_ALWAYS };
+/* What its normalizer does with it before that: what BERT's does; the normal forms NFC and NFD; what a table says; and
+   with its spaces, of which rows are two or more, and for which a mark, U+2581, can stand. */
+enum step {
+    AS_BERT, COMPOSE, DECOMPOSE, REPLACE_CHARACTERS, STRIP_LEFT, STRIP_RIGHT, JOIN_SPACES, PREPEND_MARK, MARK_SPACES,
+    MARK_ROWS_OF_SPACES
+};
+
+/* What is done then: a space before the text, or marks for its spaces, and before it, unless it has one, if it is the
+   first, or in any case. */
+enum change { UNCHANGED, SPACE_BEFORE, MARKED, MARK_BEFORE, MARK_BEFORE_FIRST };
 
 /* How tokens become text: their bytes; with a space between two; word pieces; with U+2581 as a space, but not in the
    first; with it as a space, but for one at the beginning. */
 enum decoding { AS_BYTES, WITH_SPACES, AS_WORD_PIECES, AS_MARKS, AS_LATER_MARKS, AS_SENTENCE };
 
-enum { MOST_AROUND = 4, EXPANSION = 6 };
+enum { MOST_AROUND = 4, MOST_STEPS = 4, EXPANSION = 6 };
 
 /* A piece of `bytes` */
 typedef struct {
@@ -57,6 +65,13 @@ typedef struct {
     uint32_t size;
 } hash_table;
 
+/* A table of replacements: see charsmap.c. */
+typedef struct {
+    char *trie;
+    const char *replacements;
+    uint32_t units, length;            /* of the trie, and the bytes of the replacements */
+} charsmap;
+
 /* tokenizer.mjs reads the integers up to `around`. */
 typedef struct {
     int32_t kind, V;
@@ -64,7 +79,9 @@ typedef struct {
     int32_t around_numbers[2];         /* of tokens that stand before a text, and behind it */
     int32_t around[2][MOST_AROUND];
     int32_t imported, cut, change, decoding;
-    int32_t splits_words;              /* at white space, before all else */
+    int32_t splits_words;              /* at white space, before all but the normalizer */
+    int32_t number_of_steps, steps[MOST_STEPS];
+    int32_t expansion;                 /* the most bytes that one byte of text becomes */
     int32_t cleans, spaces_chinese, strips_accents, lowers;   /* of BERT's normalizer */
     int32_t unknown;                   /* id of what the vocabulary lacks; -1: it is left out */
     int32_t falls_back, fuses_unknown, ignores_merges;
@@ -81,6 +98,7 @@ typedef struct {
     hash_table ranks;                  /* of merges, by left and right */
     double *scores;                    /* [V] of unigrams */
     added_token *added;
+    charsmap replacements;
     int32_t byte_tokens[256];          /* of each byte; -1: none */
 } tokenizer;
 

@@ -216,18 +216,18 @@ static count items(json container)
     return n;
 }
 
-/* Divide memory among the arrays, for as many tokens and merges as the file has, and for each added token in its own
-   words, in those that stand for bytes, and normalized. Returns the bytes. */
+/* Divide memory among the arrays, for as many tokens and merges as the file has. Returns the bytes. */
 static count lay_out(tokenizer *t, json file, char *memory)
 {
     const json model = json_field(file, "model"), vocabulary = json_field(model, "vocab");
     const json added = json_field(file, "added_tokens");
-    const count more = t->imported ? added.end - added.at : 0;
+    const json table = t->imported ? charsmap_in(file) : (json){NULL, NULL};
     count used = 0;
     t->V = (int32_t)(items(vocabulary) / (t->kind == UNIGRAMS ? 1 : 2));
     t->number_of_merges = (int32_t)items(json_field(model, "merges"));
     t->number_of_added = t->imported ? (int32_t)items(added) : 0;
-    const count room = 2 * (vocabulary.end - vocabulary.at) + (2 + EXPANSION) * more + ROOM_OF_PREFIXES;
+    const count more = t->imported ? room_of_added(t, bytes_of_added(added)) : 0;
+    const count room = 2 * (vocabulary.end - vocabulary.at) + more + ROOM_OF_PREFIXES;
     t->room = (int32_t)least(room, INT32_MAX);
     take(memory, &used, sizeof(tokenizer));
     t->tokens = take(memory, &used, (t->V + t->number_of_added) * (count)sizeof(token));
@@ -237,6 +237,7 @@ static count lay_out(tokenizer *t, json file, char *memory)
     t->added = take(memory, &used, t->number_of_added * (count)sizeof(added_token));
     t->scores = take(memory, &used, t->kind == UNIGRAMS ? t->V * (count)sizeof(double) : 0);
     t->bytes = take(memory, &used, t->room);
+    t->replacements.trie = take(memory, &used, table.end - table.at);
     for (count id = 0; memory && id < t->V + t->number_of_added; id++)
         t->tokens[id] = (token){{0, -1}, {0, -1}, 0, -1};
     return used;

@@ -14,7 +14,8 @@ from clearformer.models.initial import initial_weights
 from clearformer.runs.checkpoint import Checkpoint, save_checkpoint
 
 FAMILIES: dict[str, type[AnyModelConfig]] = {
-    "GPT-2": GPTConfig, "Llama": GPTConfig, "BERT": BERTConfig, "RoBERTa": BERTConfig, "Marian": TransformerConfig,
+    "GPT-2": GPTConfig, "Qwen2": GPTConfig, "Llama": GPTConfig, "BERT": BERTConfig, "RoBERTa": BERTConfig,
+    "Marian": TransformerConfig, "T5": TransformerConfig,
 }  # fmt: skip
 """of the kinds of which a run is made"""
 SPREAD = 0.3

@@ -19,14 +19,16 @@ pytestmark = pytest.mark.usefixtures("compiled")
 
 KINDS = [
     "GPT-2", "GPT-2, a space before", "RoBERTa", "Llama 3", "Qwen2", "BERT", "BERT, cased", "Llama", "Llama, Metaspace",
-    "Llama, without bytes", "Marian", "T5",
+    "Llama, without bytes", "Marian", "Marian, NFD", "T5", "mT5", "XLM-R",
 ]  # fmt: skip
 FEW = 40
 """draws of each kind; 1,500 a kind were drawn once"""
 PARTS = [
     *AWKWARD, "dog's", "DON'T", "'ſ", "we'Re", "12345", "  \n \n x", "\t\ty", "\r\n\r\n", "İstanbul", "가나다", "ΑΣ",
     "Å", "ǖ", "café", "日本語", "▁", "a▁b", "  ", "<|endoftext|>", "<s>", " <mask> ", "[MASK]", "[SEP]x", "</s>",
-    "<0x41>", "##og", "x" * 101,
+    "<0x41>", "##og", "x" * 101, "A\u030a", "e\u0323\u0301", "e\u0301\u0323", "\u1112\u1161\u11ab", "가\u11a8",
+    "<e\u0301>", "ﬁ", "ﬁ\u0301", "Ａ\u0300\u0301", "ﷺ", "ｶﾞ", "\u0301",
+    "👩‍™\u0301", "क्\u0958\u0301", "\u0600a", "a \u3000 b", "   ",
 ]  # fmt: skip
 texts = st.lists(st.text(max_size=5) | st.sampled_from(PARTS), max_size=12).map("".join)
 
@@ -123,12 +125,14 @@ def test_added_tokens_that_are_no_special_ones_are_found_as_they_are_configured(
         assert both[1].decode(both[1].encode(text)) == both[0].decode(both[0].encode_lines(text))
 
 
+STEPS = "NFC, NFD, Precompiled, Strip, Prepend or Replace of spaces"
 REFUSED = [
-    ("GPT-2", "normalizer", {"type": "NFC"},
-     'null was expected as the normalizer of tokenizer.json, found {"type": "NFC"}'),
+    ("GPT-2", "normalizer", {"type": "NFKC"},
+     f'{STEPS} was expected as the normalizer of tokenizer.json, found {{"type": "NFKC"}}'),
+    ("GPT-2", "normalizer", {"type": "Prepend", "prepend": "▁"}, f"{STEPS} was expected as the normalizer"),
     ("BERT", "normalizer", {"type": "Lowercase"}, "BertNormalizer was expected as the normalizer"),
-    ("Marian", "normalizer", {"type": "Precompiled", "precompiled_charsmap": ""},
-     'null was expected as the normalizer of tokenizer.json, found {"type": "Precompiled"'),
+    ("mT5", "normalizer.normalizers.1", {"type": "NFC"}, f"{STEPS} was expected as the normalizer"),
+    ("mT5", "normalizer.normalizers.2.content", "_", f"{STEPS} was expected as the normalizer"),
     ("Llama", "pre_tokenizer", {"type": "Whitespace"}, "Metaspace or null was expected as the pre_tokenizer"),
     ("Llama 3", "pre_tokenizer.pretokenizers.0.pattern.Regex", "x",
      "that of GPT-2, Llama 3 or Qwen2 was expected as the pre_tokenizer"),
@@ -156,6 +160,7 @@ def test_a_part_that_c_does_not_read_is_refused_by_name(kind: str, place: str, v
         ("GPT-2", "added_tokens.0.content", "a", "ids in the order of added_tokens were expected"),
         ("GPT-2", "added_tokens.0.content", "<end>", "the pad_token of special_tokens_map.json was expected"),
         ("GPT-2", "model.vocab.a", 4000, "an id for each token was expected"),
+        ("GPT-2", "model.unk_token", [], "a token for what the vocabulary lacks was expected"),
         ("BERT", "model.unk_token", "[?]", "a token for what the vocabulary lacks was expected"),
         ("BERT", "model.continuing_subword_prefix", "#" * 17, "a prefix of at most 16 bytes was expected"),
         ("BERT", "post_processor.special_tokens.[CLS].ids", [9999], "ids of at most 4 tokens around a text"),

@@ -219,9 +219,9 @@ def test_tokenizers_give_the_ids_and_texts_of_the_library(node: Node, kind: Any)
     assert decoded == streamed == [tokenizer.decode(some) for some in ids]
 
 
-@pytest.mark.parametrize("kind", ["GPT-2", "BERT", "Llama", "Marian"])
+@pytest.mark.parametrize("kind", ["GPT-2", "Qwen2", "BERT", "Llama", "Marian", "T5", "mT5"])
 def test_imported_tokenizers_give_the_ids_special_tokens_and_texts_of_the_library(node: Node, kind: str):
-    tokenizer, texts = imported(kind), [TEXT, "", "the dog's 東京 42", "a <s> b<|endoftext|>"]
+    tokenizer, texts = imported(kind), [TEXT, "", "the dog's 東京 42", "a <s> b<|endoftext|>", "ﬁ  e\u0301\r\nx"]
     ids = [list(found) for found in tokenizer.encode_batch(texts)]
     given = json.dumps(tokenizer.backend.to_str()), json.dumps(json.dumps(tokenizer.names))
     found, decoded, special, never, around = node(f"""
