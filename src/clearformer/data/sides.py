@@ -9,7 +9,6 @@ a token all the same, of the other; and pieces that are no tokens are unknown.
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
 
 import tokenizers
 
@@ -32,7 +31,7 @@ class SidedTokenizer(ImportedTokenizer):
     ) -> None:
         super().__init__(backend, names, rows)
         self.files = files
-        self._target: Self | None = None
+        self._target: SidedTokenizer | None = None
 
     @classmethod
     def of_both(
@@ -42,14 +41,14 @@ class SidedTokenizer(ImportedTokenizer):
         names: Mapping[str, str],
         rows: int,
         files: Mapping[str, bytes],
-    ) -> Self:
+    ) -> "SidedTokenizer":
         """The side of sources, whose `target` is the other. `files` are those of SPM_FILES, by their names."""
         found = cls(source, names, rows, files)
         found._target = cls(target, names, rows, files)
         return found
 
     @property
-    def target(self) -> Self:
+    def target(self) -> "SidedTokenizer":
         return self._target or self
 
     @property

@@ -76,11 +76,12 @@ def read_pieces(path: Path) -> Pieces:
 def side_of(pieces: Pieces, numbered: Sequence[str], special: Sequence[str], unknown: int) -> tokenizers.Tokenizer:
     """The tokenizer of one side, whose ids are places in `numbered`, of which `special` are no text.
 
-    Tokens that are no pieces of this side have MARK before them; pieces that are no tokens follow behind all others.
+    Tokens that are no pieces of this side have MARK before them; pieces that are no tokens follow behind MARK alone.
     """
     kept = set(special)
     texts = [text if text in pieces.scores or text in kept else MARK + text for text in numbered]
-    texts += [text for text in pieces.scores if text not in set(numbered)]
+    if lacking := [text for text in pieces.scores if text not in {*numbered}]:
+        texts += [MARK, *lacking]
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
     changes: list[dict[str, Any]] = [
         {"type": "Strip", "strip_left": False, "strip_right": True},

@@ -65,6 +65,7 @@ typedef struct {
     int32_t around[2][MOST_AROUND];
     int32_t imported, cut, change, decoding;
     int32_t splits_words;              /* at white space, before all else */
+    int32_t has_sides;                 /* what is no piece of this side has a space before it, as in sides.py */
     int32_t cleans, spaces_chinese, strips_accents, lowers;   /* of BERT's normalizer */
     int32_t unknown;                   /* id of what the vocabulary lacks; -1: it is left out */
     int32_t falls_back, fuses_unknown, ignores_merges;
