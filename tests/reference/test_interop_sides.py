@@ -66,7 +66,7 @@ def numbers_of(run: Run) -> np.ndarray:
         ("source", "dää", ["▁", "d", UNK]),  # what is unknown side by side is one piece, and ää is no token
         ("source", "dog sleeps sleeps ä", ["▁dog", UNK, UNK, "▁", "ä"]),  # ▁sleeps is a piece, but no token
         ("source", ">>deu<<  dog", [">>deu<<", "▁dog"]),
-        ("target", ">>deu<<Fox", [">>deu<<", "▁", "F", "o", "x"]),
+        ("target", ">>deu<<Fell", [">>deu<<", "▁", "F", "e", "l", "l"]),
         ("source", ">>nld<< dog", [UNK, "▁dog"]),
         ("source", "dog>>", ["▁dog", UNK]),
         ("source", "dog</s>dog", ["▁dog", "</s>", "▁dog"]),
@@ -78,6 +78,7 @@ def test_pieces_are_those_of_their_side_and_what_is_no_token_is_unknown(side, te
     assert [tokenizer.text_of(index) for index in tokenizer.encode(text)] == expected
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")  # with it, ids are the same: nothing calls it
 def test_ids_are_those_of_transformers_tokenizer(whole, tmp_path, capsys):
     pytest.importorskip("sentencepiece", reason="transformers reads .spm files with it; CI does not install it")
     theirs = transformers.AutoTokenizer.from_pretrained(whole)
