@@ -57,7 +57,7 @@ def read_pieces(path: Path) -> Pieces:
                 text, type_ = _bytes(found[TEXT]).decode(), found.get(TYPE, NORMAL)
                 (score,) = struct.unpack("<f", _bytes(found.get(SCORE, bytes(4))))
                 if type_ not in (NORMAL, UNKNOWN, CONTROL, UNUSED):
-                    raise _lacking(path, f"the type {type_} of the piece {text!r}", "normal pieces")
+                    raise _lacking(path, f"the type {type_!r} of the piece {text!r}", "normal pieces")
                 if type_ == NORMAL:
                     scores[text] = score
             for inner, each in found.items():

@@ -204,10 +204,12 @@ def test_an_imported_bert_fills_masks_as_the_command_does(
     assert use(run, *texts).stdout == expected
 
 
+@pytest.mark.parametrize("kind", ["Marian", "Helsinki"])
 def test_an_imported_encoder_decoder_translates_as_the_command_does(
-    tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    run, lines = write_imported_run(tmp_path / "runs" / "marian", "Marian"), "the lazy dog\n\nfox  and 12 日本\n"
+    lines = "the lazy dog\n\nfox  and 12 日本\n>>deu<< the dog lost ä\n"
+    run = write_imported_run(tmp_path / "runs" / "marian", kind)
     found = use(run, "--beam", "3", lines=lines)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     expected = written_by_command(capsys, "translate", str(run), "--beam", "3", "--engine", "c")

@@ -11,11 +11,10 @@ import tokenizers
 from foreign import imported
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from imported_run import sides
 from vocabulary import AWKWARD, BYTES, CTokenizer, broken
 
-from clearformer.data.imported import ROLES, ImportedTokenizer
-from clearformer.data.sides import SidedTokenizer
-from clearformer.interop.sentence_pieces import Pieces, side_of
+from clearformer.data.imported import ImportedTokenizer
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -82,20 +81,6 @@ def test_special_tokens_and_those_around_a_text_and_those_never_written_are_pyth
     assert python.special.mask is None or c.around == python.around
     assert [i for i in range(python.vocab_size) if c.is_never_written(i)] == list(python.never_written)
     assert c.vocab_size == python.num_ids < python.vocab_size  # the embedding has more rows
-
-
-@functools.cache
-def sides() -> SidedTokenizer:
-    """Two sides, each of which lacks pieces of the other, and has one that is no token."""
-    source = Pieces({"▁": -1.0, "▁the": -2.0, "▁fox": -2.5, "x": -3.0, "o": -3.5, "ox": -4.0, "▁lost": -1.5}, b"")
-    target = Pieces(
-        {"▁": -1.0, "▁der": -2.0, "ä": -3.0, "日": -3.5, "本": -4.0, "日本": -4.5, "x": -5.0, "lost": -1.0}, b""
-    )
-    special = ["<pad>", "<bos>", "</s>", "<unk>"]
-    tokens = [*special, ">>deu<<", *sorted((source.scores.keys() | target.scores.keys()) - {"▁lost", "lost"})]
-    files = [json.loads(side_of(side, tokens, special, 3).to_str()) for side in (source, target)]
-    both = [tokenizers.Tokenizer.from_str(json.dumps(file | {"normalizer": None})) for file in files]
-    return SidedTokenizer.of_both(*both, dict(zip(ROLES, special, strict=False)), len(tokens), {})
 
 
 SIDED = [
