@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from folders import MARIAN_SIZES, STD, TEXT, random_marian
+from folders import MARIAN_SIZES, STD, TEXT, edited_config, random_marian
 
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 """types of pieces"""
 GERMAN = "Der schnelle braune Fuchs springt über den faulen Hund, und der Hund schläft weiter. Ähem."
 LANGUAGES = [">>deu<<", ">>fra<<"]
+UNUSED_KEYS = {"add_bias_logits": False, "normalize_before": False, "static_position_embeddings": True, "num_beams": 6}
+"""of their config.json, which say nothing of the model to transformers"""
 LACKING = ("▁sleeps", "▁weiter.")
 """pieces that vocab.json lacks"""
 
@@ -65,6 +67,7 @@ def helsinki(folder: Path, **changes: Any) -> Any:
     )
     model.final_logits_bias.copy_(torch.randn(1, len(ids)) * STD)
     model.save_pretrained(folder)
+    edited_config(**UNUSED_KEYS)(folder)
     (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
     (folder / "source.spm").write_bytes(spm(pieces_of(TEXT)))
     (folder / "target.spm").write_bytes(spm(pieces_of(GERMAN)))
