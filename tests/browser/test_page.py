@@ -55,7 +55,7 @@ def test_every_view_shows_an_imported_run_with_the_tokens_that_its_library_gives
     explorer.go(text=text, target="dog" if pairs else "", view="type")
     tokenizer = open_run(run_folder(kind)).tokenizer
     ids = [*tokenizer.encode(text), *([tokenizer.special.eos] if pairs else [])]
-    targets = [tokenizer.special.bos, *tokenizer.target.encode("dog")] if pairs else []
+    targets = [*tokenizer.target.encode("dog"), tokenizer.special.eos]
     for row, expected in zip(explorer.page.locator(".tokens").all(), [ids, targets][: 1 + pairs], strict=False):
         shown = row.locator("small").all_text_contents()
         assert shown == ["unknown" if index == tokenizer.special.unk else str(index) for index in expected]
