@@ -154,6 +154,8 @@ class TransformerConfig(ModelConfig):
     activation: Activation = "relu"
     positions: Positions = "sinusoidal"
     scale_embeddings: bool = True
+    output_bias: bool = False
+    """whether a learned number for each token is added to its logit, as in Marian"""
 
 
 @dataclass(frozen=True)

@@ -44,19 +44,21 @@ def test_a_hidden_token_stays_hidden_when_the_text_before_it_changes(page_of: Ca
     assert pressed == ["␣brown"]
 
 
-@pytest.mark.parametrize("kind", ["GPT-2", "BERT", "Llama", "Marian"])
+@pytest.mark.parametrize("kind", ["GPT-2", "BERT", "Llama", "Marian", "Helsinki"])
 def test_every_view_shows_an_imported_run_with_the_tokens_that_its_library_gives(
     kind: str, page_of: Callable[..., Path], run_folder: Callable[[str], Path], explorer: Any
 ):
-    pairs, text = kind == "Marian", "The dog's asleep"
+    pairs, text = kind in ("Marian", "Helsinki"), "The dog's asleep"
     for view in VIEWS:
         explorer.open(page_of(kind), text=text, target="dog" if pairs else "", view=view)
         assert not "".join(explorer.page.get_by_role("alert").all_text_contents()), view
     explorer.go(text=text, target="dog" if pairs else "", view="type")
     tokenizer = open_run(run_folder(kind)).tokenizer
     ids = [*tokenizer.encode(text), *([tokenizer.special.eos] if pairs else [])]
-    shown = explorer.page.locator(".tokens").first.locator("small").all_text_contents()
-    assert shown == ["unknown" if index == tokenizer.special.unk else str(index) for index in ids]
+    targets = [*tokenizer.target.encode("dog"), tokenizer.special.eos]
+    for row, expected in zip(explorer.page.locator(".tokens").all(), [ids, targets][: 1 + pairs], strict=False):
+        shown = row.locator("small").all_text_contents()
+        assert shown == ["unknown" if index == tokenizer.special.unk else str(index) for index in expected]
 
 
 def test_unknown_tokens_are_shown_as_typed(page_of: Callable[..., Path], explorer: Any):

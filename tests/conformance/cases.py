@@ -63,6 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "n-grams": {"ngram_buckets": 29},
     "logit cap": {"logit_cap": 5.0},
 }
+TRANSFORMERS: dict[str, dict[str, Any]] = {"output bias": {"output_bias": True}}
 GPTS: dict[str, dict[str, Any]] = {
     "for modular arithmetic": {"norm": "none", "num_layers": 1, "activation": "relu", "tie_embeddings": False},
 }
@@ -73,6 +74,7 @@ CLASSIFIERS: dict[str, dict[str, Any]] = {
 }
 MODELS = [
     *((family, variant) for family in FAMILIES for variant in VARIANTS),
+    *(("transformer", variant) for variant in TRANSFORMERS),
     *(("gpt", variant) for variant in GPTS),
     *(("classifier", variant) for variant in CLASSIFIERS),
 ]
@@ -81,7 +83,7 @@ TRAIN = TrainConfig(steps=100, label_smoothing=0.1, epsilon=1e-4, seed=3)
 
 
 def config_of(family: str, variant: str) -> AnyModelConfig:
-    return FAMILIES[family](**(SIZES | (VARIANTS | GPTS | CLASSIFIERS)[variant]))
+    return FAMILIES[family](**(SIZES | (VARIANTS | TRANSFORMERS | GPTS | CLASSIFIERS)[variant]))
 
 
 def config_for(config: AnyModelConfig, engine: Any = "torch") -> Config:

@@ -31,6 +31,11 @@ EQUAL = 1e-5
 """of the spread of logits: float32's rounding, in sums of a few dozen numbers in another order"""
 STD = 0.3
 """of the weights: with the usual 0.02 a tiny model adds next to nothing to its embeddings"""
+MARIAN_SIZES = {
+    "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": CONTEXT,
+    "scale_embedding": True,
+}  # fmt: skip
 ENGINES = ("torch", "numpy", "c")
 Edit = Callable[[Path], None]
 
@@ -136,6 +141,20 @@ def unigrams(*first: str) -> tokenizers.Tokenizer:
     backend.decoder = decoders.Metaspace()
     backend.add_special_tokens([*dict.fromkeys((*first, "<pad>"))])
     return backend
+
+
+def random_marian(seed: int = 3, **settings: Any) -> Any:
+    """A translator of transformers' with random weights."""
+    torch.manual_seed(seed)
+    model = transformers.MarianMTModel(transformers.MarianConfig(**settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name:
+                parameter.copy_(torch.randn_like(parameter) * STD + (1.0 if "norm.weight" in name else 0.0))
+        last = model.model.decoder.layers[-1].final_layer_norm
+        last.weight.neg_()  # or each token would be followed by itself, as the output is the embedding
+        last.bias.zero_()
+    return model
 
 
 def save_translator(model: Any, backend: tokenizers.Tokenizer, folder: Path) -> None:

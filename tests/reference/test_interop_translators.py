@@ -11,8 +11,8 @@ import transformers
 from folders import (
     CONTEXT,
     ENGINES,
+    MARIAN_SIZES,
     SENTENCES,
-    STD,
     TEXT,
     assert_not_exported,
     assert_refused,
@@ -20,6 +20,7 @@ from folders import (
     assert_same_translations,
     edited_config,
     imported,
+    random_marian,
     run_of,
     save_translator,
     theirs_of,
@@ -33,13 +34,6 @@ from clearformer.cli.main import main
 from clearformer.config import Config, TransformerConfig
 from clearformer.data.tokenizers import train_tokenizer
 from clearformer.models.initial import initial_weights
-
-SIZES = {
-    "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": CONTEXT,
-    "scale_embedding": True,
-}  # fmt: skip
-
 
 FIRST = ("</s>", "<unk>")
 """tokens of a vocabulary like Marian's, whose last is <pad>"""
@@ -55,16 +49,7 @@ def foreign(folder: Path, **changes: Any) -> Any:
     backend = unigrams(*FIRST)
     pad = backend.token_to_id("<pad>")
     ids = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "forced_eos_token_id": None}
-    settings = SIZES | ids | {"vocab_size": backend.get_vocab_size()} | changes
-    torch.manual_seed(3)
-    model = transformers.MarianMTModel(transformers.MarianConfig(**settings)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "embed_positions" not in name:
-                parameter.copy_(torch.randn_like(parameter) * STD + (1.0 if "norm.weight" in name else 0.0))
-        last = model.model.decoder.layers[-1].final_layer_norm
-        last.weight.neg_()  # or each token would be followed by itself, as the output is the embedding
-        last.bias.zero_()
+    model = random_marian(**MARIAN_SIZES | ids | {"vocab_size": backend.get_vocab_size()} | changes)
     save_translator(model, backend, folder)
     return model
 
@@ -129,15 +114,7 @@ def test_a_translator_that_marian_cannot_hold_is_refused_before_anything_is_writ
     assert_not_exported(words, tmp_path, capsys)
 
 
-def of_sentence_pieces(folder: Path) -> None:
-    (folder / "tokenizer.json").rename(folder / "source.spm")
-
-
 BROKEN: dict[str, tuple[Any, str]] = {
-    "a bias of the logits": (
-        with_tensor("final_logits_bias", lambda tensors: tensors["final_logits_bias"] + 1),
-        "zeros were expected in final_logits_bias",
-    ),
     "positions of their own": (
         with_tensor("model.encoder.embed_positions.weight", lambda _: np.ones((CONTEXT, 16))),
         "the sines and cosines of positions were expected in model.encoder.embed_positions.weight",
@@ -150,7 +127,6 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a smaller decoder": (edited_config(decoder_layers=1), "decoder_layers 2, as in the encoder, was expected"),
     "no token to begin with": (edited_config(decoder_start_token_id=None), "decoder_start_token_id must be the number"),
     "padding that ends a text": (edited_config(pad_token_id=0), "another eos_token_id than pad_token_id"),
-    "pieces in a file of SentencePiece's": (of_sentence_pieces, "found source.spm, which clearformer does not read"),
 }
 
 

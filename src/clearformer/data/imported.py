@@ -88,13 +88,18 @@ def load_tokenizer(path: Path, rows: int) -> Tokenizer:
 
     Raises DataError if it is missing or damaged, or has other special tokens.
     """
-    names = path.with_name(NAMES_FILE)
-    if not names.exists():
+    if not path.with_name(NAMES_FILE).exists():
         return Tokenizer.load(path)
+    return ImportedTokenizer(read_backend(path), read_names(path), rows)
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """The NAMES_FILE beside a tokenizer.json. Raises DataError if it is missing or damaged."""
+    names = path.with_name(NAMES_FILE)
     try:
         found = json.loads(names.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"special tokens in JSON were expected in {names}, but: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
         raise DataError(f"an object of special tokens was expected in {names}; import the model again")
-    return ImportedTokenizer(read_backend(path), found, rows)
+    return found

@@ -83,6 +83,11 @@ class Tokenizer:
         return int(self.backend.get_vocab_size())
 
     @property
+    def target(self) -> "Tokenizer":
+        """Encodes what a translator writes: the same, but where both sides have pieces of their own."""
+        return self
+
+    @property
     def has_mask(self) -> bool:
         """Whether the vocabulary has <mask>; if not, id MASK is an ordinary token."""
         return bool(self.backend.id_to_token(MASK) == SPECIAL[MASK])

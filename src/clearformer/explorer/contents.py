@@ -81,6 +81,7 @@ def contents(run: RunFolder, checkpoints: int = 0, precision: Precision = "singl
         "name": run.folder.resolve().name,
         "config": _config(run),
         "tokenizer": run.tokenizer.backend.to_str(),
+        "target": run.tokenizer.target.backend.to_str() if run.tokenizer.target is not run.tokenizer else "",
         "names": names_of(run.tokenizer),
         "classes": run.classes if isinstance(run.config.model, ClassifierConfig) else [],
         "metrics": _thinned(metrics.read(run.metrics), logarithmic=run.config.modular is not None),

@@ -21,7 +21,7 @@ def model_inputs(
     """A batch of one, the tokens of each text, and those that a translator writes."""
     nothing = np.array([], dtype=np.int64)
     if isinstance(model, Transformer):
-        pair = collate([(tokenizer.encode(text), tokenizer.encode(target))])
+        pair = collate([(tokenizer.encode(text), tokenizer.target.encode(target))])
         return pair.inputs, [pair.source[0], pair.target[0]], pair.targets[0]
     if isinstance(model, Classifier):
         texts = truncate(list(tokenizer.encode_batch(text.split("\t"))), model.config.context)

@@ -140,7 +140,7 @@ class Reading:
         if isinstance(self.model, Classifier):
             found = [index for index, name in enumerate(self.classes) if name == output]
         else:
-            found = self.tokenizer.encode(output)
+            found = self.tokenizer.target.encode(output)
         if len(found) != 1:
             raise InspectionError(
                 f"one output of the model was expected, found {output!r}, which is {len(found)} of them"

@@ -11,12 +11,14 @@ from tokenizers import processors
 
 from clearformer.config import AnyModelConfig
 from clearformer.data.imported import ImportedTokenizer
+from clearformer.data.sides import SidedTokenizer
 from clearformer.data.tokenizers import EOS, SPECIAL, Special, Tokenizer
 from clearformer.errors import InteropError
 from clearformer.generation.sources import NEVER_GENERATED
 from clearformer.interop.card import write_card
 from clearformer.interop.folder import WEIGHTS
 from clearformer.interop.formats import Format, misfits, write_values
+from clearformer.interop.sides import write_sides
 from clearformer.interop.tables import WRITTEN
 from clearformer.interop.weights import write_weights
 from clearformer.runs.folder import RunFolder
@@ -44,10 +46,14 @@ def export_model(run: RunFolder, folder: Path) -> None:
     weights = write_weights(format_, config, format_.biased(values), trained_weights(run).tensors["model"])
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    _backend(run.tokenizer, format_).save(str(folder / "tokenizer.json"))
+    if isinstance(run.tokenizer, SidedTokenizer):
+        write_sides(run.tokenizer, folder)
+    else:
+        _backend(run.tokenizer, format_).save(str(folder / "tokenizer.json"))
     if writing:
         _write_json(folder / "generation_config.json", writing)
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokens, run.config.model.context))
+    sided = {"tokenizer_class": "MarianTokenizer"} if isinstance(run.tokenizer, SidedTokenizer) else {}
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokens, run.config.model.context) | sided)
     write_card(run, format_, folder)
     _write_json(folder / "config.json", values)
 

@@ -1,4 +1,4 @@
-"""A folder as transformers saves a model: config.json, safetensors, whole or in shards, and tokenizer.json."""
+"""A folder as transformers saves a model: config.json, safetensors, whole or in shards, and its tokenizer's files."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from clearformer.data.imported import ROLES, ImportedTokenizer
+from clearformer.data.sides import SPM_FILES
 from clearformer.data.tokenizers import read_backend
 from clearformer.errors import InteropError
+from clearformer.interop.sides import read_vocabulary
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -51,14 +53,23 @@ class ForeignFolder:
             )
         return tensor.float().numpy()
 
+    def has_numbers(self, name: str) -> bool:
+        """Whether it has a tensor of that name which is not all zeros."""
+        return name in self.files and bool(self.read(name).any())
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether its tokenizer is two files of SentencePiece's, as Marian's."""
+        there = {file.name for file in self.path.glob("*.spm")}
+        return bool(there & {*SPM_FILES}) and not (self.path / "tokenizer.json").exists()
+
     def tokenizer(self, rows: int) -> ImportedTokenizer:
         """The tokenizer of a model whose vocabulary has so many rows. Raises InteropError for another size."""
         path = self.path / "tokenizer.json"
-        if not path.exists() and (self.path / "source.spm").exists():
-            raise InteropError(
-                f"tokenizer.json was expected in {self.path}, found source.spm, which clearformer does not read; make "
-                "one of it with the package tokenizers, for source and target alike"
-            )
+        if self.has_sides:
+            config = self.path / "tokenizer_config.json"
+            settings = _json(config) if config.exists() else {}
+            return read_vocabulary(self.path, settings, _special_names(self.path), rows)
         if not path.exists():
             raise InteropError(
                 f"tokenizer.json was expected in {self.path}, found none; write it with transformers: "

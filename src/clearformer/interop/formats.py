@@ -57,6 +57,8 @@ class Format:
     """other names that files have for the embedding's matrix"""
     constants: Mapping[str, tuple[str, Callable[[tuple[int, ...]], NDArray[np.float32]]]] = field(default_factory=dict)
     """tensors that some files have and our models do not learn: what they must hold, in words and by their shape"""
+    optional: Mapping[str, str] = field(default_factory=dict)
+    """such constants that some files have learned, which are vectors of ours, and the setting of ours that says so"""
     sines_first: bool = False
     """whether a vector of the residual stream has all sines of its position before all cosines; ours alternate"""
     ungated: dict[str, str] = field(default_factory=dict)

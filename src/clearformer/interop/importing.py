@@ -11,6 +11,7 @@ from clearformer.errors import InteropError
 from clearformer.interop.folder import ForeignFolder, open_foreign
 from clearformer.interop.formats import Format, read_settings
 from clearformer.interop.numbering import in_our_order
+from clearformer.interop.sides import with_sides
 from clearformer.interop.tables import format_of
 from clearformer.interop.weights import read_weights
 from clearformer.models.initial import initial_weights
@@ -40,14 +41,17 @@ def import_model(source: str | Path, folder: Path, notify: Notify) -> None:
         raise InteropError(f"a new or empty folder was expected, but {folder} is in use; choose another --out")
     foreign = open_foreign(_found(source, notify))
     format_ = format_of(foreign.values)
-    config = _config(read_settings(format_, foreign.values))
+    learned = {setting: True for name, setting in format_.optional.items() if foreign.has_numbers(name)}
+    config = _config(read_settings(format_, foreign.values) | learned)
     require_memory(config)
     tokenizer = foreign.tokenizer(config.model.vocab_size)
     biased = format_.biased(foreign.values)
     weights = read_weights(format_, config.model, biased, foreign.shapes(), foreign.read)
     if isinstance(config.model, TransformerConfig):
         tokenizer, rows = in_our_order(tokenizer, {**format_.defaults, **foreign.values})
-        for name in weights.keys() & {"embedding.weight", "output_projection.weight"}:
+        if foreign.has_sides:
+            tokenizer = with_sides(tokenizer, foreign.path)
+        for name in weights.keys() & {"embedding.weight", "output_projection.weight", "output_projection.bias"}:
             weights[name] = weights[name][rows]
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=len(rows)))
     if format_.untrained:
@@ -68,7 +72,7 @@ def _found(source: str | Path, notify: Notify) -> Path:
 
     notify(f"{source} is no folder here: asking huggingface.co for it")
     try:
-        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.spm"]))
     except Exception as error:  # of the network, of its library and of the hub, which share no class
         reason = str(error).strip().split("\n")[0]
         raise InteropError(

@@ -96,7 +96,7 @@ T5 = Format(
     ours={
         "norm": ("rms",), "norm_order": ("pre",), "positions": ("relative",), "bias": (False,),
         "scale_embeddings": (False,), "num_kv_heads": (0,), "window": (0,), "qk_norm": (False,),
-        "ngram_buckets": (0,), "logit_cap": (0.0,),
+        "ngram_buckets": (0,), "logit_cap": (0.0,), "output_bias": (False,),
     },
     theirs={"relative_attention_num_buckets": BUCKETS, "relative_attention_max_distance": FURTHEST},
     modules={

@@ -95,6 +95,7 @@ MARIAN = Format(
     modules={
         "embedding": "model.shared",
         "output_projection": "lm_head",
+        "output_projection.bias": "final_logits_bias",
         **_layer("encoder", {"attention": "self_attn"}),
         **_layer("decoder", {"attention": "self_attn", "cross_attention": "encoder_attn"}),
     },
@@ -107,6 +108,7 @@ MARIAN = Format(
             for stack in ("encoder", "decoder")
         },
     },
+    optional={"final_logits_bias": "output_bias"},
     sines_first=True,
     ungated={"swiglu": "swish"},
     read=_read,

@@ -62,6 +62,7 @@ def parameters(format_: Format, config: AnyModelConfig, biased: tuple[str, ...])
         gated = config.d_ff if config.activation in format_.ungated and module.endswith("linear1") else 0
         shapes = [(rows, *shape[1:]) for rows in _rows(config, module, skipped + shape[0] - gated, len(theirs))]
         tensors = {each: part[::-1] if transposed else part for each, part in zip(theirs, shapes, strict=True)}
+        tensors |= {each: (1, *tensors[each]) for each in tensors.keys() & format_.optional.keys()}
         absent = leaf == "bias" and not module.endswith((*biased, "norm"))
         stream = _stream_axis(module, len(shape)) if format_.sines_first else None
         factors = {each: multiple for each in theirs for last, multiple in multiples.items() if each.endswith(last)}
@@ -120,7 +121,11 @@ def read_weights(
                 + ("no model of clearformer has that" if format_.copies else "set tie_word_embeddings to false")
             )
     for name, (words, expected) in format_.constants.items():
-        if (constant := found.pop(name, None)) and not _is_near(read(constant), expected(shapes[constant])):
+        if (
+            name not in needed
+            and (constant := found.pop(name, None))
+            and not _is_near(read(constant), expected(shapes[constant]))
+        ):
             raise InteropError(f"{words} were expected in {name}, found others; no model of clearformer learns them")
     if extra := [name for name in found if name not in needed and not name.endswith(format_.unused or "\0")]:
         raise InteropError(
@@ -144,6 +149,7 @@ def _joined(parameter: Parameter, read: Callable[[str], Array]) -> Array:
     if parameter.gated:
         parts.append(parameter.ones)
     joined = (np.concatenate(parts) if len(parts) > 1 else parts[0])[parameter.skipped :]
+    joined = joined[0] if joined.ndim > len(parameter.shape) else joined
     if parameter.stream is not None:
         joined = joined.take(_alternating(joined.shape[parameter.stream]), parameter.stream)
     joined = np.ascontiguousarray(joined)
@@ -169,9 +175,9 @@ def write_weights(
         if each.stream is not None:
             value = value.take(np.argsort(_alternating(value.shape[each.stream])), each.stream)
         for name, shape in each.tensors.items():
-            end = first + shape[-1 if each.transposed else 0]
+            end = first + shape[-1 if each.transposed or len(each.shape) == 1 else 0]
             rows = value[first:end] / np.float32(each.factors.get(name, 1))
-            tensors[name] = np.ascontiguousarray(rows.T if each.transposed else rows)
+            tensors[name] = np.ascontiguousarray(rows.T if each.transposed else rows).reshape(shape)
             first = end
     return tensors
 

@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from clearformer.config import BUCKETS, AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig
+from clearformer.config import BUCKETS, AnyModelConfig, BERTConfig, ClassifierConfig, ModelConfig, TransformerConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -44,6 +44,7 @@ def parameter_shapes(config: AnyModelConfig) -> Shapes:
     shapes = _body(config, config.kind, config.segments if isinstance(config, BERTConfig) else 0)
     if isinstance(config, BERTConfig):
         shapes |= _linear("transform", D, D, bias=True) | _norm(config, "transform_norm", D)
+    if isinstance(config, BERTConfig) or (isinstance(config, TransformerConfig) and config.output_bias):
         shapes["output_projection.bias"] = (V,)
     if not config.tie_embeddings:
         shapes["output_projection.weight"] = (V, D)

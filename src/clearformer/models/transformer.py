@@ -35,7 +35,7 @@ class Transformer(parts.Embedder):
             parts.final_norm(config),
             parts.relative_positions(config, causal=True),
         )
-        self.output_projection = parts.output_projection(config, self.embedding)
+        self.output_projection = parts.output_projection(config, self.embedding, bias=config.output_bias)
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """The memory: the encoder's vector of each source token."""

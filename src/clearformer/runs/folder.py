@@ -33,10 +33,11 @@ from clearformer.data.corpora import (
     fingerprint,
 )
 from clearformer.data.downloads import Progress
-from clearformer.data.imported import NAMES_FILE, load_tokenizer
+from clearformer.data.imported import NAMES_FILE
 from clearformer.data.large import survey
 from clearformer.data.load import Kind, load_corpus
 from clearformer.data.modular import equations, number_tokenizer
+from clearformer.data.sides import SPM_FILES, TARGET_FILE, load_any
 from clearformer.data.text_files import TextFiles, expand
 from clearformer.data.tokenizers import Tokenizer, train_tokenizer
 from clearformer.errors import ConfigError, RunError, shortened
@@ -199,7 +200,7 @@ def create_folder(folder: Path, config: Config, notify: Notify, progress: Progre
     Raises RunError if the folder holds anything but the leftovers of an interrupted `create_folder`, ConfigError if the
     data or the earlier run does not suit the model.
     """
-    leftovers = {"tokenizer.json", NAMES_FILE, "data.json", "config.tmp", "start", "tokens"}
+    leftovers = {"tokenizer.json", NAMES_FILE, TARGET_FILE, *SPM_FILES, "data.json", "config.tmp", "start", "tokens"}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - leftovers):
         is_run = (folder / "config.json").exists()
         advice = (
@@ -337,7 +338,7 @@ def open_folder(folder: Path, notify: Notify, checkpoint: CheckpointName = "last
             f"a run was expected in {folder}, but there is no config.json; create one with: clearformer train"
         )
     config = Config.load(folder / "config.json")
-    tokenizer = load_tokenizer(folder / "tokenizer.json", config.model.vocab_size)
+    tokenizer = load_any(folder / "tokenizer.json", config.model.vocab_size)
     if tokenizer.vocab_size != config.model.vocab_size:
         raise RunError(
             f"a vocabulary of {config.model.vocab_size} was expected in {folder / 'tokenizer.json'}, "

@@ -49,7 +49,7 @@ def make_batches(config: Config, tokenizer: Tokenizer, corpus: Corpus, split: Sp
 def fitting_pairs(config: Config, tokenizer: Tokenizer, examples: Sequence[Pair]) -> list[tuple[Pair, TokenPair]]:
     """The pairs that fit into the model's context, as text and as tokens."""
     sources = tokenizer.encode_batch(source for source, _ in examples)
-    targets = tokenizer.encode_batch(target for _, target in examples)
+    targets = tokenizer.target.encode_batch(target for _, target in examples)
     tokens = zip(sources, targets, strict=True)
     context = config.model.context  # BOS and EOS need room too
     return [both for both in zip(examples, tokens, strict=True) if max(map(len, both[1])) < context]

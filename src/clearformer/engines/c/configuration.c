@@ -52,6 +52,7 @@ static const setting settings[] = {
     {"window", offsetof(config, window), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
     {"qk_norm", offsetof(config, qk_norm), {0, 0, 0, 0}, flags, 0, 0},
     {"ngram_buckets", offsetof(config, ngram_buckets), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
+    {"output_bias", offsetof(config, output_bias), {0, ABSENT, ABSENT, ABSENT}, flags, 0, 0},
     {"segments", offsetof(config, segments), {ABSENT, ABSENT, 2, 0}, NULL, 0, MOST_ROWS},
     {"body", offsetof(config, causal_body), {ABSENT, ABSENT, ABSENT, 0}, bodies, 0, 0},
     {"pooling", offsetof(config, pooling), {ABSENT, ABSENT, ABSENT, POOL_FIRST}, poolings, 0, 0},

@@ -12,10 +12,11 @@ static const char added_form[] = JSON({"id": 0, "content": "", "single_word": "t
 static const char *const role_names[ROLES] = {"pad_token", "bos_token", "eos_token", "unk_token", "mask_token"};
 enum { MOST_ADDED = 10000, UNKNOWN_PENALTY = 10 }; /* each is compared with all; as in the library */
 
-/* Unigrams are pairs of a token and its score, in the order of their ids. */
+/* Unigrams are pairs of a token and its score, in the order of their ids. Of one side of a translator's tokenizer, what
+   stands behind the token that is a space alone are pieces that are no tokens. */
 int read_unigrams(tokenizer *t, json vocabulary, char *fault)
 {
-    int32_t id = 0;
+    int32_t id = 0, V = t->V;
     for (json item = json_first(vocabulary); item.at; item = json_next(vocabulary, item), id++) {
         const json text = json_first(item), score = json_next(item, text);
         t->scores[id] = json_number(score);
@@ -25,7 +26,13 @@ int read_unigrams(tokenizer *t, json vocabulary, char *fault)
             return 0;
         if (!id || t->scores[id] < t->unknown_score)
             t->unknown_score = t->scores[id];
+        span *const shown = &t->tokens[id].shown;
+        if (t->has_sides && shown->length && t->bytes[shown->start] == ' ') {
+            *shown = (span){shown->start + 1, shown->length - 1};
+            V = shown->length ? V : least(V, id);
+        }
     }
+    t->V = V;
     t->unknown_score -= UNKNOWN_PENALTY;
     return 1;
 }

@@ -206,8 +206,9 @@ model *find_model(const config *c, char *at, tensor *parameters, count number, c
     if (c->family == FAMILY_BERT) {
         m->transform = find_linear(&f, join(none, "transform"), c->D, c->D, 1);
         m->transform_norm = find_norm(&f, join(none, "transform_norm"), c->D);
-        m->output.bias = find(&f, none, "output_projection.bias", c->V, 0);
     }
+    if (c->family == FAMILY_BERT || (c->family == FAMILY_TRANSFORMER && c->output_bias))
+        m->output.bias = find(&f, none, "output_projection.bias", c->V, 0);
     if (c->family == FAMILY_CLASSIFIER)
         m->class_projection = find_linear(&f, join(none, "class_projection"), c->D, c->C, 1);
     else

@@ -32,6 +32,9 @@ static const char word_pieces_decoder[] = JSON({"type": "WordPiece", "prefix": "
 static const char sentence_decoder[] = JSON({"type": "Sequence", "decoders": [
     {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
     {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
+static const char sides_decoder[] = JSON({"type": "Sequence", "decoders": [
+    {"type": "Replace", "pattern": {"String": " "}, "content": ""},
+    {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": "true?"}]});
 static const char byte_pairs[] = JSON({"type": "BPE", "dropout": null, "unk_token": "?",
     "continuing_subword_prefix": "?", "end_of_word_suffix": "?", "fuse_unk": "true?", "byte_fallback": "true?",
     "ignore_merges": "true?", "vocab": {}, "merges": []});
@@ -90,7 +93,8 @@ static int read_decoder(tokenizer *t, json found, char *fault)
     }
     const int never = json_equals(json_field(found, "prepend_scheme"), "never");
     t->decoding = fits(sentence_decoder, found) ? AS_SENTENCE : never ? AS_MARKS : AS_LATER_MARKS;
-    return t->decoding == AS_SENTENCE || fits(metaspace, found) ||
+    t->has_sides = t->kind == UNIGRAMS && fits(sides_decoder, found);
+    return t->decoding == AS_SENTENCE || t->has_sides || fits(metaspace, found) ||
            refuse_part(fault, "Metaspace, or Replace, ByteFallback, Fuse and Strip,", "decoder", found);
 }
 

@@ -37,6 +37,16 @@ int32_t *find_id(const tokenizer *t, const char *at, count length)
     return find_joined(t, hash_on(EMPTY, at, length), "", 0, at, length);
 }
 
+/* The token of a side, or else of the other, that these bytes are; UNK if there is none. */
+int32_t id_of_sides(const tokenizer *t, const char *at, count length)
+{
+    const int32_t own = *find_id(t, at, length);
+    if (own >= 0 && own < t->V)
+        return own;
+    const int32_t other = *find_joined(t, hash_on(hash_on(EMPTY, " ", 1), at, length), " ", 1, at, length);
+    return other >= 0 ? other : t->unknown;
+}
+
 /* The slot with the rank of the merge of two tokens, or the empty one where it would be. */
 int32_t *find_rank(const tokenizer *t, int32_t left, int32_t right)
 {
@@ -219,7 +229,7 @@ static void extend(const tokenizer *t, const char *text, count at, count length,
         offer_path(paths + at + first, paths[at].score + t->unknown_score, at, t->unknown);
 }
 
-/* Viterbi's search; several UNK side by side become one. */
+/* Viterbi's search; several UNK side by side become one, which may be a token of the other side. */
 static count unigrams_of(const tokenizer *t, const char *text, count length, int32_t *ids, char *memory)
 {
     path *paths = (path *)memory;
@@ -229,9 +239,14 @@ static count unigrams_of(const tokenizer *t, const char *text, count length, int
         paths[i] = (path){0, i ? -1 : 0, -1};
     for (count at = 0; at < length; at += utf8(text + at, text + length, &code))
         extend(t, text, at, length, paths);
-    for (count at = length; at > 0; at = paths[at].start)
-        if (!n || paths[at].id != t->unknown || ids[n - 1] != t->unknown)
-            ids[n++] = paths[at].id;
+    for (count at = length, start; at > 0; at = start) {
+        const int32_t id = paths[at].id;
+        start = paths[at].start;
+        while (id == t->unknown && start > 0 && paths[start].id == id)
+            start = paths[start].start;
+        const int known = !t->has_sides || (id != t->unknown && id < t->V);
+        ids[n++] = known ? id : id_of_sides(t, text + start, at - start);
+    }
     for (count i = 0; i < n / 2; i++) {
         const int32_t other = ids[i];
         ids[i] = ids[n - 1 - i];

@@ -88,6 +88,19 @@ static void encode_between(encoding *e, int normalized, const char *at, const ch
     }
 }
 
+/* The language that a text of one side begins with, such as >>fra<<, is a token. Returns where the rest begins. */
+static const char *encode_language(encoding *e, const char *at, const char *end)
+{
+    if (!e->t->has_sides || end - at < 4 || memcmp(at, ">>", 2) != 0)
+        return at;
+    for (const char *last = at + 4; last <= end; last++)
+        if (memcmp(last - 2, "<<", 2) == 0) {
+            e->ids[e->n++] = id_of_sides(e->t, at, last - at);
+            return last;
+        }
+    return at;
+}
+
 /* Encode `length` bytes of text, less than 2 GB, into `ids`, of room for `most_tokens`, and return their number; -1 if
    the text is not UTF-8. What the vocabulary lacks becomes UNK. Special tokens in a text are plain text, but for an
    imported tokenizer, and none are put around it. With `memory` NULL: the bytes of memory that it needs, aligned to 8.
@@ -107,6 +120,7 @@ count encode_text(const tokenizer *t, const char *text, count length, int32_t *i
         at += bytes;
     }
     encoding e = {t, text, ids, 0, memory, memory + most, t->imported ? memory + 2 * most : memory};
-    encode_between(&e, 0, text, end);
+    e.first = encode_language(&e, text, end);
+    encode_between(&e, 0, e.first, end);
     return e.n;
 }

@@ -82,6 +82,7 @@ typedef struct {
     int32_t splits_words;              /* at white space, before all but the normalizer */
     int32_t number_of_steps, steps[MOST_STEPS];
     int32_t expansion;                 /* the most bytes that one byte of text becomes */
+    int32_t has_sides;                 /* what is no piece of this side has a space before it, as in sides.py */
     int32_t cleans, spaces_chinese, strips_accents, lowers;   /* of BERT's normalizer */
     int32_t unknown;                   /* id of what the vocabulary lacks; -1: it is left out */
     int32_t falls_back, fuses_unknown, ignores_merges;

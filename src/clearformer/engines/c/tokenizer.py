@@ -16,9 +16,12 @@ def names_of(tokenizer: Tokenizer) -> str:
 
 def require_readable(tokenizer: Tokenizer) -> None:
     """Raise RunError, naming the part, if C does not read an imported tokenizer; without a compiler it is not asked."""
-    names, text = names_of(tokenizer).encode(), tokenizer.backend.to_str().encode()
+    names, target = names_of(tokenizer).encode(), tokenizer.target
     if not names:
         return
+    if target is not tokenizer:
+        require_readable(target)
+    text = tokenizer.backend.to_str().encode()
     try:
         c = library.library()[0]
     except EngineError:

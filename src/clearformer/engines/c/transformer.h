@@ -29,6 +29,7 @@ typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
     int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
+    int32_t output_bias;          /* of an encoder-decoder */
     float logit_cap, norm_epsilon;
     double rotary_base;
 } config;

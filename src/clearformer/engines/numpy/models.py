@@ -220,7 +220,7 @@ class Transformer(Embedder):
         layers = [EncoderLayer(config, causal=False, dropout=0.0) for _ in range(config.num_layers)]
         self.encoder = Encoder(config, layers, causal=False)
         self.decoder = Decoder(config, [DecoderLayer(config) for _ in range(config.num_layers)], causal=True)
-        self.output_projection = OutputProjection(config, self.embedding)
+        self.output_projection = OutputProjection(config, self.embedding, bias=config.output_bias)
 
     def encode(self, source: Source, source_real: SourceReal) -> Tensor:
         """The memory: the encoder's output, [B, S, D]."""

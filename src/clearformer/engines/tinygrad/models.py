@@ -50,7 +50,7 @@ class Transformer(Embedder):
         super().__init__(config, noise)
         self.encoder = Encoder(config, 0.0, noise, causal=False)
         self.decoder = Decoder(config, noise)
-        self.output_projection = output_projection(config, self.embedding, bias=False)
+        self.output_projection = output_projection(config, self.embedding, bias=config.output_bias)
 
     def encode(self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"]) -> Sequence[KeysValues]:
         """The keys and values of the encoder's output for each layer of the decoder."""

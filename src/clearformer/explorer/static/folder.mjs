@@ -1,6 +1,7 @@
 /* A run's folder, chosen or dropped, as a run (run.mjs): clearformer/runs says what is in it. */
 
 const STEP = /(^|\/)checkpoints\/step-(\d{6,})\/model\.safetensors$/;
+const TARGET = "target_tokenizer.json"; /* where targets have pieces of their own */
 const MOST_FILES = 10_000, MOST_CHECKPOINTS = 12;
 
 /** From [{ path, file }]. Throws an Error if something is missing. */
@@ -15,6 +16,7 @@ export async function readFolder(files) {
         name: find(files, "config.json").path.split("/").at(-2) ?? "run",
         config,
         tokenizer: await find(files, "tokenizer.json").file.text(),
+        target: has(files, TARGET) ? await find(files, TARGET).file.text() : "",
         names: config.tokenizer === "imported" ? await find(files, "special_tokens_map.json").file.text() : "",
         classes: Array.isArray(classes) ? classes.map(String) : [],
         metrics: await lines(files),
@@ -38,10 +40,14 @@ function checkpointsOf(files) {
     return found.filter(({ step }) => !Number.isNaN(step)).sort((a, b) => a.step - b.step);
 }
 
+const is = (name) => ({ path }) => path.split("/").at(-1) === name;
+
+const has = (files, name) => files.some(is(name));
+
 /** The file of that name that is nearest to the top: a run's own, not one of a folder in it. */
 function find(files, name) {
-    const depth = ({ path }) => path.split("/").length, is = ({ path }) => path.split("/").at(-1) === name;
-    const [found] = files.filter(is).sort((a, b) => depth(a) - depth(b));
+    const depth = ({ path }) => path.split("/").length;
+    const [found] = files.filter(is(name)).sort((a, b) => depth(a) - depth(b));
     if (!found) throw Error(`${name} was expected in the folder, found none; choose one that clearformer train wrote`);
     return found;
 }

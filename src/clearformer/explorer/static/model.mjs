@@ -72,8 +72,8 @@ export class Model {
         const { run } = this, weights = await run.weights(this.checkpoint);
         for (const { message: { checkpoint: other } } of this.waiting) /* a worker before this one had its weights */
             if (other) other.weights ??= await run.weights(run.checkpoints[other.id]);
-        const { config, tokenizer, names } = run, engine = embedded("engine");
-        const values = { engine, weights, config, tokenizer, names };
+        const { config, tokenizer, target, names } = run, engine = embedded("engine");
+        const values = { engine, weights, config, tokenizer, target, names };
         const opened = new Promise((resolve, reject) => {
             this.running = { message: { task: "open", values }, resolve, reject };
         });

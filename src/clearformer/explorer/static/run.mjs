@@ -1,5 +1,5 @@
-/* A run as the page has it: name, config, tokenizer (the text of its file), names (that of special_tokens_map.json, ""
-   of a tokenizer that was not imported), classes, metrics, example, precision;
+/* A run as the page has it: name, config, tokenizer (the text of its file), target (that of target_tokenizer.json, ""
+   if there is none), names (that of special_tokens_map.json, "" of a tokenizer that was not imported), classes, metrics, example, precision;
    grokking, what explorer/grokking.py measured of a run that learned arithmetic; checkpoints, each with its step, of
    which the last is the trained model; and weights(checkpoint), the bytes of a safetensors file. explorer/contents.py
    writes those that are in the page. */

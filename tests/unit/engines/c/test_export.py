@@ -204,11 +204,12 @@ def test_an_imported_bert_fills_masks_as_the_command_does(
     assert use(run, *texts).stdout == expected
 
 
-@pytest.mark.parametrize("kind", ["Marian", "T5"])
+@pytest.mark.parametrize("kind", ["Marian", "Helsinki", "T5"])
 def test_an_imported_encoder_decoder_translates_as_the_command_does(
     kind: str, tmp_path: Path, use: Use, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    run, lines = write_imported_run(tmp_path / "runs" / "pairs", kind), "the lazy dog\n\nfox  and 12 日本 ﬁ①\n"
+    lines = "the lazy dog\n\nfox  and 12 日本 ﬁ①\n>>deu<< the dog lost ä\n"
+    run = write_imported_run(tmp_path / "runs" / "pairs", kind)
     found = use(run, "--beam", "3", lines=lines)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     expected = written_by_command(capsys, "translate", str(run), "--beam", "3", "--engine", "c")

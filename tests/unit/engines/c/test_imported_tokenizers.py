@@ -11,6 +11,7 @@ import tokenizers
 from foreign import imported
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from imported_run import sides
 from vocabulary import AWKWARD, BYTES, CTokenizer, broken
 
 from clearformer.data.imported import ImportedTokenizer
@@ -82,6 +83,51 @@ def test_special_tokens_and_those_around_a_text_and_those_never_written_are_pyth
     assert python.special.mask is None or c.around == python.around
     assert [i for i in range(python.vocab_size) if c.is_never_written(i)] == list(python.never_written)
     assert c.vocab_size == python.num_ids < python.vocab_size  # the embedding has more rows
+
+
+SIDED = [
+    "the",
+    "fox",
+    "ox",
+    " ",
+    "  ",
+    "ä",
+    "日",
+    "日本",
+    "日本語",
+    "der",
+    "x",
+    "lost",
+    " lost",
+    ">>deu<<",
+    ">>fra<<",
+    "</s>",
+    "<<",
+    ">>",
+]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@settings(max_examples=FEW)
+@given(text=st.lists(st.text(max_size=3) | st.sampled_from(SIDED), max_size=9).map("".join))
+@example(text=" ".join(SIDED))
+@example(text=">>deu<<" + "".join(SIDED))
+@example(text=">>fra<< the fox lost")
+@example(text=">><<")
+@example(text=">><")
+def test_each_side_of_a_translator_s_tokenizer_has_the_ids_and_texts_of_python(side: str, text: str):
+    python = sides() if side == "source" else sides().target
+    c = sides_in_c(side)
+    ids = python.encode(text)
+    assert c.encode(text) == ids
+    assert c.decode(ids) == python.decode(ids)
+    assert c.vocab_size == python.vocab_size
+    assert max(ids, default=0) < c.vocab_size
+
+
+@functools.cache
+def sides_in_c(side: str) -> CTokenizer:
+    return in_c(sides() if side == "source" else sides().target)
 
 
 @settings(max_examples=FEW)

@@ -45,7 +45,7 @@ const READERS = {
 
     transformer(vocabulary, model, text, { target }) {
         const most = model.sizes.context - 1, source = shortened(vocabulary.encode(text), most);
-        const written = target === "" ? translated(vocabulary, model, source.kept.ids) : vocabulary.encode(target);
+        const written = target === "" ? translated(vocabulary, model, source.kept.ids) : vocabulary.encodeTarget(target);
         const { kept, notes } = shortened(written, most);
         const texts = [{ name: "source", ...ended(source.kept, vocabulary) },
             { name: "target", ...begun(kept, vocabulary) }];

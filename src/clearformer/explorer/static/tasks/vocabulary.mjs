@@ -5,11 +5,13 @@ const WORD = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
 const CHARACTER = /[^]/gu, PIECE = RegExp(` ?[${WORD}]+| ?[^\\s${WORD}]+|\\n|[^\\S\\n]+(?!\\S)|[^\\S\\n]`, "gu");
 
 export class Vocabulary {
-    /** `text`: of tokenizer.json, `names`: of special_tokens_map.json beside an imported one, "" if there is none.
+    /** `text`: of tokenizer.json; `names`: of special_tokens_map.json beside an imported one, and `target`: of
+        target_tokenizer.json, where targets have pieces of their own, "" if there is none.
         Throws if the engine does not read it. `special` has ids by roles, and `ordinary` those of texts that a model
         may write. */
-    constructor(engine, text, { V }, names = "") {
+    constructor(engine, text, { V }, names = "", target = "") {
         this.tokenizer = engine.tokenizer(text, names);
+        this.target = target ? engine.tokenizer(target, names) : this.tokenizer;
         const { special, around, size } = this.tokenizer;
         const { added_tokens: added, pre_tokenizer: pieces } = JSON.parse(text);
         const contents = new Map(added.map(({ id, content }) => [id, content]));
@@ -25,14 +27,19 @@ export class Vocabulary {
     }
 
     /** { ids, tokens }: numbers and texts. An unknown token has what was typed, a part of a character \ufffd. */
-    encode(text) {
-        const { unk } = this.special, ids = this.tokenizer.encode(text);
+    encode(text, tokenizer = this.tokenizer) {
+        const { unk } = this.special, ids = tokenizer.encode(text);
         const pieces = ids.includes(unk) && !this.imported ? text.match(this.piece) : [];
         const typed = (i) => (pieces.length === ids.length ? pieces[i] : this.texts[unk]);
         return { ids, tokens: ids.map((id, i) => (id === unk ? typed(i) : this.texts[id])) };
     }
 
-    /** The same with the tokens that stand before a text and behind it. */
+    /** The same of a text that a translator writes. */
+    encodeTarget(text) {
+        return this.encode(text, this.target);
+    }
+
+    /** `encode` with the tokens that stand before a text and behind it. */
     surrounded({ ids, tokens }) {
         const [before, behind] = this.around.map((each) => this.written([...each]));
         return {
