@@ -61,7 +61,7 @@ class ModelConfig:
     d_model: int = 768
     """D: width of a token's vector"""
     num_heads: int = 12
-    """H: attention heads, each of width d_model / num_heads"""
+    """H: attention heads"""
     num_layers: int = 12
     """L: layers (of each stack, where there are two)"""
     d_ff: int = 3072
@@ -90,6 +90,8 @@ class ModelConfig:
     """whether the output projection shares the token embedding's matrix"""
     num_kv_heads: int = 0
     """G: key-value heads, each shared by num_heads / G query heads; 0: num_heads; 1: multi-query"""
+    head_width: int | None = None
+    """E: width of one head's query, key or value; none: d_model / num_heads"""
     window: int = 0
     """in self-attention a token attends to those less than so many positions away; 0: to all"""
     qk_norm: bool = False
@@ -106,11 +108,17 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
-        _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
+        if self.head_width is None:
+            _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
+        else:
+            _require(self.head_width >= 1, self, "head_width", "at least 1")
         if self.positions == "sinusoidal":
             _require(self.d_model % 2 == 0, self, "d_model", "even, as sinusoidal positions need")
         if self.positions == "rotary":
-            _require(self.head_width % 2 == 0, self, "d_model", "an even multiple of num_heads, as rotary needs")
+            name, even = ("d_model", "an even multiple of num_heads, as rotary needs")
+            if self.head_width is not None:
+                name, even = ("head_width", "even, as rotary positions need")
+            _require(self.key_width % 2 == 0, self, name, even)
         for name in ("num_kv_heads", "window", "ngram_buckets"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(
@@ -133,9 +141,9 @@ class ModelConfig:
         return 2 * self.d_ff if self.activation in GATED else self.d_ff
 
     @property
-    def head_width(self) -> int:
-        """E: width of one head's query, key or value."""
-        return self.d_model // self.num_heads
+    def key_width(self) -> int:
+        """E: width of one head's query, key or value, the paper's d_k and d_v."""
+        return self.d_model // self.num_heads if self.head_width is None else self.head_width
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Mistral": ("MistralForCausalLM", {"sliding_window": 5}),
     "Qwen2": ("Qwen2ForCausalLM", ANOTHER_BASE),
     "Qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
+    "Llama, wider heads": ("LlamaForCausalLM", {"head_dim": 8}),
+    "Qwen3, heads that do not divide its width": (
+        "Qwen3ForCausalLM", {"num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 8},
+    ),
 }  # fmt: skip
 BERTS = {
     "BERT": ("BertForMaskedLM", {}),
@@ -327,7 +331,7 @@ OWN: dict[str, dict[str, Any]] = {
     "Llama": LIKE_LLAMA | {"bias": False, "num_kv_heads": 2, "rotary_base": 500.0},
     "Llama, biases, GEGLU": LIKE_LLAMA | {"activation": "geglu"},
     "Mistral": LIKE_LLAMA | {"bias": False, "window": 3},
-    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False},
+    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False, "head_width": 6},
     "GPT-2 by tanh, without biases": {"bias": False, "activation": "gelu_tanh", "tie_embeddings": False},
 }
 
@@ -354,6 +358,7 @@ def test_an_exported_run_has_the_same_logits_and_ids_and_a_card(variant, tmp_pat
         (LIKE_LLAMA | {"bias": False, "qk_norm": True, "window": 3}, "qk_norm True"),
         (LIKE_LLAMA | {"norm_order": "post", "num_kv_heads": 2}, "norm_order post"),
         ({"positions": "alibi"}, "positions alibi"),
+        ({"head_width": 6}, "head_width 6"),
         ({"ngram_buckets": 7, "scale_embeddings": True}, "scale_embeddings True, ngram_buckets 7"),
     ],
 )
@@ -425,10 +430,7 @@ ROTARY_BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "scaled": ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rope_type 'default' was expected"),
     "scaled, as older files say it": ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "found 'linear'"),
     "of a part": ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 1.0 was expected"),
-    "wide heads": (
-        {"head_dim": 8},
-        "head_dim 4, hidden_size / num_attention_heads, was expected in config.json, found 8",
-    ),
+    "no head": ({"head_dim": 0}, "head_dim must be a whole number above 0"),
     "layers of two kinds": (
         {"layer_types": ["sliding_attention", "full_attention"]},
         "layer_types of 'full_attention'",

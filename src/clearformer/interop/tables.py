@@ -6,7 +6,7 @@ from typing import Any
 
 from clearformer.config import ModelConfig
 from clearformer.errors import InteropError
-from clearformer.interop.formats import Format, Values, lacks, whole_number
+from clearformer.interop.formats import Format, Values, head_width, lacks, whole_number
 from clearformer.interop.t5 import MT5, T5
 from clearformer.interop.translators import MARIAN
 
@@ -54,7 +54,7 @@ GPT2 = Format(
     aliases={"gelu_pytorch_tanh": "gelu_tanh"},
     ours={
         **PLAIN, "norm": ("layer",), "positions": ("learned",), "num_kv_heads": (0,), "window": (0,),
-        "qk_norm": (False,),
+        "qk_norm": (False,), "head_width": (None,),
     },
     theirs={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     modules={
@@ -92,18 +92,17 @@ def _read_llama(values: Values) -> dict[str, Any]:
     for key in ("rope_type", "partial_rotary_factor"):
         if rope[key] != ROTARY[key]:
             raise lacks(key, rope[key], repr(ROTARY[key]))
-    width, heads = whole_number(values, "hidden_size"), whole_number(values, "num_attention_heads")
-    if values.get("head_dim") and values["head_dim"] * heads != width:
-        raise lacks("head_dim", values["head_dim"], f"{width / heads:g}, hidden_size / num_attention_heads,")
     if any(kind != "full_attention" for kind in values.get("layer_types") or ()):
         raise lacks("layer_types", values["layer_types"], "of 'full_attention' alone")
-    return {"rotary_base": rope["rope_theta"], "num_kv_heads": values.get("num_key_value_heads") or heads}
+    kv_heads = values.get("num_key_value_heads") or values["num_attention_heads"]
+    width = head_width(values, "head_dim", "hidden_size", "num_attention_heads")
+    return {"rotary_base": rope["rope_theta"], "num_kv_heads": kv_heads} | width
 
 
 def _write_llama(config: ModelConfig) -> dict[str, Any]:
     return {
         "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
+        "head_dim": config.key_width,
         "rope_theta": config.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
     }
@@ -225,7 +224,7 @@ BERT = Format(
     activations={"gelu": "gelu"},
     ours={
         **PLAIN, "norm": ("layer",), "norm_order": ("post",), "positions": ("learned",), "num_kv_heads": (0,),
-        "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,),
+        "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,), "head_width": (None,),
     },
     theirs={"is_decoder": False, "position_embedding_type": "absolute"},
     modules=_bert_modules("bert", {

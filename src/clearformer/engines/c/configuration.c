@@ -49,6 +49,7 @@ static const setting settings[] = {
     {"scale_embeddings", offsetof(config, scale_embeddings), {1, 0, 0, 0}, flags, 0, 0},
     {"tie_embeddings", offsetof(config, tie_embeddings), {1, 1, 1, 1}, flags, 0, 0},
     {"num_kv_heads", offsetof(config, G), {0, 0, 0, 0}, NULL, 0, MOST},
+    {"head_width", offsetof(config, E), {0, 0, 0, 0}, NULL, 1, MOST},
     {"window", offsetof(config, window), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
     {"qk_norm", offsetof(config, qk_norm), {0, 0, 0, 0}, flags, 0, 0},
     {"ngram_buckets", offsetof(config, ngram_buckets), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
@@ -141,12 +142,14 @@ static int read_settings(json object, config *c, char *fault)
 /* What settings demand of each other. */
 static int is_consistent(const config *c, char *fault)
 {
-    const count D = c->D, H = c->H, G = c->G;
-    if (D % H)
+    const count D = c->D, H = c->H, G = c->G, E = c->E;
+    if (!E && D % H)
         return explain(fault, "model.num_heads must be a divisor of d_model (%n), found %n" CHANGE_IT, D, H);
     if (c->positions == SINUSOIDAL && D % 2)
         return explain(fault, "model.d_model must be even, as sinusoidal positions need, found %n" CHANGE_IT, D);
-    if (c->positions == ROTARY && D / H % 2)
+    if (c->positions == ROTARY && E % 2)
+        return explain(fault, "model.head_width must be even, as rotary positions need, found %n" CHANGE_IT, E);
+    if (c->positions == ROTARY && !E && D / H % 2)
         return explain(fault, "model.d_model must be an even multiple of num_heads, as rotary needs, found %n"
                        CHANGE_IT, D);
     if (H % G)
@@ -184,5 +187,9 @@ int read_configuration(json text, config *c, char *fault)
         return 0;
     if (c->G == 0)
         c->G = c->H;
-    return is_consistent(c, fault);
+    if (!is_consistent(c, fault))
+        return 0;
+    if (c->E == 0)
+        c->E = c->D / c->H;
+    return 1;
 }

@@ -47,7 +47,7 @@ class Config(Structure):
         *((name, c_int32) for name in (
             "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngram_buckets", "window", "norm_kind",
             "post_norm", "activation", "positions", "bias", "scale_embeddings", "tie_embeddings", "qk_norm",
-            "causal_body", "pooling",
+            "causal_body", "pooling", "E",
         )),
         ("logit_cap", c_float), ("norm_epsilon", c_float), ("rotary_base", c_double),
     )  # fmt: skip
@@ -240,6 +240,7 @@ def c_config(config: AnyModelConfig) -> Config:
         qk_norm=config.qk_norm,
         causal_body=classifier is not None and classifier.body == "gpt",
         pooling=POOLINGS.index(classifier.pooling) if classifier else 0,
+        E=config.key_width,
         logit_cap=config.logit_cap,
         norm_epsilon=config.norm_epsilon,
         rotary_base=config.rotary_base,

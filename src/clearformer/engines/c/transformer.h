@@ -29,6 +29,7 @@ typedef struct {
     int32_t family, V, context, D, H, G, L, F, C, segments, ngram_buckets, window;
     int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
+    int32_t E; /* `head_width`, or D / H */
     float logit_cap, norm_epsilon;
     double rotary_base;
 } config;
@@ -161,11 +162,11 @@ typedef struct {
 
 typedef struct {
     residual_room residual;
-    float *qkv;                  /* [N, (H + 2G) E], of cross-attention the queries [N, D] */
+    float *qkv;                  /* [N, (H + 2G) E], of cross-attention the queries [N, H E] */
     float *kv;                   /* [B, S, 2 G E], of cross-attention */
     float *raw, *raw_statistics; /* queries and keys before their norms, [.., (H + G) E] and 2 numbers a head */
     float *weights;              /* [B, H, T, whole vectors of S], for training */
-    float *heads;                /* [N, D] */
+    float *heads;                /* [N, H E] */
 } attention_room;
 
 typedef struct {

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from foreign import KINDS, imported
@@ -17,6 +18,8 @@ FAMILIES: dict[str, type[AnyModelConfig]] = {
     "GPT-2": GPTConfig, "Llama": GPTConfig, "BERT": BERTConfig, "RoBERTa": BERTConfig, "Marian": TransformerConfig,
 }  # fmt: skip
 """of the kinds of which a run is made"""
+SETTINGS: dict[str, dict[str, Any]] = {"Llama": {"positions": "rotary", "head_width": 6}, "Marian": {"head_width": 6}}
+"""what these have besides sizes"""
 SPREAD = 0.3
 """of the weights, so that no part is without effect"""
 
@@ -29,7 +32,9 @@ def write_imported_run(folder: Path, kind: str) -> Path:
         tokens = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": eos}
         tokenizer, _ = in_our_order(ImportedTokenizer(KINDS[kind][0](), KINDS[kind][1], 0), tokens)
     model = FAMILIES[kind](
-        vocab_size=tokenizer.vocab_size, context=48, d_model=16, num_heads=2, num_layers=2, d_ff=32, dropout=0.0
+        vocab_size=tokenizer.vocab_size,
+        **{"context": 48, "d_model": 16, "num_heads": 2, "num_layers": 2, "d_ff": 32, "dropout": 0.0},
+        **SETTINGS.get(kind, {}),
     )
     folder.mkdir(parents=True)
     tokenizer.save(folder / "tokenizer.json")

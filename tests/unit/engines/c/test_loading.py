@@ -28,7 +28,10 @@ REAL = TOKENS > 1
 CASES: dict[str, tuple[AnyModelConfig, tuple[NDArray[Any], ...]]] = {
     "transformer": (TransformerConfig(**SIZES), (TOKENS[:, ::-1], TOKENS, REAL, REAL)),
     "gpt": (GPTConfig(**SIZES, positions="rotary", num_kv_heads=2, ngram_buckets=7, logit_cap=3.5), (TOKENS,)),
-    "bert": (BERTConfig(**SIZES, norm="rms", qk_norm=True, tie_embeddings=False), (TOKENS, REAL, TOKENS % 2)),
+    "bert": (
+        BERTConfig(**SIZES, head_width=5, norm="rms", qk_norm=True, tie_embeddings=False),
+        (TOKENS, REAL, TOKENS % 2),
+    ),
     "classifier": (ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="alibi"), (TOKENS, REAL)),
 }
 MOST, MOST_ROWS = 2**20, 2**24
@@ -128,6 +131,9 @@ def test_every_configuration_is_read_or_refused_as_in_python(family: str, omitte
         ({"context": 0}, "model.context must be a number from 1 to 1048576, found 0"),
         ({"bias": "true"}, 'model.bias must be one of false, true, found "true"'),
         ({"num_heads": 3}, "model.num_heads must be a divisor of d_model (16), found 3"),
+        ({"head_width": 0}, "model.head_width must be a number from 1 to 1048576, found 0"),
+        ({"head_width": None}, "model.head_width must be a number from 1 to 1048576, found null"),
+        ({"head_width": 5}, "model.head_width must be even, as rotary positions need, found 5"),
         ({"num_kv_heads": 3}, "model.num_kv_heads must be a divisor of num_heads (4), found 3"),
         ({"num_heads": 16}, "model.d_model must be an even multiple of num_heads, as rotary needs, found 16"),
         ({"d_model": 17, "num_heads": 1, "positions": "sinusoidal"}, "model.d_model must be even, as sinusoidal"),
