@@ -38,7 +38,7 @@ MODELS: list[AnyModelConfig] = [
     BERTConfig(**SIZES, positions="relative"),
     BERTConfig(**SIZES, positions="none", norm_order="pre", activation="squared_relu", segments=0),
     ClassifierConfig(**SIZES, num_classes=3),
-    ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="rotary"),
+    ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="rotary", rotary_factor=4.0, rotary_context=9),
 ]
 
 NUMBERS = [

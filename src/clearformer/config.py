@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from clearformer.errors import ConfigError
 
@@ -42,6 +42,15 @@ MAX_MODULUS = 997
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "relative", "none"]
 BUCKETS = 32
 """of distances, in relative positions"""
+
+
+class RotaryScaling(NamedTuple):
+    """The settings of a model whose names begin with rotary_, but for the base."""
+
+    factor: float = 1.0
+    context: int = 0
+    low: float = 1.0
+    high: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,15 @@ class ModelConfig:
     (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
     rotary_base: float = 10_000.0
     """of rotary positions: the wavelengths grow from 2π to nearly 2π times it"""
+    rotary_factor: float = 1.0
+    """of rotary positions: their wavelengths are multiplied by it, for a longer context (Chen et al. 2023,
+    arXiv:2306.15595): all of them or, with rotary_context, the long ones, as in Llama 3.1"""
+    rotary_context: int = 0
+    """of rotary positions with a factor: tokens of the context before it was longer; 0: all wavelengths change"""
+    rotary_low: float = 1.0
+    """wavelengths that fit into rotary_context at most so many times are multiplied by rotary_factor"""
+    rotary_high: float = 4.0
+    """wavelengths that fit into rotary_context at least so many times are kept; between both lies a mean"""
     bias: bool = True
     """whether the linear layers add a bias"""
     scale_embeddings: bool = False
@@ -119,7 +137,7 @@ class ModelConfig:
             if self.head_width is not None:
                 name, even = ("head_width", "even, as rotary positions need")
             _require(self.key_width % 2 == 0, self, name, even)
-        for name in ("num_kv_heads", "window", "ngram_buckets"):
+        for name in ("num_kv_heads", "window", "ngram_buckets", "rotary_context"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(
             self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of num_heads ({self.num_heads})"
@@ -127,13 +145,19 @@ class ModelConfig:
         _require(self.norm != "none" or not self.qk_norm, self, "qk_norm", "false, since norm is none")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
-        for name in ("initial_std", "norm_epsilon", "rotary_base"):
+        for name in ("initial_std", "norm_epsilon", "rotary_base", "rotary_factor", "rotary_low", "rotary_high"):
             _require(0.0 < getattr(self, name) < math.inf, self, name, "above 0 and finite")
+        _require(self.rotary_low < self.rotary_high, self, "rotary_high", f"above rotary_low ({self.rotary_low})")
 
     @property
     def kv_heads(self) -> int:
         """G: key-value heads."""
         return self.num_kv_heads or self.num_heads
+
+    @property
+    def rotary_scaling(self) -> RotaryScaling:
+        """How the frequencies of rotary positions are scaled."""
+        return RotaryScaling(self.rotary_factor, self.rotary_context, self.rotary_low, self.rotary_high)
 
     @property
     def linear1_width(self) -> int:

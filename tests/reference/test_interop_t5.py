@@ -44,7 +44,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "as T5 1.1": ("T5", {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "as mT5": ("MT5", {"tie_word_embeddings": False}),
     "as T5 11B, wider heads": ("T5", {"feed_forward_proj": "relu", "d_kv": 16}),
-    "as mT5 small, heads that do not divide the width": ("MT5", {"tie_word_embeddings": False, "num_heads": 3, "d_kv": 16}),
+    "as mT5 small, heads that do not divide the width": (
+        "MT5",
+        {"tie_word_embeddings": False, "num_heads": 3, "d_kv": 16},
+    ),
     "tied, with another gate": ("T5", {"feed_forward_proj": "gated-silu"}),
 }
 

@@ -78,6 +78,17 @@ GPT2 = Format(
 
 ROTARY = {"rope_theta": 10_000.0, "rope_type": "default", "partial_rotary_factor": 1.0}
 """what config.json says, in one of two places, where it says nothing else"""
+SCALED: dict[str, dict[str, str]] = {
+    "default": {},
+    "linear": {"rotary_factor": "factor"},
+    "llama3": {
+        "rotary_factor": "factor",
+        "rotary_context": "original_max_position_embeddings",
+        "rotary_low": "low_freq_factor",
+        "rotary_high": "high_freq_factor",
+    },
+}
+"""kinds of rotary positions, and what our settings are called in each"""
 ATTENTION, FEED_FORWARD = ("qkv_projection", "attention.output_projection"), ("linear1", "linear2")
 """ends of the names of modules that may have biases"""
 
@@ -89,14 +100,30 @@ def _read_llama(values: Values) -> dict[str, Any]:
         raise lacks("rope_parameters", given, "as an object")
     rope = {**ROTARY, **{key: values[key] for key in ROTARY if values.get(key) is not None}, **given}
     rope["rope_type"] = given.get("rope_type", given.get("type", rope["rope_type"]))
-    for key in ("rope_type", "partial_rotary_factor"):
-        if rope[key] != ROTARY[key]:
-            raise lacks(key, rope[key], repr(ROTARY[key]))
+    if rope["partial_rotary_factor"] != 1.0:
+        raise lacks("partial_rotary_factor", rope["partial_rotary_factor"], "1.0")
     if any(kind != "full_attention" for kind in values.get("layer_types") or ()):
         raise lacks("layer_types", values["layer_types"], "of 'full_attention' alone")
     kv_heads = values.get("num_key_value_heads") or values["num_attention_heads"]
     width = head_width(values, "head_dim", "hidden_size", "num_attention_heads")
-    return {"rotary_base": rope["rope_theta"], "num_kv_heads": kv_heads} | width
+    return {"rotary_base": rope["rope_theta"], "num_kv_heads": kv_heads} | width | _read_scaling(rope)
+
+
+def _read_scaling(rope: Values) -> dict[str, Any]:
+    """Our settings of scaled rotary positions."""
+    kind = rope["rope_type"]
+    if kind not in SCALED:
+        raise lacks("rope_type", kind, f"of {', '.join(SCALED)}")
+    if missing := [key for key in SCALED[kind].values() if rope.get(key) is None]:
+        raise InteropError(
+            f"{missing[0]} was expected beside the rope_type {kind!r} in config.json, found none; repair it"
+        )
+    return {ours: rope[key] for ours, key in SCALED[kind].items()}
+
+
+def _write_scaling(config: ModelConfig) -> dict[str, Any]:
+    kind = "default" if config.rotary_factor == 1.0 else "llama3" if config.rotary_context else "linear"
+    return {"rope_type": kind} | {key: getattr(config, ours) for ours, key in SCALED[kind].items()}
 
 
 def _write_llama(config: ModelConfig) -> dict[str, Any]:
@@ -104,7 +131,7 @@ def _write_llama(config: ModelConfig) -> dict[str, Any]:
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.key_width,
         "rope_theta": config.rotary_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+        "rope_parameters": {"rope_theta": config.rotary_base} | _write_scaling(config),
     }
 
 

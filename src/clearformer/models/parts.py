@@ -34,7 +34,9 @@ ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "learned": LearnedPositions,
 }
 ATTENTION_POSITIONS: dict[str, Callable[[ModelConfig], RotaryPositions | Literal["alibi"]]] = {
-    "rotary": lambda config: RotaryPositions(config.context, config.key_width, config.rotary_base),
+    "rotary": lambda config: RotaryPositions(
+        config.context, config.key_width, config.rotary_base, config.rotary_scaling
+    ),
     "alibi": lambda _: "alibi",
 }
 FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]] = {

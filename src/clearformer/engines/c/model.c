@@ -148,6 +148,18 @@ static void fill_buckets(int32_t *at)
     }
 }
 
+#define TURN 6.283185307179586 /* 2 pi */
+
+/* The frequency of pair i of rotary positions. Of pairs that turned less than a few times within the context of before it
+   is divided by the factor; without such a context, of all.      Llama 3.1; Chen et al. 2023, arXiv:2306.15595 */
+static double rotary_frequency(const config *c, count i)
+{
+    const double theta = pow(c->rotary_base, -2.0 * i / c->E), turns = c->rotary_context * theta / TURN;
+    const double share = (turns - c->rotary_low) / (c->rotary_high - c->rotary_low);
+    const double kept = share < 0 ? 0 : share > 1 ? 1 : share;
+    return theta * (kept + (1 - kept) / c->rotary_factor);
+}
+
 static void fill_tables(const config *c, tables *t, float *at)
 {
     const count E = c->E, width = c->positions == ROTARY ? E : c->D;
@@ -168,7 +180,7 @@ static void fill_tables(const config *c, tables *t, float *at)
         t->cosines = at, t->sines = at + c->context * (E / 2);
     for (count p = 0; (t->sinusoids || t->cosines) && p < c->context; p++)
         for (count i = 0; i < width / 2; i++) {
-            const double angle = p * pow(c->positions == ROTARY ? c->rotary_base : 10000, -2.0 * i / width);
+            const double angle = p * (t->cosines ? rotary_frequency(c, i) : pow(10000, -2.0 * i / width));
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i : t->sines + p * (width / 2) + i) = (float)sin(angle);
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i + 1 : t->cosines + p * (width / 2) + i) =
                 (float)cos(angle);

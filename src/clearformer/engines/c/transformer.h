@@ -30,8 +30,9 @@ typedef struct {
     int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
     int32_t E; /* `head_width`, or D / H */
+    int32_t rotary_context;
     float logit_cap, norm_epsilon;
-    double rotary_base;
+    double rotary_base, rotary_factor, rotary_low, rotary_high;
 } config;
 
 /* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */

@@ -73,7 +73,8 @@ class MultiHeadAttention(Module):
         self.qkv_projection = Linear(D, sum(self.heads) * E, config.bias)
         self.query_norm = norm(config, E) if config.qk_norm else Identity()
         self.key_norm = norm(config, E) if config.qk_norm else Identity()
-        self.rotary = RotaryPositions(config.context, E, config.rotary_base) if config.positions == "rotary" else None
+        rotary = config.context, E, config.rotary_base, config.rotary_scaling
+        self.rotary = RotaryPositions(*rotary) if config.positions == "rotary" else None
         alibi_heads = config.num_heads if config.positions == "alibi" else 0
         self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
         self.output_projection = Linear(config.num_heads * E, D, config.bias)
