@@ -160,7 +160,7 @@ def products(config: GPTConfig, windows: int) -> Callable[[], object]:
     BEFORE.append(peak_memory())
     rng = np.random.default_rng(1)
     tokens, heads = windows * config.context, windows * config.num_heads
-    D, F, E = config.d_model, config.d_ff, config.head_width  # noqa: N806
+    D, F, E = config.d_model, config.d_ff, config.key_width  # noqa: N806
 
     def random(*shape: int) -> Any:
         return rng.normal(size=shape).astype(np.float32)

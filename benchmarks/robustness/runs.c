@@ -18,7 +18,7 @@ static char *room_for(const model *m, count T, count S, count keys, room **r)
 
 static cache make_cache(const config *c, count capacity, count S)
 {
-    const count G = c->G, E = c->D / c->H, keys = c->L * G * capacity * E * (count)sizeof(float);
+    const count G = c->G, E = c->E, keys = c->L * G * capacity * E * (count)sizeof(float);
     int32_t *lengths = allocate(sizeof *lengths), *sources = allocate(sizeof *sources);
     *lengths = *sources = 0;
     return (cache){1, capacity, S > 0, S, lengths, sources, allocate(capacity * (count)sizeof(int32_t)),

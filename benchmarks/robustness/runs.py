@@ -29,14 +29,16 @@ from clearformer.models.initial import count_parameters, initial_weights, parame
 SIZES: dict[str, Any] = {"vocab_size": 9, "context": 8, "d_model": 8, "num_heads": 2, "num_layers": 2, "d_ff": 8}
 MODELS: list[AnyModelConfig] = [
     TransformerConfig(**SIZES),
-    TransformerConfig(**SIZES, positions="rotary", num_kv_heads=1, qk_norm=True, tie_embeddings=False, bias=False),
+    TransformerConfig(
+        **SIZES, positions="rotary", head_width=6, num_kv_heads=1, qk_norm=True, tie_embeddings=False, bias=False
+    ),
     GPTConfig(**SIZES),
     GPTConfig(**SIZES, positions="alibi", activation="swiglu", norm="rms", window=3, ngram_buckets=5, logit_cap=2.0),
     GPTConfig(**SIZES, positions="sinusoidal", norm_order="post", activation="geglu"),
     BERTConfig(**SIZES, positions="relative"),
     BERTConfig(**SIZES, positions="none", norm_order="pre", activation="squared_relu", segments=0),
     ClassifierConfig(**SIZES, num_classes=3),
-    ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="rotary"),
+    ClassifierConfig(**SIZES, body="gpt", pooling="mean", positions="rotary", rotary_factor=4.0, rotary_context=9),
 ]
 
 NUMBERS = [

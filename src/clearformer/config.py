@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from clearformer.errors import ConfigError
 
@@ -44,6 +44,15 @@ BUCKETS = 32
 """of distances, in relative positions"""
 
 
+class RotaryScaling(NamedTuple):
+    """The settings of a model whose names begin with rotary_, but for the base."""
+
+    factor: float = 1.0
+    context: int = 0
+    low: float = 1.0
+    high: float = 4.0
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The settings that all families share; the defaults, unless a family overrides them, are GPT-2 small.
@@ -61,7 +70,7 @@ class ModelConfig:
     d_model: int = 768
     """D: width of a token's vector"""
     num_heads: int = 12
-    """H: attention heads, each of width d_model / num_heads"""
+    """H: attention heads"""
     num_layers: int = 12
     """L: layers (of each stack, where there are two)"""
     d_ff: int = 3072
@@ -82,6 +91,15 @@ class ModelConfig:
     (Kazemnejad et al. 2023, arXiv:2305.19466): a decoder infers the order from the causal mask"""
     rotary_base: float = 10_000.0
     """of rotary positions: the wavelengths grow from 2π to nearly 2π times it"""
+    rotary_factor: float = 1.0
+    """of rotary positions: their wavelengths are multiplied by it, for a longer context (Chen et al. 2023,
+    arXiv:2306.15595): all of them or, with rotary_context, the long ones, as in Llama 3.1"""
+    rotary_context: int = 0
+    """of rotary positions with a factor: tokens of the context before it was longer; 0: all wavelengths change"""
+    rotary_low: float = 1.0
+    """wavelengths that fit into rotary_context at most so many times are multiplied by rotary_factor"""
+    rotary_high: float = 4.0
+    """wavelengths that fit into rotary_context at least so many times are kept; between both lies a mean"""
     bias: bool = True
     """whether the linear layers add a bias"""
     scale_embeddings: bool = False
@@ -90,6 +108,8 @@ class ModelConfig:
     """whether the output projection shares the token embedding's matrix"""
     num_kv_heads: int = 0
     """G: key-value heads, each shared by num_heads / G query heads; 0: num_heads; 1: multi-query"""
+    head_width: int | None = None
+    """E: width of one head's query, key or value; none: d_model / num_heads"""
     window: int = 0
     """in self-attention a token attends to those less than so many positions away; 0: to all"""
     qk_norm: bool = False
@@ -106,12 +126,18 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
-        _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
+        if self.head_width is None:
+            _require(self.d_model % self.num_heads == 0, self, "num_heads", f"a divisor of d_model ({self.d_model})")
+        else:
+            _require(self.head_width >= 1, self, "head_width", "at least 1")
         if self.positions == "sinusoidal":
             _require(self.d_model % 2 == 0, self, "d_model", "even, as sinusoidal positions need")
         if self.positions == "rotary":
-            _require(self.head_width % 2 == 0, self, "d_model", "an even multiple of num_heads, as rotary needs")
-        for name in ("num_kv_heads", "window", "ngram_buckets"):
+            name, even = ("d_model", "an even multiple of num_heads, as rotary needs")
+            if self.head_width is not None:
+                name, even = ("head_width", "even, as rotary positions need")
+            _require(self.key_width % 2 == 0, self, name, even)
+        for name in ("num_kv_heads", "window", "ngram_buckets", "rotary_context"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(
             self.num_heads % self.kv_heads == 0, self, "num_kv_heads", f"a divisor of num_heads ({self.num_heads})"
@@ -119,8 +145,9 @@ class ModelConfig:
         _require(self.norm != "none" or not self.qk_norm, self, "qk_norm", "false, since norm is none")
         _require(0.0 <= self.dropout < 1.0, self, "dropout", "at least 0 and below 1")
         _require(0.0 <= self.logit_cap < math.inf, self, "logit_cap", "at least 0 and finite")
-        for name in ("initial_std", "norm_epsilon", "rotary_base"):
+        for name in ("initial_std", "norm_epsilon", "rotary_base", "rotary_factor", "rotary_low", "rotary_high"):
             _require(0.0 < getattr(self, name) < math.inf, self, name, "above 0 and finite")
+        _require(self.rotary_low < self.rotary_high, self, "rotary_high", f"above rotary_low ({self.rotary_low})")
 
     @property
     def kv_heads(self) -> int:
@@ -128,14 +155,19 @@ class ModelConfig:
         return self.num_kv_heads or self.num_heads
 
     @property
+    def rotary_scaling(self) -> RotaryScaling:
+        """How the frequencies of rotary positions are scaled."""
+        return RotaryScaling(self.rotary_factor, self.rotary_context, self.rotary_low, self.rotary_high)
+
+    @property
     def linear1_width(self) -> int:
         """Output width of the feed-forward layer's first matrix: F, or 2F if the activation is gated."""
         return 2 * self.d_ff if self.activation in GATED else self.d_ff
 
     @property
-    def head_width(self) -> int:
-        """E: width of one head's query, key or value."""
-        return self.d_model // self.num_heads
+    def key_width(self) -> int:
+        """E: width of one head's query, key or value, the paper's d_k and d_v."""
+        return self.d_model // self.num_heads if self.head_width is None else self.head_width
 
 
 @dataclass(frozen=True)

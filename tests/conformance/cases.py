@@ -48,12 +48,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned positions": {"positions": "learned"},
     "rotary positions": {"positions": "rotary"},
     "rotary positions of a larger base": {"positions": "rotary", "rotary_base": 500.0},
+    "rotary positions, all slower": {"positions": "rotary", "rotary_factor": 3.0},
+    "rotary positions, the slow ones slower": {
+        "positions": "rotary",
+        "rotary_base": 60.0,
+        "head_width": 12,
+        "rotary_factor": 8.0,
+        "rotary_context": 14,
+        "rotary_high": 2.0,
+    },
     "another epsilon": {"norm_epsilon": 0.1},
     "ALiBi": {"positions": "alibi"},
     "relative positions": {"positions": "relative"},
     "no positions": {"positions": "none"},
     "grouped-query attention": {"num_kv_heads": 2},
     "multi-query attention": {"num_kv_heads": 1},
+    "wider heads": {"head_width": 10, "positions": "rotary", "num_kv_heads": 2},
+    "heads of a width that does not divide": {"num_heads": 3, "head_width": 5, "qk_norm": True},
     "sliding window": {"window": 3},
     "QK-norm": {"qk_norm": True},
     "no biases": {"bias": False},
@@ -149,9 +160,17 @@ BLOCKS: dict[str, BlockCase] = {
     "masked self-attention": BlockCase("MultiHeadAttention, causal", {}, ("x", "mask")),
     **{
         f"masked self-attention, {name}": BlockCase("MultiHeadAttention, causal", VARIANTS[name])
-        for name in ("rotary positions", "ALiBi", "grouped-query attention", "multi-query attention", "QK-norm")
+        for name in (
+            "rotary positions",
+            "ALiBi",
+            "grouped-query attention",
+            "multi-query attention",
+            "QK-norm",
+            "wider heads",
+        )
     },
     "cross-attention": BlockCase("CrossAttention", {}, ("x", "memory", "memory mask")),
+    "cross-attention, wider heads": BlockCase("CrossAttention", {"head_width": 10}, ("x", "memory", "memory mask")),
     "encoder layer, post-norm": BlockCase("EncoderLayer", {"norm_order": "post"}, ("x", "mask")),
     "encoder layer, pre-norm": BlockCase("EncoderLayer", {"norm_order": "pre"}, ("x", "mask")),
     "decoder layer": BlockCase("DecoderLayer", {}, ("x", "memory", "mask", "memory mask")),

@@ -44,6 +44,11 @@ TINY: dict[str, dict[str, Any]] = {
     },
     **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"), ROTARY),
 }
+SCALED = {
+    "rope_type": "llama3", "rope_theta": 60.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 2.0,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+"""of 8 pairs, the first turns 2.5 times in 16 tokens, and is kept; the second 1.5 times; the others are slower"""
 ANOTHER_BASE = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-2": ("GPT2LMHeadModel", {}),
@@ -58,6 +63,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Mistral": ("MistralForCausalLM", {"sliding_window": 5}),
     "Qwen2": ("Qwen2ForCausalLM", ANOTHER_BASE),
     "Qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
+    "Llama, wider heads": ("LlamaForCausalLM", {"head_dim": 8}),
+    "Llama 3.1": ("LlamaForCausalLM", {"head_dim": 16, "rope_parameters": SCALED}),
+    "Qwen3, twice as long": (
+        "Qwen3ForCausalLM", {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}},
+    ),
+    "Qwen3, heads that do not divide its width": (
+        "Qwen3ForCausalLM", {"num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 8},
+    ),
 }  # fmt: skip
 BERTS = {
     "BERT": ("BertForMaskedLM", {}),
@@ -325,9 +338,13 @@ LIKE_LLAMA = {"norm": "rms", "positions": "rotary", "activation": "swiglu"}
 OWN: dict[str, dict[str, Any]] = {
     "GPT-2": {},
     "Llama": LIKE_LLAMA | {"bias": False, "num_kv_heads": 2, "rotary_base": 500.0},
+    "Llama 3.1": LIKE_LLAMA
+    | {"bias": False, "head_width": 16, "rotary_base": 60.0, "rotary_factor": 8.0}
+    | {"rotary_context": 16, "rotary_high": 2.0},
+    "Llama, three times as long": LIKE_LLAMA | {"bias": False, "rotary_factor": 3.0},
     "Llama, biases, GEGLU": LIKE_LLAMA | {"activation": "geglu"},
     "Mistral": LIKE_LLAMA | {"bias": False, "window": 3},
-    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False},
+    "Qwen3": LIKE_LLAMA | {"bias": False, "qk_norm": True, "tie_embeddings": False, "head_width": 6},
     "GPT-2 by tanh, without biases": {"bias": False, "activation": "gelu_tanh", "tie_embeddings": False},
 }
 
@@ -354,6 +371,7 @@ def test_an_exported_run_has_the_same_logits_and_ids_and_a_card(variant, tmp_pat
         (LIKE_LLAMA | {"bias": False, "qk_norm": True, "window": 3}, "qk_norm True"),
         (LIKE_LLAMA | {"norm_order": "post", "num_kv_heads": 2}, "norm_order post"),
         ({"positions": "alibi"}, "positions alibi"),
+        ({"head_width": 6}, "head_width 6"),
         ({"ngram_buckets": 7, "scale_embeddings": True}, "scale_embeddings True, ngram_buckets 7"),
     ],
 )
@@ -422,19 +440,37 @@ BROKEN: dict[str, tuple[Any, str]] = {
 
 
 ROTARY_BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "scaled": ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rope_type 'default' was expected"),
-    "scaled, as older files say it": ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "found 'linear'"),
-    "of a part": ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 1.0 was expected"),
-    "wide heads": (
-        {"head_dim": 8},
-        "head_dim 4, hidden_size / num_attention_heads, was expected in config.json, found 8",
+    **{
+        kind: (
+            {"rope_parameters": {"rope_type": kind, "factor": 8.0}},
+            f"rope_type of default, linear, llama3 was expected in config.json, found '{kind}'",
+        )
+        for kind in ("yarn", "dynamic", "longrope")
+    },
+    "as older files say it": ({"rope_parameters": None, "rope_scaling": {"type": "yarn"}}, "found 'yarn'"),
+    "no factor": ({"rope_parameters": {"rope_type": "linear"}}, "factor was expected beside the rope_type 'linear'"),
+    "no context": (
+        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+        "original_max_position_embeddings was expected beside the rope_type 'llama3'",
     ),
+    "of a part": ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 1.0 was expected"),
+    "no head": ({"head_dim": 0}, "head_dim must be a whole number above 0"),
     "layers of two kinds": (
         {"layer_types": ["sliding_attention", "full_attention"]},
         "layer_types of 'full_attention'",
     ),
     "no width": ({"hidden_size": None}, "hidden_size must be a whole number above 0"),
 }
+
+
+def test_scaled_positions_are_read_as_older_files_say_them(tmp_path, capsys):
+    foreign(tmp_path / "new", "Llama 3.1")
+    new = imported(tmp_path / "new", tmp_path / "run", capsys).config
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    scaling = {key: value for key, value in SCALED.items() if key != "rope_theta"}
+    edited_config(rope_parameters=None, rope_theta=60.0, rope_scaling=scaling)(tmp_path / "old")
+    assert imported(tmp_path / "old", tmp_path / "again", capsys).config == new
+    assert new.model.rotary_scaling == (8.0, 16, 1.0, 2.0)
 
 
 @pytest.mark.parametrize("broken", ROTARY_BROKEN)

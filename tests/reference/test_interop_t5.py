@@ -43,6 +43,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "as T5": ("T5", {"feed_forward_proj": "relu"}),
     "as T5 1.1": ("T5", {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "as mT5": ("MT5", {"tie_word_embeddings": False}),
+    "as T5 11B, wider heads": ("T5", {"feed_forward_proj": "relu", "d_kv": 16}),
+    "as mT5 small, heads that do not divide the width": (
+        "MT5",
+        {"tie_word_embeddings": False, "num_heads": 3, "d_kv": 16},
+    ),
     "tied, with another gate": ("T5", {"feed_forward_proj": "gated-silu"}),
 }
 
@@ -135,7 +140,7 @@ def test_a_run_that_t5_cannot_hold_is_refused_before_anything_is_written(changes
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
-    "wider heads": (edited_config(d_kv=8), "d_kv 4, d_model / num_heads, was expected"),
+    "no width of heads": (edited_config(d_kv="4"), "d_kv must be a whole number above 0"),
     "a smaller decoder": (edited_config(num_decoder_layers=1), "num_decoder_layers 2, as in the encoder, was expected"),
     "more buckets": (edited_config(relative_attention_num_buckets=64), "relative_attention_num_buckets 32 was"),
     "farther buckets": (edited_config(relative_attention_max_distance=256), "relative_attention_max_distance 128 was"),

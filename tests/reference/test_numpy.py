@@ -35,7 +35,7 @@ def rotate(x: Array, position: int) -> Array:
 
 
 def attention(config, xs: list[Array], weights: Weights, name: str) -> list[Array]:
-    heads, groups, width = config.num_heads, config.kv_heads, config.head_width
+    heads, groups, width = config.num_heads, config.kv_heads, config.key_width
     qkv = [linear(x, weights, f"{name}.qkv_projection").reshape(heads + 2 * groups, width) for x in xs]
     out = []
     for t, head in itertools.product(range(len(xs)), range(heads)):
@@ -125,6 +125,7 @@ LLAMA = {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": F
         {},
         {"positions": "sinusoidal", "norm_order": "post", "activation": "relu", "scale_embeddings": True},
         {"positions": "rotary", "qk_norm": True},
+        {"positions": "rotary", "head_width": 6, "num_kv_heads": 2},
         {"positions": "alibi", "num_kv_heads": 2},
         {"positions": "alibi", "window": 2, "norm": "rms"},
         {"positions": "relative", "num_kv_heads": 2},

@@ -58,7 +58,7 @@ def test_omitted_keys_take_the_papers_values():
     # table 3, "base": N, d_model, d_ff, h, P_drop
     model = config.model
     assert (model.num_layers, model.d_model, model.d_ff, model.num_heads, model.dropout) == (6, 512, 2048, 8, 0.1)
-    assert model.head_width == 64
+    assert model.key_width == 64
     assert config.train == TrainConfig()
 
 
@@ -118,6 +118,11 @@ SMALL = GPT.model
         *((SMALL, {name: 0}, rf"^model\.{name} must be at least 1, found 0; change that value")
           for name in ("vocab_size", "context", "d_model", "num_heads", "num_layers", "d_ff")),
         (SMALL, {"num_heads": 5}, r"num_heads must be a divisor of d_model \(12\), found 5"),
+        (SMALL, {"head_width": 0}, r"^model\.head_width must be at least 1, found 0; change that value"),
+        (SMALL, {"head_width": 3, "positions": "rotary"}, r"head_width must be even, as rotary positions need"),
+        (SMALL, {"rotary_factor": 0.0}, r"^model\.rotary_factor must be above 0 and finite, found 0\.0"),
+        (SMALL, {"rotary_low": 4.0}, r"^model\.rotary_high must be above rotary_low \(4\.0\), found 4\.0"),
+        (SMALL, {"rotary_context": -1}, r"^model\.rotary_context must be at least 0, found -1"),
         (SMALL, {"d_model": 9, "positions": "sinusoidal"}, r"d_model must be even, as sinusoidal positions need, fou"),
         (SMALL, {"norm": "none", "qk_norm": True}, r"^model\.qk_norm must be false, since norm is none, found True"),
         (SMALL, {"dropout": 1.0}, r"dropout must be at least 0 and below 1, found 1\.0"),
@@ -148,8 +153,16 @@ def test_a_value_out_of_range_is_refused(valid: Any, change: dict[str, Any], mes
         replace(valid, **change)
 
 
+def test_heads_are_as_wide_as_they_are_told_also_where_their_number_does_not_divide_the_width():
+    told = replace(SMALL, num_heads=5, head_width=6, positions="rotary")
+    assert told.key_width == 6
+    config = replace(GPT, model=told)
+    assert Config.from_dict(json.loads(config.to_json())) == config
+    assert "head_width" not in GPT.to_json()
+
+
 def test_learned_positions_do_not_need_an_even_width():
-    assert replace(SMALL, d_model=9).head_width == 3
+    assert replace(SMALL, d_model=9).key_width == 3
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""Multi-head attention: several heads attend in parallel, each in its own subspace of width E = D / H.
+"""Multi-head attention: several heads attend in parallel, each in its own subspace of width E.
 
     MultiHead(X, M) = Concat(head_1, …, head_H) W_O
     head_i = Attention(X W_Q_i, M W_K_i, M W_V_i)           Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
 
 In self-attention M is X, and one matrix product computes queries, keys and values of all heads ("fused"); the rows of
-its matrix are queries, then keys, then values, head by head. In cross-attention M is the encoder's output. Each head's
-queries and keys may be normalised (QK-norm, Henry et al. 2020, arXiv:2010.04245) and rotated by their positions.
+its matrix are queries, then keys, then values, head by head. In cross-attention M is the encoder's output. E is D / H,
+unless it is given. Each head's queries and keys may be normalised (QK-norm, Henry et al. 2020, arXiv:2010.04245) and
+rotated by their positions.
 """
 
 from typing import Literal
@@ -23,7 +24,7 @@ def multi_head_attention(
     x: Float[Tensor, "B T D"],
     memory: Float[Tensor, "B S D"],
     projections: Float[Tensor, "3 H E D"],
-    output: Float[Tensor, "D D"],
+    output: Float[Tensor, "D width"],
     mask: Mask | None = None,
 ) -> Float[Tensor, "B T D"]:
     """The formula, head by head and without biases. `projections` holds W_Q, W_K and W_V of every head."""
@@ -39,15 +40,16 @@ def split_heads(x: Float[Tensor, "B T width"], *heads: int) -> tuple[Float[Tenso
     return x.unflatten(-1, (sum(heads), -1)).transpose(1, 2).split(heads, dim=1)
 
 
-def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
-    """Concatenate the heads of each token."""
+def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T width"]:
+    """Concatenate the heads of each token, to vectors of width H · E."""
     return x.transpose(1, 2).flatten(2)
 
 
 class MultiHeadAttention(nn.Module):
     """Self-attention; with `causal`, no token attends to a later one.
 
-    `num_kv_heads` (G) must divide `num_heads`, its default. `norms` are those of each head's queries and keys.
+    `num_kv_heads` (G) must divide `num_heads`, its default; `head_width` (E) is by default D / H. `norms` are those of
+    each head's queries and keys.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class MultiHeadAttention(nn.Module):
         num_heads: int,
         *,
         num_kv_heads: int | None = None,
+        head_width: int | None = None,
         causal: bool = False,
         dropout: float = 0.0,
         bias: bool = True,
@@ -64,12 +67,13 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = num_heads, num_kv_heads or num_heads, num_kv_heads or num_heads
-        self.qkv_projection = nn.Linear(d_model, sum(self.heads) * (d_model // num_heads), bias)
+        width = head_width or d_model // num_heads
+        self.qkv_projection = nn.Linear(d_model, sum(self.heads) * width, bias)
         self.query_norm, self.key_norm = norms or (nn.Identity(), nn.Identity())
         self.rotary = positions if isinstance(positions, RotaryPositions) else None
         alibi_heads = num_heads if positions == "alibi" else 0
         self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
-        self.output_projection = nn.Linear(d_model, d_model, bias)
+        self.output_projection = nn.Linear(num_heads * width, d_model, bias)
 
     def forward(
         self,
@@ -99,17 +103,19 @@ class CrossAttention(nn.Module):
         num_heads: int,
         *,
         num_kv_heads: int | None = None,
+        head_width: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
         norms: tuple[nn.Module, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.heads = num_heads, num_kv_heads or num_heads, num_kv_heads or num_heads
-        self.query_projection = nn.Linear(d_model, d_model, bias)
-        self.kv_projection = nn.Linear(d_model, sum(self.heads[1:]) * (d_model // num_heads), bias)
+        width = head_width or d_model // num_heads
+        self.query_projection = nn.Linear(d_model, num_heads * width, bias)
+        self.kv_projection = nn.Linear(d_model, sum(self.heads[1:]) * width, bias)
         self.query_norm, self.key_norm = norms or (nn.Identity(), nn.Identity())
         self.core = ScaledDotProductAttention(dropout=dropout)
-        self.output_projection = nn.Linear(d_model, d_model, bias)
+        self.output_projection = nn.Linear(num_heads * width, d_model, bias)
 
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
         """Keys and values of the memory, the same for every generated token."""

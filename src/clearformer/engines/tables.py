@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from clearformer.config import BUCKETS
+from clearformer.config import BUCKETS, RotaryScaling
 
 BASE = 10_000.0
+AS_TRAINED = RotaryScaling()
 PAST = 2
 """earlier tokens that a token's n-grams depend on"""
 MULTIPLIER = 1_000_003
@@ -18,9 +19,14 @@ FURTHEST = 128
 """distance from which on all keys are in one bucket"""
 
 
-def angles(length: int, width: int, base: float = BASE) -> Float[NDArray[np.float64], "T half"]:
-    """p / base^(2i / width) for positions p = 0 to `length` - 1."""
-    return np.arange(length)[:, None] * base ** (-np.arange(0, width, 2) / width)
+def angles(
+    length: int, width: int, base: float = BASE, scaling: RotaryScaling = AS_TRAINED
+) -> Float[NDArray[np.float64], "T half"]:
+    """p θ_i for positions p = 0 to `length` - 1, with θ_i = base^(-2i / width), scaled as in `blocks.rotary`."""
+    theta = base ** (-np.arange(0, width, 2) / width)
+    turns = scaling.context * theta / (2 * math.pi)
+    kept = ((turns - scaling.low) / (scaling.high - scaling.low)).clip(0, 1)
+    return np.arange(length)[:, None] * (theta * (kept + (1 - kept) / scaling.factor))
 
 
 def sinusoids(length: int, d_model: int) -> Float[NDArray[np.float32], "T D"]:

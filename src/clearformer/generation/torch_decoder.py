@@ -69,7 +69,7 @@ class TorchDecoder(CachedDecoder):
                 batch_size=len(self.rows),
                 num_heads=config.kv_heads,
                 max_length=self.max_length,
-                head_width=config.head_width,
+                head_width=config.key_width,
                 like=torch.empty(0, dtype=compute_dtype(self.device), device=self.device),
             )
         features = self.features(move(pad(self.rows, PAD), self.device), self.cache)

@@ -112,7 +112,7 @@ def _sum(parts: Parts) -> Float[Tensor, "B T D"]:
     return torch.stack(list(parts.values())).sum(0)
 
 
-def _head_outputs(weight: Float[Tensor, "D D"], heads: Float[Tensor, "B H T E"]) -> Float[Tensor, "H B T D"]:
+def _head_outputs(weight: Float[Tensor, "D width"], heads: Float[Tensor, "B H T E"]) -> Float[Tensor, "H B T D"]:
     """What each head adds to the stream: its vector times its columns of W_O."""
     return torch.einsum("bhte,dhe->hbtd", heads, weight.unflatten(1, (heads.shape[1], -1)))
 

@@ -64,6 +64,8 @@ def choose_format(config: AnyModelConfig) -> tuple[Format, AnyModelConfig]:
     Raises InteropError that names the settings which the nearest format lacks.
     """
     plain = dataclasses.replace(config, num_kv_heads=0 if config.kv_heads == config.num_heads else config.num_kv_heads)
+    if config.key_width * config.num_heads == config.d_model:
+        plain = dataclasses.replace(plain, head_width=None)
     nearest = min(WRITTEN, key=lambda each: (each.kind != config.kind, len(misfits(each, plain))))
     if lacking := misfits(nearest, plain):
         formats = ", ".join(each.architecture for each in WRITTEN)

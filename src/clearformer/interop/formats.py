@@ -88,6 +88,14 @@ def whole_number(values: Values, key: str) -> int:
     return found
 
 
+def head_width(values: Values, key: str, width: str, heads: str) -> dict[str, Any]:
+    """Our setting of the heads' width, where `key` has another than the model's width divided by their number."""
+    if values.get(key) is None:
+        return {}
+    found = whole_number(values, key)
+    return {} if found * whole_number(values, heads) == whole_number(values, width) else {"head_width": found}
+
+
 def read_settings(format_: Format, values: Values) -> dict[str, Any]:
     """Our model's settings, from a config.json. Raises InteropError, naming the key, for what our models lack."""
     if values.get("quantization_config"):
@@ -101,6 +109,7 @@ def read_settings(format_: Format, values: Values) -> dict[str, Any]:
     if named not in activations:
         raise lacks(format_.activation_key, named, f"of {', '.join(activations)}")
     fixed = {name: allowed[0] for name, allowed in format_.ours.items() if len(allowed) == 1}
+    fixed = {name: value for name, value in fixed.items() if value is not None}  # that is said by no key
     settings = {name: theirs[key] for name, key in format_.keys.items()}
     return fixed | settings | {"kind": format_.kind, "activation": activations[named]} | format_.read(theirs)
 

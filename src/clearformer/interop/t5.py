@@ -10,19 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from clearformer.config import BUCKETS, ModelConfig
-from clearformer.interop.formats import Format, Values, lacks, whole_number
+from clearformer.interop.formats import Format, Values, head_width, lacks
 
 FURTHEST = 128
 
 
 def _read(values: Values) -> dict[str, Any]:
-    """Both stacks must have as many layers, and the heads together the width of a vector."""
-    width, heads = whole_number(values, "d_model"), whole_number(values, "num_heads")
-    if values["d_kv"] * heads != width:
-        raise lacks("d_kv", values["d_kv"], f"{width / heads:g}, d_model / num_heads,")
+    """Both stacks must have as many layers."""
     if values["num_decoder_layers"] not in (None, values["num_layers"]):
         raise lacks("num_decoder_layers", values["num_decoder_layers"], f"{values['num_layers']}, as in the encoder,")
-    return {"tie_embeddings": _is_scaled(values)}
+    return {"tie_embeddings": _is_scaled(values)} | head_width(values, "d_kv", "d_model", "num_heads")
 
 
 def _is_scaled(values: Values) -> bool:
@@ -33,7 +30,7 @@ def _is_scaled(values: Values) -> bool:
 def _write(config: ModelConfig) -> dict[str, Any]:
     return {
         "num_decoder_layers": config.num_layers,
-        "d_kv": config.head_width,
+        "d_kv": config.key_width,
         "is_encoder_decoder": True,
         "tie_word_embeddings": config.tie_embeddings,
     }
@@ -41,7 +38,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
 
 def _factors(config: ModelConfig) -> dict[str, float]:
     scaled = {"decoder.final_layer_norm.weight": config.d_model**-0.5} if config.tie_embeddings else {}
-    return {"Attention.q.weight": math.sqrt(config.head_width)} | scaled
+    return {"Attention.q.weight": math.sqrt(config.key_width)} | scaled
 
 
 def _stack(stack: str, *attentions: tuple[str, str]) -> dict[str, str | tuple[str, ...]]:

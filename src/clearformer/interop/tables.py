@@ -6,7 +6,7 @@ from typing import Any
 
 from clearformer.config import ModelConfig
 from clearformer.errors import InteropError
-from clearformer.interop.formats import Format, Values, lacks, whole_number
+from clearformer.interop.formats import Format, Values, head_width, lacks, whole_number
 from clearformer.interop.t5 import MT5, T5
 from clearformer.interop.translators import MARIAN
 
@@ -54,7 +54,7 @@ GPT2 = Format(
     aliases={"gelu_pytorch_tanh": "gelu_tanh"},
     ours={
         **PLAIN, "norm": ("layer",), "positions": ("learned",), "num_kv_heads": (0,), "window": (0,),
-        "qk_norm": (False,),
+        "qk_norm": (False,), "head_width": (None,),
     },
     theirs={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     modules={
@@ -78,6 +78,17 @@ GPT2 = Format(
 
 ROTARY = {"rope_theta": 10_000.0, "rope_type": "default", "partial_rotary_factor": 1.0}
 """what config.json says, in one of two places, where it says nothing else"""
+SCALED: dict[str, dict[str, str]] = {
+    "default": {},
+    "linear": {"rotary_factor": "factor"},
+    "llama3": {
+        "rotary_factor": "factor",
+        "rotary_context": "original_max_position_embeddings",
+        "rotary_low": "low_freq_factor",
+        "rotary_high": "high_freq_factor",
+    },
+}
+"""kinds of rotary positions, and what our settings are called in each"""
 ATTENTION, FEED_FORWARD = ("qkv_projection", "attention.output_projection"), ("linear1", "linear2")
 """ends of the names of modules that may have biases"""
 
@@ -89,23 +100,38 @@ def _read_llama(values: Values) -> dict[str, Any]:
         raise lacks("rope_parameters", given, "as an object")
     rope = {**ROTARY, **{key: values[key] for key in ROTARY if values.get(key) is not None}, **given}
     rope["rope_type"] = given.get("rope_type", given.get("type", rope["rope_type"]))
-    for key in ("rope_type", "partial_rotary_factor"):
-        if rope[key] != ROTARY[key]:
-            raise lacks(key, rope[key], repr(ROTARY[key]))
-    width, heads = whole_number(values, "hidden_size"), whole_number(values, "num_attention_heads")
-    if values.get("head_dim") and values["head_dim"] * heads != width:
-        raise lacks("head_dim", values["head_dim"], f"{width / heads:g}, hidden_size / num_attention_heads,")
+    if rope["partial_rotary_factor"] != 1.0:
+        raise lacks("partial_rotary_factor", rope["partial_rotary_factor"], "1.0")
     if any(kind != "full_attention" for kind in values.get("layer_types") or ()):
         raise lacks("layer_types", values["layer_types"], "of 'full_attention' alone")
-    return {"rotary_base": rope["rope_theta"], "num_kv_heads": values.get("num_key_value_heads") or heads}
+    kv_heads = values.get("num_key_value_heads") or values["num_attention_heads"]
+    width = head_width(values, "head_dim", "hidden_size", "num_attention_heads")
+    return {"rotary_base": rope["rope_theta"], "num_kv_heads": kv_heads} | width | _read_scaling(rope)
+
+
+def _read_scaling(rope: Values) -> dict[str, Any]:
+    """Our settings of scaled rotary positions."""
+    kind = rope["rope_type"]
+    if kind not in SCALED:
+        raise lacks("rope_type", kind, f"of {', '.join(SCALED)}")
+    if missing := [key for key in SCALED[kind].values() if rope.get(key) is None]:
+        raise InteropError(
+            f"{missing[0]} was expected beside the rope_type {kind!r} in config.json, found none; repair it"
+        )
+    return {ours: rope[key] for ours, key in SCALED[kind].items()}
+
+
+def _write_scaling(config: ModelConfig) -> dict[str, Any]:
+    kind = "default" if config.rotary_factor == 1.0 else "llama3" if config.rotary_context else "linear"
+    return {"rope_type": kind} | {key: getattr(config, ours) for ours, key in SCALED[kind].items()}
 
 
 def _write_llama(config: ModelConfig) -> dict[str, Any]:
     return {
         "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
+        "head_dim": config.key_width,
         "rope_theta": config.rotary_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+        "rope_parameters": {"rope_theta": config.rotary_base} | _write_scaling(config),
     }
 
 
@@ -225,7 +251,7 @@ BERT = Format(
     activations={"gelu": "gelu"},
     ours={
         **PLAIN, "norm": ("layer",), "norm_order": ("post",), "positions": ("learned",), "num_kv_heads": (0,),
-        "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,),
+        "window": (0,), "qk_norm": (False,), "tie_embeddings": (True,), "head_width": (None,),
     },
     theirs={"is_decoder": False, "position_embedding_type": "absolute"},
     modules=_bert_modules("bert", {

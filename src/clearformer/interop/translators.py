@@ -89,7 +89,7 @@ MARIAN = Format(
     ours={
         "norm": ("layer",), "norm_order": ("post",), "positions": ("sinusoidal",), "norm_epsilon": (1e-5,),
         "tie_embeddings": (True,), "num_kv_heads": (0,), "window": (0,), "qk_norm": (False,), "ngram_buckets": (0,),
-        "logit_cap": (0.0,),
+        "logit_cap": (0.0,), "head_width": (None,),
     },
     theirs={"tie_word_embeddings": True, "share_encoder_decoder_embeddings": True},
     modules={

@@ -77,10 +77,10 @@ def _rows(config: AnyModelConfig, module: str, rows: int, parts: int) -> list[in
     """The rows of each part: all, those of the gate and of what it gates, or of queries, keys and values."""
     if parts == 1:
         return [rows]
-    keys = config.kv_heads * config.head_width
+    keys = config.kv_heads * config.key_width
     if module.endswith("linear1"):
         return [config.d_ff, config.d_ff]
-    return [config.d_model, keys, keys][-parts:]
+    return [config.num_heads * config.key_width, keys, keys][-parts:]
 
 
 def _stream_axis(module: str, axes: int) -> int | None:

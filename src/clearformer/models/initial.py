@@ -88,14 +88,14 @@ def _body(config: ModelConfig, kind: str, segments: int) -> Shapes:
 
 
 def _sublayer(config: ModelConfig, layer: str, sublayer: str) -> Shapes:
-    D, F, E = config.d_model, config.d_ff, config.head_width  # noqa: N806
-    keys_values = 2 * config.kv_heads * E
+    D, F, E = config.d_model, config.d_ff, config.key_width  # noqa: N806
+    queries, keys_values = config.num_heads * E, 2 * config.kv_heads * E
     matrices = {
-        "attention": {"qkv_projection": (D, D + keys_values), "output_projection": (D, D)},
+        "attention": {"qkv_projection": (D, queries + keys_values), "output_projection": (queries, D)},
         "cross_attention": {
-            "query_projection": (D, D),
+            "query_projection": (D, queries),
             "kv_projection": (D, keys_values),
-            "output_projection": (D, D),
+            "output_projection": (queries, D),
         },
         "feed_forward": {"linear1": (D, config.linear1_width), "linear2": (F, D)},
     }
@@ -136,7 +136,7 @@ def _draw(config: AnyModelConfig, name: str, shape: tuple[int, ...], rng: np.ran
         scaled = in_gpt and name.endswith(RESIDUAL_OUTPUTS)
         return rng.normal(0.0, config.initial_std / math.sqrt(2 * config.num_layers if scaled else 1), shape)
     # a fused matrix is several stacked ones, each of which has its own fans
-    fans = config.d_model + (config.d_ff if ".linear" in name else config.d_model)
+    fans = config.d_model + (config.d_ff if ".linear" in name else config.num_heads * config.key_width)
     return rng.uniform(-math.sqrt(6 / fans), math.sqrt(6 / fans), shape)
 
 

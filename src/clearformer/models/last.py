@@ -39,10 +39,10 @@ def _attend(
     attention: MultiHeadAttention, x: Float[Tensor, "V T D"], tokens: Int[Tensor, "B T"]
 ) -> Float[Tensor, "B 1 D"]:
     """What attention returns for the last token, given the vectors of every token at every position."""
-    V, T, D = x.shape  # noqa: N806
+    V, T, _ = x.shape  # noqa: N806
     q, k, v = split_heads(attention.qkv_projection(x), *attention.heads)
     q, k = attention.query_norm(q)[:, :, -1], share_heads(attention.key_norm(k), attention.heads[0])
-    v = share_heads(v, attention.heads[0]).transpose(1, 2).reshape(V * T, D)
+    v = share_heads(v, attention.heads[0]).transpose(1, 2).reshape(V * T, -1)
     last, row = tokens[:, -1].unique(return_inverse=True)
     keys = tokens * T + torch.arange(T, device=tokens.device)
     # scores of every query that occurs with every key; then, of those, each sequence's

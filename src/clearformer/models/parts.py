@@ -34,7 +34,9 @@ ADDED_POSITIONS: dict[str, type[SinusoidalPositions | LearnedPositions]] = {
     "learned": LearnedPositions,
 }
 ATTENTION_POSITIONS: dict[str, Callable[[ModelConfig], RotaryPositions | Literal["alibi"]]] = {
-    "rotary": lambda config: RotaryPositions(config.context, config.head_width, config.rotary_base),
+    "rotary": lambda config: RotaryPositions(
+        config.context, config.key_width, config.rotary_base, config.rotary_scaling
+    ),
     "alibi": lambda _: "alibi",
 }
 FEED_FORWARDS: dict[str, Callable[[ModelConfig], FeedForward | GatedFeedForward]] = {
@@ -105,7 +107,7 @@ def final_norm(config: ModelConfig) -> nn.Module:
 def head_norms(config: ModelConfig) -> tuple[nn.Module, nn.Module] | None:
     """The norms of each head's queries and keys."""
     make = NORMS[config.norm]
-    return (make(config, config.head_width), make(config, config.head_width)) if config.qk_norm else None
+    return (make(config, config.key_width), make(config, config.key_width)) if config.qk_norm else None
 
 
 def relative_positions(config: ModelConfig, *, causal: bool) -> RelativePositions | None:
@@ -119,6 +121,7 @@ def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -
         config.d_model,
         config.num_heads,
         num_kv_heads=config.kv_heads,
+        head_width=config.key_width,
         causal=causal,
         dropout=dropout,
         bias=config.bias,
@@ -129,7 +132,12 @@ def self_attention(config: ModelConfig, *, causal: bool, dropout: float = 0.0) -
 
 def cross_attention(config: ModelConfig) -> CrossAttention:
     return CrossAttention(
-        config.d_model, config.num_heads, num_kv_heads=config.kv_heads, bias=config.bias, norms=head_norms(config)
+        config.d_model,
+        config.num_heads,
+        num_kv_heads=config.kv_heads,
+        head_width=config.key_width,
+        bias=config.bias,
+        norms=head_norms(config),
     )
 
 

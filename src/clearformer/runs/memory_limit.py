@@ -18,7 +18,7 @@ def require_memory(config: Config) -> None:
                 raise ConfigError(f"{name} must be at most {sys.maxsize}, found {shortened(value)}; lower it")
     model, memory = config.model, _memory_bytes()
     required = {
-        "num_layers": 8 * model.num_layers * model.d_model * (model.d_model + model.d_ff),
+        "num_layers": 8 * model.num_layers * model.d_model * (model.num_heads * model.key_width + model.d_ff),
         "vocab_size": 4 * model.vocab_size * model.d_model,
         "context": 8 * model.context,
         "ngram_buckets": 4 * model.ngram_buckets * model.d_model,
@@ -27,7 +27,8 @@ def require_memory(config: Config) -> None:
     name, largest = max(required.items(), key=lambda item: item[1])
     if largest > memory:
         owner = config.train if name == "batch_tokens" else model
-        sizes = {"num_layers": ("num_layers", "d_model", "d_ff"), "batch_tokens": (name,), "context": (name,)}
+        heads = ("num_heads", "head_width") * (model.head_width is not None)
+        sizes = {"num_layers": ("num_layers", "d_model", *heads, "d_ff"), "batch_tokens": (name,), "context": (name,)}
         named = ", ".join(f"{size} {getattr(owner, size)}" for size in sizes.get(name, (name, "d_model")))
         raise ConfigError(
             f"sizes that fit into {memory / 1e9:,.0f} GB of memory were expected, found {named}, which take "

@@ -18,8 +18,8 @@ from clearformer.runs.splits import Notify
 OUTPUT_PREFIXES = ("output_projection.", "transform.", "transform_norm.", "class_projection.")
 """of parameters that are not part of the body"""
 SETTINGS_WITHOUT_SHAPE = (
-    "num_heads", "norm", "norm_order", "norm_epsilon", "activation", "positions", "rotary_base", "scale_embeddings",
-    "window",
+    "num_heads", "norm", "norm_order", "norm_epsilon", "activation", "positions", "rotary_base", "rotary_factor",
+    "rotary_context", "rotary_low", "rotary_high", "scale_embeddings", "window",
 )  # fmt: skip
 """settings that change what the weights compute, but not their shapes"""
 

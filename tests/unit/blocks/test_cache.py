@@ -226,7 +226,7 @@ def test_a_model_continues_reordered_rows_as_if_it_had_read_them_anew(tiny, vari
     model = tiny("gpt", seed, **variant)
     rows = [torch.randint(4, 11, (length,)).tolist() for length in lengths]
     config = model.config
-    cache = make_cache(len(rows), num_heads=config.kv_heads, max_length=config.context, head_width=config.head_width)
+    cache = make_cache(len(rows), num_heads=config.kv_heads, max_length=config.context, head_width=config.key_width)
     with torch.inference_mode():
         model.features(torch.tensor([[*row, 0, 0][: max(lengths)] for row in rows]), cache)
         cache.set_lengths(lengths)

@@ -29,18 +29,22 @@ TABLE_TOLERANCE = 1e-5
 @given(
     kind=st.sampled_from(["self", "causal", "cross"]),
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5)),
+    d_model=st.none() | st.integers(1, 9),
     masked=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_fused_projections_equal_the_formula_head_by_head(assert_equivalent, kind, sizes, masked: bool, seed: int):
+def test_fused_projections_equal_the_formula_head_by_head(
+    assert_equivalent, kind, sizes, d_model: int | None, masked: bool, seed: int
+):
     groups, sharing, width, T, S = sizes  # noqa: N806
     torch.manual_seed(seed)
-    H, D, S = groups * sharing, groups * sharing * width, S if kind == "cross" else T  # noqa: N806
-    shapes = (2, T, D), (2, S, D), (H, width, D), (2, groups, width, D), (D, D)
+    H, S = groups * sharing, S if kind == "cross" else T  # noqa: N806
+    D = d_model or H * width  # noqa: N806
+    shapes = (2, T, D), (2, S, D), (H, width, D), (2, groups, width, D), (D, H * width)
     inputs = [torch.randn(shape).double() for shape in shapes]
     mask = torch.rand(2, 1, 1, S) < 0.7 if masked else None
     make = CrossAttention if kind == "cross" else partial(MultiHeadAttention, causal=kind == "causal")
-    block = make(D, H, num_kv_heads=groups, bias=False)
+    block = make(D, H, num_kv_heads=groups, head_width=width if d_model else None, bias=False)
 
     def fused(x, memory, queries, keys_values, output):
         queries, keys_values = queries.flatten(0, 1), keys_values.flatten(0, 2)

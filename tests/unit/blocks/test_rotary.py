@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearformer.blocks.rotary import RotaryPositions, rotary
+from clearformer.blocks.rotary import AS_TRAINED, RotaryPositions, frequencies, rotary
+from clearformer.config import RotaryScaling
 
 # the table's float32 cosines, and a float32 product with each: 1.9e-7 seen over 3,000 draws, relative to 1 + the value
 KERNEL_TOLERANCE = 1e-6
@@ -28,13 +29,33 @@ def test_two_pairs_are_rotated_by_angles_worked_by_hand():
     assert found == pytest.approx(expected, rel=KERNEL_TOLERANCE)
 
 
-@given(length=lengths, half=halves, seed=seeds)
-def test_the_kernel_equals_the_formula(assert_equivalent, length: int, half: int, seed: int):
+@given(length=lengths, half=halves, scaling=st.sampled_from([AS_TRAINED, RotaryScaling(8.0, 30)]), seed=seeds)
+def test_the_kernel_equals_the_formula(assert_equivalent, length: int, half: int, scaling: RotaryScaling, seed: int):
     torch.manual_seed(seed)
-    x, rotate = torch.randn(2, 3, 4, 2 * half), RotaryPositions(length, 2 * half)
+    x, rotate = torch.randn(2, 3, 4, 2 * half), RotaryPositions(length, 2 * half, scaling=scaling)
     for positions in (torch.randint(length, (4,)), torch.randint(length, (2, 4))):
-        kernel, formula = (partial(function, positions=positions) for function in (rotate, rotary))
+        kernel, formula = partial(rotate, positions=positions), partial(rotary, positions=positions, scaling=scaling)
         assert_equivalent(kernel, formula, x, tolerance=KERNEL_TOLERANCE)
+
+
+# a base of (100 / 5π)² gives the second of two pairs the angle π/20 a token, which is 2.5 turns in 100 tokens
+BASE = (100 / (5 * math.pi)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("scaling", "shares"),
+    [
+        (AS_TRAINED, (1.0, 1.0)),
+        (RotaryScaling(8.0), (1 / 8, 1 / 8)),
+        (RotaryScaling(8.0, 100), (1.0, (1 + 1 / 8) / 2)),  # 2.5 turns are halfway between 1 and 4; 15.9 are above
+        (RotaryScaling(8.0, 100, low=2.6), (1.0, 1 / 8)),
+        (RotaryScaling(8.0, 100, high=2.4), (1.0, 1.0)),
+        (RotaryScaling(8.0, 100, high=2.5, low=0.5), (1.0, 1.0)),
+    ],
+)
+def test_slow_pairs_are_slowed_by_the_factor_and_fast_ones_kept(scaling: RotaryScaling, shares: tuple[float, float]):
+    expected = [shares[0], shares[1] * math.pi / 20]
+    assert frequencies(2, BASE, scaling).tolist() == pytest.approx(expected, rel=EXACT)
 
 
 @given(query=lengths, key=lengths, shift=lengths, half=halves, seed=seeds)

@@ -80,6 +80,7 @@ def test_a_line_of_metrics_that_python_cannot_parse_is_refused(tmp_path: Path, c
     ("flag", "value", "words"),
     [
         ("--model.d-ff", "9" * 15, r"found num_layers 1, d_model 4, d_ff 9{15}, which take at least "),
+        ("--model.head-width", "9" * 15, r"found .*, num_heads 2, head_width 9{15}, d_ff 4, which take at least "),
         ("--model.num-layers", "9" * 15, r"found num_layers 9{15}, d_model 4, d_ff 4, which take at least "),
         ("--model.context", "9" * 15, r"found context 9{15}, which take at least "),
         ("--model.ngram-buckets", "9" * 15, r"found ngram_buckets 9{15}, d_model 4, which take at least "),

@@ -22,6 +22,7 @@ TOLERANCE = 1e-4
 """of the spread of the numbers; float32 in another order makes 3e-6"""
 VARIANTS = [
     {},
+    {"head_width": 3},
     {"norm": "rms", "bias": False, "activation": "swiglu", "norm_order": "post", "positions": "relative"},
     {"num_kv_heads": 1, "positions": "rotary", "tie_embeddings": False, "scale_embeddings": True, "norm_order": "pre"},
     {"positions": "alibi", "window": 3, "qk_norm": True, "ngram_buckets": 5, "logit_cap": 2.0, "norm_order": "pre"},

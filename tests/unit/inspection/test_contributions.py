@@ -15,7 +15,7 @@ VARIANTS = [
     {"norm": "rms", "bias": False, "activation": "swiglu"},
     {"norm": "none"},
     {"num_kv_heads": 1, "positions": "rotary", "tie_embeddings": False, "scale_embeddings": True},
-    {"positions": "alibi", "window": 3, "qk_norm": True, "ngram_buckets": 5},
+    {"positions": "alibi", "head_width": 3, "window": 3, "qk_norm": True, "ngram_buckets": 5},
 ]
 FAMILIES = [
     ("gpt", {}), ("transformer", {}), ("bert", {"segments": 2}),

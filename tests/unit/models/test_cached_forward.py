@@ -39,7 +39,7 @@ def make_cache(model, rows: int) -> KVCache:
         batch_size=rows,
         num_heads=model.config.kv_heads,
         max_length=CONTEXT,
-        head_width=model.config.head_width,
+        head_width=model.config.key_width,
         like=next(model.parameters()),
     )
 
@@ -123,7 +123,7 @@ def test_storage_is_allocated_once_and_the_past_is_never_rewritten(model):
         after = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
         assert [tensor.data_ptr() for tensor in after] == addresses
         for old, new in zip(before, after, strict=True):
-            assert new.shape == (3, model.config.kv_heads, CONTEXT, model.config.head_width)
+            assert new.shape == (3, model.config.kv_heads, CONTEXT, model.config.key_width)
             assert (new != old).any(3).any(1).any(0).nonzero().flatten().tolist() == [position]
 
 

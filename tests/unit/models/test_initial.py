@@ -213,6 +213,14 @@ def test_matrices_of_the_transformer_are_uniform_within_glorots_bound(ending: st
         assert value.std() == pytest.approx(bound / math.sqrt(3), rel=5 / math.sqrt(value.size))
 
 
+@pytest.mark.parametrize("ending", [".qkv_projection.weight", ".query_projection.weight", ".output_projection.weight"])
+def test_glorots_bound_is_that_of_wider_heads(ending: str):
+    config = TransformerConfig(**WIDE, head_width=100)  # two of them
+    bound = math.sqrt(6 / (64 + 200))
+    for value in (value for name, value in initial_weights(config, 1).items() if name.endswith(ending)):
+        assert 0.99 * bound < np.abs(value).max() <= np.float32(bound)
+
+
 @gpt_and_transformer
 def test_build_fills_the_model_with_the_initial_weights(family):
     config = family(**SMALL)

@@ -24,6 +24,7 @@ BASE = GPTConfig(12, context=5, d_model=16, num_heads=4, num_layers=1, d_ff=24, 
 VARIANTS = {
     "grokking": replace(BASE, norm="none", activation="relu", tie_embeddings=False),
     "norms and sinusoids": replace(BASE, norm="layer", positions="sinusoidal", scale_embeddings=True),
+    "wide heads": replace(BASE, head_width=7, num_kv_heads=2),
     "grouped heads with norms": replace(BASE, norm="rms", qk_norm=True, num_kv_heads=2, bias=False, logit_cap=9.0),
 }
 

@@ -54,7 +54,7 @@ def empty_cache(model: GPT | Transformer, rows: int) -> KVCache:
         batch_size=rows,
         num_heads=config.kv_heads,
         max_length=config.context,
-        head_width=config.head_width,
+        head_width=config.key_width,
         like=model.embedding.weight.detach(),
     )
 

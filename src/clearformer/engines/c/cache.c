@@ -7,7 +7,7 @@
 /* Store the keys and values of T new tokens, [B, G, T, E], of layer `index`. */
 void write_cache(const config *c, cache *past, count index, count T, heads k, heads v)
 {
-    const count E = c->D / c->H, G = c->G;
+    const count E = c->E, G = c->G;
 #pragma omp parallel for collapse(2) if (past->B * G * T * E > SERIAL)
     for (count b = 0; b < past->B; b++)
         for (count g = 0; g < G; g++)
@@ -30,7 +30,7 @@ void advance_cache(cache *past, const int32_t *tokens, count T)
 /* Row i of `to` becomes row rows[i] of `past`, for beam search; only slots in use are copied, and nothing of the sources. */
 void reorder_cache(const config *c, const cache *past, const int32_t *rows, cache *to)
 {
-    const count E = c->D / c->H, G = c->G;
+    const count E = c->E, G = c->G;
     for (count b = 0; b < to->B; b++) {
         to->lengths[b] = past->lengths[rows[b]];
         to->sources[b] = past->sources[rows[b]];

@@ -49,6 +49,7 @@ static const setting settings[] = {
     {"scale_embeddings", offsetof(config, scale_embeddings), {1, 0, 0, 0}, flags, 0, 0},
     {"tie_embeddings", offsetof(config, tie_embeddings), {1, 1, 1, 1}, flags, 0, 0},
     {"num_kv_heads", offsetof(config, G), {0, 0, 0, 0}, NULL, 0, MOST},
+    {"head_width", offsetof(config, E), {0, 0, 0, 0}, NULL, 1, MOST},
     {"window", offsetof(config, window), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
     {"qk_norm", offsetof(config, qk_norm), {0, 0, 0, 0}, flags, 0, 0},
     {"ngram_buckets", offsetof(config, ngram_buckets), {0, 0, 0, 0}, NULL, 0, MOST_ROWS},
@@ -60,6 +61,10 @@ static const setting settings[] = {
     {"logit_cap", offsetof(config, logit_cap), {0, 0, 0, 0}, NULL, 0, 0},
     {"norm_epsilon", offsetof(config, norm_epsilon), {0, 0, 0, 0}, NULL, 1, 0},
     {"rotary_base", offsetof(config, rotary_base), {0, 0, 0, 0}, NULL, 1, 0},
+    {"rotary_context", offsetof(config, rotary_context), {0, 0, 0, 0}, NULL, 0, MOST},
+    {"rotary_factor", offsetof(config, rotary_factor), {0, 0, 0, 0}, NULL, 1, 0},
+    {"rotary_low", offsetof(config, rotary_low), {0, 0, 0, 0}, NULL, 1, 0},
+    {"rotary_high", offsetof(config, rotary_high), {0, 0, 0, 0}, NULL, 1, 0},
     {"dropout", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"zero_outputs", 0, {0, 0, 0, 0}, NULL, 0, 0},
     {"initial_std", 0, {0, 0, 0, 0}, NULL, 0, 0},
@@ -103,8 +108,8 @@ static int read_number(const setting *s, json value, config *c, char *fault)
     if (!(s->least ? number > 0 : number >= 0) || !(number < (double)FLT_MAX))
         return explain(fault, s->least ? "model.%s must be above 0 and finite, found %j" CHANGE_IT
                        : "model.%s must be at least 0 and finite, found %j" CHANGE_IT, s->name, value);
-    if (s->at == offsetof(config, rotary_base))
-        c->rotary_base = number;
+    if (s->at >= offsetof(config, rotary_base)) /* from there on they are doubles */
+        *(double *)((char *)c + s->at) = number;
     else
         *(float *)((char *)c + s->at) = (float)number;
     return 1;
@@ -122,7 +127,7 @@ static int read_setting(const setting *s, json value, config *c, char *fault)
 /* All keys of the object "model", of which none may be unknown or there twice. */
 static int read_settings(json object, config *c, char *fault)
 {
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     for (json key = json_first(object), value; key.at; key = json_next(object, value)) {
         int index = 0;
         value = json_next(object, key);
@@ -132,7 +137,7 @@ static int read_settings(json object, config *c, char *fault)
             return explain(fault, "model has the unknown key %j; use the version of clearformer that wrote it", key);
         if (seen >> index & 1)
             return explain(fault, "model must have the key %j once, found it twice; remove one", key);
-        seen |= (uint32_t)1 << index;
+        seen |= (uint64_t)1 << index;
         if (!read_setting(settings + index, value, c, fault))
             return 0;
     }
@@ -142,14 +147,18 @@ static int read_settings(json object, config *c, char *fault)
 /* What settings demand of each other. */
 static int is_consistent(const config *c, char *fault)
 {
-    const count D = c->D, H = c->H, G = c->G;
-    if (D % H)
+    const count D = c->D, H = c->H, G = c->G, E = c->E;
+    if (!E && D % H)
         return explain(fault, "model.num_heads must be a divisor of d_model (%n), found %n" CHANGE_IT, D, H);
     if (c->positions == SINUSOIDAL && D % 2)
         return explain(fault, "model.d_model must be even, as sinusoidal positions need, found %n" CHANGE_IT, D);
-    if (c->positions == ROTARY && D / H % 2)
+    if (c->positions == ROTARY && E % 2)
+        return explain(fault, "model.head_width must be even, as rotary positions need, found %n" CHANGE_IT, E);
+    if (c->positions == ROTARY && !E && D / H % 2)
         return explain(fault, "model.d_model must be an even multiple of num_heads, as rotary needs, found %n"
                        CHANGE_IT, D);
+    if (c->rotary_low >= c->rotary_high)
+        return explain(fault, "model.rotary_high must be above rotary_low, found one that is not" CHANGE_IT);
     if (H % G)
         return explain(fault, "model.num_kv_heads must be a divisor of num_heads (%n), found %n" CHANGE_IT, H,
                        G);
@@ -175,7 +184,8 @@ int read_configuration(json text, config *c, char *fault)
                        "clearformer that wrote it", (count)FORMAT, format);
     if (json_kind(object) != '{')
         return explain(fault, "one object \"model\" was expected, found %j; copy the run's config.json again", object);
-    *c = (config){.norm_epsilon = 1e-5f, .rotary_base = 10000};
+    *c = (config){.norm_epsilon = 1e-5f, .rotary_base = 10000, .rotary_factor = 1, .rotary_low = 1,
+                  .rotary_high = 4};
     if (!read_choice(settings + KIND, json_field(object, "kind"), c, fault))
         return 0;
     for (const setting *s = settings; s < settings + SETTINGS; s++)
@@ -185,5 +195,9 @@ int read_configuration(json text, config *c, char *fault)
         return 0;
     if (c->G == 0)
         c->G = c->H;
-    return is_consistent(c, fault);
+    if (!is_consistent(c, fault))
+        return 0;
+    if (c->E == 0)
+        c->E = c->D / c->H;
+    return 1;
 }

@@ -26,12 +26,12 @@ export class Decoder {
 
     /** Encode the sources, and keep their keys and values of all layers. */
     #read(texts) {
-        const { model } = this, { memory } = model, { L, G, D, H } = model.sizes;
+        const { model } = this, { memory } = model, { L, G, E } = model.sizes;
         memory.within((scope) => {
             const batch = readBatch(model, scope, texts, { what: "source" }), { B: M, T: S } = batch;
             const room = model.room(scope, { B: M, T: 1, S }), from = model.encode(scope, batch, room);
             this.sources = memory.hold((kept) => {
-                const keysValues = kept.take(4 * L * M * S * 2 * G * (D / H));
+                const keysValues = kept.take(4 * L * M * S * 2 * G * E);
                 model.c.remember(model.at, BigInt(M), from, keysValues, room);
                 return { M, S, keysValues, real: kept.copy(memory.bytes(batch.real, M * S).slice()) };
             });
@@ -40,7 +40,7 @@ export class Decoder {
 
     /** For B rows; with sources row i translates source i. */
     #makeCache(B) {
-        const { model, capacity } = this, { M, S, keysValues } = this.sources, { L, G, D, H } = model.sizes, E = D / H;
+        const { model, capacity } = this, { M, S, keysValues } = this.sources, { L, G, E } = model.sizes;
         return model.memory.hold((scope) => {
             const lengths = scope.copy(new Int32Array(B)), sources = scope.copy(Int32Array.from(Array(B).keys()));
             const tokens = scope.take(4 * B * capacity);

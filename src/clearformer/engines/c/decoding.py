@@ -23,7 +23,7 @@ class KVCache:
     def __init__(self, model: Model, B: int, capacity: int, sources: Sources | None) -> None:  # noqa: N803
         """For B rows of at most `capacity` tokens; in an encoder-decoder row i translates source i."""
         config = model.config
-        L, G, E = config.num_layers, config.kv_heads, config.head_width  # noqa: N806
+        L, G, E = config.num_layers, config.kv_heads, config.key_width  # noqa: N806
         self.lengths, self.tokens = np.zeros(B, np.int32), np.zeros((B, capacity), np.int32)
         self.keys, self.values = (np.empty((L, B, G, capacity, E), np.float32) for _ in range(2))
         self.sources, self.rows = sources, np.arange(B, dtype=np.int32)
@@ -112,7 +112,7 @@ class TargetDecoder(CDecoder):
 
     def _project(self) -> Sources:
         config, (M, S) = self.model.config, self.real.shape  # noqa: N806
-        sources = np.empty((config.num_layers, M, S, 2 * config.kv_heads * config.head_width), np.float32)
+        sources = np.empty((config.num_layers, M, S, 2 * config.kv_heads * config.key_width), np.float32)
         self.model.library.remember(self.model.at, M, self.memory, pointer(sources), self.model.room(M, 1, S))
         return sources
 

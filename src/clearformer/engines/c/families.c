@@ -98,7 +98,7 @@ void class_logits(const model *m, const batch *b, float *x, float *logits, room 
 /* The keys and values of an encoder's output for all layers, as a cache holds them. */
 void remember(const model *m, count B, const memory *from, float *keys_values, room *r)
 {
-    const count width = 2 * m->c.G * (m->c.D / m->c.H) * B * from->S;
+    const count width = 2 * m->c.G * (count)m->c.E * B * from->S;
     for (count index = 0; index < m->c.L; index++) {
         r->touches.first = first_place(m, &m->decoder, index);
         project_memory(m, &m->decoder.layers[index].cross, B, from, &r->decoder.layers[index].cross,

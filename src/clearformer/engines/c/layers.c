@@ -83,7 +83,7 @@ static void read_backward(const config *c, count N, affine w, affine dw, const r
 static void head_norm(const config *c, count B, count T, heads x, count number, affine w, float *raw,
                       float *statistics)
 {
-    const count E = c->D / c->H;
+    const count E = c->E;
 #pragma omp parallel for collapse(2) if (B * T * number * E > SERIAL)
     for (count b = 0; b < B; b++)
         for (count t = 0; t < T; t++)
@@ -102,7 +102,7 @@ static void head_norm(const config *c, count B, count T, heads x, count number, 
 static void head_norm_backward(const config *c, count B, count T, heads g, count number, affine w, affine dw,
                                const float *raw, const float *statistics, const room *r)
 {
-    const count E = c->D / c->H, N = B * T, threads = omp_get_max_threads(), block = (N + threads - 1) / threads;
+    const count E = c->E, N = B * T, threads = omp_get_max_threads(), block = (N + threads - 1) / threads;
 #pragma omp parallel for
     for (count k = 0; k < threads; k++) {
         float *sums = r->threads + k * r->piece, *dweight = sums + 2 * E, *dbias = sums + 3 * E;
@@ -129,11 +129,11 @@ static attention_task self_task(const model *m, const stack *s, const batch *b, 
                                 const room *r)
 {
     const config *c = &m->c;
-    const count E = c->D / c->H, width = (c->H + 2 * c->G) * E;
+    const count E = c->E, width = (c->H + 2 * c->G) * E;
     return (attention_task){
         .B = b->B, .H = c->H, .G = c->G, .T = b->T, .S = b->T, .E = E,
         .q = split(ar->qkv, b->T, width, 0, E), .k = split(ar->qkv, b->T, width, c->H, E),
-        .v = split(ar->qkv, b->T, width, c->H + c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
+        .v = split(ar->qkv, b->T, width, c->H + c->G, E), .out = split(ar->heads, b->T, c->H * E, 0, E),
         .weights = ar->weights,
         .dropout = c->family == FAMILY_TRANSFORMER ? 0 : r->dropout, .seed = seed_at(s, index, WEIGHTS, r),
         .past = b->past ? b->past->lengths : NULL,
@@ -148,7 +148,7 @@ static void self_attention(const model *m, const stack *s, const batch *b, count
 {
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].self;
-    const count N = b->B * b->T, E = c->D / c->H, width = (c->H + 2 * c->G) * E;
+    const count N = b->B * b->T, E = c->E, width = (c->H + 2 * c->G) * E;
     linear(N, c->D, width, read_stream(c, b, w->norm, &ar->residual, SELF_INPUT, r), w->qkv, ar->qkv, r);
     attention_task task = self_task(m, s, b, index, ar, r);
     if (c->qk_norm) {
@@ -173,7 +173,7 @@ static void self_attention(const model *m, const stack *s, const batch *b, count
     }
     attend(&task, r);
     touch_place(&r->touches, SELF_CORE, b, task.out, c->H, E);
-    linear(N, c->D, c->D, ar->heads, w->output, r->y, r);
+    linear(N, c->H * E, c->D, ar->heads, w->output, r->y, r);
     touch_vectors(r, SELF_OUTPUT, b, r->y, c->D);
     write_stream(c, N, w->norm, &ar->residual, seed_at(s, index, SELF, r), r);
     touch_vectors(r, SELF_RESIDUAL, b, ar->residual.out, c->D);
@@ -184,12 +184,12 @@ static void self_attention_backward(const model *m, const stack *s, const stack 
 {
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].self, *dw = &ds->layers[index].self;
-    const count N = b->B * b->T, E = c->D / c->H, width = (c->H + 2 * c->G) * E;
+    const count N = b->B * b->T, E = c->E, width = (c->H + 2 * c->G) * E;
     write_backward(c, N, w->norm, dw->norm, &ar->residual, seed_at(s, index, SELF, r), r);
-    linear_backward(N, c->D, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
+    linear_backward(N, c->H * E, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
     const attention_task task = self_task(m, s, b, index, ar, r);
     const heads dq = split(r->dqkv, b->T, width, 0, E), dk = split(r->dqkv, b->T, width, c->H, E);
-    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dqkv, b->T, width, c->H + c->G, E),
+    attend_backward(&task, split(r->dheads, b->T, c->H * E, 0, E), dq, dk, split(r->dqkv, b->T, width, c->H + c->G, E),
                     ds->relative, r);
     if (c->positions == ROTARY) {
         rotate(&m->t, b->B, b->T, dq, c->H, E, NULL, 1);
@@ -209,11 +209,11 @@ static attention_task cross_task(const model *m, const batch *b, const memory *f
                                  const room *r)
 {
     const config *c = &m->c;
-    const count E = c->D / c->H, width = 2 * c->G * E;
+    const count E = c->E, width = 2 * c->G * E;
     return (attention_task){
         .B = b->B, .H = c->H, .G = c->G, .T = b->T, .S = from->S, .E = E,
-        .q = split(ar->qkv, b->T, c->D, 0, E), .k = split(kv, from->S, width, 0, E),
-        .v = split(kv, from->S, width, c->G, E), .out = split(ar->heads, b->T, c->D, 0, E),
+        .q = split(ar->qkv, b->T, c->H * E, 0, E), .k = split(kv, from->S, width, 0, E),
+        .v = split(kv, from->S, width, c->G, E), .out = split(ar->heads, b->T, c->H * E, 0, E),
         .weights = ar->weights, .past = b->past ? b->past->lengths : NULL,
         .sources = b->past ? b->past->sources : NULL, .real = from->real, .place = CROSS_WEIGHTS, .touches = r->touches,
     };
@@ -224,7 +224,7 @@ void project_memory(const model *m, const attention_weights *w, count B, const m
                     float *kv, const room *r)
 {
     const config *c = &m->c;
-    const count E = c->D / c->H, width = 2 * c->G * E;
+    const count E = c->E, width = 2 * c->G * E;
     const batch source = {.B = B, .T = from->S};
     const heads k = split(kv, from->S, width, 0, E), v = split(kv, from->S, width, c->G, E);
     linear(B * from->S, c->D, width, from->at, w->kv, kv, r);
@@ -239,9 +239,9 @@ static void cross_attention(const model *m, const stack *s, const batch *b, coun
 {
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].cross;
-    const count N = b->B * b->T, E = c->D / c->H, width = 2 * c->G * E, keys = b->B * from->S * c->G;
+    const count N = b->B * b->T, E = c->E, width = 2 * c->G * E, keys = b->B * from->S * c->G;
     float *kv = b->past ? b->past->memory_keys_values + index * b->past->M * from->S * width : ar->kv;
-    linear(N, c->D, c->D, read_stream(c, b, w->norm, &ar->residual, CROSS_INPUT, r), w->query, ar->qkv, r);
+    linear(N, c->D, c->H * E, read_stream(c, b, w->norm, &ar->residual, CROSS_INPUT, r), w->query, ar->qkv, r);
     if (!b->past)
         project_memory(m, w, b->B, from, ar, kv, r);
     const attention_task task = cross_task(m, b, from, ar, kv, r);
@@ -251,7 +251,7 @@ static void cross_attention(const model *m, const stack *s, const batch *b, coun
     touch_place(&r->touches, CROSS_QUERIES, b, task.q, c->H, E);
     attend(&task, r);
     touch_place(&r->touches, CROSS_CORE, b, task.out, c->H, E);
-    linear(N, c->D, c->D, ar->heads, w->output, r->y, r);
+    linear(N, c->H * E, c->D, ar->heads, w->output, r->y, r);
     touch_vectors(r, CROSS_OUTPUT, b, r->y, c->D);
     write_stream(c, N, w->norm, &ar->residual, seed_at(s, index, CROSS, r), r);
     touch_vectors(r, CROSS_RESIDUAL, b, ar->residual.out, c->D);
@@ -262,12 +262,12 @@ static void cross_attention_backward(const model *m, const stack *s, const stack
 {
     const config *c = &m->c;
     const attention_weights *w = &s->layers[index].cross, *dw = &ds->layers[index].cross;
-    const count N = b->B * b->T, E = c->D / c->H, width = 2 * c->G * E, keys = b->B * from->S * c->G;
+    const count N = b->B * b->T, E = c->E, width = 2 * c->G * E, keys = b->B * from->S * c->G;
     write_backward(c, N, w->norm, dw->norm, &ar->residual, seed_at(s, index, CROSS, r), r);
-    linear_backward(N, c->D, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
+    linear_backward(N, c->H * E, c->D, r->y, ar->heads, w->output, dw->output, r->dheads, 0);
     const attention_task task = cross_task(m, b, from, ar, ar->kv, r);
-    const heads dq = split(r->dqkv, b->T, c->D, 0, E), dk = split(r->dkv, from->S, width, 0, E);
-    attend_backward(&task, split(r->dheads, b->T, c->D, 0, E), dq, dk, split(r->dkv, from->S, width, c->G, E), NULL,
+    const heads dq = split(r->dqkv, b->T, c->H * E, 0, E), dk = split(r->dkv, from->S, width, 0, E);
+    attend_backward(&task, split(r->dheads, b->T, c->H * E, 0, E), dq, dk, split(r->dkv, from->S, width, c->G, E), NULL,
                     r);
     if (c->qk_norm) {
         head_norm_backward(c, b->B, from->S, dk, c->G, w->key_norm, dw->key_norm, ar->raw, ar->raw_statistics, r);
@@ -275,7 +275,7 @@ static void cross_attention_backward(const model *m, const stack *s, const stack
                            ar->raw_statistics + 2 * keys, r);
     }
     linear_backward(b->B * from->S, c->D, width, r->dkv, from->at, w->kv, dw->kv, r->dmemory, 1);
-    linear_backward(N, c->D, c->D, r->dqkv, was_read(c, &ar->residual), w->query, dw->query, r->dn, 0);
+    linear_backward(N, c->D, c->H * E, r->dqkv, was_read(c, &ar->residual), w->query, dw->query, r->dn, 0);
     read_backward(c, N, w->norm, dw->norm, &ar->residual, r);
 }
 

@@ -47,9 +47,10 @@ class Config(Structure):
         *((name, c_int32) for name in (
             "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngram_buckets", "window", "norm_kind",
             "post_norm", "activation", "positions", "bias", "scale_embeddings", "tie_embeddings", "qk_norm",
-            "causal_body", "pooling", "output_bias",
+            "causal_body", "pooling", "output_bias", "E", "rotary_context",
         )),
-        ("logit_cap", c_float), ("norm_epsilon", c_float), ("rotary_base", c_double),
+        ("logit_cap", c_float), ("norm_epsilon", c_float),
+        *((name, c_double) for name in ("rotary_base", "rotary_factor", "rotary_low", "rotary_high")),
     )  # fmt: skip
 
 
@@ -242,7 +243,12 @@ def c_config(config: AnyModelConfig) -> Config:
         causal_body=classifier is not None and classifier.body == "gpt",
         pooling=POOLINGS.index(classifier.pooling) if classifier else 0,
         output_bias=isinstance(config, TransformerConfig) and config.output_bias,
+        E=config.key_width,
         logit_cap=config.logit_cap,
         norm_epsilon=config.norm_epsilon,
+        rotary_context=config.rotary_context,
         rotary_base=config.rotary_base,
+        rotary_factor=config.rotary_factor,
+        rotary_low=config.rotary_low,
+        rotary_high=config.rotary_high,
     )

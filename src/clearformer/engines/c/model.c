@@ -77,11 +77,11 @@ static affine find_norm(finder *f, name prefix, count width)
 static attention_weights find_attention(finder *f, name layer, const char *kind, int cross)
 {
     const config *c = f->c;
-    const count E = c->D / c->H;
+    const count E = c->E;
     const name prefix = join(join(layer, "."), kind);
     attention_weights w = {0};
     if (cross) {
-        w.query = find_linear(f, join(prefix, ".query_projection"), c->D, c->D, c->bias);
+        w.query = find_linear(f, join(prefix, ".query_projection"), c->D, c->H * E, c->bias);
         w.kv = find_linear(f, join(prefix, ".kv_projection"), c->D, 2 * c->G * E, c->bias);
     } else {
         w.qkv = find_linear(f, join(prefix, ".qkv_projection"), c->D, (c->H + 2 * c->G) * E, c->bias);
@@ -90,7 +90,7 @@ static attention_weights find_attention(finder *f, name layer, const char *kind,
         w.query_norm = find_norm(f, join(prefix, ".query_norm"), E);
         w.key_norm = find_norm(f, join(prefix, ".key_norm"), E);
     }
-    w.output = find_linear(f, join(prefix, ".output_projection"), c->D, c->D, c->bias);
+    w.output = find_linear(f, join(prefix, ".output_projection"), c->H * E, c->D, c->bias);
     w.norm = find_norm(f, join(prefix, "_residual.norm"), c->D);
     return w;
 }
@@ -128,7 +128,7 @@ int has_decoder(const config *c)
 /* Bytes of a model: the struct, its layers and its tables. */
 count model_bytes(const config *c)
 {
-    const count E = c->D / c->H;
+    const count E = c->E;
     count numbers = c->positions == SINUSOIDAL ? c->context * (count)c->D : 0;
     numbers += c->positions == ROTARY ? c->context * E : c->positions == ALIBI ? c->H : 0;
     numbers += c->positions == RELATIVE ? 2 * (FURTHEST + 1) : 0;
@@ -148,9 +148,21 @@ static void fill_buckets(int32_t *at)
     }
 }
 
+#define TURN 6.283185307179586 /* 2 pi */
+
+/* The frequency of pair i of rotary positions. Of pairs that turned less than a few times within the context of before it
+   is divided by the factor; without such a context, of all.      Llama 3.1; Chen et al. 2023, arXiv:2306.15595 */
+static double rotary_frequency(const config *c, count i)
+{
+    const double theta = pow(c->rotary_base, -2.0 * i / c->E), turns = c->rotary_context * theta / TURN;
+    const double share = (turns - c->rotary_low) / (c->rotary_high - c->rotary_low);
+    const double kept = share < 0 ? 0 : share > 1 ? 1 : share;
+    return theta * (kept + (1 - kept) / c->rotary_factor);
+}
+
 static void fill_tables(const config *c, tables *t, float *at)
 {
-    const count E = c->D / c->H, width = c->positions == ROTARY ? E : c->D;
+    const count E = c->E, width = c->positions == ROTARY ? E : c->D;
     *t = (tables){0};
     if (c->positions == ALIBI) { /* slopes of the power of two below H, then every other one of the power above */
         count power = 1;
@@ -168,7 +180,7 @@ static void fill_tables(const config *c, tables *t, float *at)
         t->cosines = at, t->sines = at + c->context * (E / 2);
     for (count p = 0; (t->sinusoids || t->cosines) && p < c->context; p++)
         for (count i = 0; i < width / 2; i++) {
-            const double angle = p * pow(c->positions == ROTARY ? c->rotary_base : 10000, -2.0 * i / width);
+            const double angle = p * (t->cosines ? rotary_frequency(c, i) : pow(10000, -2.0 * i / width));
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i : t->sines + p * (width / 2) + i) = (float)sin(angle);
             *(t->sinusoids ? t->sinusoids + p * width + 2 * i + 1 : t->cosines + p * (width / 2) + i) =
                 (float)cos(angle);

@@ -47,14 +47,14 @@ static float *residual(const config *c, arena *a, residual_room *rr, count N, fl
 static float *attention(const config *c, arena *a, attention_room *ar, count B, count T, count S, int cross, float *x,
                         int training)
 {
-    const count N = B * T, E = c->D / c->H, keys = (cross ? B * S : N) * c->G, queries = N * c->H;
+    const count N = B * T, E = c->E, keys = (cross ? B * S : N) * c->G, queries = N * c->H;
     float *out = residual(c, a, &ar->residual, N, x, training);
-    ar->qkv = take_floats(a, N * (cross ? c->D : (c->H + 2 * c->G) * E));
+    ar->qkv = take_floats(a, N * (cross ? c->H : c->H + 2 * c->G) * E);
     ar->kv = take_floats(a, cross ? B * S * 2 * c->G * E : 0);
     ar->raw = training && c->qk_norm ? take_floats(a, (queries + keys) * E) : NULL;
     ar->raw_statistics = take_floats(a, c->qk_norm ? 2 * (queries + keys) : 0);
     ar->weights = training ? take_floats(a, B * c->H * T * whole_vectors(cross ? S : T)) : NULL;
-    ar->heads = take_floats(a, N * c->D);
+    ar->heads = take_floats(a, queries * E);
     return out;
 }
 
@@ -101,20 +101,21 @@ count make_room(const model *m, count B, count T, count S, count keys, int purpo
     r = at ? r : &unused;
     *r = (room){0};
     const int both = c->family == FAMILY_TRANSFORMER;
-    const count longest = larger(T, S), rows = B * longest, E = c->D / c->H;
+    const count longest = larger(T, S), rows = B * longest, E = c->E;
+    const count widest = larger(c->H * E, larger(c->F, c->D)); /* of what linear layers read */
     if (both || !has_decoder(c))
         divide_stack(c, &a, &r->encoder, &m->encoder, B, both ? S : T, 0, training);
     if (has_decoder(c))
         divide_stack(c, &a, &r->decoder, &m->decoder, B, T, S, training);
-    r->piece = larger(linear_piece(larger(c->F, c->D)), attention_piece(longest, larger(keys, longest), E, training));
+    r->piece = larger(linear_piece(widest), attention_piece(longest, larger(keys, longest), E, training));
     r->piece = larger(r->piece, 2 * larger(c->D, 2 * E));
     r->y = take_floats(&a, rows * c->D);
     r->threads = take_floats(&a, r->piece * omp_get_max_threads());
-    r->shared = take_floats(&a, linear_shared(larger(c->F, c->D)));
+    r->shared = take_floats(&a, linear_shared(widest));
     if (training) {
         r->g = take_floats(&a, rows * c->D);
         r->dn = take_floats(&a, rows * c->D);
-        r->dheads = take_floats(&a, rows * c->D);
+        r->dheads = take_floats(&a, rows * c->H * E);
         r->dqkv = take_floats(&a, rows * (c->H + 2 * c->G) * E);
         r->dkv = take_floats(&a, B * S * 2 * c->G * E);
         r->dwide = take_floats(&a, rows * linear1_width(c));

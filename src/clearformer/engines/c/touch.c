@@ -63,7 +63,7 @@ int find_place(const model *m, count number, count T, count S, place *found)
     if (what > STACK_INPUT && what < STACK_OUTPUT)
         at = numbered(join(at, ".layers."), index);
     const count sizes[] = {['H'] = c->H, ['G'] = c->G, ['T'] = length, ['S'] = S, ['D'] = c->D,
-                           ['E'] = c->D / c->H, ['F'] = c->F, ['W'] = linear1_width(c)};
+                           ['E'] = c->E, ['F'] = c->F, ['W'] = linear1_width(c)};
     const char *axes = PLACE[what].axes;
     *found = (place){join(at, PLACE[what].name), number, sizes[(int)axes[0]], sizes[(int)axes[1]], sizes[(int)axes[2]]};
     return 1;

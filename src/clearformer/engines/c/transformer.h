@@ -30,8 +30,10 @@ typedef struct {
     int32_t norm_kind, post_norm, activation, positions, bias, scale_embeddings, tie_embeddings, qk_norm;
     int32_t causal_body, pooling; /* of a classifier: on a GPT */
     int32_t output_bias;          /* of an encoder-decoder */
+    int32_t E;                    /* `head_width`, or D / H */
+    int32_t rotary_context;
     float logit_cap, norm_epsilon;
-    double rotary_base;
+    double rotary_base, rotary_factor, rotary_low, rotary_high;
 } config;
 
 /* A parameter's name as it is put together: "decoder.layers.3.attention.qkv_projection.weight". */
@@ -162,11 +164,11 @@ typedef struct {
 
 typedef struct {
     residual_room residual;
-    float *qkv;                  /* [N, (H + 2G) E], of cross-attention the queries [N, D] */
+    float *qkv;                  /* [N, (H + 2G) E], of cross-attention the queries [N, H E] */
     float *kv;                   /* [B, S, 2 G E], of cross-attention */
     float *raw, *raw_statistics; /* queries and keys before their norms, [.., (H + G) E] and 2 numbers a head */
     float *weights;              /* [B, H, T, whole vectors of S], for training */
-    float *heads;                /* [N, D] */
+    float *heads;                /* [N, H E] */
 } attention_room;
 
 typedef struct {

@@ -25,7 +25,7 @@ const FAMILIES = ["transformer", "gpt", "bert", "classifier"];
 const INTEGERS = [ /* of struct config */
     "family", "V", "context", "D", "H", "G", "L", "F", "C", "segments", "ngramBuckets", "window", "normKind",
     "postNorm", "activation", "positions", "bias", "scaleEmbeddings", "tieEmbeddings", "qkNorm", "causalBody",
-    "pooling", "outputBias",
+    "pooling", "outputBias", "E", "rotaryContext",
 ];
 
 export async function instantiate(bytes) {

@@ -45,7 +45,7 @@ class NumPyDecoder(CachedDecoder):
         """The features of each row's last `count` tokens, [B, count, D]."""
         config, lengths = self.model.config, [len(row) for row in self.rows]
         if self.cached:
-            shape = (len(self.rows), config.kv_heads, self.max_length, config.head_width)
+            shape = (len(self.rows), config.kv_heads, self.max_length, config.key_width)
             self.cache = KVCache(config.num_layers, shape, self.model.embedding.weight.dtype)
         features = self.features(pad(self.rows, PAD), self.cache)
         if self.cache is not None:

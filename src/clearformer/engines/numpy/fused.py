@@ -58,7 +58,9 @@ def embedding_weight(g: Float[Array, "*tokens D"], shape: tuple[int, ...], token
     return dw
 
 
-def split_heads(x: Float[Array, "B T D"], first: int, count: int, width: int) -> Float[Array, "B count T width"]:
+def split_heads(
+    x: Float[Array, "B T all_heads"], first: int, count: int, width: int
+) -> Float[Array, "B count T width"]:
     """A view of some heads."""
     B, T, _ = x.shape  # noqa: N806
     return x[..., first * width : (first + count) * width].reshape(B, T, count, width).swapaxes(1, 2)
@@ -70,7 +72,7 @@ def split_heads_x(
     return Part(shape, (..., slice(first * width, (first + count) * width)), join_heads(g))
 
 
-def join_heads(x: Float[Array, "B H T E"]) -> Float[Array, "B T D"]:
+def join_heads(x: Float[Array, "B H T E"]) -> Float[Array, "B T width"]:
     B, H, T, E = x.shape  # noqa: N806
     return x.swapaxes(1, 2).reshape(B, T, H * E)
 

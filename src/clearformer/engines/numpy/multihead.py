@@ -68,15 +68,16 @@ class MultiHeadAttention(Module):
     """Self-attention; with `causal`, no token attends to later ones."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, dropout: float) -> None:
-        D, E = config.d_model, config.head_width  # noqa: N806
+        D, E = config.d_model, config.key_width  # noqa: N806
         self.heads = config.num_heads, config.kv_heads, config.kv_heads
         self.qkv_projection = Linear(D, sum(self.heads) * E, config.bias)
         self.query_norm = norm(config, E) if config.qk_norm else Identity()
         self.key_norm = norm(config, E) if config.qk_norm else Identity()
-        self.rotary = RotaryPositions(config.context, E, config.rotary_base) if config.positions == "rotary" else None
+        rotary = config.context, E, config.rotary_base, config.rotary_scaling
+        self.rotary = RotaryPositions(*rotary) if config.positions == "rotary" else None
         alibi_heads = config.num_heads if config.positions == "alibi" else 0
         self.core = ScaledDotProductAttention(causal=causal, dropout=dropout, alibi_heads=alibi_heads)
-        self.output_projection = Linear(D, D, config.bias)
+        self.output_projection = Linear(config.num_heads * E, D, config.bias)
 
     def forward(
         self, x: Tensor, mask: Mask | None = None, cache: LayerCache | None = None, bias: Tensor | None = None
@@ -97,14 +98,14 @@ class CrossAttention(Module):
     """Queries from the decoder, keys and values from the encoder's output (`memory`)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        D, E = config.d_model, config.head_width  # noqa: N806
+        D, E = config.d_model, config.key_width  # noqa: N806
         self.heads = config.num_heads, config.kv_heads
-        self.query_projection = Linear(D, D, config.bias)
+        self.query_projection = Linear(D, config.num_heads * E, config.bias)
         self.kv_projection = Linear(D, 2 * config.kv_heads * E, config.bias)
         self.query_norm = norm(config, E) if config.qk_norm else Identity()
         self.key_norm = norm(config, E) if config.qk_norm else Identity()
         self.core = ScaledDotProductAttention(causal=False, dropout=0.0, alibi_heads=0)
-        self.output_projection = Linear(D, D, config.bias)
+        self.output_projection = Linear(config.num_heads * E, D, config.bias)
 
     def project(self, memory: Tensor) -> KeysValues:
         """Keys and values of the memory, which are constant during decoding."""

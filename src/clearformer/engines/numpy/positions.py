@@ -1,7 +1,7 @@
 """Positions: added to embeddings, rotating queries and keys, or a bias on scores; and n-grams.
 
 sinusoidal  P[p, 2i] = sin(p / 10000^(2i/D))   P[p, 2i+1] = cos(p / 10000^(2i/D))       Vaswani et al. 2017, 3.5
-rotary      (x_i, x_{i+E/2}) rotated by p · base^(-2i/E)                       Su et al. 2021, arXiv:2104.09864
+rotary      (x_i, x_{i+E/2}) rotated by p · base^(-2i/E), or scaled           Su et al. 2021, arXiv:2104.09864
 alibi       score - m_h |t - s|,  m_h = 2^(-8h/H)                         Press et al. 2021, arXiv:2108.12409
 relative    score + W[bucket(s - t), h], W learned                        Raffel et al. 2020, arXiv:1910.10683
 n-grams     W_2[hash(x_{t-1}, x_t)] + W_3[hash(x_{t-2}, x_{t-1}, x_t)]    Pagnoni et al. 2024, arXiv:2412.09871
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from clearformer.config import BUCKETS
+from clearformer.config import BUCKETS, RotaryScaling
 from clearformer.engines.numpy import functional as F
 from clearformer.engines.numpy.cache import KVCache
 from clearformer.engines.numpy.modules import Module, parameter
@@ -48,8 +48,8 @@ class LearnedPositions(Module):
 class RotaryPositions(Module):
     """Rotates the heads of positions 0 to `max_length` - 1."""
 
-    def __init__(self, max_length: int, head_width: int, base: float) -> None:
-        turns = angles(max_length, head_width, base)
+    def __init__(self, max_length: int, head_width: int, base: float, scaling: RotaryScaling) -> None:
+        turns = angles(max_length, head_width, base, scaling)
         self.cos, self.sin = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
 
     def forward(self, x: Tensor, positions: Positions) -> Tensor:

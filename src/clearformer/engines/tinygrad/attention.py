@@ -52,7 +52,7 @@ def split_heads(x: Float[Tensor, "B T width"], *heads: int) -> tuple[Float[Tenso
     return x.unflatten(-1, (sum(heads), -1)).transpose(1, 2).split(heads, dim=1)
 
 
-def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T D"]:
+def join_heads(x: Float[Tensor, "B H T E"]) -> Float[Tensor, "B T width"]:
     """Concatenate the heads of each token."""
     return x.transpose(1, 2).flatten(2)
 
@@ -62,12 +62,13 @@ class MultiHeadAttention:
 
     def __init__(self, config: ModelConfig, dropout: float, noise: Noise) -> None:
         self.heads = config.num_heads, config.kv_heads, config.kv_heads
-        self.qkv_projection = Linear(config.d_model, sum(self.heads) * config.head_width, bias=config.bias)
+        width = config.num_heads * config.key_width
+        self.qkv_projection = Linear(config.d_model, sum(self.heads) * config.key_width, bias=config.bias)
         self.query_norm, self.key_norm = head_norms(config)
         self.rotary = RotaryPositions(config) if config.positions == "rotary" else None
         self.slopes = Tensor(slopes(config.num_heads)).realize() if config.positions == "alibi" else None
         self.core = ScaledDotProductAttention(Dropout(dropout, noise))
-        self.output_projection = Linear(config.d_model, config.d_model, bias=config.bias)
+        self.output_projection = Linear(width, config.d_model, bias=config.bias)
 
     def __call__(
         self,
@@ -94,11 +95,12 @@ class CrossAttention:
 
     def __init__(self, config: ModelConfig, noise: Noise) -> None:
         self.heads = config.num_heads, config.kv_heads, config.kv_heads
-        self.query_projection = Linear(config.d_model, config.d_model, bias=config.bias)
-        self.kv_projection = Linear(config.d_model, 2 * config.kv_heads * config.head_width, bias=config.bias)
+        width = config.num_heads * config.key_width
+        self.query_projection = Linear(config.d_model, width, bias=config.bias)
+        self.kv_projection = Linear(config.d_model, 2 * config.kv_heads * config.key_width, bias=config.bias)
         self.query_norm, self.key_norm = head_norms(config)
         self.core = ScaledDotProductAttention(Dropout(0.0, noise))
-        self.output_projection = Linear(config.d_model, config.d_model, bias=config.bias)
+        self.output_projection = Linear(width, config.d_model, bias=config.bias)
 
     def project(self, memory: Float[Tensor, "B S D"]) -> KeysValues:
         """Keys and values of the memory, constant for a whole generated sequence."""
@@ -115,4 +117,4 @@ def head_norms(config: ModelConfig) -> tuple[Norm, Norm]:
     """The QK norms, of each head's queries and keys."""
     if not config.qk_norm:
         return Identity(), Identity()
-    return norm(config, config.head_width), norm(config, config.head_width)
+    return norm(config, config.key_width), norm(config, config.key_width)

@@ -71,7 +71,7 @@ class TinygradDecoder(Decoder):
 
     def _empty_cache(self) -> Tensor:
         config = self.model.config
-        shape = (config.num_layers, 2, self.capacity, config.kv_heads, self.slots, config.head_width)
+        shape = (config.num_layers, 2, self.capacity, config.kv_heads, self.slots, config.key_width)
         return on_device(np.zeros(shape, np.float32))
 
     def _whole_rows(self) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class RotaryPositions:
     """Rotates the heads of queries and keys; element i is paired with element i + E / 2."""
 
     def __init__(self, config: ModelConfig) -> None:
-        theta = np.tile(angles(config.context, config.head_width, config.rotary_base), 2)
+        theta = np.tile(angles(config.context, config.key_width, config.rotary_base, config.rotary_scaling), 2)
         self.cos, self.sin = (Tensor(table.astype(np.float32)).realize() for table in (np.cos(theta), np.sin(theta)))
 
     def __call__(self, x: Float[Tensor, "B H T E"], at: Tensor | None) -> Float[Tensor, "B H T E"]:

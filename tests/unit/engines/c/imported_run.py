@@ -25,6 +25,10 @@ FAMILIES: dict[str, type[AnyModelConfig]] = {
 SOURCE = ("▁", "▁the", "▁The", "▁dog", "▁fox", "▁lazy", "▁lost", "ox", *"acdefghklnopstxyzDT',")
 TARGET = ("▁", "▁der", "▁Hund", "ä", "日", "本", "日本", "dog", "lost", *"acdefghiklnopsuxD',")
 """pieces of a translator's sides, of which ▁lost and lost are no tokens"""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Llama": {"positions": "rotary", "head_width": 6}, "Marian": {"head_width": 6}, "Helsinki": {"output_bias": True},
+}  # fmt: skip
+"""what these have besides sizes"""
 SPREAD = 0.3
 """of the weights, so that no part is without effect"""
 
@@ -47,9 +51,11 @@ def write_imported_run(folder: Path, kind: str) -> Path:
         pad, eos = tokenizer.special.pad, tokenizer.special.eos
         tokens = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": eos}
         tokenizer, _ = in_our_order(ImportedTokenizer(KINDS[kind][0](), KINDS[kind][1], 0), tokens)
-    sizes: dict[str, Any] = {"context": 48, "d_model": 16, "num_heads": 2, "num_layers": 2, "d_ff": 32, "dropout": 0.0}
-    biased = {"output_bias": True} if kind == "Helsinki" else {}
-    model = FAMILIES[kind](vocab_size=tokenizer.vocab_size, **sizes | biased)
+    model = FAMILIES[kind](
+        vocab_size=tokenizer.vocab_size,
+        **{"context": 48, "d_model": 16, "num_heads": 2, "num_layers": 2, "d_ff": 32, "dropout": 0.0},
+        **SETTINGS.get(kind, {}),
+    )
     folder.mkdir(parents=True)
     tokenizer.save(folder / "tokenizer.json")
     config = dataclasses.replace(Config(dataset="imported", model=model), tokenizer="imported")

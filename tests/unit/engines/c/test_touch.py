@@ -27,14 +27,14 @@ Inputs = tuple[NDArray[Any], ...]
 MODERN = {"norm": "rms", "norm_order": "pre", "activation": "swiglu", "positions": "rotary", "num_kv_heads": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt": ("gpt", {}),
-    "gpt, modern": ("gpt", {**MODERN, "qk_norm": True, "window": 3, "bias": False}),
+    "gpt, modern": ("gpt", {**MODERN, "head_width": 6, "qk_norm": True, "window": 3, "bias": False}),
     "gpt, post-norm, ALiBi": ("gpt", {"norm_order": "post", "positions": "alibi", "activation": "squared_relu"}),
     "bert": ("bert", {"segments": 2}),
     "bert, modern": ("bert", {**MODERN, "window": 3}),
     "classifier": ("classifier", {"positions": "alibi"}),
     "classifier on a GPT, no norms": ("classifier", {"body": "gpt", "pooling": "last", "norm": "none"}),
     "transformer": ("transformer", {"positions": "relative"}),
-    "transformer, modern": ("transformer", {**MODERN, "qk_norm": True, "activation": "geglu"}),
+    "transformer, modern": ("transformer", {**MODERN, "head_width": 6, "qk_norm": True, "activation": "geglu"}),
 }
 TOKENS = np.random.default_rng(1).integers(4, 11, (2, 7))
 
@@ -117,7 +117,7 @@ def test_keeping_everything_does_not_change_a_bit_of_the_logits(tiny, in_c, case
         ("bert", Scale("encoder.layers.0.attention.core", heads=range(1, 2)), {"output_projection.weight": 4}),
         ("bert", Scale("encoder.layers.0.attention.input"), {"qkv_projection.weight": 0}),  # the stream stays
         ("transformer, modern", Scale("decoder.layers.0.cross_attention.core", heads=range(1, 2)),
-         {"output_projection.weight": 4}),
+         {"output_projection.weight": 6}),
         ("classifier", Scale("body.encoder.layers.1.feed_forward.linear2.input", columns=range(9, 16)),
          {"linear2.weight": 9}),
         ("gpt, post-norm, ALiBi", Scale("decoder.layers.0.feed_forward"), {"linear2.weight": 0, "linear2.bias": 0}),

@@ -33,7 +33,7 @@ CONFIGS: dict[str, AnyModelConfig] = {
     "gpt": GPTConfig(**SIZES, num_kv_heads=2, positions="rotary"),
     "bert": BERTConfig(**SIZES),
     "classifier": ClassifierConfig(**SIZES, segments=2),
-    "transformer": TransformerConfig(**SIZES),
+    "transformer": TransformerConfig(**SIZES, head_width=5),
 }
 TOKENS, SEGMENTS, SOURCE = [[5, 9, 7, 11, 4], [8, 22, 6, 6, 10]], [[0, 0, 0, 1, 1]] * 2, [[4, 5, 6], [12, 9, 20]]
 REAL, SOURCE_REAL = np.ones((2, 5), np.bool_), np.ones((2, 3), np.bool_)

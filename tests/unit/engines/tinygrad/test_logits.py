@@ -46,6 +46,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "geglu by tanh": {"activation": "geglu_tanh"},
     "grouped queries": {"num_heads": 4, "num_kv_heads": 2},
     "one key": {"num_kv_heads": 1},
+    "wide heads": {"head_width": 10, "positions": "rotary"},
+    "scaled rotary": {"positions": "rotary", "rotary_factor": 8.0, "rotary_context": 14, "rotary_high": 2.0},
     "window": {"window": 2},
     "normalised keys": {"qk_norm": True},
     "untied": {"tie_embeddings": False},

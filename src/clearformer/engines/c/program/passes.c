@@ -17,7 +17,7 @@ room *room_for(program *p, count B, count T, count S, count keys)
    values stay the caller's. */
 cache new_cache(const config *c, count B, count capacity, count S, float *keys_values)
 {
-    const count width = c->G * (c->D / c->H) * (count)sizeof(float), keys = c->L * B * capacity * width;
+    const count width = c->G * (count)c->E * (count)sizeof(float), keys = c->L * B * capacity * width;
     cache past = {B, capacity, 1, S, allocate(B * (count)sizeof(int32_t)), allocate(B * (count)sizeof(int32_t)),
                   allocate(B * capacity * (count)sizeof(int32_t)), allocate(keys), allocate(keys), keys_values};
     memset(past.lengths, 0, (size_t)B * sizeof(int32_t));

@@ -153,7 +153,7 @@ static search new_search(program *p, count S)
     const config *c = &p->m->c;
     const count size = (count)p->options[BEAM], limit = least(c->context, S - 1 + EXTRA_TOKENS);
     const count row = (limit + 1) * (count)sizeof(int32_t);
-    float *keys_values = allocate(c->L * S * 2 * c->G * (c->D / c->H) * (count)sizeof(float));
+    float *keys_values = allocate(c->L * S * 2 * c->G * c->E * (count)sizeof(float));
     return (search){
         .p = p, .S = S, .size = size, .limit = limit, .r = room_for(p, size, 1, S, limit),
         .rows = allocate(size * row), .spare = allocate(size * row), .found = {allocate(row), -1},

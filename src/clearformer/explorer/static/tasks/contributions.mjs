@@ -66,9 +66,9 @@ class Parts {
 
     /** What each head adds to the stream: its vector [E] times its columns of W_O. */
     #heads(name, place, t) {
-        const { D, H } = this.sizes, E = D / H, W = this.parameter(`${name}.output_projection.weight`);
+        const { H, E } = this.sizes, W = this.parameter(`${name}.output_projection.weight`);
         const of = (h) => this.kept[place].data.subarray((h * this.T + t) * E, (h * this.T + t + 1) * E);
-        return Array.from({ length: H }, (_, h) => times(W, D, of(h), h * E));
+        return Array.from({ length: H }, (_, h) => times(W, H * E, of(h), h * E));
     }
 
     #hold(vectors, name) {

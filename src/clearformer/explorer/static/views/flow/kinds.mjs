@@ -27,7 +27,7 @@ export function settingsOf({ sizes, family, run }) {
     const activation = ACTIVATIONS[sizes.activation], gated = activation.includes("glu");
     const names = { family, normKind: NORMS[sizes.normKind], activation, positions: POSITIONS[sizes.positions] };
     const order = names.normKind === "none" ? "none" : sizes.postNorm ? "post" : "pre";
-    return { ...sizes, ...names, order, E: sizes.D / sizes.H, gated, cap: run.config.model.logit_cap ?? 0 };
+    return { ...sizes, ...names, order, gated, cap: run.config.model.logit_cap ?? 0 };
 }
 
 export function titleOf(box, c) {

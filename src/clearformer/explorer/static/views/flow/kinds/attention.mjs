@@ -101,7 +101,8 @@ export const ATTENTION = {
             [FILE, `${isSelf(box) ? "MultiHead" : "Cross"}Attention.forward`, "self.output_projection"],
         ],
         words: (_, { D, H, E, norm, it }) => [
-            `All heads side by side are H × E = ${H} × ${E} = ${D} numbers. A matrix of D × D mixes them. `,
+            `All heads side by side are H × E = ${H} × ${E} = ${H * E} numbers. `,
+            `A matrix of ${H * E === D ? "D × D" : "D × (H × E)"} mixes them. `,
             "This is what attention adds to the stream; for ", it, ` it has a norm of ${norm}.`,
         ],
     },
