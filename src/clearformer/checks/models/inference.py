@@ -1,6 +1,8 @@
 """What a model computes for use, against what it computes in training."""
 
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,10 +58,9 @@ def mode(probe: Probe) -> Outcome:
     inputs = probe.inputs(ROWS)
     evaluated = clone.logits(inputs)
     clone.module.train()
-    states = _random_states()
-    with NoDropout():
+    with NoDropout(), _watched() as drawn:
         trained, again = clone.logits(inputs), clone.logits(inputs)
-    if difference(trained, again).max() > TOLERANCE or _random_states() != states:
+    if difference(trained, again).max() > TOLERANCE or drawn:
         raise DoesNotApply("in training mode the model draws random numbers by other means than PyTorch's dropout")
     worst = float(difference(trained, evaluated).max())
     if worst <= TOLERANCE:
@@ -71,9 +72,30 @@ def mode(probe: Probe) -> Outcome:
     return failed(cause, worst, TOLERANCE, case=case, diagnosis=DIAGNOSES[cause])
 
 
-def _random_states() -> tuple[bytes, Any]:
-    """Of PyTorch's and Python's generators: a path that is seldom left out may be taken twice."""
-    return torch.get_rng_state().numpy().tobytes(), random.getstate()
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """What draws random numbers meanwhile: a path that is seldom left out may be taken twice.
+
+    Python's generator is not compared, since others use it, too, such as beartype.
+    """
+    drawn: list[str] = []
+    before = torch.get_rng_state()
+
+    def watched(function: Callable[..., float]) -> Callable[..., float]:
+        def draw(*bounds: float) -> float:
+            drawn.append("Python")
+            return function(*bounds)
+
+        return draw
+
+    functions = random.random, random.uniform
+    random.random, random.uniform = map(watched, functions)
+    try:
+        yield drawn
+    finally:
+        random.random, random.uniform = functions
+    if not torch.equal(before, torch.get_rng_state()):
+        drawn.append("PyTorch")
 
 
 def _read(out: Any) -> Tensor:
