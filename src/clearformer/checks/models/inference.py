@@ -89,7 +89,7 @@ def _watched() -> Iterator[list[str]]:
         return draw
 
     functions = random.random, random.uniform
-    random.random, random.uniform = map(watched, functions)
+    random.random, random.uniform = watched(random.random), watched(random.uniform)
     try:
         yield drawn
     finally:
