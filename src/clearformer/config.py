@@ -133,9 +133,9 @@ class ModelConfig:
         if self.positions == "sinusoidal":
             _require(self.d_model % 2 == 0, self, "d_model", "even, as sinusoidal positions need")
         if self.positions == "rotary":
-            name, even = ("d_model", "an even multiple of num_heads, as rotary needs")
+            name, even = "d_model", "an even multiple of num_heads, as rotary needs"
             if self.head_width is not None:
-                name, even = ("head_width", "even, as rotary positions need")
+                name, even = "head_width", "even, as rotary positions need"
             _require(self.key_width % 2 == 0, self, name, even)
         for name in ("num_kv_heads", "window", "ngram_buckets", "rotary_context"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")

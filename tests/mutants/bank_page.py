@@ -81,8 +81,9 @@ def write_page() -> None:
     lines = [
         INTRODUCTION,
         textwrap.fill(
-            f"Measured on {machine['date']}, {machine['processor']}, one thread, PyTorch {machine['torch']}: "
-            f"{middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for the slowest.",
+            f"Measured by {machine['date']}, the last ones on {machine['processor']}, one thread, PyTorch "
+            f"{machine['torch']}: {middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for the "
+            "slowest.",
             WIDTH,
         ),
         "",
