@@ -82,8 +82,8 @@ def write_page() -> None:
         INTRODUCTION,
         textwrap.fill(
             f"Measured by {machine['date']}, the last ones on {machine['processor']}, one thread, PyTorch "
-            f"{machine['torch']}: {middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for the "
-            "slowest.",
+            f"{machine['torch']}: {middle:.1f} seconds of the processor for the model in the middle, {most:.0f} for "
+            "the slowest.",
             WIDTH,
         ),
         "",

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from clearformer.config import Config
 from clearformer.engines.c.library import FOLDER as ENGINE
 from clearformer.explorer.page import STATIC
 from clearformer.inspection.attribution import integrated_gradients
@@ -132,7 +132,7 @@ def ask(script: str, model: Any, **values: Any) -> Any:
         "engine": str(ENGINE),
         "tasks": str(STATIC / "tasks"),
         "weights": save({name: x.detach().clone() for name, x in model.named_parameters()}).hex(),
-        "config": {"model": {"kind": model.config.kind, **asdict(model.config)}},
+        "config": json.loads(Config("none", model.config).to_json()),
     }
     command = ["node", "--input-type=module", "--eval", script]
     done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=120)

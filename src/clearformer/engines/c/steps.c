@@ -33,7 +33,7 @@ static int refuse(char *fault, const char *words, json found)
 static int add_step(tokenizer *t, enum step step)
 {
     for (int i = 0; i < t->number_of_steps; i++)
-        if (t->steps[i] == step)
+        if (t->steps[i] == (int32_t)step)
             return 0;
     if (t->number_of_steps == MOST_STEPS || (step <= REPLACE_CHARACTERS && t->number_of_steps))
         return 0;
