@@ -180,7 +180,7 @@ class InternLM2ForCausalLM(nn.Module):
         self.tok_embeddings, self.rotary_emb = nn.Embedding(vocab, dim), Rotary(dim // heads, 1e6)
         self.layers = nn.ModuleList([InternLM2Layer(dim, heads, kv_heads, hidden) for _ in range(layers)])
         self.norm, self.output = nn.RMSNorm(dim, eps=1e-5), nn.Linear(dim, vocab, bias=False)
-        normal(self)
+        normal(self, 0.08)
 
     def forward(
         self,
