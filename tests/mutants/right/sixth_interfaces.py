@@ -696,3 +696,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "DALL-E": partial(seeded, WordsAndPixels),
     "a decision transformer": partial(seeded, DecisionTransformer),
 }
+
+KNOWN = {
+    "hkproj": {"numbers.norm-variance": "as in its repository, torch.std divides by D - 1"},
+    "a pipeline": {"masks.scaled": "it adds -10,000, as GPT-2 did, and scores of float32 can be larger"},
+}

@@ -438,3 +438,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "LayoutLM": partial(seeded, LayoutLM),
     "a notebook": partial(seeded, EssayModel),
 }
+
+KNOWN = {
+    "ESM-2": {"masks.empty-row": "as in its repository, the share of masked residues is 0/0 in a row of padding alone"},
+}

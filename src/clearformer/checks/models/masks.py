@@ -23,6 +23,7 @@ from clearformer.checks.probe.influence import (
     influence,
     self_attentions,
 )
+from clearformer.checks.probe.operations import first_to_give_nan
 from clearformer.checks.probe.probe import LENGTH, Inputs, Probe, difference
 from clearformer.checks.probe.uses import weight_uses
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
@@ -254,7 +255,7 @@ def empty_row(probe: Probe) -> Outcome:
 
     Where every key is hidden, a softmax over -inf alone is 0/0. The NaN stays in its row of the output, but the
     backward pass spreads it to every weight, even if the loss ignores the row. Attention of a query that may attend to
-    nothing should be zero, or anything finite.
+    nothing should be zero, or anything finite. So should a mean over no tokens.
     """
     inputs = probe.inputs(2)
     real = torch.ones(2, inputs.tokens.shape[1], dtype=torch.bool)
@@ -280,12 +281,15 @@ def empty_row(probe: Probe) -> Outcome:
                 )
     if not bad:
         return passed(0, 0)
+    by_none = first_to_give_nan(probe, inputs.replace(**padding)) == "div"
     return failed(
-        "not-finite",
+        "divided-by-none" if by_none else "not-finite",
         bad,
         0,
         case=f"of two rows the first is all padding: {bad:,} logits are not finite",
-        diagnosis="A softmax over -inf alone gives NaN. Give such a query zeros, or let it see one key.",
+        diagnosis="A row's sum is divided by its number of real tokens, which is 0: divide by that or 1, the larger."
+        if by_none
+        else "A softmax over -inf alone gives NaN. Give such a query zeros, or let it see one key.",
     )
 
 

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from clearformer.checks.explain.padding import PaddedBatch
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
-from clearformer.checks.probe.attention import Attention, half_precision_operations, record_attention
+from clearformer.checks.probe.attention import Attention, record_attention
+from clearformer.checks.probe.operations import half_precision_operations
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 from clearformer.checks.probe.uses import weight_uses
+from clearformer.checks.recognise import signature
 from clearformer.checks.recognise.outputs import are_probabilities
 from clearformer.checks.weights import enlarge_matrices, preserve_state, randomise_weights
 
@@ -27,6 +29,8 @@ SCALE_TOLERANCE = 1e-3
 """relative; scales and sums were right to 1e-6, and wrong ones are off by a third or more"""
 SUMMED = (2, 3)
 """products of queries and keys in one score, as in TUPE and DeBERTa"""
+MULTIPLIERS = ("multiplier", "mup", "mult", "logits_scaling", "base_width", "width_scale")
+"""in names of settings: those of a model whose settings carry over from a narrower one, μP"""
 FOLDED = 0.2
 """relative: initial queries and keys of 12 tokens vary in size by some per cent, and a missing scale by a third"""
 
@@ -205,9 +209,10 @@ def scale(probe: Probe) -> Outcome:
     gradient (arXiv:1706.03762, section 3.2.1). The scale is measured as the ratio of the scores in each softmax to the
     products of queries and keys; another one can be declared: Subject(..., scale=1.0).
 
-    Three designs have another scale and are recognised: initial values that make queries smaller than keys by the
+    Four designs have another scale and are recognised: initial values that make queries smaller than keys by the
     factor that is missing, as T5 has them; queries and keys that are normalised, so that their scale is a temperature;
-    and sums of two or three products, of tokens and of positions, all divided by the root of their number too.
+    and sums of two or three products, of tokens and of positions, all divided by the root of their number too; and
+    1/d_head where the model's settings speak of multipliers, as μP has it (arXiv:2203.03466).
     """
     inputs, measured = probe.inputs(3), []
     initial = recorded_attentions(probe, inputs)
@@ -224,6 +229,8 @@ def scale(probe: Probe) -> Outcome:
             error = min(error, *(abs(attention.scale * math.sqrt(part) - 1) for part in parts))
         if probe.subject.scale is None and attention.has_added_term:
             error = min(error, *(abs(attention.scale / expected * math.sqrt(n) - 1) for n in SUMMED if n != H))
+        if probe.subject.scale is None and signature.names_a_setting(probe.model, MULTIPLIERS):
+            error = min(error, abs(attention.scale * E - 1))
         if error <= SCALE_TOLERANCE or _is_in_initial_values(initial[number], expected / attention.scale):
             measured.append(min(error, SCALE_TOLERANCE))
             continue

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from clearformer.checks.probe.operations import Mode
 from clearformer.checks.probe.probe import Inputs, Probe
 
 LINEAR = 1e-3
@@ -28,6 +28,9 @@ FUSED = (
     aten._scaled_dot_product_efficient_attention.default,
     aten._scaled_dot_product_flash_attention.default,
 )
+SHAPES = ("view", "_unsafe_view", "_reshape_alias")
+LAYOUTS = ("permute", "transpose", "t", "unsqueeze", "squeeze", "expand", "clone", "alias", "detach")
+"""operations that give the same numbers in another shape or order"""
 
 
 @dataclass(frozen=True)
@@ -91,24 +94,7 @@ def record_attention(probe: Probe, inputs: Inputs) -> list[Attention]:
     # with gradients enabled, PyTorch does not use its fused inference layers, inside which nothing is reported
     with torch.enable_grad(), recorder:
         probe.logits(inputs)
-    lengths = [len(row) for row in (inputs.tokens[0], *([] if inputs.source is None else [inputs.source[0]]))]
-    return [_with_heads_first(_with_leading_axis(attention), lengths) for attention in recorder.attentions]
-
-
-def _with_heads_first(attention: Attention, lengths: list[int]) -> Attention:
-    """The attention [B, H, T, S] of one whose scores are [B, T, H, S]; a tensor made head by head is [B H, T, S]."""
-    shape = attention.scores.shape
-    if len(shape) != 4 or shape[1] not in lengths or shape[2] in lengths:
-        return attention
-    B, T, H, S = shape  # noqa: N806
-    by_head = {"products": attention.queries.shape[-2] == T, "applied": attention.applied.shape[-2] == T}
-    tensors = {name: getattr(attention, name) for name in ("products", "scores", "weights", "applied")}
-    moved: dict[str, Any] = {
-        name: tensor.reshape(B, H, T, S) if by_head.get(name) else tensor.reshape(shape).transpose(1, 2)
-        for name, tensor in tensors.items()
-        if tensor.numel() == attention.scores.numel()
-    }
-    return replace(attention, **moved)
+    return [_with_leading_axis(attention) for attention in recorder.attentions]
 
 
 def _with_leading_axis(attention: Attention) -> Attention:
@@ -118,36 +104,6 @@ def _with_leading_axis(attention: Attention) -> Attention:
     return replace(attention, **{name: value[None] for name, value in tensors.items()})
 
 
-def half_precision_operations(probe: Probe, inputs: Inputs) -> list[str]:
-    """PyTorch's names of the operations of one forward pass whose results are float16 or bfloat16."""
-    recorder = _HalfPrecisionRecorder()
-    with recorder:
-        probe.logits(inputs)
-    return recorder.operations
-
-
-class Mode(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False, since skipping the compiler imports it first, which takes seconds."""
-        return False
-
-
-class _HalfPrecisionRecorder(Mode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if isinstance(out, Tensor) and out.dtype in (torch.float16, torch.bfloat16):
-            self.operations.append(func.overloadpacket.__name__)
-        return out
-
-
 @dataclass(frozen=True)
 class _Product:
     """The queries and keys that a tensor was computed from; after the softmax also the index of the attention."""
@@ -155,9 +111,37 @@ class _Product:
     queries: Tensor
     keys: Tensor
     products: Tensor
+    """in the tensor's layout"""
+    at: Tensor
+    """t * S + s of each number of the tensor, in its layout"""
     prescale: float
     attention: int | None = None
     added_width: int = 0
+
+    def laid_out(self, func: Any, args: Any, kwargs: dict[str, Any]) -> "_Product":
+        """What stands where after an operation that may move numbers, but leaves them as they are."""
+        name = func.overloadpacket.__name__
+        if name in SHAPES:
+            moved = [tensor.reshape(args[1]) for tensor in (self.products, self.at)]
+        elif name in LAYOUTS:
+            moved = [func(tensor, *args[1:], **kwargs) for tensor in (self.products, self.at)]
+        else:
+            return self
+        return replace(self, products=moved[0], at=moved[1])
+
+    def axes(self) -> list[int]:
+        """The tensor's axes, from the end, in an order in which queries and keys are the last two."""
+        shape, lengths = self.at.shape, (self.queries.shape[-2], self.keys.shape[-2])
+        of_queries, of_keys = -2, -1
+        for axis in range(-len(shape), 0):
+            step = int((self.at.select(axis, 1) - self.at.select(axis, 0)).flatten()[0]) if shape[axis] > 1 else 0
+            if (shape[axis], step) == (lengths[1], 1):
+                of_keys = axis
+            elif (shape[axis], step) == (lengths[0], lengths[1]):
+                of_queries = axis
+        if lengths[0] == 1 and len(shape) > 2 and shape[-2] > 1 == shape[-3]:
+            of_queries = -3
+        return [axis for axis in range(-len(shape), 0) if axis not in (of_queries, of_keys)] + [of_queries, of_keys]
 
 
 class AttentionRecorder(Mode):
@@ -180,7 +164,7 @@ class AttentionRecorder(Mode):
         elif func in PRODUCTS:
             self.on_product(args[-2], args[-1], out)
         elif isinstance(out, Tensor) and out.is_floating_point():
-            self.on_elementwise(func, args, out)
+            self.on_elementwise(func, args, kwargs or {}, out)
         name = func.overloadpacket.__name__
         if args and "mm" not in name:  # bmm, addmm and the like make something new
             self.on_scaling(name, args, out)
@@ -191,18 +175,23 @@ class AttentionRecorder(Mode):
         product = self.products.get(id(a))
         if product is not None and product.attention is not None:
             attention = self.attentions[product.attention]
-            self.attentions[product.attention] = replace(attention, applied=_copy(a), values=_copy(b))
+            self.attentions[product.attention] = replace(
+                attention, applied=_copy(a).permute(product.axes()), values=_copy(b)
+            )
         elif not {tensor.untyped_storage().data_ptr() for tensor in (a, b)} & self.weight_storages:
             prescale = self.factors.get(id(a), 1.0) * self.factors.get(id(b), 1.0)
             products = a.detach() @ b.detach()  # not `out`, which baddbmm has scaled and added to
-            self.products[id(out)] = _Product(_copy(a), _copy(b.transpose(-1, -2)), products, prescale)
+            T, S = products.shape[-2:]  # noqa: N806
+            at = torch.arange(T * S).view(T, S).expand(products.shape)
+            self.products[id(out)] = _Product(_copy(a), _copy(b.transpose(-1, -2)), products, at, prescale)
 
-    def on_elementwise(self, func: Any, args: Any, out: Tensor) -> None:
+    def on_elementwise(self, func: Any, args: Any, kwargs: dict[str, Any], out: Tensor) -> None:
         """Scaling, masking, dropout or a reshape of scores or weights; or the softmax itself."""
         tensors = [argument for argument in args if isinstance(argument, Tensor)]
         product = next((self.products[id(tensor)] for tensor in tensors if id(tensor) in self.products), None)
         if product is None or out.numel() != product.products.numel():
             return
+        product = product.laid_out(func, args, kwargs)
         if func is aten.add.Tensor:
             product = self.sum(tensors, out) or product
         if func is aten.sub.Tensor:
@@ -211,8 +200,11 @@ class AttentionRecorder(Mode):
             self.exponents[id(out)] = self.unshifted.get(id(args[0]), args[0])
         found = self.softmax(func, args) if product.attention is None else None
         if found is not None:
-            scores, dim, weights = _copy(found[0]), found[1], _copy(out)
-            products = product.products.reshape(scores.shape)
+            axes = product.axes()
+            products, scores, weights = (
+                _copy(x).reshape(out.shape).permute(axes) for x in (product.products, found[0], out)
+            )
+            dim = axes.index(found[1]) - len(axes)
             named: dict[str, Any] = {"applied": weights, "added_width": product.added_width}
             self.attentions.append(
                 Attention(product.queries, product.keys, products, product.prescale, scores, dim, weights, **named)

@@ -40,7 +40,7 @@ def find_vocabulary_matrices(probe: Probe) -> VocabularyMatrices:
     inputs, outputs = set(), set()
     for name, weight in probe.module.named_parameters():
         for axis in (0, 1):
-            if weight.dim() == 2 and weight.shape[axis] > absent:
+            if weight.dim() == 2 and weight.shape[axis] > present:
                 changed = _changed_logits(probe, sequence, before, weight.select(axis, absent))
                 is_output = bool(changed[absent])
                 changed[absent] = False

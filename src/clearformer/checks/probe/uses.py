@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.probe.attention import PRODUCTS, Mode
+from clearformer.checks.probe.attention import PRODUCTS
+from clearformer.checks.probe.operations import Mode
 from clearformer.checks.probe.probe import Inputs, Probe
 
 aten = torch.ops.aten

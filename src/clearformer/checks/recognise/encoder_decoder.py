@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import features, heads, pair_batch, signature, trial
+from clearformer.checks.recognise import composed, features, heads, kinds, pair_batch, signature, trial
 from clearformer.checks.recognise.encoder_decoder_calls import (
     LABELS,
     SOURCE_WORDS,
@@ -28,6 +28,8 @@ VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "trg_vocab_size", "src_vocab
 KINDS = (None, "encoder-decoder")
 TARGET_NAMES = ("tgt", "trg", "dec", "prev_output")
 """with which the name of a target begins, whatever the source is called"""
+FILLING_IN = ("mask", "masked", "cmlm", "nat")
+"""words in the names of encoder-decoders that fill in a target, all of it at once"""
 AnyCall = PairCall | BatchCall
 EXTRA = 2
 """tokens that the source is longer than the target, so that the two can be told apart"""
@@ -40,7 +42,7 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
 
     Raises CheckError where no form of call gives logits.
     """
-    parameters = signature.parameters(model)
+    parameters, through = signature.parameters(model), None
     names = None
     if kind in KINDS:
         names = _source_and_target(parameters, certain=kind == "encoder-decoder")
@@ -49,15 +51,20 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         return framed
     if names is None:
         inputs = (_inputs(None, length + EXTRA), _inputs(None, length))
-        batched = pair_batch.find(model, *inputs) if kind in KINDS else None
-        return None if batched is None else _subject(model, batched, None, None, length)
+        if kind in KINDS and (batched := pair_batch.find(model, *inputs)):
+            return _subject(model, batched, None, None, length)
+        if kind not in KINDS or (through := composed.find(model)) is None:
+            return None
+        names, parameters = (through.source, through.target), through.parameters
     width = signature.width(model)
     attempts = []
     for vector_width in (None, width) if width else (None,):
         source, tokens = _inputs(vector_width, length + EXTRA), _inputs(vector_width, length)
-        search = CallSearch(model, source, tokens, names, parameters)
+        search = CallSearch(model, source, tokens, names, parameters, through=through)
         call = search.find_call()
         if call is not None:
+            if kind is None:
+                _refuse_one_that_fills_in(model, search, call)
             padded, head = (
                 search.find_padded_call(),
                 heads.left_to_the_caller(model, call.without_padding, source, tokens),
@@ -71,6 +78,16 @@ def recognise(model: Any, kind: Kind | None) -> Subject | None:
         "form of call gave them. Tried:\n" + "\n".join(attempts) + "\nSay how it is called: return Subject(model, "
         'call=lambda model, source, tokens: ..., kind="encoder-decoder", vocab_size=...)'
     )
+
+
+def _refuse_one_that_fills_in(model: Any, search: CallSearch, call: PairCall) -> None:
+    """Raises CheckError for a decoder that sees both sides and is named after masks."""
+    if kinds.is_named(model, FILLING_IN) and not search.hides_the_future(call):
+        raise CheckError(
+            f"a decoder that writes from left to right was expected, found {signature.name_of(model)}, which sees both "
+            "sides and by its name fills in masked tokens, for which there are no checks. Is it to write from left to "
+            "right? Then its causal mask is missing: run again with --kind encoder-decoder"
+        )
 
 
 def _of_frames(model: Any, parameters: Mapping[str, inspect.Parameter], length: int) -> Subject | None:

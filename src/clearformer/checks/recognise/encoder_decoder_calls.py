@@ -66,6 +66,8 @@ class PairCall:
     """the token that the model puts in front of the target; a target that begins with it is not given another"""
     frames: Callable[[Any, Tensor], Tensor] | None = None
     """what makes the source of tokens, where the model reads no tokens as its source"""
+    through: Callable[..., Any] | None = None
+    """what is called with the model where its `forward` is not"""
 
     def __call__(self, model: Any, source: Tensor, target: Tensor, source_real: Tensor, real: Tensor) -> Any:
         arguments = {
@@ -78,7 +80,8 @@ class PairCall:
         given = target if self.ending == "none" else torch.cat([target[:, int(begun) :], target[:, -1:]], dim=1)
         place = LAYOUTS[self.layout]
         read = place(source) if self.frames is None else self.frames(model, source)
-        out = in_rows(model(**{self.source: read, self.target: place(given)}, **arguments), given)
+        called = model if self.through is None else partial(self.through, model)
+        out = in_rows(called(**{self.source: read, self.target: place(given)}, **arguments), given)
         out = heads.apply(self.head, model, out)
         if self.layout != "rows":
             out = extract_logits(out).transpose(0, 1)
@@ -98,7 +101,8 @@ class PairCall:
     def description(self) -> str:
         masks = (f"{name} {convention.description}" for name, convention in self.conventions.items())
         shape = {"rows": "", "columns": " [T, B]", "columns of features": " [T, B, 1]"}[self.layout]
-        called = f"model({', '.join((self.source + shape, self.target + shape, *self.lengths, *masks))})"
+        through = "model" if self.through is None else "decode(encode)"
+        called = f"{through}({', '.join((self.source + shape, self.target + shape, *self.lengths, *masks))})"
         return f"model.{self.head}({called})" if self.head else called
 
 
@@ -113,9 +117,10 @@ class CallSearch:
         names: tuple[str, str],
         parameters: Mapping[str, inspect.Parameter],
         frames: Callable[[Any, Tensor], Tensor] | None = None,
+        through: Callable[..., Any] | None = None,
     ) -> None:
         """`names` are the parameters for source and target; `parameters` those of the model's call."""
-        self.frames = frames
+        self.made = {"frames": frames, "through": through}
         self.model, self.source, self.tokens, self.names = model, source, tokens, names
         self.masks = [name for name in parameters if name not in names and ("mask" in name or is_padding_mask(name))]
         self.source_masks = set(self.masks) - target_masks(self.masks)
@@ -145,7 +150,7 @@ class CallSearch:
     def search(self, names: list[str]) -> PairCall | None:
         """A model that reads labels may make the decoder's tokens of them; some read columns, and leave one out."""
         for layout, ending in self.arrangements:
-            changes: dict[str, Any] = {"layout": layout, "ending": ending, "frames": self.frames}
+            changes: dict[str, Any] = {"layout": layout, "ending": ending, **self.made}
             candidates = (replace(one, **changes) for one in self.candidates(names))
             found = masks.first_correct(
                 candidates, self.runs, lambda call: self.hides_the_future(call) and self.hides_padding(call)

@@ -15,6 +15,7 @@ from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature, trial
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.plain_masks import SAYING_REAL
+from clearformer.checks.weights import randomise_weights
 
 METHODS = (
     *("generate", "greedy", "sample", "complete", "translate", "continue", "generation", "autoregressive"),
@@ -48,6 +49,8 @@ ONLY_THE_LIKELIEST: tuple[tuple[str, float], ...] = (
 )
 """settings of sampling; a temperature so low lets a thousandth of a nat decide, and some divide by one of 0"""
 PROMPT, NEW = 3, 4
+FACTORS = (2.0, 4.0, 8.0)
+"""by which weights are enlarged beside embeddings, which may drown what comes from other tokens"""
 
 Shape = Literal["rows", "row", "flat", "list"]
 PROMPTS: dict[Shape, Callable[[Tensor], Any]] = {
@@ -172,6 +175,7 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
         prompt = torch.full_like(text[:, :1], start)
     P = prompt.shape[1]  # noqa: N806
     begins = text.shape[1] >= P and torch.equal(text[:, :P], prompt)
+    begins = begins and (start is None or _always_begins_with(experiment, candidate, start))
     total = begins and text.shape[1] <= NEW and bool(candidate.count_name)
     exact = not total and signature.has_word(candidate.count_name, ("new",)) and end_token(experiment.model) is None
     returns_prompt = begins or text.shape[1] > NEW + 1
@@ -184,6 +188,19 @@ def _with_meaning(experiment: Experiment, candidate: FoundGenerate, text: Tensor
     )
     candidate = replace(candidate, pads="pad" in words and "left" in words, mask_name=mask)
     return replace(candidate, start=start, total=total, returns_prompt=returns_prompt, exact=exact)
+
+
+def _always_begins_with(experiment: Experiment, candidate: FoundGenerate, start: int) -> bool:
+    """Whether the text begins with that token whatever the weights: with some a decoder repeats what it reads."""
+    try:
+        for factor in FACTORS:
+            randomise_weights(experiment.model, 0, factor)
+            text = attempt(candidate.text, experiment.model, _first_inputs(experiment, candidate), NEW)
+            if text is not None and not bool((text[:, :1] == start).all()):
+                return False
+    finally:
+        randomise_weights(experiment.model, 0)
+    return True
 
 
 def end_token(model: Any) -> int | None:

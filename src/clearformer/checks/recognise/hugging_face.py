@@ -77,7 +77,11 @@ def _kind(model: Any) -> Kind:
             "vocab_size=model.config.vocab_size)"
         )
     out, _ = trial.try_call(partial(calls.call, model), trial.sample_tokens())
-    return "causal" if out is None or out.dim() != 3 else kinds.infer(model, calls.call, trial.sample_tokens())[0]
+    return (
+        "causal"
+        if out is None or out.dim() != 3
+        else kinds.infer(model, calls.call, trial.sample_tokens(), gives_labels=False)[0]
+    )
 
 
 def _sizes(model: Any, pair: bool) -> tuple[int, int | None]:

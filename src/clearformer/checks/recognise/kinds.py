@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clearformer.checks.recognise import generation, masks, signature
+from clearformer.checks.recognise import generation, masks, signature, trial
 from clearformer.checks.recognise.outputs import extract_logits
 from clearformer.checks.recognise.paths import FILLING, MASK_TOKENS
 from clearformer.checks.recognise.steps import CACHES
@@ -22,12 +22,13 @@ REPLACED = 3
 Call = Callable[[Any, Tensor], Any]
 
 
-def infer(model: Any, call: Call, tokens: Tensor) -> tuple[Kind, str]:
+def infer(model: Any, call: Call, tokens: Tensor, gives_labels: bool) -> tuple[Kind, str]:
     """The kind of a model with logits for each token, and what to say of it in the report; "" where that is plain.
 
     Where every layer sees both sides, and nothing says that the model predicts the next token, it is bidirectional.
+    With `gives_labels` the logits are too few for tokens, so that it predicts no next one whatever its name says.
     """
-    causal, bidirectional = causal_signs(model), bidirectional_signs(model)
+    causal, bidirectional = [] if gives_labels else causal_signs(model), bidirectional_signs(model)
     if masks.hides_the_future(lambda x: extract_logits(call(model, x)), tokens):
         if not bidirectional or causal:
             return "causal", ""
@@ -46,7 +47,7 @@ def infer(model: Any, call: Call, tokens: Tensor) -> tuple[Kind, str]:
 
 def bidirectional_signs(model: Any) -> list[str]:
     """What speaks for a model that fills in masked tokens, whatever it computes."""
-    signs = [f"its name, {signature.name_of(model)}"] if _is_named(model, BIDIRECTIONAL) else []
+    signs = [f"its name, {signature.name_of(model)}"] if is_named(model, BIDIRECTIONAL) else []
     signs += [f"its argument {name}" for name in signature.parameters(model) if name in signature.SEGMENTS]
     signs += [f"its {name}" for name in MASK_TOKENS if signature.declared(model, [name]) is not None]
     return signs + [f"its method {name}" for name in signature.methods(model, (*FILLING, "mlm"))]
@@ -54,11 +55,11 @@ def bidirectional_signs(model: Any) -> list[str]:
 
 def causal_signs(model: Any) -> list[str]:
     """What speaks for a model that predicts the next token, whatever it computes. "MaskedLM" does not."""
-    masked = _is_named(model, BIDIRECTIONAL)
+    masked = is_named(model, BIDIRECTIONAL)
     caches = [
         name for name in signature.parameters(model) if name == "past_key_values" or signature.has_word(name, CACHES)
     ]
-    signs = [f"its name, {signature.name_of(model)}"] if _is_named(model, CAUSAL) and not masked else []
+    signs = [f"its name, {signature.name_of(model)}"] if is_named(model, CAUSAL) and not masked else []
     signs += [f"its method {name}" for name in signature.methods(model, generation.METHODS)]
     signs += [] if bidirectional_signs(model) else [f"its argument {name}" for name in caches]
     if isinstance(model, nn.Module):
@@ -70,7 +71,7 @@ def causal_signs(model: Any) -> list[str]:
     return signs
 
 
-def _is_named(model: Any, words: Iterable[str]) -> bool:
+def is_named(model: Any, words: Iterable[str]) -> bool:
     """Whether a word of the class's name is one of these, or ends in it, as "TinyGPT" and "nanogpt" end in "gpt"."""
     parts = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", signature.name_of(model))
     return any(part.lower().endswith(tuple(words)) for part in parts)
@@ -96,8 +97,10 @@ def _sees_both_sides(model: Any, call: Call, tokens: Tensor) -> bool:
 
 def _replace(tokens: Tensor, s: int) -> Tensor:
     """Another token, or vector, at that position of every row."""
+    if not tokens.is_floating_point():
+        return trial.replace_token(tokens, s)
     replaced = tokens.clone()
-    replaced[:, s] = tokens[:, s] + 1 if tokens.is_floating_point() else 1 - tokens[:, s]
+    replaced[:, s] += 1
     return replaced
 
 

@@ -51,8 +51,8 @@ class CallForm:
     arrange: heads.Arrange = heads.as_it_is
     """what `call` does with the model's output"""
 
-    def inputs(self, length: int) -> Tensor:
-        return trial.sample_tokens(length) if self.width is None else torch.randn(trial.ROWS, length, self.width)
+    def inputs(self, length: int, pad: int | None = None) -> Tensor:
+        return trial.sample_tokens(length, pad) if self.width is None else torch.randn(trial.ROWS, length, self.width)
 
 
 def recognise(model: Any, kind: Kind | None) -> Subject:
@@ -132,10 +132,16 @@ def _of_inferred_kind(model: Any, kind: Kind, form: CallForm, length: int, out: 
         said = f"kind: taken for a classifier, since it returns {out.shape[1]} numbers for each sequence"
         return replace(_subject(model, kind, form, length), ways=(said,))
     subject = _subject(model, kind, form, length)
-    inferred, said = kinds.infer(model, form.call, form.inputs(length))
+    tokens = form.inputs(length, signature.padding_token(model))
+    inferred, said = kinds.infer(model, form.call, tokens, _gives_labels(model, subject.vocab_size, out.shape[-1]))
     if inferred == kind or _loss_shifts(subject):
         return subject
     return replace(recognise(model, inferred), ways=(said,))
+
+
+def _gives_labels(model: Any, vocabulary: int | None, width: int) -> bool:
+    """Whether logits of this width are neither of tokens nor the model's vectors."""
+    return vocabulary is not None and 2 * width <= vocabulary and width != signature.width(model)
 
 
 def _loss_shifts(subject: Subject) -> bool:

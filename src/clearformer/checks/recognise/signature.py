@@ -110,6 +110,13 @@ def is_said(model: Any, names: Iterable[str]) -> bool:
     return any(value is True for value in values)
 
 
+def names_a_setting(model: Any, words: Iterable[str]) -> bool:
+    """Whether the name of an attribute of the model or of its configuration holds one of these words."""
+    holders = [model, *(getattr(model, name) for name in CONFIGS if hasattr(model, name))]
+    names = (name for one in holders for name in (one if isinstance(one, Mapping) else getattr(one, "__dict__", {})))
+    return any(has_word(str(name), words) for name in names)
+
+
 def padding_token(model: Any) -> int | None:
     """As declared; else the one `padding_idx` of the model's embeddings."""
     found = declared(model, PADS)

@@ -54,7 +54,8 @@ def sample_tokens(length: int = LENGTH, pad: int | None = None) -> Tensor:
 def replace_token(tokens: Tensor, position: int) -> Tensor:
     """The sample tokens, or vectors, with another one at that position of every row."""
     replaced = tokens.clone()
-    replaced[:, position] = 1 - replaced[:, position]
+    both = 1 if tokens.is_floating_point() else tokens.min() + tokens.max()
+    replaced[:, position] = both - replaced[:, position]
     return replaced
 
 

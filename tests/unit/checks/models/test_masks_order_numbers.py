@@ -176,6 +176,12 @@ def adds_mean_of_sequence(model: Tiny, tokens: Tensor) -> Tensor:
     return Tiny.forward(model, tokens) + model.head(model.embedding(tokens).mean(1, keepdim=True))
 
 
+def adds_mean_of_real_tokens(model: Tiny, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+    counted = torch.ones_like(tokens) if real is None else real.long()
+    mean = (model.embedding(tokens) * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
+    return Tiny.forward(model, tokens, real) + model.head(mean)[:, None]
+
+
 def naive_softmax(_: Tiny, scores: Tensor, allowed: Tensor) -> Tensor:
     weights = scores.exp() * allowed
     return weights / weights.sum(-1, keepdim=True)
@@ -318,6 +324,7 @@ def test_each_bug_is_caught_and_named(name: str, cause: str, model: type[Tiny]):
     [
         ("not-finite", with_(weights=lambda _, scores, allowed: masked(scores, allowed).softmax(-1))),
         ("gradient-not-finite", with_(attention=nan_replaced)),
+        ("divided-by-none", with_(forward=adds_mean_of_real_tokens)),
     ],
 )
 def test_nan_of_a_row_that_is_all_padding_is_caught_in_the_output_or_its_gradient(cause: str, model: type[Tiny]):
@@ -364,6 +371,13 @@ def test_scale_may_stand_in_the_initial_values_of_the_queries():
         nn.init.zeros_(layer["qkv"].bias)
         layer["qkv"].weight.data[:D] /= math.sqrt(E)
     assert check("numbers.scale", model).status == "passed"
+
+
+@pytest.mark.parametrize(("setting", "status"), [("residual_multiplier", "passed"), ("residual_dropout", "failed")])
+def test_scores_may_be_divided_by_the_width_of_a_head_where_settings_are_multipliers(setting: str, status: str):
+    model = with_(scores=lambda _, q, k: q @ k.transpose(-1, -2) / E)()
+    model.config = {setting: 0.5}
+    assert check("numbers.scale", model).status == status
 
 
 def test_scale_of_normalised_queries_and_keys_is_free():
@@ -462,6 +476,37 @@ def test_every_attention_is_recorded_with_its_scale(kind: str):
         assert attention.weights.shape == (2, H, 12, 12)
         assert attention.dim == -1
         assert attention.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
+
+
+LAYOUTS = {
+    "time first": ("tbhe,sbhe->tsbh", (1, 0, 2, 3), "tsbh,sbhe->tbhe", 1),
+    "heads beside time": ("bthe,bshe->bths", (0, 1, 2, 3), "bths,bshe->bthe", -1),
+    "heads last": ("bthe,bshe->btsh", (0, 1, 2, 3), "btsh,bshe->bthe", 2),
+}
+"""scores of queries and keys, the axes of both [B, T, H, E], the sum over keys, and the axis of the softmax"""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_attention_is_recorded_alike_however_its_axes_are_laid_out(layout: str):
+    scores, axes, mixed, dim = LAYOUTS[layout]
+
+    class LaidOut(Tiny):
+        def attention(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+            q, k, v = (x.transpose(1, 2).permute(axes) for x in (q, k, v))
+            causal = allowed.view([allowed.shape[0] if letter in "ts" else 1 for letter in scores[-4:]])
+            weights = masked(torch.einsum(scores, q, k) / math.sqrt(E), causal).softmax(dim)
+            return torch.einsum(mixed, weights, v).permute(axes).transpose(1, 2)
+
+    torch.manual_seed(0)
+    plain, laid_out = Tiny(), LaidOut()
+    laid_out.load_state_dict(plain.state_dict())
+    found = [record_attention(probe, probe.inputs(2)) for probe in map(probe_of, (plain, laid_out))]
+    for one, other in zip(*found, strict=True):
+        assert other.dim == -1
+        torch.testing.assert_close(other.scores, one.scores)
+        torch.testing.assert_close(other.weights, one.weights)
+        torch.testing.assert_close(other.products.sum(), one.products.sum())
+        assert other.scale == pytest.approx(1 / math.sqrt(E), rel=EXACT)
 
 
 def test_a_product_with_a_weight_is_not_recorded_as_attention():

@@ -13,6 +13,7 @@ from clearformer.checks.recognise import recognise
 from clearformer.checks.recognise.experiment import Experiment
 from clearformer.checks.recognise.losses import find
 from clearformer.checks.recognise.outputs import extract_logits
+from clearformer.errors import CheckError
 
 V, D, CONTEXT, START = 19, 8, 12, 1
 
@@ -120,6 +121,63 @@ class Shifted(Body):
         return F.cross_entropy(logits.mT, labels, ignore_index=0), logits
 
 
+class EncodesAndDecodes(nn.Module):
+    """Masks are True where a token may be seen; `project` makes logits of what `decode` gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.project_out = Body(), nn.Linear(D, V)
+
+    def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
+        return self.body.tokens(src) * src_mask[:, 0, 0, :, None]
+
+    def decode(self, states: Tensor, src_mask: Tensor, tgt: Tensor, tgt_mask: Tensor) -> Tensor:
+        y = self.body.tokens(tgt) + self.body.positions(torch.arange(tgt.shape[1]))
+        y = y + (y @ y.mT).masked_fill(~tgt_mask[:, 0], -torch.inf).softmax(-1) @ y
+        return y + (y @ states.mT).masked_fill(~src_mask[:, 0], -torch.inf).softmax(-1) @ states
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.project_out(x)
+
+    def whole(self, source: Tensor, target: Tensor) -> Tensor:
+        causal = torch.ones(1, 1, target.shape[1], target.shape[1], dtype=torch.bool).tril()
+        real = torch.ones_like(source, dtype=torch.bool)[:, None, None]
+        return self.project(self.decode(self.encode(source, real), real, target, causal))
+
+
+class GivesStatesAndMask(nn.Module):
+    """`forward` takes words that say what is wanted; `encode` gives what `decode` takes, twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+
+    def forward(self, wanted: str = "decode", **batch: Tensor) -> Any:
+        return getattr(self, wanted)(batch["tgt"], *self.encode(batch["src"]))
+
+    def encode(self, src: Tensor) -> tuple[Tensor, Tensor]:
+        return self.body.tokens(src), src == 0
+
+    def decode(self, tgt: Tensor, states: Tensor, hidden: Tensor) -> Tensor:
+        real = (~hidden)[..., None]
+        return self.body.head(self.body.features(tgt, (states * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)))
+
+    def whole(self, source: Tensor, target: Tensor) -> Tensor:
+        return self.decode(target, *self.encode(source))
+
+
+class MaskPredict(nn.Module):
+    """A decoder that sees both sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Embedding(V, D), nn.Linear(D, V)
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        x = self.tokens(tgt)
+        return self.head(x + x.mean(1, keepdim=True) + self.tokens(src).mean(1, keepdim=True))
+
+
 class WholeMask(Body):
     """`attention_mask` [B, T, S] says who sees whom, in place of the causal mask."""
 
@@ -222,6 +280,22 @@ def test_labels_that_are_shifted_inside_are_the_decoders_tokens():
     logits = model(source, torch.cat([target, target[:, :1]], dim=1))[1][:, 1:]
     torch.testing.assert_close(called(model, source, target), logits)
     assert (subject.start, subject.context) == (START, CONTEXT - 1)
+
+
+@pytest.mark.parametrize("family", [EncodesAndDecodes, GivesStatesAndMask])
+def test_a_model_without_a_call_is_called_by_what_encodes_and_what_decodes(family: type[nn.Module]):
+    model: Any = family()
+    source, target = tokens(2, 7), tokens(2, 5, seed=1)
+    subject = recognise(model)
+    assert subject.kind == "encoder-decoder"
+    torch.testing.assert_close(called(model, source, target), model.whole(source, target))
+    assert run_check(subject, CHECKS["encoder-decoder.source-padding"], seed=1).status == "passed"
+
+
+def test_a_decoder_that_fills_in_masks_is_refused_by_name_unless_its_kind_is_given():
+    with pytest.raises(CheckError, match="by its name fills in masked tokens"):
+        recognise(MaskPredict())
+    assert recognise(MaskPredict(), kind="encoder-decoder").kind == "encoder-decoder"
 
 
 def test_a_mask_of_who_sees_whom_is_no_mask_of_padding():

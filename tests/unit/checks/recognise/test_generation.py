@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
@@ -308,6 +309,16 @@ class Translates(nn.Module):
         return text
 
 
+class RepeatsItsFirstToken(Translates):
+    """With small weights its logits are largest at what it reads, and what it returns begins behind the first token."""
+
+    def forward(self, src: Tensor, tgt: Tensor, hides: bool = True) -> Tensor:
+        return super().forward(src, tgt, hides) + 0.5 * functional.one_hot(tgt, V)
+
+    def greedy_decode(self, src: Tensor, max_len: int) -> Tensor:
+        return super().greedy_decode(src, max_len + 1)[:, 1:]
+
+
 class ReadsSourcePadding(Translates):
     hides_source_padding = False
 
@@ -328,6 +339,7 @@ class KeepsTheFirstSource(Translates):
     ("family", "cause"),
     [
         (Translates, ""),
+        (RepeatsItsFirstToken, ""),
         (ReadsSourcePadding, "source-padding"),
         (StopsWithTheFirst, "ended-early"),
         (KeepsTheFirstSource, "state-left"),

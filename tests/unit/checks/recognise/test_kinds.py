@@ -93,6 +93,30 @@ class ShiftsItsLabels(Model):
         return F.cross_entropy(self(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
 
 
+class LabelsByLM(Model):
+    """Five labels a token; what its name says of language is about another head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = nn.Linear(V, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.labels(self.logits(tokens))
+
+
+class HidesToken1(Model):
+    """Token 1 is padding, which nothing sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(V, D, padding_idx=1)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        real = (tokens != 1)[..., None].float()
+        x = self.tokens(tokens) * real
+        return self.head(x + (x * real).tanh().sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1))
+
+
 class Classifies(Model):
     def __init__(self) -> None:
         super().__init__()
@@ -115,6 +139,8 @@ class Classifies(Model):
         (SmallBert, "bidirectional", "by its name, SmallBert"),
         (BertThatHidesTheFuture, "bidirectional", "by its name"),
         (BertWithALayerOfThePast, "bidirectional", "by its name"),
+        (LabelsByLM, "bidirectional", "every layer sees both sides"),
+        (HidesToken1, "bidirectional", "every layer sees both sides"),
         (WithSegments, "bidirectional", "by its argument token_type_ids"),
         (Classifies, "classifier", "it returns 3 numbers for each sequence"),
     ],
