@@ -81,10 +81,15 @@ def measure(path: Path, out: Path, tokenizer: Literal["bpe", "word", "character"
     model = GPTConfig(vocab_size=vocab_size, context=256, d_model=64, num_heads=4, num_layers=2, d_ff=256)
     config = Config("text", model, tokenizer, data=(str(path),), train=TrainConfig(batch_tokens=4096))
     marks: list[tuple[float, float]] = []
+
+    def progress(what: str, *_: int) -> None:
+        if what.startswith("encoding"):
+            marks.append(clocks())
+
     before, began = peak(), clocks()
     with patch("clearformer.data.load.LARGE", 0):  # so that any size shows it
-        run = create_folder(out, config, lambda words: print(words, file=sys.stderr), lambda *_: marks.append(clocks()))
-    ended, batches = clocks(), run.batches("train")
+        run = create_folder(out, config, lambda words: print(words, file=sys.stderr), progress)
+    ended, encoded, batches = clocks(), peak(), run.batches("train")
     for step in range(DRAWN):
         batches.batch(step)
     drawn, after = clocks(), peak()
@@ -100,7 +105,8 @@ def measure(path: Path, out: Path, tokenizer: Literal["bpe", "word", "character"
         "encoding": speeds(megabytes, count, seconds, cpu_seconds),
         "tokenizers alone": encode_alone(run.tokenizer, path),
         "memory before, MB": round(before),
-        "peak of memory, MB": round(after),
+        "peak of memory, MB": round(encoded),
+        "with pages of the mapped tokens that batches were drawn from, MB": round(after),
         "CPU ms to draw a batch": round(1000 * (drawn[1] - ended[1]) / DRAWN, 2),
         "load": [round(each, 1) for each in os.getloadavg()],
         "cores": os.cpu_count(),
