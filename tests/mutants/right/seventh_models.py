@@ -699,3 +699,5 @@ MODELS: dict[str, Callable[[], Any]] = {
     "HSTU": partial(seeded, HSTU),
     "MusicGen": partial(seeded, MusicLM),
 }
+
+KNOWN = {"CTRL": {"masks.scaled": "it adds -10,000, as its authors did, and scores of float32 can be larger"}}

@@ -13,6 +13,7 @@ from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, fail
 from clearformer.checks.probe.influence import MIN_INFLUENCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
 from clearformer.checks.probe.watch import watched
+from clearformer.checks.recognise.loss_forms import forms
 from clearformer.checks.recognise.plain_masks import SAYING_PADDING
 from clearformer.checks.recognise.signature import SEGMENTS
 
@@ -114,6 +115,14 @@ def _calls_with_labels(probe: Probe) -> Iterator[tuple[str, Callable[..., Any], 
                 given, labels = labelled_batch(probe, 2)
                 labels[:, -1] = -100 if ignored else labels[:, -1]
                 yield name, loss, [given.clone(), labels]
+    known = {str(getattr(loss, "description", "")).partition(":")[0] for loss in losses.values()}
+    for form in forms(probe.subject, "forward") if probe.kind != "classifier" else ():
+        if form.takes_labels and not form.needs_mask and form.description not in known:
+            given, labels = labelled_batch(probe, 2)
+            labels %= probe.logits(probe.inputs(2)).shape[-1]
+            labels[:, -1] = -100
+            sources = [given.clone()] if probe.kind != "encoder-decoder" else [given.clone(), labels.clamp(min=0)]
+            yield form.description, form.run, [*sources, labels]
 
 
 def _calls_that_write(probe: Probe, inputs: Inputs) -> Iterator[tuple[str, Callable[..., Any], list[Tensor]]]:

@@ -34,7 +34,8 @@ class WeightUses:
     last: str = ""
     """the one in the last product"""
     in_a_row: list[tuple[str, str]] = field(default_factory=list)
-    """pairs of which the first widens its input and the second narrows it again, with nothing between but a bias"""
+    """pairs of which the first widens its input and the second alone reads that and narrows it again, with nothing
+    between but a bias"""
 
 
 def weight_uses(probe: Probe, inputs: Inputs) -> WeightUses:
@@ -42,7 +43,19 @@ def weight_uses(probe: Probe, inputs: Inputs) -> WeightUses:
     recorder = _UseRecorder(probe.model, inputs)
     with torch.enable_grad(), recorder:  # with gradients, PyTorch reports each operation of its fused layers
         probe.logits(inputs)
+    widened = list({id(one): one for one in recorder.widening.values()}.values())
+    recorder.uses.in_a_row += [(one.by, one.narrowed_by[0]) for one in widened if one.reads == 1 and one.narrowed_by]
     return recorder.uses
+
+
+@dataclass
+class _Widened:
+    """A vector that is wider than what it was made of: by which weight, and what reads it."""
+
+    by: str
+    reads: int = 0
+    """products with a weight"""
+    narrowed_by: list[str] = field(default_factory=list)
 
 
 class _UseRecorder(Mode):
@@ -52,7 +65,7 @@ class _UseRecorder(Mode):
         self.names = {weight.untyped_storage().data_ptr(): name for name, weight in named}
         self.tokens = [tokens.unique() for tokens in (inputs.tokens, inputs.source) if tokens is not None]
         self.uses = WeightUses()
-        self.widening: dict[int, str] = {}  # the weight whose product a tensor is, where that is wider than its input
+        self.widening: dict[int, _Widened] = {}  # by the id of a tensor that is wider than what it was made of
         self.alive: list[Any] = []  # keeps tensors, so that no id is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -79,10 +92,11 @@ class _UseRecorder(Mode):
             else:
                 self.add(self.uses.multiplied, name)
                 self.uses.last = name
-                if id(other) in self.widening and other.shape[-1] > out.shape[-1]:
-                    self.uses.in_a_row.append((self.widening[id(other)], name))
+                if widened := self.widening.get(id(other)):
+                    widened.reads += 1
+                    widened.narrowed_by += [name] if other.shape[-1] > out.shape[-1] else []
                 if other is a and out.shape[-1] > a.shape[-1]:
-                    self.widening[id(out)] = name
+                    self.widening[id(out)] = _Widened(name)
 
     def on_lookup(self, weight: Tensor, indices: Tensor | None) -> None:
         name = self.name(weight)

@@ -106,12 +106,14 @@ def _of_frames(model: Any, parameters: Mapping[str, inspect.Parameter], length: 
 def _source_and_target(parameters: Mapping[str, inspect.Parameter], certain: bool) -> tuple[str, str] | None:
     """The names of the source and the target, if the first two parameters are those; `certain`: they are.
 
-    Lengths and masks may stand between them, and the target may have a default where it is the decoder's by name.
+    Lengths and masks may stand between them, and the target may have a default where it is the decoder's by name, or
+    the first is a source and `target` alone is not its name, which may be a language model's labels.
     """
     first = next(iter(parameters), "")
     second = next((name for name in [*parameters][1:] if not is_length(name) and "mask" not in name), "")
     is_optional = bool(second) and parameters[second].default is not inspect.Parameter.empty
-    if not second or (is_optional and not certain and not second.startswith("decoder_input")):
+    is_clear = has_word(first, SOURCE_WORDS) and has_word(second, TARGET_WORDS) and second not in ("target", "targets")
+    if not second or (is_optional and not certain and not second.startswith("decoder_input") and not is_clear):
         return None
     if has_word(first, TARGET_WORDS) and has_word(second, SOURCE_WORDS):
         return second, first

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from clearformer.checks.load.errors import describe_error
 from clearformer.checks.outcome import ModelCrashed
 from clearformer.checks.recognise import signature, trial
+from clearformer.checks.recognise.encoder_decoder_calls import SOURCE_WORDS, has_word, is_length
 from clearformer.checks.recognise.experiment import Experiment, attempt
 from clearformer.checks.recognise.plain_masks import SAYING_REAL
 from clearformer.checks.weights import randomise_weights
@@ -98,6 +99,9 @@ class FoundGenerate:
     """of the argument that says which tokens of the prompt are real"""
     draws: bool = False
     """whether it draws random tokens, and not always the likeliest"""
+    length_name: str = ""
+    """of the argument that says how long each source is"""
+    pad: int = 0
 
     def __call__(self, model: Any, inputs: Tensor, count: int) -> Tensor:
         """(model, prompt or source [B, P], count) -> new tokens [B, N]. Raises ModelCrashed for anything else."""
@@ -135,7 +139,9 @@ class FoundGenerate:
 
     def text(self, model: Any, prompt: Tensor, count: int) -> Tensor:
         """All that it returns, [B, *]. Raises ModelCrashed where that is no text."""
-        named = {self.count_name: count} if self.count_name else {}
+        named: dict[str, Any] = {self.count_name: count} if self.count_name else {}
+        if self.length_name:
+            named[self.length_name] = (prompt != self.pad).sum(-1)
         with contextlib.nullcontext() if self.draws else GreedyMode():
             out = signature.method(model, self.method)(PROMPTS[self.shape](prompt.clone()), **named, **self.options)
         out = out[0] if isinstance(out, tuple) else out
@@ -204,8 +210,9 @@ def _always_begins_with(experiment: Experiment, candidate: FoundGenerate, start:
 
 
 def end_token(model: Any) -> int | None:
-    """The token that ends a text, if the model declares one."""
-    return signature.declared(model, END_TOKENS)
+    """The token that ends a text, if the model declares one, or its methods use a constant of such a name."""
+    found = signature.declared(model, END_TOKENS)
+    return signature.used_constant(model, ("eos", "end_token", "eot")) if found is None else found
 
 
 def _start(experiment: Experiment) -> int | None:
@@ -251,17 +258,24 @@ def _first_inputs(experiment: Experiment, candidate: FoundGenerate) -> Tensor:
 def _candidates(experiment: Experiment, method: str) -> Iterator[FoundGenerate]:
     parameters = signature.parameters(signature.method(experiment.model, method))
     prompt, *rest = [*parameters, ""]
+    length = next((name for name in rest if is_length(name) and has_word(name, SOURCE_WORDS)), "")
+    rest = [name for name in rest if name != length]
     counts = [
         name for name in rest if signature.has_word(name, COUNTS) and not signature.has_word(name, (*NOT_COUNTS, *ENDS))
     ]
     options = {name: value for name in rest for value in [_option(experiment, name, parameters)] if value is not None}
     counts = [name for name in counts if name not in options][:1]
-    if not prompt or set(signature.required(parameters)) - {prompt, *counts, *options}:
+    if not prompt or set(signature.required(parameters)) - {prompt, length, *counts, *options}:
         return
-    written = ", ".join([prompt, *counts, *(f"{name}={value}" for name, value in options.items())])
+    written = ", ".join(
+        [prompt, *([length] if length else []), *counts, *(f"{name}={value}" for name, value in options.items())]
+    )
     shapes: tuple[Shape, ...] = ("rows", "row", "flat", "list")
     for shape in shapes:
-        yield FoundGenerate(f"model.{method}({written})", method, counts[0] if counts else "", options, shape)
+        lengths: dict[str, Any] = {"length_name": length, "pad": experiment.subject.pad}
+        yield FoundGenerate(
+            f"model.{method}({written})", method, counts[0] if counts else "", options, shape, **lengths
+        )
 
 
 def _option(experiment: Experiment, name: str, parameters: Any) -> Any:

@@ -133,6 +133,9 @@ def _forms_of_method(subject: Subject, method: str, inputs: int) -> Iterator[Los
         is_target = signature.has_word(second, TARGETS)
         if second and len(required) <= inputs + 1 and (len(required) > inputs or is_target):
             yield LossForm(f"{called}({takes}, labels)", run, True, is_target, second, **masks)
+        if second and len(required) == inputs + 1 and not is_target and not mask:
+            of_mask = partial(_by_method, method, [name for name in names if name != second], second)
+            yield LossForm(f"{called}({takes}, {second})", of_mask, False, False, mask_name=second, needs_mask=True)
         if len(required) <= inputs:
             yield LossForm(f"{called}({takes})", run, False, True, **masks)
 

@@ -90,10 +90,14 @@ def find_masked_call(
 ) -> MaskedCall | None:
     """The convention with which this mask hides what it should; else the first that runs.
 
-    `of_rows`: only those in which each row has a mask of its own.
+    `of_rows`: only those in which each row has a mask of its own. Beside `input_ids`, an `attention_mask` that
+    may be left out is 1 for real tokens, as in transformers.
     """
     ranks = (2, 3, 4) if name in SAYING_PADDING else (4, 3, 2)
-    meanings = [meaning for meaning in masks.MEANINGS if name not in SAYING_REAL or "may attend" in meaning]
+    parameters = signature.parameters(model)
+    like_transformers = name == "attention_mask" and "input_ids" in parameters
+    says_real = name in SAYING_REAL or (like_transformers and name not in signature.required(parameters))
+    meanings = [meaning for meaning in masks.MEANINGS if not says_real or "may attend" in meaning]
     candidates = [
         MaskedCall(name, masks.Convention(meaning, rank, each), others or {}, arrange)
         for each, meaning, rank in itertools.product(per_query, meanings, ranks)

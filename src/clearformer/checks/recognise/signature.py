@@ -118,11 +118,11 @@ def names_a_setting(model: Any, words: Iterable[str]) -> bool:
 
 
 def padding_token(model: Any) -> int | None:
-    """As declared; else the one `padding_idx` of the model's embeddings."""
+    """As declared; else the one `padding_idx` of the model's embeddings, or a constant that its methods use."""
     found = declared(model, PADS)
     if found is None and isinstance(model, nn.Module):
         named = {part.padding_idx for part in model.modules() if isinstance(part, nn.Embedding)} - {None}
-        found = named.pop() if len(named) == 1 else None
+        found = named.pop() if len(named) == 1 else used_constant(model, ("pad",))
     return found
 
 
@@ -136,6 +136,21 @@ def constant(model: Any, names: Iterable[str]) -> int | None:
     known = getattr(type(model).forward, "__globals__", {}) if isinstance(model, nn.Module) else {}
     found = (known.get(spelt) for name in names for spelt in (name.upper(), name))
     return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), None)
+
+
+def used_constant(model: Any, words: Iterable[str]) -> int | None:
+    """The whole number that methods of the model's class use by a global name that holds one of these words; None
+    where they use none, or several."""
+    named = (getattr(type(model), name, None) for name in ("forward", *methods(model)))
+    functions = [function for function in map(inspect.unwrap, filter(None, named)) if inspect.isfunction(function)]
+    found = {
+        value
+        for function in functions
+        for name in function.__code__.co_names
+        for value in [function.__globals__.get(name)]
+        if has_word(name, words) and isinstance(value, int) and not isinstance(value, bool)
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def declare(model: Any, names: Iterable[str], value: int) -> bool:

@@ -62,6 +62,8 @@ def complete(subject: Subject) -> Subject:
     ]
     sentences = [sentence for fields in found for sentence in fields.pop("ways", ())]
     together: dict[str, Any] = {name: value for fields in found for name, value in fields.items()}
+    if {"loss", "start"} <= together.keys():  # a loss that is given the decoder's tokens takes any for the first
+        together["loss"] = dataclasses.replace(together["loss"], start=together["start"])
     return dataclasses.replace(subject, ways=(*subject.ways, *sentences), **together)
 
 
@@ -80,7 +82,8 @@ def loss_fields(experiment: Experiment, only: str | None = None) -> dict[str, An
         "ways": tuple(one.description for one in found),
     }
     if experiment.kind == "encoder-decoder":
-        fields |= {"start": first.start, "reserved": tuple({*experiment.subject.reserved, first.start})}
+        start = first.start if first.matched else signature.declared(experiment.model, generation.START_TOKENS)
+        fields |= {} if start is None else {"start": start, "reserved": (*{*experiment.subject.reserved, start},)}
     reserved = experiment.subject.reserved
     if first.ignored is not None and first.ignored >= 0 and first.ignored not in reserved:
         fields |= {"reserved": (*fields.get("reserved", reserved), first.ignored)}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clearformer.checks.models.catalogue import CHECKS
 from clearformer.checks.models.run import run_check
 from clearformer.checks.outcome import Outcome
+from clearformer.checks.recognise import recognise
 from clearformer.checks.subject import Subject
 
 V, D, CONTEXT = 23, 8, 16
@@ -130,6 +131,20 @@ class Writing(Tiny):
 def test_a_method_that_writes_to_its_argument_is_named(fields: dict[str, Any], place: str):
     outcome = check("unchanged", Writing(), **fields)
     assert (outcome.status, outcome.case) == ("failed", f"model.{place} was written to")
+
+
+@pytest.mark.parametrize("clamp", [torch.clamp, torch.clamp_])
+def test_labels_of_a_loss_whose_formula_is_not_known_may_not_be_written_to(clamp: Callable[..., Tensor]):
+    class Hinges(Tiny):
+        def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Any:  # type: ignore[override]
+            logits = super().forward(tokens)
+            if labels is None:
+                return logits
+            own = logits.gather(2, clamp(labels, min=0)[..., None])
+            return logits, (logits - own).relu().sum(-1)[labels >= 0].mean()
+
+    outcome = run_check(recognise(Hinges()), CHECKS["arguments.unchanged"], seed=1)
+    assert outcome.status == ("passed" if clamp is torch.clamp else "failed"), outcome
 
 
 def test_a_cache_may_be_written_to():

@@ -166,6 +166,25 @@ class GivesStatesAndMask(nn.Module):
         return self.decode(target, *self.encode(source))
 
 
+class SearchesWithoutATarget(nn.Module):
+    """As AllenNLP's models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+
+    def forward(self, source_tokens: Tensor, target_tokens: Tensor | None = None) -> Tensor:
+        if target_tokens is None:
+            return source_tokens[:, None].expand(-1, 3, -1)
+        return self.body.head(self.body.features(target_tokens, self.body.tokens(source_tokens)))
+
+
+class SourceAndTargets(Body):
+    def forward(self, src: Tensor, targets: Tensor | None = None) -> Any:
+        logits = self.head(self.features(src))
+        return logits if targets is None else (logits, F.cross_entropy(logits.mT, targets))
+
+
 class MaskPredict(nn.Module):
     """A decoder that sees both sides."""
 
@@ -280,6 +299,11 @@ def test_labels_that_are_shifted_inside_are_the_decoders_tokens():
     logits = model(source, torch.cat([target, target[:, :1]], dim=1))[1][:, 1:]
     torch.testing.assert_close(called(model, source, target), logits)
     assert (subject.start, subject.context) == (START, CONTEXT - 1)
+
+
+def test_a_target_that_may_be_left_out_makes_a_pair_and_targets_of_a_language_model_do_not():
+    assert recognise(SearchesWithoutATarget()).kind == "encoder-decoder"
+    assert recognise(SourceAndTargets()).kind == "causal"
 
 
 @pytest.mark.parametrize("family", [EncodesAndDecodes, GivesStatesAndMask])

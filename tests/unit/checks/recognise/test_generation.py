@@ -319,6 +319,35 @@ class RepeatsItsFirstToken(Translates):
         return super().greedy_decode(src, max_len + 1)[:, 1:]
 
 
+SOCK_EOS, SOCK_PAD = 2, 0
+
+
+class IsToldLengths(Translates):
+    """It declares nothing: the end and padding are constants of its file, and lengths say how long sources are."""
+
+    eos_idx = pad_idx = None  # type: ignore[assignment]
+    keeps_state = True
+
+    def forward(self, source: Tensor, source_length: Tensor, target: Tensor) -> Tensor:
+        real = torch.arange(source.shape[1]) < source_length[:, None]
+        read = (self.tokens(source) * real[..., None]).sum(1, keepdim=True) / source_length[:, None, None]
+        return self.head((self.tokens(target).cumsum(1) + 2 * read).tanh())
+
+    def greedy_decode(self, source: Tensor, source_length: Tensor, max_output_length: int = 12) -> Tensor:  # type: ignore[override]
+        text, ended = torch.full_like(source[:, :1], self.bos_idx), torch.zeros_like(source[:, :1], dtype=torch.bool)
+        for _ in range(max_output_length):
+            logits = self(source, source_length, text if self.keeps_state else text[:, -1:])
+            word = logits[:, -1:].argmax(-1).masked_fill(ended, SOCK_PAD)
+            text, ended = torch.cat([text, word], dim=1), ended | (word == SOCK_EOS)
+            if ended.all():
+                break
+        return text[:, 1:]
+
+
+class ForgetsItsState(IsToldLengths):
+    keeps_state = False
+
+
 class ReadsSourcePadding(Translates):
     hides_source_padding = False
 
@@ -340,6 +369,8 @@ class KeepsTheFirstSource(Translates):
     [
         (Translates, ""),
         (RepeatsItsFirstToken, ""),
+        (IsToldLengths, ""),
+        (ForgetsItsState, "last-token-only"),
         (ReadsSourcePadding, "source-padding"),
         (StopsWithTheFirst, "ended-early"),
         (KeepsTheFirstSource, "state-left"),

@@ -134,6 +134,72 @@ class OfVectors(nn.Module):
         return self.head((x + F.scaled_dot_product_attention(x, x, x)).mean(1))
 
 
+class WidensItsVectors(Body):
+    """Narrow vectors of tokens are widened, and queries, keys and values are narrower again, as in ConvBERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen = nn.Linear(D, 2 * D)
+        self.queries, self.keys, self.values = (nn.Linear(2 * D, D) for _ in range(3))
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.widen(x + self.positions.weight[: x.shape[1]])
+        return F.scaled_dot_product_attention(self.queries(x), self.keys(x), self.values(x), is_causal=True)
+
+
+class OneMatrixAfterTheOther(Body):
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen, self.narrow = nn.Linear(D, 2 * D), nn.Linear(2 * D, D)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.narrow(self.widen(super().features(x)))
+
+
+@pytest.mark.parametrize(("family", "status"), [(WidensItsVectors, "passed"), (OneMatrixAfterTheOther, "failed")])
+def test_what_several_matrices_read_is_no_feed_forward_network(family: type[Body], status: str):
+    assert run_check(recognise(family()), CHECKS["numbers.activation"], seed=1).status == status
+
+
+class LikeTransformers(Body):
+    """The mask is 1 for real tokens; with `turned` it is taken for 1 where padding is."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.padding = int(turned)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        hidden = (mask == self.padding) if attention_mask is not None else torch.zeros_like(mask, dtype=torch.bool)
+        x = self.tokens(input_ids) + self.positions.weight[: input_ids.shape[1]]
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        hidden = (hidden[:, None] | later) & ~torch.eye(x.shape[1], dtype=torch.bool)
+        return self.head(x + (x @ x.mT / D**0.5).masked_fill(hidden, -torch.inf).softmax(-1) @ x)
+
+
+@pytest.mark.parametrize(("turned", "status"), [(False, "passed"), (True, "failed")])
+def test_an_attention_mask_beside_input_ids_is_one_for_real_tokens(turned: bool, status: str):
+    assert run_check(recognise(LikeTransformers(turned)), CHECKS["batches.right-padding"], seed=1).status == status
+
+
+class WeighsItsLosses(Body):
+    """The second argument says what counts, whatever it is called; `moved` is how far it is moved, which must be 1."""
+
+    def __init__(self, moved: int) -> None:
+        super().__init__()
+        self.moved = moved
+
+    def compute_loss(self, x: Tensor, m: Tensor) -> Tensor:
+        losses = F.cross_entropy(self(x)[:, :-1].mT, x[:, 1:], reduction="none")
+        m = m[:, self.moved : self.moved + losses.shape[1]]
+        return (losses * m).sum() / m.sum()
+
+
+@pytest.mark.parametrize(("moved", "status"), [(1, "passed"), (0, "failed")])
+def test_an_argument_of_any_name_may_say_which_losses_count(moved: int, status: str):
+    assert run_check(recognise(WeighsItsLosses(moved)), CHECKS["loss.padding"], seed=1).status == status
+
+
 def test_logits_that_stand_at_what_they_predict_are_moved():
     model = ShiftsInside()
     subject = recognise(model)
