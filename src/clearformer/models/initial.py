@@ -13,6 +13,7 @@ parameter has a random generator seeded with (seed, name), so its value does not
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +57,12 @@ def count_parameters(config: AnyModelConfig) -> int:
     return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
-def initial_weights(config: AnyModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-    """The initial value of every parameter, float32."""
+def initial_weights(
+    config: AnyModelConfig, seed: int, place: Callable[[tuple[int, ...]], tuple[slice, ...]] = lambda _shape: ()
+) -> dict[str, NDArray[np.float32]]:
+    """The initial value of every parameter, or of its part at `place` of its shape, float32; one is drawn at a time."""
     return {
-        name: _draw(config, name, shape, np.random.default_rng([seed, *name.encode()])).astype(np.float32)
+        name: _draw(config, name, shape, np.random.default_rng([seed, *name.encode()]))[place(shape)].astype(np.float32)
         for name, shape in parameter_shapes(config).items()
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 from clearformer.config import EngineName
 from clearformer.engine import engine_of, open_engine
 from clearformer.errors import CheckpointError, RunError
-from clearformer.models.initial import parameter_shapes
+from clearformer.models.initial import initial_weights, parameter_shapes
 from clearformer.runs import metrics, samples
 from clearformer.runs.checkpoint import Checkpoint, Place, load_average, load_newest, newest_step
 from clearformer.runs.folder import RunFolder
@@ -21,7 +21,7 @@ from clearformer.runs.lock import exclusive_lock
 from clearformer.runs.memory_limit import require_memory
 from clearformer.runs.saving import make_saver
 from clearformer.runs.stopping import reason_to_stop, since_best
-from clearformer.runs.tensor_files import ALL, Share
+from clearformer.runs.tensor_files import ALL, Share, Tensors
 from clearformer.training.optimizer_state import optimizer_shapes
 from clearformer.training.processes import ALONE, Processes
 from clearformer.training.steps import Record
@@ -77,18 +77,18 @@ def untrained_model(run: RunFolder, engine: EngineName | None = None) -> Any:
     return open_engine(engine or run.config.engine).make_model(run.config)
 
 
-def initial_model(run: RunFolder) -> Any:
-    """The model before its first step: with random weights, or with those of `start_from`.
+def initial_tensors(run: RunFolder, processes: Processes = ALONE, share: Share = ALL) -> Tensors:
+    """A share of the weights before the first step: random ones, or those of `start_from`.
 
     Raises CheckpointError if the weights of `start_from` are missing or damaged.
     """
-    model = untrained_model(run)
-    if run.config.start_from:
-        start = load_newest(run.start, {"model": parameter_shapes(run.config.model)}, run.notify)
-        if start is None:
-            raise CheckpointError(f"the initial weights were expected in {run.start}, found none; train anew")
-        engine_of(model).load_weights(model, start.tensors["model"])
-    return model
+    shapes = parameter_shapes(run.config.model)
+    if not run.config.start_from:
+        return initial_weights(run.config.model, run.config.train.seed, share.place)
+    start = load_newest(run.start, {"model": shapes}, run.notify, processes, share)
+    if start is None:
+        raise CheckpointError(f"the initial weights were expected in {run.start}, found none; train anew")
+    return start.tensors["model"]
 
 
 def train_run(run: RunFolder, processes: Processes = ALONE) -> Generator[Update, None, None]:
@@ -157,19 +157,23 @@ def _train(run: RunFolder, processes: Processes) -> Generator[Update, None, None
 def _begin(run: RunFolder, processes: Processes) -> tuple[Any, Any, int]:
     """The model and its optimizer, in all `processes`, as of the newest checkpoint, and its step; or new ones, and 0.
 
-    With `fsdp` each process reads its parts of the checkpoint, whoever wrote it, and makes room for no others.
+    With `fsdp` each process draws its parts of new weights, or reads them, whoever wrote the checkpoint, and makes room
+    for no others.
     """
     config, shapes = run.config.train, parameter_shapes(run.config.model)
     files = {"model": shapes, "optimizer": optimizer_shapes(shapes, config)}
     share = Share(processes.rank, processes.size) if config.parallel == "fsdp" else ALL
     checkpoint = load_newest(run.checkpoints, files, run.notify, processes, share)
-    model = initial_model(run) if checkpoint is None else processes.model_to_load(run.config)
+    model = processes.model_to_load(run.config)
     engine = engine_of(model)
     processes.distribute(model, config)
+    if checkpoint is not None:
+        engine.load_weights(model, checkpoint.tensors["model"])
+    elif run.config.start_from or share != ALL:  # else it was made with its random weights
+        engine.load_weights(model, initial_tensors(run, processes, share))
     optimizer = engine.make_optimizer(model, config)
     if checkpoint is None:
         return model, optimizer, 0
-    engine.load_weights(model, checkpoint.tensors["model"])
     engine.load_optimizer(model, optimizer, checkpoint.tensors["optimizer"], config)
     return model, optimizer, checkpoint.step
 

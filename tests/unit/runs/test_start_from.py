@@ -15,7 +15,7 @@ from clearformer.config import BERTConfig, ClassifierConfig, Config, CosineSched
 from clearformer.errors import CheckpointError, ConfigError, RunError
 from clearformer.models.initial import initial_weights, parameter_shapes
 from clearformer.runs.folder import RunFolder, create_folder, open_folder
-from clearformer.runs.session import initial_model, load_model, train_run, untrained_model
+from clearformer.runs.session import initial_tensors, load_model, train_run, untrained_model
 from clearformer.runs.start import transferred_names
 from clearformer.training.loss import mean_loss
 
@@ -78,7 +78,7 @@ def weights(run: RunFolder) -> dict[str, np.ndarray]:
 
 
 def first(run: RunFolder) -> dict[str, np.ndarray]:
-    return {name: weight.detach().numpy() for name, weight in initial_model(run).named_parameters()}
+    return dict(initial_tensors(run))
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt"])

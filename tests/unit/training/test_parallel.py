@@ -90,6 +90,17 @@ def read_tensors(folder, name, *others):
 checkpoint.read_tensors = read_tensors
 """
 """before TRAINING: writes down how many numbers a process gets out of a checkpoint's files"""
+DRAWING = """
+import os
+from clearformer.engines import torch as engine
+load = engine.load_weights
+def load_weights(model, weights):
+    assert not any(parameter.is_meta for parameter in model.parameters())
+    print(os.environ["RANK"], sum(array.size for array in weights.values()), file=open({record!r}, "a"))
+    load(model, weights)
+engine.load_weights = load_weights
+"""
+"""before TRAINING: writes down how many numbers a process puts into its model"""
 COMMAND = """
 import os, sys
 os.environ |= {environment}
@@ -262,6 +273,13 @@ def test_to_go_on_with_fsdp_a_process_reads_its_own_part_and_no_more(make: Any, 
         for rank in range(3)
     }
     assert sorted(record.read_text().splitlines()) == sorted(f"{r} {name} {n}" for (r, name), n in numbers.items())
+
+
+def test_to_begin_with_fsdp_a_process_keeps_its_own_part_of_new_weights_and_no_more(make: Any, tmp_path: Path):
+    folder, record = make(settings={"ngram_buckets": 2}, parallel="fsdp"), tmp_path / "drawn"
+    assert together([DRAWING + TRAINING] * 3, folder=str(folder), last=1, record=str(record)) == [0, 0, 0]
+    sizes = [sum(own_size(shape, rank, 3) for shape in shapes(folder)["model"].values()) for rank in range(3)]
+    assert sorted(record.read_text().splitlines()) == [f"{rank} {size}" for rank, size in enumerate(sizes)]
 
 
 def own_size(shape: tuple[int, ...], rank: int, size: int) -> int:
