@@ -32,7 +32,7 @@ class _Recorder(Mode):
         if isinstance(out, Tensor) and out.is_floating_point():
             name = func.overloadpacket.__name__
             self.half += [name] if out.dtype in (torch.float16, torch.bfloat16) else []
-            self.nan += [name] if out.isnan().any() else []
+            self.nan += [name] if not out.is_nested and out.isnan().any() else []
         return out
 
 
