@@ -7,10 +7,11 @@
     python benchmarks/quality/in_time.py picture
 
 Both systems have the same tokens, and their losses are nats a token of the whole validation split, without label
-smoothing or dropout. Seconds are those of training, on an otherwise idle machine; validation is not counted. Each has
-its own recipe: nanoGPT's for a CPU, JoeyNMT's as in `in_time_joeynmt.py`. tinyshakespeare's recipes have a number of
-steps; for Multi30k ours has as many as fit into the minutes, by the time of the first few. Translations of the 2016
-test set are scored at the end, with a beam of 5. Results go to `results/`, the picture to docs/in-time.svg.
+smoothing or dropout. Seconds are those of training, validation not counted, on an otherwise idle machine; or both run
+at once, on a core each: with `OMP_NUM_THREADS=1` under `taskset -c 0`, and `-c 1`. Each has its own recipe: nanoGPT's
+for a CPU, JoeyNMT's as in `in_time_joeynmt.py`. tinyshakespeare's recipes have a number of steps; for Multi30k ours has
+as many as fit into the minutes, by the time of the first few. Translations of the 2016 test set are scored at the end,
+with a beam of 5. Results go to `results/`, the picture to docs/in-time.svg.
 """
 
 import argparse
