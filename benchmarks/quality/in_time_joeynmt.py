@@ -1,9 +1,8 @@
 """JoeyNMT at Multi30k: its model and its trainer, given our tokens as words.
 
 Its transformer has the size of ours with the feed-forward width of 4 D, post-norm layers, tied embeddings, dropout of
-0.3 and label smoothing; Adam's rate rises for 200 steps and falls with the root of the step, in batches of 4,096 target
-tokens. In its recipes for small corpora it rises for longer, which would take most of half an hour. Its trainer runs as
-it is; only its validation, which decodes, is replaced.
+0.3 and label smoothing; Adam's rate rises for 400 steps and falls with the root of the step, in batches of 4,096 target
+tokens, as in its recipes for small corpora. Its trainer runs as it is; only its validation, which decodes, is replaced.
 """
 
 import logging
@@ -33,7 +32,7 @@ TRAINING: dict[str, Any] = {
     "optimizer": "adam",
     "adam_betas": [0.9, 0.98],
     "learning_rate": 2e-3,
-    "learning_rate_warmup": 200,
+    "learning_rate_warmup": 400,
     "scheduling": "warmupinversesquareroot",
     "normalization": "tokens",
     "label_smoothing": 0.1,

@@ -101,9 +101,8 @@ def float64(probe: Probe) -> Outcome:
     clone = probe.clone(torch.float64)
     wide = inputs.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     try:
-        with sdpa_kernel(
-            SDPBackend.MATH
-        ):  # PyTorch's fused kernel misreads a mask of float32 beside float64 (2.13, CPU)
+        # PyTorch's fused kernel misreads a mask of float32 beside float64 (2.13, on a CPU)
+        with sdpa_kernel(SDPBackend.MATH):
             double = clone.logits(wide)
     except Exception as error:
         raise DoesNotApply(f"the model does not run in float64: {error}") from error

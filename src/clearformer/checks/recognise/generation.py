@@ -267,9 +267,8 @@ def _candidates(experiment: Experiment, method: str) -> Iterator[FoundGenerate]:
     counts = [name for name in counts if name not in options][:1]
     if not prompt or set(signature.required(parameters)) - {prompt, length, *counts, *options}:
         return
-    written = ", ".join(
-        [prompt, *([length] if length else []), *counts, *(f"{name}={value}" for name, value in options.items())]
-    )
+    given = [prompt, length, *counts, *(f"{name}={value}" for name, value in options.items())]
+    written = ", ".join(filter(None, given))
     shapes: tuple[Shape, ...] = ("rows", "row", "flat", "list")
     for shape in shapes:
         lengths: dict[str, Any] = {"length_name": length, "pad": experiment.subject.pad}

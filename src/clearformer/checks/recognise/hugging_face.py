@@ -76,12 +76,10 @@ def _kind(model: Any) -> Kind:
             'return such a model, or: Subject(model, call=lambda model, tokens: model(tokens).logits, kind="causal", '
             "vocab_size=model.config.vocab_size)"
         )
-    out, _ = trial.try_call(partial(calls.call, model), trial.sample_tokens())
-    return (
-        "causal"
-        if out is None or out.dim() != 3
-        else kinds.infer(model, calls.call, trial.sample_tokens(), gives_labels=False)[0]
-    )
+    tokens = trial.sample_tokens()
+    out, _ = trial.try_call(partial(calls.call, model), tokens)
+    is_of_tokens = out is not None and out.dim() == 3
+    return kinds.infer(model, calls.call, tokens, gives_labels=False)[0] if is_of_tokens else "causal"
 
 
 def _sizes(model: Any, pair: bool) -> tuple[int, int | None]:
