@@ -161,7 +161,7 @@ PLANTED = {
         Mutant(
             "empty-row-minus-its-own-maximum", "functional", "torch.finfo(scores.dtype).min", "-torch.inf", "not-finite"
         ),
-        Mutant("mean-of-no-tokens", "textbook", ".clamp(min=1)", "", "not-finite"),
+        Mutant("mean-of-no-tokens", "textbook", ".clamp(min=1)", "", "divided-by-none"),
     ],
     "masks.both-sides": [
         Mutant(
