@@ -9,16 +9,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from right._seeded import seeded
+from right._seeded import normal, seeded
 from torch import Tensor, nn
-
-
-def normal(model: nn.Module, std: float = 0.02) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=std)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:

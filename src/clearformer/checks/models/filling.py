@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from clearformer.checks.explain.generation import gaps
-from clearformer.checks.models.generation import FACTORS
 from clearformer.checks.outcome import ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe
+from clearformer.checks.recognise.generation import FACTORS
 from clearformer.checks.weights import randomise_weights
 
 ROWS = 8

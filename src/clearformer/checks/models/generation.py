@@ -12,7 +12,7 @@ from clearformer.checks.models import ending
 from clearformer.checks.outcome import DoesNotApply, ModelCrashed, Outcome, failed, passed
 from clearformer.checks.probe.influence import TOLERANCE
 from clearformer.checks.probe.probe import Inputs, Probe, difference
-from clearformer.checks.recognise.generation import FoundGenerate, PromptLost
+from clearformer.checks.recognise.generation import FACTORS, FoundGenerate, PromptLost
 from clearformer.checks.weights import randomise_weights
 
 ROWS = 2
@@ -24,8 +24,6 @@ PADDED_NEW, PADDED_TRIALS = 4, 3
 """tokens after a padded prompt, and batches of such prompts, since a model may repeat a token whatever it reads"""
 SOURCE_ROWS = 8
 """enough for some to end before others"""
-FACTORS = (1.0, 2.0, 4.0, 8.0)
-"""by which weights are enlarged beside embeddings, which may drown what comes from other tokens"""
 SAMPLING_TOLERANCE = 0.1
 """standard deviations of the logits: nearer ones may be drawn at the lowest temperature"""
 

@@ -214,7 +214,7 @@ def scale(probe: Probe) -> Outcome:
 
     Four designs have another scale and are recognised: initial values that make queries smaller than keys by the
     factor that is missing, as T5 has them; queries and keys that are normalised, so that their scale is a temperature;
-    and sums of two or three products, of tokens and of positions, all divided by the root of their number too; and
+    sums of two or three products, of tokens and of positions, all divided by the root of their number too; and
     1/d_head where the model's settings speak of multipliers, as μP has it (arXiv:2203.03466).
     """
     inputs, measured = probe.inputs(3), []

@@ -50,7 +50,7 @@ ONLY_THE_LIKELIEST: tuple[tuple[str, float], ...] = (
 )
 """settings of sampling; a temperature so low lets a thousandth of a nat decide, and some divide by one of 0"""
 PROMPT, NEW = 3, 4
-FACTORS = (2.0, 4.0, 8.0)
+FACTORS = (1.0, 2.0, 4.0, 8.0)
 """by which weights are enlarged beside embeddings, which may drown what comes from other tokens"""
 
 Shape = Literal["rows", "row", "flat", "list"]
