@@ -67,7 +67,9 @@ def use(program: Path, tmp_path: Path) -> Use:
             shutil.copy(program, export_run(run, folder))
         environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}  # memory that lasts until the end
         command = [str(folder / "transformer"), *arguments]
-        return subprocess.run(command, input=lines, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, input=lines.encode(), capture_output=True, env=environment)
+        out, errors = done.stdout.decode(), done.stderr.decode()  # as text, a token of "\r" would be read as "\n"
+        return subprocess.CompletedProcess(command, done.returncode, out, errors)
 
     return call
 
