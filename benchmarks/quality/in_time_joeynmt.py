@@ -1,8 +1,10 @@
 """JoeyNMT at Multi30k: its model and its trainer, given our tokens as words.
 
-Its transformer has the size of ours with the feed-forward width of 4 D, post-norm layers, tied embeddings, dropout of
-0.3 and label smoothing; Adam's rate rises for 400 steps and falls with the root of the step, in batches of 4,096 target
-tokens, as in its recipes for small corpora. Its trainer runs as it is; only its validation, which decodes, is replaced.
+Its transformer has the depth and the width of ours, and all else is as in its recipe for IWSLT 2014: feed-forward
+layers of 4 D, tied embeddings, dropout of 0.3, label smoothing, Adam at 0.0003 on batches of 4,096 tokens. Its rate is
+constant here: there it falls when validation stalls, which does not happen in the time. Post-norm is named, as in its
+newer recipes: left out, its encoder is pre-norm without a norm at the end. Its trainer runs as it is; only its
+validation, which decodes, is replaced.
 """
 
 import logging
@@ -27,16 +29,15 @@ SPLITS: dict[str, Split] = {"train": "train", "dev": "validation", "test": "test
 VALIDATE = 100
 """steps"""
 STACK: dict[str, Any] = {"type": "transformer", "num_layers": 3, "num_heads": 4, "hidden_size": 256, "ff_size": 1024}
-STACK |= {"dropout": 0.3, "embeddings": {"embedding_dim": 256, "scale": True, "dropout": 0.0}}
+STACK |= {"layer_norm": "post", "dropout": 0.3, "embeddings": {"embedding_dim": 256, "scale": True, "dropout": 0.0}}
 TRAINING: dict[str, Any] = {
     "optimizer": "adam",
-    "adam_betas": [0.9, 0.98],
-    "learning_rate": 2e-3,
-    "learning_rate_warmup": 400,
-    "scheduling": "warmupinversesquareroot",
+    "adam_betas": [0.9, 0.999],
+    "learning_rate": 3e-4,
+    "scheduling": "exponential",
+    "decrease_factor": 1.0,
     "normalization": "tokens",
     "label_smoothing": 0.1,
-    "clip_grad_norm": 1.0,
     "batch_size": 4096,
     "batch_type": "token",
     "epochs": 10_000,
