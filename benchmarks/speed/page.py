@@ -29,7 +29,17 @@ process): a run of S has its seconds back after some 6,000 steps, the others har
 products, which it leaves to the same library.
 """
 
-LIMITS = """## Where the time goes
+SHARES = """### Where a training step goes
+
+Written by `python benchmarks/speed/shares.py`, in float32. GFLOP/s are those of the linear layers' products over the
+time of the whole step; a square product alone reached {limit} at most. The shares are of the profiler's time; dispatch,
+copies and sums are the rest. Were all but the products free, a step would be as many times as fast as the last column
+says; PyTorch leaves the products to its library.
+
+{table}
+"""
+
+LIMITS = """## Where the time of a search goes
 
 On the AMD EPYC below, 32 sentences took the small translator 0.56 seconds while NumPy chose among the candidates of
 the beam, and 0.48 since C sums their exponentials: 0.34 of them go to the decoder and its logits, 0.04 each to the
@@ -43,6 +53,8 @@ def write_page(results: Path) -> None:
     for path in sorted(results.glob("*.json")):
         saved = json.loads(path.read_text(encoding="utf-8"))
         parts.append(section(saved))
+        if "shares" in saved:
+            parts.append(shares_section(saved["shares"]))
         if "growth" in saved:
             parts.append(growth_section(saved["growth"], PAGE.with_name(f"growth-{path.stem}.svg")))
     PAGE.write_text("\n".join(parts), encoding="utf-8")
@@ -72,3 +84,18 @@ def row(name: str, found: dict[str, Any]) -> str:
     speeds = " | ".join(f"{found[side]:,}" for side in ("ours", "theirs"))
     median, spread = f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}"
     return f"| {name} | {median} | {spread} | {found['aim']} | {speeds} | {found['unit']} |"
+
+
+def shares_section(shares: dict[str, Any]) -> str:
+    """The table of what a training step's time goes to."""
+    steps = shares["steps"]
+    kinds = [name for name in next(iter(steps.values())) if "/s" not in name]
+    rows = [
+        f"| {name} | {step['tokens/s']:,} | {step['GFLOP/s']} | {step['GFLOP/s'] / shares['limit']:.0%} | "
+        f"{' | '.join(f'{step[kind]:.0%}' for kind in kinds)} | {1 / step['products']:.2f} |"
+        for name, step in steps.items()
+    ]
+    head = ["step", "tokens/s", "GFLOP/s", "of the most", *kinds, "at most faster"]
+    return SHARES.format(
+        limit=shares["limit"], table="\n".join([f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *rows])
+    )
