@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,20 @@ class Comparison:
     settings: dict[str, Any]
     unit: str
     aim: float
+    theirs: dict[str, Any] = field(default_factory=dict)
+    """settings of `against` that differ"""
 
     @property
     def name(self) -> str:
-        sizes = " ".join(str(value) for value in self.settings.values())
-        return f"{self.work} {sizes}, {self.system} / {self.against}"
+        ours, theirs = (" ".join(map(str, settings.values())) for settings in (self.settings, self.theirs))
+        return f"{self.work} {ours}, {self.system} / {self.against} {theirs}".rstrip()
 
 
 class Process:
     """A system at its work, which waits until it is asked."""
 
-    def __init__(self, system: str, comparison: Comparison) -> None:
-        wanted = {"system": system, "work": comparison.work, **comparison.settings}
+    def __init__(self, system: str, work: str, settings: dict[str, Any]) -> None:
+        wanted = {"system": system, "work": work, **settings}
         variables = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
         try:
             python = python_of(system)
@@ -93,8 +95,8 @@ class Process:
 def processes(comparison: Comparison) -> Iterator[tuple[Process, Process]]:
     both: list[Process] = []
     try:
-        for system in (comparison.system, comparison.against):
-            both.append(Process(system, comparison))
+        for system, own in ((comparison.system, {}), (comparison.against, comparison.theirs)):
+            both.append(Process(system, comparison.work, comparison.settings | own))
         yield both[0], both[1]
     finally:
         for one in both:

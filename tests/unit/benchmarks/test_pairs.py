@@ -1,6 +1,7 @@
 """Two systems are compared at the same work or not at all; disturbed pairs do not count."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ class Recorded:
 
     measurements: dict[str, list[tuple[float, float]]]
 
-    def __init__(self, system: str, _: pairs.Comparison) -> None:
+    asked: list[tuple[str, dict[str, Any]]]
+
+    def __init__(self, system: str, work: str, settings: dict[str, Any]) -> None:
+        self.asked.append((f"{system} {work}", settings))
         self.left = iter(self.measurements[system])
         self.found = {"parameters": 100, "facts": {"loss": 4.2}}
         self.process = self
@@ -34,6 +38,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
+    Recorded.asked = []
     monkeypatch.setattr(pairs, "Process", Recorded)
     monkeypatch.setattr(pairs, "wait_until_quiet", lambda: 0.0)
     return Recorded
@@ -48,6 +53,17 @@ def test_a_ratio_is_the_median_of_undisturbed_pairs(recorded: type[Recorded]):
     assert found["ratio"] == {"median": 2.0, "least": 1.0, "most": 3.0}
     assert (found["pairs"], found["disturbed"]) == (3, 1)
     assert (found["ours"], found["theirs"]) == (24, 10)
+
+
+def test_a_peer_may_be_asked_for_its_own_settings(recorded: type[Recorded]):
+    recorded.measurements = {"ours": [(3, 0.0)], "theirs": [(1, 0.0)]}
+    comparison = replace(COMPARISON, settings={"size": "M", "precision": "bfloat16"}, theirs={"precision": "float32"})
+    assert pairs.compare(comparison, rounds=1, seconds=1.0)["ratio"]["median"] == 3
+    assert recorded.asked == [
+        ("ours training", {"size": "M", "precision": "bfloat16"}),
+        ("theirs training", {"size": "M", "precision": "float32"}),
+    ]
+    assert comparison.name == "training M bfloat16, ours / theirs float32"
 
 
 def test_a_machine_that_is_never_quiet_is_measured_all_the_same_and_it_is_said(recorded: type[Recorded]):
@@ -84,4 +100,4 @@ def test_a_peer_that_cannot_be_installed_is_said_and_not_compared(monkeypatch: p
 
     monkeypatch.setattr(pairs, "python_of", refuse)
     with pytest.raises(pairs.NotComparedError, match="joeynmt was expected from PyPI, but: no network"):
-        pairs.Process("joeynmt", COMPARISON)
+        pairs.Process("joeynmt", "training", {})
