@@ -31,8 +31,8 @@ products, which it leaves to the same library.
 
 SHARES = """### Where a training step goes
 
-Written by `python benchmarks/speed/shares.py`, in float32. GFLOP/s are those of the linear layers' products over the
-time of the whole step; a square product alone reached {limit} at most. The shares are of the profiler's time; dispatch,
+Written by `python benchmarks/speed/shares.py`. GFLOP/s are those of the linear layers' products over the time of the
+whole step; {limits} was the most that a square product reached alone. The shares are of the profiler's time; dispatch,
 copies and sums are the rest. Were all but the products free, a step would be as many times as fast as the last column
 says; PyTorch leaves the products to its library.
 
@@ -88,14 +88,15 @@ def row(name: str, found: dict[str, Any]) -> str:
 
 def shares_section(shares: dict[str, Any]) -> str:
     """The table of what a training step's time goes to."""
-    steps = shares["steps"]
-    kinds = [name for name in next(iter(steps.values())) if "/s" not in name]
+    kinds = [name for name in next(iter(shares["float32"]["steps"].values())) if "/s" not in name]
     rows = [
-        f"| {name} | {step['tokens/s']:,} | {step['GFLOP/s']} | {step['GFLOP/s'] / shares['limit']:.0%} | "
+        f"| {name}, {precision} | {step['tokens/s']:,} | {step['GFLOP/s']} | {step['GFLOP/s'] / found['limit']:.0%} | "
         f"{' | '.join(f'{step[kind]:.0%}' for kind in kinds)} | {1 / step['products']:.2f} |"
-        for name, step in steps.items()
+        for precision, found in shares.items()
+        for name, step in found["steps"].items()
     ]
     head = ["step", "tokens/s", "GFLOP/s", "of the most", *kinds, "at most faster"]
     return SHARES.format(
-        limit=shares["limit"], table="\n".join([f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *rows])
+        limits=" and ".join(f"{found['limit']} in {precision}" for precision, found in shares.items()),
+        table="\n".join([f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *rows]),
     )

@@ -3,13 +3,15 @@
     python benchmarks/speed/shares.py
 
 Of each step it takes the least of several times, the operations of its linear layers as PyTorch counts them, and, from
-PyTorch's profiler, the share of each kind of kernel. The limit is the most that a square product in float32 reached
-in the same process. Results go to results/PROCESSOR.json, and from there to docs/speed.md.
+PyTorch's profiler, the share of each kind of kernel. The limit is the most that a square product of the same precision
+reached in the same process. bfloat16 is left out where the processor has no instructions for it. Results go to
+results/PROCESSOR.json, and from there to docs/speed.md.
 """
 
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.pop("OPENBLAS_CORETYPE", None)
@@ -24,11 +26,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from work import Work
 
-STEPS: dict[str, Callable[[], Work]] = {
-    "GPT S": lambda: training("S", "float32"),
-    "GPT M": lambda: training("M", "float32"),
-    "encoder-decoder small": lambda: training_pairs("small", "float32"),
-    "encoder-decoder base": lambda: training_pairs("base", "float32"),
+from clearformer.training.device import cpu_has_bfloat16
+
+STEPS: dict[str, Callable[[str], Work]] = {
+    "GPT S": partial(training, "S"),
+    "GPT M": partial(training, "M"),
+    "encoder-decoder small": partial(training_pairs, "small"),
+    "encoder-decoder base": partial(training_pairs, "base"),
 }
 KINDS = {
     "products": ("aten::mm", "aten::addmm"),
@@ -45,17 +49,26 @@ RUNS, PRODUCTS, SIZES = 5, 40, (512, 1024, 2048)
 def main() -> None:
     path = RESULTS / f"{slug(processor())}.json"
     saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"comparisons": {}}
-    wait_until_quiet()
-    before = limit()
-    steps = {name: step_of(make()) for name, make in STEPS.items()}
-    saved["shares"] = {"limit": round(max(before, limit())), "steps": steps}
+    saved["shares"] = {
+        precision: shares_in(precision)
+        for precision in ("float32", "bfloat16")
+        if precision == "float32" or cpu_has_bfloat16()
+    }
     print(json.dumps(saved["shares"], indent=1))
     write(path, saved)
 
 
-def limit() -> float:
+def shares_in(precision: str) -> dict[str, Any]:
+    dtype = getattr(torch, precision)
+    wait_until_quiet()
+    before = limit(dtype)
+    steps = {name: step_of(make(precision)) for name, make in STEPS.items()}
+    return {"limit": round(max(before, limit(dtype))), "steps": steps}
+
+
+def limit(dtype: torch.dtype) -> float:
     """GFLOP/s, the most of many products of several sizes."""
-    return max(rate_of(torch.randn(size, size)) for size in SIZES)
+    return max(rate_of(torch.randn(size, size, dtype=dtype)) for size in SIZES)
 
 
 def rate_of(x: Tensor) -> float:
