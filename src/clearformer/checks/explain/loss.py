@@ -1,5 +1,7 @@
 """The loss of a language model, recomputed from the model's logits: correctly, and with each known mistake."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,7 +49,7 @@ def labelled_batch(probe: Probe, rows: int) -> tuple[Tensor, Tensor]:
     if probe.kind == "causal":
         return inputs.tokens, inputs.tokens.clone()
     if probe.kind == "bidirectional":
-        return inputs.tokens, probe.replacements(inputs.tokens)
+        return inputs.tokens, probe.replacements(inputs.tokens) % probe.logits(inputs).shape[-1]  # tags are few
     if probe.subject.start is None:
         raise DoesNotApply("the decoder's first token is not known: write Subject(..., start=...)")
     assert inputs.source is not None
@@ -135,8 +137,13 @@ def uniform_shares(smoothing: float, V: int) -> tuple[float, float]:  # noqa: N8
 
 
 def mean_loss(probe: Probe, logits: Tensor, targets: Tensor, measured: float) -> float:
-    """Mean cross-entropy in nats, by the convention of label smoothing that is nearer to the measured loss."""
+    """Mean cross-entropy in nats, by the convention of label smoothing that is nearer to the measured loss.
+
+    Infinite where a target is no class, as a token is none of a tagger.
+    """
     flat, V = logits.flatten(0, -2).double(), logits.shape[-1]  # noqa: N806
+    if targets.max() >= V:
+        return math.inf
     values = [
         F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORE_INDEX, label_smoothing=share).item()
         for share in uniform_shares(probe.subject.smoothing, V)

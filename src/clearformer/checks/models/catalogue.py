@@ -4,6 +4,7 @@ from clearformer.checks.check import Check
 from clearformer.checks.models import (
     arguments,
     batches,
+    binary_loss,
     cache,
     dropout,
     encoder_decoder,
@@ -160,6 +161,12 @@ CHECKS: dict[str, Check] = {
         own_losses.classes,
         ("classifier",),
         ("loss", "vocab_size"),
+    ),
+    "loss.binary": Check(
+        "a loss of yes and no is the binary cross-entropy of the logits",
+        binary_loss.binary,
+        ("classifier", "bidirectional"),
+        ("vocab_size",),
     ),
     "state.saved": Check("a saved model, loaded again, gives the same output", state.saved),
     "state.complete": Check("all that training changes is saved", state.complete),

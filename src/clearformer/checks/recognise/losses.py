@@ -113,6 +113,8 @@ def _batches(experiment: Experiment, loss: FoundLoss) -> list[Batch]:
             labels = torch.arange(number, number + len(tokens)) % experiment.own_logits.shape[-1]
         else:
             labels = experiment.draw(length)
+        if loss.kind == "bidirectional":  # of tags there are fewer than tokens
+            labels = labels % experiment.own_logits.shape[-1]
         batches.append((tokens, labels))
     return batches
 

@@ -18,7 +18,7 @@ LOGITS = ("logit", "prediction", "score", "output")
 def extract_logits(out: Any) -> Tensor:
     """The logits in a model's output: a tensor or array, an object with `.logits`, or a tuple that begins with either.
 
-    Before them a tuple may hold the loss, or None where there are no targets.
+    Before them a tuple may hold the loss, or None or 0 where there are no targets.
 
     In a dictionary they may have another name, such as "lm_logits" or "predictions". An axis of one head for several
     tokens, [B, T, 1, V], is left out. Raises ModelCrashed.
@@ -51,7 +51,7 @@ def are_probabilities(out: Tensor) -> bool:
 
 
 def _is_loss(item: Any) -> bool:
-    return item is None or isinstance(item, float) or (isinstance(item, Tensor) and item.dim() == 0)
+    return item is None or isinstance(item, int | float) or (isinstance(item, Tensor) and item.dim() == 0)
 
 
 def _name_of_logits(out: Mapping[Any, Any]) -> Any:
