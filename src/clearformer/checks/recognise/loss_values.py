@@ -116,6 +116,8 @@ def _fitted(values: list[float], terms: list[Terms], *, with_normaliser: bool) -
     shares = Shares(*solution[:, 0].tolist())
     fits = all(agree(shares.loss(one), value) for value, one in zip(values, terms, strict=True))
     total = shares.label + shares.vocabulary + shares.pad
-    sums_to_one = abs(total - 1) <= SHARE_TOLERANCE and shares.label >= MIN_SHARE and shares.vocabulary >= 0
+    are_shares = (
+        abs(total - 1) <= SHARE_TOLERANCE and shares.label >= MIN_SHARE and shares.vocabulary > -SHARE_TOLERANCE
+    )
     is_penalty = 0 <= shares.normaliser <= MAX_NORMALISER
-    return shares if fits and sums_to_one and shares.constant <= SHARE_TOLERANCE and is_penalty else None
+    return shares if fits and are_shares and shares.constant <= SHARE_TOLERANCE and is_penalty else None

@@ -59,7 +59,8 @@ def _recognise(experiment: Experiment, form: LossForm, only: str | None) -> Foun
             return _with_ignored(experiment, replace(candidate, shares=PLAIN, is_added_to=True))
     if running and _is_of_several(experiment, running[-1]):
         return None
-    mistaken = [one for one in running if form.certain or only or _is_mistaken(experiment, one)]
+    certain = only or (form.certain and not _are_tags(experiment))  # tags may have weights, or a CRF
+    mistaken = [one for one in running if certain or _is_mistaken(experiment, one)]
     return _with_ignored(experiment, mistaken[-1]) if mistaken else None
 
 
@@ -157,9 +158,14 @@ def _one_of(call: Callable[..., Any], at: int, model: Any, tokens: Tensor) -> Te
     return call(model, tokens)[at]
 
 
+def _are_tags(experiment: Experiment) -> bool:
+    """Whether a bidirectional model has fewer classes for each token than there are tokens."""
+    return experiment.kind == "bidirectional" and experiment.own_logits.shape[-1] < (experiment.subject.vocab_size or 0)
+
+
 def _is_mistaken(experiment: Experiment, loss: FoundLoss) -> bool:
-    """Whether a causal model's value is that of a known mistake, so that this is a loss of these labels indeed."""
-    if loss.kind != "causal":
+    """Whether the value is that of a known mistake, so that this is a loss of these labels indeed."""
+    if loss.kind != "causal" and not _are_tags(experiment):
         return False
     inputs, labels = _batches(experiment, loss)[0]
     value, logits = _value(experiment, loss, inputs, labels), experiment.logits(inputs).double()
@@ -170,6 +176,8 @@ def _is_mistaken(experiment: Experiment, loss: FoundLoss) -> bool:
         (logits, labels, 1),
         (logits[:, :-2], labels[:, 2:], 1),
     ]
+    if loss.kind != "causal":
+        mistakes = [(logits.softmax(-1), labels, 1), (logits, labels, labels.numel())]
     return any(
         agree(factor * functional.cross_entropy(one.flatten(0, 1), targets.flatten()).item(), value)
         for one, targets, factor in mistakes
