@@ -81,6 +81,8 @@ def recognise(model: Any, kind: Kind | None) -> Subject:
         return replace(found, name=f"{signature.name_of(model)}.{part}")
     if kind in (None, "classifier") and (of_images := images.recognise(model)):
         return of_images
+    if of_inner := _of_inner_language_model(model, kind):
+        return of_inner
     axes = "[B, C]" if kind == "classifier" else "[B, T, V]"
     raise CheckError(
         f"logits {axes} were expected of {signature.name_of(model)}, but no form of call gave them. Tried, with "
@@ -98,6 +100,30 @@ def _part_with_logits(model: Any) -> str:
         if part := heads.inner_model(model, call, tokens):
             return part
     return ""
+
+
+def _of_inner_language_model(model: Any, kind: Kind | None) -> Subject | None:
+    """The subject of a part that is a whole language model and holds half or more of what is trained.
+
+    Such is the policy of a model that compares two answers. That part alone is checked, and it is said.
+    """
+    if not isinstance(model, nn.Module):
+        return None
+    for name, part in model.named_children():
+        logits, _ = trial.try_call(part, tokens := trial.sample_tokens())
+        if logits is None or logits.dim() != 3 or 2 * _num_trained(part) < max(_num_trained(model), 1):
+            continue
+        with trial.LookupRecorder() as recorder:
+            part(tokens)
+        if logits.shape[-1] == recorder.vocabulary(tokens):
+            said = f"only its part `{name}` is checked: how the whole is called was not found"
+            found = recognise(part, kind)
+            return replace(found, name=f"{signature.name_of(model)}.{name}", ways=(said, *found.ways))
+    return None
+
+
+def _num_trained(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
 def _completed(model: Any, kind: Kind, form: CallForm, length: int) -> CallForm:

@@ -156,6 +156,7 @@ def find(experiment: Experiment, only: str | None, candidates: Candidates) -> li
     the influence of what it takes back.
     """
     names = ["forward", *sorted(signature.methods(experiment.model), key=lambda name: not is_step(name))]
+    names += _decoders(experiment.model) if experiment.kind == "encoder-decoder" else []
     right, wrong = [], []
     for name in names if only is None else [only]:
         fallback, reads_chunks = None, False
@@ -282,8 +283,17 @@ def nothing(_model: Any, _tokens: Tensor, _given: Given) -> None:
 
 
 def factories(model: Any) -> list[str]:
-    """Methods that make an empty cache."""
-    return [name for name in signature.methods(model, (*CACHES, *STATES)) if signature.has_word(name, FACTORIES)]
+    """Methods that make an empty cache, of the model or of its decoder."""
+    named = (*CACHES, *STATES)
+    names = signature.methods(model, named)
+    for part in _decoders(model):
+        names += [f"{part}.{name}" for name in signature.methods(signature.method(model, part), named)]
+    return [name for name in names if signature.has_word(name.rpartition(".")[2], FACTORIES)]
+
+
+def _decoders(model: Any) -> list[str]:
+    """The names of parts that are the decoder of a pair."""
+    return [name for name, _ in model.named_children() if name == "decoder"] if isinstance(model, nn.Module) else []
 
 
 def _reset(model: Any, _tokens: Tensor, _given: Given) -> None:

@@ -31,7 +31,8 @@ INAPPLICABLE = {
     "gpt": {"batches.left-padding", "arguments.used", "generation.past-context", "generation.padded", "inference.paths"}
     | NO_METHODS,
     "transformer": {"batches.left-padding", "cache.unequal", "arguments.used"} | NO_METHODS,
-    "bert": {"batches.left-padding", "generation.filled", "loss.methods", "numbers.norm-order", "order.position-ids"},
+    "bert": {"batches.left-padding", "generation.filled", "loss.binary", "loss.methods", "numbers.norm-order"}
+    | {"order.position-ids"},
     "classifier": {"batches.left-padding", "order.position-ids", "parameters.tied"}
     | {name for name in CHECKS if name.startswith("loss.")},
 }

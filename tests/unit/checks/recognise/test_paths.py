@@ -94,6 +94,12 @@ class PositionsFromOne(Averages):
         return self._logits(tokens, torch.arange(1, tokens.shape[1] + 1) if position_ids is None else position_ids)
 
 
+class PositionsBehindPadding(PositionsFromOne):
+    """As fairseq counts: padding has the number 0, and so the first position is 1."""
+
+    pad_token_id = 0
+
+
 @pytest.mark.parametrize(
     ("family", "check", "cause"),
     [
@@ -108,6 +114,7 @@ class PositionsFromOne(Averages):
         (Normed, "inference.mode", "batch-norm"),
         (PositionsUsed, "order.position-ids", ""),
         (PositionsFromOne, "order.position-ids", "other-default"),
+        (PositionsBehindPadding, "order.position-ids", ""),
     ],
 )
 def test_what_else_a_model_offers_agrees_with_its_call(family: type[Averages], check: str, cause: str):

@@ -440,6 +440,24 @@ def test_an_unrecognised_model_is_an_error_with_the_line_to_write(model: Any, wo
     assert "Subject(model, call=lambda model," in str(message.value)
 
 
+class Preferences(nn.Module):
+    """The loss of two answers, of which how it is called cannot be known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy, self.reference = GPT(), GPT().requires_grad_(False)
+
+    def forward(self, chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
+        return (self.policy(chosen) - self.reference(rejected)).mean() + margin
+
+
+def test_of_a_model_that_cannot_be_called_the_language_model_inside_is_checked_and_it_is_said():
+    subject = recognise(Preferences())
+    assert subject.name == "Preferences.policy"
+    assert isinstance(subject.model, GPT)
+    assert subject.ways[0] == "only its part `policy` is checked: how the whole is called was not found"
+
+
 def test_a_model_on_another_device_is_refused():
     with pytest.raises(CheckError, match=r"a model on the CPU was expected.*return model\.cpu\(\)"):
         recognise(nn.Linear(2, 2, device="meta"))
