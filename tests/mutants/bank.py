@@ -25,7 +25,7 @@ STYLES = (*OLDER_STYLES, *NEW_STYLES)
 
 def bugs_in(folder: str) -> Iterator[Bug]:
     """The bugs of all styles in `bare`, or in `held_out`."""
-    for style in (*STYLES, "right_models", "unseen_bugs", "sixth_bugs", "seventh_bugs"):
+    for style in (*STYLES, "right_models", "unseen_bugs", "sixth_bugs", "seventh_bugs", "eighth_bugs"):
         if (HERE / folder / f"{style}.py").exists():
             for bug in importlib.import_module(f"{folder}.{style}").BUGS:
                 yield replace(bug, style=bug.style or style)

@@ -23,7 +23,7 @@ written for this bank, chosen by a hash of their names, was set aside while the 
 FIRST = """## At first sight
 
 The checks were mended after what they said of these models, so all the shares above are of models they have seen. This
-is how seven batches of models, one after the other, fared when the checks met them for the first time; each was written
+is how eight batches of models, one after the other, fared when the checks met them for the first time; each was written
 without a look at the checks, after public repositories, and joined the right models and bugs above afterwards:
 """
 

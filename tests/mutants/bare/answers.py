@@ -35,7 +35,7 @@ OPTIMIZER = ("parameters.optimizer*", "ways.optimizer*")
 
 LOSS = ("loss.*",)
 LOSS_SHIFT = ("loss.shift",)
-LOSS_PADDING = ("loss.padding", "loss.shift:padding-counted")
+LOSS_PADDING = ("loss.padding", "loss.shift:padding-counted", "loss.binary:padding-counted")
 LOSS_MEAN = ("loss.accumulation", "loss.padding", "loss.shift")
 LOSS_MASKED = ("loss.masked-positions", "loss.shift")
 SMOOTHING = ("loss.smoothing", "loss.shift")

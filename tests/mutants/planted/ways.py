@@ -160,4 +160,17 @@ PLANTED = {
             "log-of-logits",
         ),
     ],
+    "loss.binary": [
+        Mutant(
+            "classifier-sigmoid-twice",
+            "textbook",
+            "    def forward(self, tokens: Tensor, real: Tensor) -> Tensor:\n",
+            "    def forward(self, tokens: Tensor, real: Tensor | None = None, labels: Tensor | None = None):\n"
+            "        logits = self.logits(tokens, torch.ones_like(tokens).bool() if real is None else real)\n"
+            "        bce = nn.functional.binary_cross_entropy_with_logits\n"
+            "        return logits if labels is None else (bce(logits.sigmoid(), labels), logits)\n\n"
+            "    def logits(self, tokens: Tensor, real: Tensor) -> Tensor:\n",
+            "two-sigmoids",
+        ),
+    ],
 }

@@ -95,9 +95,11 @@ class PositionsFromOne(Averages):
 
 
 class PositionsBehindPadding(PositionsFromOne):
-    """As fairseq counts: padding has the number 0, and so the first position is 1."""
+    """As fairseq counts: the first row of the table of positions is for padding."""
 
-    pad_token_id = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions.padding_idx = 0
 
 
 @pytest.mark.parametrize(
