@@ -23,9 +23,9 @@ x-transformers, JoeyNMT and CTranslate2, in float32, are installed from PyPI int
 
 TRIED = """## Tried, and not taken
 
-`torch.compile` of a training step took 40 to 48 seconds to begin on the Intel Xeon below, and then made a step of S
-1.12 times as fast, of M 1.02 and of the small encoder-decoder 0.90 times (medians of 15, 5 and 15 pairs in one
-process): a run of S has its seconds back after some 6,000 steps, the others hardly ever. Half of a step is matrix
+`torch.compile` of a training step took 40 to 48 seconds to begin on the Intel Xeon at 2.80 GHz below, and then made a
+step of S 1.12 times as fast, of M 1.02 and of the small encoder-decoder 0.90 times (medians of 15, 5 and 15 pairs in
+one process): a run of S has its seconds back after some 6,000 steps, the others hardly ever. Half of a step is matrix
 products, which it leaves to the same library.
 
 oneDNN in place of MKL for products in float32, where MKL has no AVX-512: a linear layer with both gradients, of the
