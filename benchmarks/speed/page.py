@@ -38,9 +38,9 @@ for it made the forward product of M's layers 1.0 to 1.4 times as fast, and noth
 SHARES = """### Where a training step goes
 
 Written by `python benchmarks/speed/shares.py`. GFLOP/s are those of the linear layers' products over the time of the
-whole step; {limits} was the most that a square product reached alone. The shares are of the profiler's time; dispatch,
-copies and sums are the rest. Were all but the products free, a step would be as many times as fast as the last column
-says; PyTorch leaves the products to its library.
+whole step; {limits} was the most that a square product reached alone.
+The shares are of the profiler's time; dispatch, copies and sums are the rest. Were all but the products free, a step
+would be as many times as fast as the last column says; PyTorch leaves the products to its library.
 
 {table}
 """
