@@ -71,10 +71,15 @@ def check(model: Any) -> Found:
             results = check_model(model)
         found: Found = {"first": first_line(results), "problems": [line(result) for result in problems(results)]}
     except Exception as error:  # what a person would see in place of a report
-        found = {"first": "", "problems": [], "refused": f"{type(error).__name__}: {error}"}
+        found = {"first": "", "problems": [], "refused": first_sentence(f"{type(error).__name__}: {error}")}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return found | {"seconds": round(time.process_time() - start, 1)}
+
+
+def first_sentence(refusal: str) -> str:
+    """Without the list of what was tried, which names files of this machine."""
+    return refusal.partition(" Tried, ")[0]
 
 
 def check_source(text: str) -> Found:
@@ -83,7 +88,7 @@ def check_source(text: str) -> Found:
         with model_of(text) as model:
             return check(model)
     except ClearformerError as error:
-        return {"first": "", "problems": [], "refused": str(error), "seconds": 0.0}
+        return {"first": "", "problems": [], "refused": first_sentence(str(error)), "seconds": 0.0}
 
 
 def check_right(name: str) -> Found:
